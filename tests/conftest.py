@@ -1,0 +1,138 @@
+"""Fixtures that several tests share: planted preferences, a model trained on them, its bundle, and MovieLens."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import tfrs_twotower as tt
+from tfrs_twotower._scann import have_scann
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # In CI a missing component must fail, not skip.
+    if have_scann() or os.environ.get("CI"):
+        return
+    for item in items:
+        if item.get_closest_marker("scann"):
+            item.add_marker(pytest.mark.skip(reason="scann is not installed on this platform"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Planted:
+    """Queries of even rows like candidates of even rows, odd ones like odd: 5 stars, and 1 for the others.
+
+    Attributes:
+        split: One liked and three disliked candidates of each query are the test part, others the validation part.
+        withheld: int [num_queries], the row of the liked candidate that each query has not seen.
+    """
+
+    split: tt.Split
+    withheld: np.ndarray
+
+
+def make_interactions(query_rows, candidate_rows, ratings, *, num_queries, num_candidates) -> tt.Interactions:
+    rng = np.random.default_rng(0)
+    return tt.Interactions(
+        queries=pa.table(
+            {
+                "user_id": [f"u{row}" for row in range(num_queries)],
+                "age": pa.array(rng.integers(10, 70, num_queries), pa.float32()),
+            }
+        ),
+        candidates=pa.table(
+            {
+                "movie_id": [f"m{row}" for row in range(num_candidates)],
+                "title": [f"Title {row}" for row in range(num_candidates)],
+                "genres": [["Even"] if row % 2 == 0 else ["Odd", "Rare"] for row in range(num_candidates)],
+            }
+        ),
+        events=pa.table(
+            {
+                "query_row": pa.array(query_rows, pa.int32()),
+                "candidate_row": pa.array(candidate_rows, pa.int32()),
+                "rating": pa.array(ratings, pa.float32()),
+            }
+        ),
+        query_id="user_id",
+        candidate_id="movie_id",
+        source="planted",
+    )
+
+
+QUERY = tt.TowerConfig(
+    features=(tt.Categorical(name="user_id"), tt.Bucketized(name="age", boundaries=(20, 40, 60))),
+    embedding_dim=8,
+    hidden_units=(16,),
+    output_dim=8,
+    dropout=0.0,
+)
+CANDIDATE = tt.TowerConfig(
+    features=(tt.Categorical(name="movie_id"), tt.MultiCategorical(name="genres")),
+    embedding_dim=8,
+    hidden_units=(16,),
+    output_dim=8,
+    dropout=0.0,
+)
+
+
+def make_planted(num_queries: int = 40, num_candidates: int = 24) -> Planted:
+    rng = np.random.default_rng(1)
+    rows = {"train": [], "validation": [], "test": []}
+    withheld = np.empty(num_queries, np.int64)
+    for query in range(num_queries):
+        candidates = rng.permutation(num_candidates)
+        liked, disliked = candidates[candidates % 2 == query % 2], candidates[candidates % 2 != query % 2]
+        withheld[query] = liked[0]
+        parts = {
+            "test": [liked[0], *disliked[:3]],
+            "validation": [liked[1], disliked[3]],
+            "train": [*liked[2:], *disliked[4:]],
+        }
+        for part, values in parts.items():
+            rows[part] += [(query, candidate) for candidate in values]
+
+    def part(name: str) -> tt.Interactions:
+        pairs = np.array(rows[name])
+        ratings = np.where(pairs[:, 0] % 2 == pairs[:, 1] % 2, 5.0, 1.0)
+        return make_interactions(*pairs.T, ratings, num_queries=num_queries, num_candidates=num_candidates)
+
+    split = tt.Split(train=part("train"), validation=part("validation"), test=part("test"))
+    return Planted(split=split, withheld=withheld)
+
+
+@pytest.fixture(scope="session")
+def planted() -> Planted:
+    return make_planted()
+
+
+@pytest.fixture(scope="session")
+def trained(planted: Planted) -> tt.TwoTowerModel:
+    import tensorflow as tf
+
+    tf.keras.utils.set_random_seed(0)
+    model = tt.build_two_tower(planted.split.train, query=QUERY, candidate=CANDIDATE)
+    tt.fit_two_tower(model, planted.split, seed=0, epochs=40, batch_size=64, learning_rate=5e-3, patience=40)
+    return model
+
+
+@pytest.fixture(scope="session")
+def bundle_path(planted: Planted, trained: tt.TwoTowerModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published version with the exact index and k = 10."""
+    directory = tmp_path_factory.mktemp("saved_models") / "planted"
+    return tt.export_bundle(trained, planted.split.seen, directory, k=10, build_index=tt.ExactIndex)
+
+
+@pytest.fixture(scope="session")
+def movielens_dir(pytestconfig: pytest.Config) -> Path:
+    """A TFDS data folder with MovieLens 100K, kept in pytest's cache from one run to the next."""
+    from tfrs_twotower.data.movielens import prepare_movielens
+
+    data_dir = Path(pytestconfig.cache.mkdir("movielens"))
+    prepare_movielens(data_dir=data_dir)
+    return data_dir

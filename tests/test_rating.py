@@ -1,0 +1,28 @@
+import numpy as np
+import pytest
+
+from tfrs_twotower.evaluation.rating import ConfusionMatrix, confusion_matrix, rating_metrics
+
+LABELS = np.array([True, True, True, False, False])
+PROBABILITIES = np.array([0.9, 0.8, 0.3, 0.6, 0.1])
+
+
+def test_a_case_by_hand():
+    values = rating_metrics(LABELS, PROBABILITIES)
+    assert values["accuracy"] == pytest.approx(3 / 5)
+    # Of the 6 pairs of a positive and a negative, 5 are in the right order (0.3 < 0.6 is not).
+    assert values["auc"] == pytest.approx(5 / 6)
+    # 2 true positives, 1 false positive, 1 false negative: 2 * 2 / (2 * 2 + 1 + 1)
+    assert values["f1"] == pytest.approx(4 / 6)
+    assert values["log_loss"] == pytest.approx(-np.log([0.9, 0.8, 0.3, 0.4, 0.9]).mean())
+
+
+def test_the_confusion_matrix_names_its_cells():
+    assert confusion_matrix(LABELS, PROBABILITIES) == ConfusionMatrix(
+        true_positives=2, false_positives=1, false_negatives=1, true_negatives=1
+    )
+
+
+def test_a_prediction_of_one_class_has_a_whole_matrix():
+    matrix = confusion_matrix(LABELS, np.ones(5))
+    assert matrix == ConfusionMatrix(true_positives=3, false_positives=2, false_negatives=0, true_negatives=0)

@@ -1,0 +1,47 @@
+import json
+
+import numpy as np
+import pytest
+
+import tfrs_twotower as tt
+from tests.conftest import make_interactions
+from tfrs_twotower.evaluation.baselines import all_positive, popularity
+
+
+def test_all_positive_is_the_share_of_positives():
+    train = make_interactions([0] * 4, [0] * 4, [5, 4, 3, 2], num_queries=1, num_candidates=1)
+    assert all_positive(train, 3, threshold=3).tolist() == [0.75] * 3
+
+
+def test_popularity_counts_positive_events():
+    train = make_interactions([0, 1, 0, 1], [2, 2, 1, 0], [5, 3, 4, 1], num_queries=2, num_candidates=4)
+    queries, candidates = popularity(train, threshold=3)
+    assert (queries @ candidates.T).tolist() == [[0, 1, 2, 0]] * 2
+
+
+def test_planted_preferences_are_reported_as_found(planted, trained):
+    report = tt.evaluate(trained, planted.split, k=3)
+    model = report.cases["model"]
+    # One liked and three disliked candidates per query are unseen: the liked one comes first.
+    assert model["auc"] > 0.99
+    assert model["hit_rate@3"] > 0.95
+    assert model["precision@3"] == pytest.approx(model["hit_rate@3"] / 3)
+    assert model["ndcg@3"] > report.cases["popularity"]["ndcg@3"]
+    # A quarter of the test events is positive, of the training events about a half.
+    assert report.cases["all-positive"]["auc"] == 0.5
+    confusion = report.confusion
+    assert confusion.true_positives + confusion.false_negatives == planted.split.test.num_queries
+    assert report.num_events == planted.split.test.num_events
+
+
+def test_what_was_seen_is_left_out_of_the_ranking(planted, trained):
+    """With every slot of the unseen candidates, recall is whole: none was taken by a seen one."""
+    report = tt.evaluate(trained, planted.split, k=4)
+    assert report.cases["model"]["recall@4"] == 1
+    assert report.cases["popularity"]["recall@4"] == 1
+
+
+def test_a_report_survives_json(planted, trained):
+    report = tt.evaluate(trained, planted.split, k=2).to_dict()
+    assert json.loads(json.dumps(report)) == report
+    assert np.isfinite(list(report["cases"]["model"].values())).all()

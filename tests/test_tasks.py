@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+import sklearn.metrics
+import tensorflow as tf
+
+import tfrs_twotower as tt
+
+RATINGS = np.array([1, 2, 3, 4, 5, 2], np.float32)
+LOGITS = np.array([-2, 0.5, 1, 3, -1, 40], np.float32)
+
+
+@pytest.mark.parametrize(("threshold", "labels"), [(3.0, [0, 0, 1, 1, 1, 0]), (4.0, [0, 0, 0, 1, 1, 0])])
+def test_loss_is_mean_binary_cross_entropy_of_logits(threshold, labels):
+    # -log(p) for a positive, -log(1 - p) for a negative, with p = 1 / (1 + exp(-logit)).
+    logits = LOGITS.astype(np.float64)
+    expected = np.mean(np.where(labels, np.log1p(np.exp(-logits)), np.log1p(np.exp(logits))))
+    loss = tt.RatingTask(threshold=threshold)(tf.constant(RATINGS), tf.constant(LOGITS))
+    assert loss.numpy() == pytest.approx(expected, rel=1e-5)
+
+
+def test_metrics_are_those_of_scikit_learn_over_all_batches():
+    task = tt.RatingTask()
+    rng = np.random.default_rng(0)
+    ratings = rng.integers(1, 6, 5000).astype(np.float32)
+    logits = (ratings - 3 + rng.normal(0, 2, 5000)).astype(np.float32)
+    for part in np.split(np.arange(5000), [4096]):  # a full and a partial batch
+        task(tf.constant(ratings[part]), tf.constant(logits[part]))
+    values = {metric.name: metric.result().numpy() for metric in task.metrics}
+    labels, probabilities = ratings >= 3, 1 / (1 + np.exp(-logits.astype(np.float64)))
+    assert values["accuracy"] == pytest.approx(np.mean((logits > 0) == labels), abs=1e-6)
+    assert values["log_loss"] == pytest.approx(sklearn.metrics.log_loss(labels, probabilities), rel=1e-4)
+    # Keras sums the curve over 200 thresholds.
+    assert values["auc"] == pytest.approx(sklearn.metrics.roc_auc_score(labels, logits), abs=2e-3)

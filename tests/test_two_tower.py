@@ -1,0 +1,77 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+import tfrs_twotower as tt
+from tests.conftest import CANDIDATE, QUERY, make_planted
+from tfrs_twotower.data.batches import raw_features
+from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
+
+
+def test_the_withheld_candidate_ranks_first_among_the_unseen(planted, trained):
+    queries, candidates = trained.embed(planted.split.test)
+    ranked = rank_candidates(queries, candidates, event_pairs(planted.split.seen), k=1)
+    assert np.mean(ranked[:, 0] == planted.withheld) >= 0.95
+
+
+def test_it_is_a_tfrs_model(trained):
+    assert isinstance(trained, tfrs.Model)
+
+
+def test_the_logit_is_the_dot_product_of_the_embeddings(planted, trained):
+    test = planted.split.test
+    queries, candidates = trained.embed(test)
+    expected = np.einsum("nd,nd->n", queries[test.query_rows], candidates[test.candidate_rows])
+    logits = trained.predict(trained.evaluation_batches(test), verbose=0)
+    # float32 sums of eight products of size about 10
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_raw_data_set_trains_like_the_encoded_one(planted, trained):
+    train = planted.split.train
+    queries = raw_features(train.queries, trained.query_tower.feature_names)
+    candidates = raw_features(train.candidates, trained.candidate_tower.feature_names)
+    raw = {
+        "query": {name: tf.gather(values, train.query_rows) for name, values in queries.items()},
+        "candidate": {name: tf.gather(values, train.candidate_rows) for name, values in candidates.items()},
+        "rating": tf.constant(train.ratings),
+    }
+    batches = tf.data.Dataset.from_tensor_slices(raw).batch(64).map(trained.lookup)
+    encoded = trained.evaluation_batches(train, batch_size=64)
+    trained.compile(optimizer="sgd")
+    from_raw, from_encoded = (trained.evaluate(data, return_dict=True, verbose=0) for data in (batches, encoded))
+    assert from_raw == pytest.approx(from_encoded, rel=1e-6)
+
+
+def test_vocabularies_come_from_the_training_split_alone():
+    split = make_planted(num_queries=6, num_candidates=10).split
+    train = split.train.with_events(np.flatnonzero(split.train.candidate_rows != 3))
+    model = tt.build_two_tower(train, query=QUERY, candidate=CANDIDATE)
+    assert "m3" not in model.candidate_tower.vocabularies["movie_id"]
+    assert len(model.candidate_tower.vocabularies["movie_id"]) == 9
+
+
+def test_towers_of_different_lengths_are_refused(planted):
+    with pytest.raises(ValueError, match="`output_dim` must be the same in both towers.*query 8, candidate 4"):
+        tt.build_two_tower(planted.split.train, query=QUERY, candidate=dataclasses.replace(CANDIDATE, output_dim=4))
+
+
+def test_a_feature_without_a_column_is_named(planted):
+    query = dataclasses.replace(QUERY, features=(tt.Categorical(name="zip_code"),))
+    with pytest.raises(ValueError, match="The table has no column 'zip_code'. Its columns: user_id, age"):
+        tt.build_two_tower(planted.split.train, query=query, candidate=CANDIDATE)
+
+
+def test_the_same_seed_gives_the_same_model():
+    split = make_planted(num_queries=6, num_candidates=12).split
+
+    def logits() -> np.ndarray:
+        tf.keras.utils.set_random_seed(3)
+        model = tt.build_two_tower(split.train, query=QUERY, candidate=CANDIDATE)
+        tt.fit_two_tower(model, split, seed=3, epochs=2, batch_size=16)
+        return model.predict(model.evaluation_batches(split.test), verbose=0)
+
+    np.testing.assert_array_equal(logits(), logits())

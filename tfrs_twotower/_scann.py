@@ -1,0 +1,53 @@
+"""ScaNN's TensorFlow ops, loaded so that an unusable scann stops only who asks for a ScaNN index."""
+
+import importlib.util
+import sys
+from typing import Any
+
+SCANN_REQUIREMENT = "scann==1.4.2"
+TENSORFLOW_REQUIREMENT = "tensorflow==2.20.*"
+
+
+def _import_ops() -> tuple[Any, str]:
+    """Imports the ops.
+
+    Returns:
+        (ops, problem): the module and "", or None and the reason in words.
+    """
+    if importlib.util.find_spec("scann") is None:
+        return (
+            None,
+            f"scann is not installed. Run: pip install {SCANN_REQUIREMENT} (wheels exist for Linux only).",
+        )
+    import tensorflow as tf
+
+    try:
+        from scann.scann_ops.py import scann_ops
+    except (ImportError, OSError, tf.errors.OpError) as error:
+        # From now on "not importable": TensorFlow Recommenders survives a scann that is absent, not a broken one.
+        sys.modules["scann"] = None  # type: ignore[assignment]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return None, (
+            f"scann is installed but does not load in TensorFlow {tf.__version__} ({reason}). "
+            f'Run: pip install "{TENSORFLOW_REQUIREMENT}" {SCANN_REQUIREMENT}.'
+        )
+    return scann_ops, ""
+
+
+_ops, _problem = _import_ops()
+
+
+def have_scann() -> bool:
+    """Whether ScaNN's ops are loaded in this process."""
+    return _ops is not None
+
+
+def require_scann() -> Any:
+    """ScaNN's TensorFlow ops, the module `scann.scann_ops.py.scann_ops`.
+
+    Raises:
+        ImportError: If scann is missing or built for another TensorFlow; says what to install.
+    """
+    if _ops is None:
+        raise ImportError(f"A ScaNN index was asked for, but {_problem} Or use the exact index.")
+    return _ops

@@ -1,0 +1,213 @@
+"""The command line: `tfrs-twotower train` and `tfrs-twotower recommend`.
+
+A mistake of the user's is one line and exit code 2; TensorFlow is imported only once the arguments are known good.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from tfrs_twotower.evaluation.report import Report
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+_out = Console()
+_err = Console(stderr=True)
+
+
+class IndexKind(str, enum.Enum):
+    """Which index an export carries."""
+
+    AUTO = "auto"
+    SCANN = "scann"
+    EXACT = "exact"
+
+
+def main() -> None:
+    """Runs the command line; the entry point of `tfrs-twotower`."""
+    _silence_tensorflow()
+    try:
+        app()
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if "--debug" in sys.argv:
+            raise
+        _err.print(f"[bold red]Error:[/] {escape(' '.join(str(error).split()))}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
+) -> None:
+    del debug  # `main` looks for it, since an error may come before the arguments are parsed
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Option(help="TFDS name of the ratings.")] = "movielens/100k-ratings",
+    archive: Annotated[
+        Path | None, typer.Option(help="Local ml-100k folder or zip to prepare the ratings from.")
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="TFDS's data folder. Default: TFDS's own.")] = None,
+    output: Annotated[Path, typer.Option(help="Where the model's folder is made.")] = Path("saved_models"),
+    name: Annotated[str, typer.Option(help="Name of the model's folder.")] = "movielens-100k",
+    index: Annotated[IndexKind, typer.Option(help="auto: ScaNN's where it is installed.")] = IndexKind.AUTO,
+    k: Annotated[int, typer.Option("-k", "--k", help="Recommendations per query that the bundle gives.")] = 100,
+    epochs: Annotated[int, typer.Option(help="At most so many.")] = 100,
+    batch_size: Annotated[int, typer.Option(help="Events per training step.")] = 1024,
+    seed: Annotated[int, typer.Option(help="Of the split, the weights and the order of the events.")] = 0,
+) -> None:
+    """Trains on MovieLens, evaluates on the test split, and publishes a SavedModel."""
+    for option, value, least in (
+        ("-k", k, 1),
+        ("--epochs", epochs, 1),
+        ("--batch-size", batch_size, 1),
+        ("--seed", seed, 0),
+    ):
+        if value < least:
+            raise ValueError(f"`{option}` must be at least {least}. Received: {value}.")
+    directory = output / name
+    from tfrs_twotower.serving import publish
+
+    publish.require_writable(directory)
+    with _out.status("Starting TensorFlow"):
+        import tensorflow as tf
+
+        from tfrs_twotower.data.movielens import load_movielens
+        from tfrs_twotower.data.splits import random_split
+        from tfrs_twotower.evaluation.report import evaluate
+        from tfrs_twotower.model.reference import MOVIELENS_CANDIDATE, MOVIELENS_QUERY
+        from tfrs_twotower.model.two_tower import build_two_tower
+        from tfrs_twotower.serving.export import export_bundle
+        from tfrs_twotower.training.callbacks import ProgressLine
+        from tfrs_twotower.training.fit import fit_two_tower
+
+        build_index = _index_builder(index)
+    tf.keras.utils.set_random_seed(seed)
+    ratings = load_movielens(dataset, data_dir=data_dir, archive=archive)
+    _out.print(f"Data: {ratings.source}", soft_wrap=True, highlight=False)
+    if k > ratings.num_candidates:
+        raise ValueError(f"`-k` must be at most the catalogue's {ratings.num_candidates} candidates. Received: {k}.")
+    split = random_split(ratings, seed=seed)
+    model = build_two_tower(split.train, query=MOVIELENS_QUERY, candidate=MOVIELENS_CANDIDATE)
+    start = time.perf_counter()
+    history = fit_two_tower(
+        model, split, seed=seed, epochs=epochs, batch_size=batch_size, callbacks=[ProgressLine("val_auc")]
+    )
+    fit_s = time.perf_counter() - start
+    with _out.status("Evaluating on the test split"):
+        report = evaluate(model, split)
+    with _out.status("Exporting, and asking the export in a fresh process"):
+        path = export_bundle(model, split.seen, directory, k=k, build_index=build_index, metrics=report.to_dict())
+    _print_report(report)
+    _out.print(f"{len(history.epoch)} epochs in {fit_s:.0f} s. Published: {path}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def recommend(
+    bundle: Annotated[Path, typer.Argument(help="A version's folder, or the folder of all versions.")],
+    query: Annotated[list[str], typer.Option(help="feature=value, such as user_id=42; repeatable.")],
+    k: Annotated[int, typer.Option("-k", "--k", help="How many.")] = 10,
+) -> None:
+    """Prints the best candidates for one query, with what the catalogue calls them."""
+    if k < 1:
+        raise ValueError(f"`-k` must be at least 1. Received: {k}.")
+    pairs = dict(_parse_pair(text) for text in query)
+    with _out.status("Loading the bundle"):
+        from tfrs_twotower.serving.loading import load_bundle
+
+        loaded = load_bundle(bundle)
+        numbers = {f["name"] for f in loaded.manifest["query"]["features"] if f["dtype"] == "float32"}
+        features = {name: [_parse_number(name, text) if name in numbers else text] for name, text in pairs.items()}
+        outputs = loaded.recommend(features, k=k)
+    titles = _titles(loaded.candidates, loaded.manifest["candidate"]["id"])
+    table = Table(title=f"For {', '.join(query)} (version {loaded.path.name})", title_justify="left")
+    for column, justify in (
+        ("rank", "right"),
+        ("id", "right"),
+        ("title", "left"),
+        ("score", "right"),
+        ("probability", "right"),
+    ):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    rows = zip(*(outputs[key][0].tolist() for key in ("candidate_ids", "scores", "probabilities")), strict=True)
+    for rank, (candidate_id, score, probability) in enumerate(rows, start=1):
+        if candidate_id:
+            title = escape(titles.get(candidate_id, ""))
+            table.add_row(str(rank), escape(candidate_id), title, f"{score:.3f}", f"{probability:.3f}")
+    _out.print(table)
+
+
+def _index_builder(kind: IndexKind) -> Any:
+    from tfrs_twotower.serving import index
+
+    if kind is IndexKind.SCANN:
+        from tfrs_twotower._scann import require_scann
+
+        require_scann()  # now rather than after the training
+    return {
+        IndexKind.AUTO: index.build_best_index,
+        IndexKind.SCANN: index.ScannIndex,
+        IndexKind.EXACT: index.ExactIndex,
+    }[kind]
+
+
+def _print_report(report: Report) -> None:
+    table = Table(title=f"On {report.num_events:,} test ratings", title_justify="left")
+    table.add_column("")
+    for case in report.cases:
+        table.add_column(case, justify="right")
+    for metric in report.cases["model"]:
+        if metric != "num_queries":
+            values = [report.cases[case].get(metric) for case in report.cases]
+            table.add_row(metric, *("" if value is None else f"{value:.4f}" for value in values))
+    _out.print(table)
+    confusion = report.confusion
+    _out.print(
+        f"At probability 0.5: {confusion.true_positives:,} true and {confusion.false_positives:,} false positives, "
+        f"{confusion.true_negatives:,} true and {confusion.false_negatives:,} false negatives.",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _titles(candidates: Any, id_column: str) -> dict[str, str]:
+    if "title" not in candidates.column_names:
+        return {}
+    return dict(zip(candidates[id_column].to_pylist(), candidates["title"].to_pylist(), strict=True))
+
+
+def _parse_pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise ValueError(f"`--query` must be feature=value, such as user_id=42. Received: {text!r}.")
+    return name, value
+
+
+def _parse_number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"`{name}` must be a number. Received: {text!r}.") from None
+
+
+def _silence_tensorflow() -> None:
+    """Keeps TensorFlow's and TFDS's logs off the screen; their errors still arrive as exceptions."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for logger in ("tensorflow", "absl"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+    main()

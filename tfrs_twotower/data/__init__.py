@@ -1,0 +1,1 @@
+"""Ratings in: tables of queries, candidates and events, their splits and their batches."""

@@ -1,0 +1,194 @@
+"""The raw MovieLens 100K archive: where its files come from, and whether they are what they should be."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from pathlib import Path
+
+#: Who owns the data and what may be done with it; shown whenever the data is fetched.
+TERMS = (
+    "MovieLens 100K belongs to GroupLens, University of Minnesota: free for research, no commercial use without "
+    "permission, no redistribution; cite Harper & Konstan 2015. Terms: "
+    "https://files.grouplens.org/datasets/movielens/ml-100k-README.txt"
+)
+GROUPLENS_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+#: A wheel on the Python package index that carries the original ratings, for hosts that reach nothing else.
+WHEEL_REQUIREMENT = "recbole==1.2.1"
+#: Of the official u.data: 1,979,173 bytes, 100,000 lines.
+RATINGS_MD5 = "6e47046882bad158b0efbb84cd5cb987"
+
+_FILES = ("u.data", "u.user", "u.item")
+_WHEEL_FOLDER = "recbole/dataset_example/ml-100k/ml-100k"
+# The 19 flag columns of u.item, in order, by the names that the wheel's files use.
+_GENRES = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+_RATING_LINE = re.compile(rb"([1-9][0-9]*)\t([1-9][0-9]*)\t[1-5]\t[0-9]+")
+
+
+def open_archive(path: Path, workspace: Path) -> Path:
+    """Finds the `ml-100k` files in a folder or zip that the user named, and checks them.
+
+    Args:
+        path: A folder that holds u.data, u.user and u.item (itself or in `ml-100k/`), or a zip of one.
+        workspace: An empty folder of the caller's, where a zip is unpacked.
+
+    Returns:
+        The folder that holds the three files.
+
+    Raises:
+        FileNotFoundError: If there is nothing at `path`, or one of the files is missing.
+        ValueError: If the zip is damaged, a line is broken (file and line named), or the ratings are others.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"No MovieLens archive at {path}. Name an ml-100k folder or zip.")
+    folder = path if path.is_dir() else _unzip(path, workspace)
+    for candidate in (folder, folder / "ml-100k"):
+        if (candidate / "u.data").is_file():
+            check_archive(candidate)
+            return candidate
+    raise FileNotFoundError(f"{path} holds no u.data, neither directly nor in ml-100k/. Name an ml-100k folder or zip.")
+
+
+def check_archive(folder: Path, *, ratings_md5: str = RATINGS_MD5) -> None:
+    """Checks the three files of an ml-100k folder line by line, then the ratings against the official checksum.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: Naming file and line, or the checksum.
+    """
+    for name in _FILES:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} holds no {name}: the ml-100k archive is incomplete.")
+    users = _check_table(folder / "u.user", num_fields=5)
+    movies = _check_table(folder / "u.item", num_fields=24)
+    content = (folder / "u.data").read_bytes()
+    for number, line in enumerate(content.splitlines(), start=1):
+        match = _RATING_LINE.fullmatch(line)
+        if match is None:
+            raise ValueError(
+                f"{folder / 'u.data'}, line {number}: expected `user <tab> movie <tab> rating 1-5 <tab> timestamp`. "
+                f"Received: {line[:60].decode('latin-1')!r}."
+            )
+        for value, known, file in ((match[1], users, "u.user"), (match[2], movies, "u.item")):
+            if value not in known:
+                raise ValueError(f"{folder / 'u.data'}, line {number}: id {value.decode()} is not in {file}.")
+    received = hashlib.md5(content).hexdigest()
+    if received != ratings_md5:
+        raise ValueError(
+            f"{folder / 'u.data'} is not MovieLens 100K's: its MD5 is {received}, the official one {ratings_md5}. "
+            f"Get the archive again from {GROUPLENS_URL}."
+        )
+
+
+def grouplens_answers(timeout_s: float = 4.0) -> bool:
+    """Whether GroupLens's host answers a HEAD request within `timeout_s` seconds (name resolution included)."""
+    answered = threading.Event()
+
+    def probe() -> None:
+        try:
+            with urllib.request.urlopen(
+                urllib.request.Request(GROUPLENS_URL, method="HEAD"), timeout=timeout_s
+            ) as reply:
+                if reply.status == 200:
+                    answered.set()
+        except (OSError, urllib.error.URLError, ValueError):
+            pass
+
+    # A thread, because a name server that never answers is not covered by urlopen's timeout.
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return answered.is_set()
+
+
+def archive_from_wheel(workspace: Path) -> Path:
+    """Fetches the ratings from the package index and lays them out as an `ml-100k` folder.
+
+    Args:
+        workspace: An empty folder of the caller's.
+
+    Returns:
+        The checked folder.
+
+    Raises:
+        ConnectionError: If the wheel cannot be fetched.
+        ValueError: If what it holds is not MovieLens 100K.
+    """
+    command = [
+        sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet",
+        "--dest", str(workspace), WHEEL_REQUIREMENT,
+    ]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    wheels = sorted(workspace.glob("*.whl"))
+    if result.returncode or not wheels:
+        lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR")] or ["no wheel arrived"]
+        raise ConnectionError(
+            f"MovieLens 100K can be reached neither at GroupLens nor in the package index ({lines[-1]}). "
+            "Download ml-100k.zip elsewhere and name it as the archive."
+        )
+    folder = workspace / "ml-100k"
+    folder.mkdir()
+    with _open_zip(wheels[0]) as wheel:
+        ratings, users, movies = (_read_member(wheel, f"{_WHEEL_FOLDER}.{kind}") for kind in ("inter", "user", "item"))
+    (folder / "u.data").write_bytes(ratings.split(b"\n", 1)[1])
+    (folder / "u.user").write_bytes(users.split(b"\n", 1)[1].replace(b"\t", b"|"))
+    lines = [_movie_line(line) for line in movies.decode("utf-8").strip("\n").split("\n")[1:]]
+    (folder / "u.item").write_text("".join(lines), encoding="latin-1")
+    check_archive(folder)
+    return folder
+
+
+def _movie_line(line: str) -> str:
+    """One line of u.item from the wheel's `id <tab> title <tab> year <tab> genres`; dates and link stay empty."""
+    movie_id, title, year, genres = line.split("\t")
+    # The wheel misspells the one film that GroupLens lists as "unknown", without a year.
+    full_title = "unknown" if title == "unkonwn" else f"{title} ({year})"
+    flags = ["1" if genre in genres.split(" ") else "0" for genre in _GENRES]
+    return "|".join([movie_id, full_title, "", "", "", *flags]) + "\n"
+
+
+def _check_table(path: Path, *, num_fields: int) -> set[bytes]:
+    """Checks a `|`-separated file and returns the ids in its first field."""
+    ids = set()
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        fields = line.split(b"|")
+        if len(fields) != num_fields or not fields[0].isdigit():
+            raise ValueError(
+                f"{path}, line {number}: expected {num_fields} fields separated by |, the first an id. "
+                f"Received: {line[:60].decode('latin-1')!r}."
+            )
+        ids.add(fields[0])
+    return ids
+
+
+def _unzip(path: Path, workspace: Path) -> Path:
+    with _open_zip(path) as archive:
+        for member in archive.namelist():
+            # Only the three files, by their bare names: nothing in a zip decides where it is written.
+            if Path(member).name in _FILES:
+                (workspace / Path(member).name).write_bytes(_read_member(archive, member))
+    return workspace
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is damaged or no zip file ({error}). Get it again.") from error
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        return archive.read(name)
+    except (zipfile.BadZipFile, KeyError, EOFError, zlib.error) as error:
+        raise ValueError(f"{archive.filename} is damaged: {name} cannot be read ({error}). Get it again.") from error

@@ -1,0 +1,216 @@
+"""What a rating table is: events between queries and candidates, each id's features held once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Interactions:
+    """A star of three Arrow tables: one row per query, one per candidate, one per event between them.
+
+    Attributes:
+        queries: One row per query id, with the query's features.
+        candidates: One row per candidate id, with the candidate's features. This is the catalogue.
+        events: `query_row` int32 and `candidate_row` int32 (rows of the two tables above), `rating` float32,
+            and, where known, `timestamp` int64 (seconds since 1970-01-01 UTC).
+        query_id: Name of the string column of `queries` that identifies a row.
+        candidate_id: Name of the string column of `candidates` that identifies a row.
+        source: Where the data came from, in words; goes into manifests.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"user_id": ["u1", "u2"]}),
+        ...     candidates=pa.table({"movie_id": ["m1"]}),
+        ...     events=pa.table({"query_row": [1], "candidate_row": [0], "rating": [4.0]}),
+        ...     query_id="user_id",
+        ...     candidate_id="movie_id",
+        ... )
+        >>> ratings.num_queries, ratings.num_candidates, ratings.num_events
+        (2, 1, 1)
+    """
+
+    queries: pa.Table
+    candidates: pa.Table
+    events: pa.Table
+    query_id: str
+    candidate_id: str
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        _check_ids(self.queries, self.query_id, "queries")
+        _check_ids(self.candidates, self.candidate_id, "candidates")
+        required = ("query_row", "candidate_row", "rating")
+        missing = [name for name in required if name not in self.events.column_names]
+        if missing:
+            raise ValueError(
+                f"`events` must have the columns {', '.join(required)}. "
+                f"Missing: {', '.join(missing)}; received: {', '.join(self.events.column_names)}."
+            )
+        _check_rows(self.query_rows, self.num_queries, "query_row", "queries")
+        _check_rows(self.candidate_rows, self.num_candidates, "candidate_row", "candidates")
+        bad = np.flatnonzero(~np.isfinite(self.ratings))
+        if bad.size:
+            raise ValueError(
+                f"`rating` must be finite. Received {bad.size} other values, first in rows {bad[:5].tolist()}."
+            )
+
+    @property
+    def num_queries(self) -> int:
+        """Number of query ids."""
+        return int(self.queries.num_rows)
+
+    @property
+    def num_candidates(self) -> int:
+        """Number of candidate ids, the size of the catalogue."""
+        return int(self.candidates.num_rows)
+
+    @property
+    def num_events(self) -> int:
+        """Number of events."""
+        return int(self.events.num_rows)
+
+    @property
+    def query_rows(self) -> np.ndarray:
+        """int32 [num_events], each event's row of `queries`."""
+        return self.events["query_row"].to_numpy().astype(np.int32, copy=False)
+
+    @property
+    def candidate_rows(self) -> np.ndarray:
+        """int32 [num_events], each event's row of `candidates`."""
+        return self.events["candidate_row"].to_numpy().astype(np.int32, copy=False)
+
+    @property
+    def ratings(self) -> np.ndarray:
+        """float32 [num_events], each event's rating."""
+        return self.events["rating"].to_numpy().astype(np.float32, copy=False)
+
+    def with_events(self, rows: np.ndarray) -> Interactions:
+        """The same queries and candidates with only some of the events.
+
+        Args:
+            rows: int [n], rows of `events`, in the order wanted.
+        """
+        return dataclasses.replace(self, events=self.events.take(pa.array(rows)))
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the ids and the events: two data sets with one fingerprint are the same."""
+        digest = hashlib.sha256()
+        for ids in (self.queries[self.query_id], self.candidates[self.candidate_id]):
+            for value in ids.to_pylist():
+                digest.update(value.encode() + b"\0")
+        for column in (self.query_rows, self.candidate_rows, self.ratings):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()
+
+
+def normalize_ratings(
+    flat: pa.Table,
+    *,
+    query_id: str,
+    candidate_id: str,
+    query_features: Sequence[str] = (),
+    candidate_features: Sequence[str] = (),
+    source: str = "",
+) -> Interactions:
+    """Normalises a flat table, one row per rating with every feature repeated, into a star.
+
+    Args:
+        flat: Columns `rating` and, optionally, `timestamp`, the two ids (string), and the features.
+        query_id: The column that identifies a query.
+        candidate_id: The column that identifies a candidate.
+        query_features: Columns that depend on the query id alone.
+        candidate_features: Columns that depend on the candidate id alone.
+        source: Where the data came from.
+
+    Returns:
+        Ids in order of first appearance; events in the order of `flat`.
+
+    Raises:
+        ValueError: If a column is missing, or a feature has two values for one id (id and rows named).
+
+    Example:
+        >>> flat = pa.table({"u": ["a", "b", "a"], "m": ["x", "x", "y"], "age": [30, 40, 30], "rating": [5., 3., 1.]})
+        >>> star = normalize_ratings(flat, query_id="u", candidate_id="m", query_features=["age"])
+        >>> star.queries.to_pylist()
+        [{'u': 'a', 'age': 30}, {'u': 'b', 'age': 40}]
+        >>> star.candidate_rows.tolist()
+        [0, 0, 1]
+    """
+    wanted = ("rating", query_id, candidate_id, *query_features, *candidate_features)
+    missing = [name for name in wanted if name not in flat.column_names]
+    if missing:
+        raise ValueError(f"The table has no column {', '.join(missing)}. Its columns: {', '.join(flat.column_names)}.")
+    queries, query_rows = _distinct(flat, query_id, query_features)
+    candidates, candidate_rows = _distinct(flat, candidate_id, candidate_features)
+    events = {
+        "query_row": pa.array(query_rows),
+        "candidate_row": pa.array(candidate_rows),
+        "rating": flat["rating"].cast(pa.float32()),
+    }
+    if "timestamp" in flat.column_names:
+        events["timestamp"] = flat["timestamp"].cast(pa.int64())
+    return Interactions(
+        queries=queries,
+        candidates=candidates,
+        events=pa.table(events),
+        query_id=query_id,
+        candidate_id=candidate_id,
+        source=source,
+    )
+
+
+def _distinct(flat: pa.Table, id_column: str, features: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
+    """One row per id, and int32 [num_rows] saying which of them each row of `flat` has."""
+    encoded = flat[id_column].combine_chunks().dictionary_encode()
+    rows = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    _, first = np.unique(rows, return_index=True)
+    table = flat.select([id_column, *features]).take(pa.array(first))
+    for name in features:
+        expected = table[name].combine_chunks().take(pa.array(rows))
+        if not flat[name].combine_chunks().equals(expected):
+            _raise_disagreement(flat, id_column, name, expected.to_pylist())
+    return table, rows
+
+
+def _raise_disagreement(flat: pa.Table, id_column: str, name: str, expected: list[Any]) -> None:
+    found = flat[name].to_pylist()
+    row = next(i for i, (value, first) in enumerate(zip(found, expected, strict=True)) if value != first)
+    raise ValueError(
+        f"`{name}` must have one value for each `{id_column}`. Received for {flat[id_column][row].as_py()!r}: "
+        f"{expected[row]!r} first, {found[row]!r} in row {row}."
+    )
+
+
+def _check_ids(table: pa.Table, column: str, name: str) -> None:
+    if column not in table.column_names:
+        raise ValueError(f"`{name}` must have the id column {column!r}. Received: {', '.join(table.column_names)}.")
+    ids = table[column]
+    if not pa.types.is_string(ids.type):
+        raise TypeError(f"`{name}.{column}` must hold strings. Received: {ids.type}. Cast the ids once, at the border.")
+    if ids.null_count:
+        raise ValueError(f"`{name}.{column}` must have no null. Received: {ids.null_count}.")
+    counts = pc.value_counts(ids.combine_chunks())
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        raise ValueError(
+            f"`{name}.{column}` must identify a row. Received {len(repeated)} repeated ids, "
+            f"first {repeated.field('values')[:5].to_pylist()}."
+        )
+
+
+def _check_rows(rows: np.ndarray, size: int, column: str, table: str) -> None:
+    bad = np.flatnonzero((rows < 0) | (rows >= size))
+    if bad.size:
+        raise ValueError(
+            f"`{column}` must be a row of `{table}`, 0 to {size - 1}. "
+            f"Received {bad.size} others, first {rows[bad[:5]].tolist()} in event rows {bad[:5].tolist()}."
+        )

@@ -1,0 +1,54 @@
+"""Measures probabilities of rated pairs; the metrics are scikit-learn's."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import sklearn.metrics
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfusionMatrix:
+    """Counts of pairs by what they are and what they were taken for, at a probability of 0.5."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+
+
+def rating_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Log loss, accuracy, AUC and F1 of predicted probabilities.
+
+    Args:
+        labels: bool [n], both classes present.
+        probabilities: float [n], in [0, 1], of the positive class.
+
+    Returns:
+        `log_loss` (nats), `accuracy`, `auc`, `f1`; accuracy and F1 at a probability of 0.5.
+
+    Example:
+        >>> labels, probabilities = np.array([True, True, False]), np.array([0.9, 0.4, 0.2])
+        >>> {name: round(value, 3) for name, value in rating_metrics(labels, probabilities).items()}
+        {'log_loss': 0.415, 'accuracy': 0.667, 'auc': 1.0, 'f1': 0.667}
+    """
+    predicted = probabilities > 0.5
+    return {
+        "log_loss": float(sklearn.metrics.log_loss(labels, probabilities, labels=[False, True])),
+        "accuracy": float(sklearn.metrics.accuracy_score(labels, predicted)),
+        "auc": float(sklearn.metrics.roc_auc_score(labels, probabilities)),
+        "f1": float(sklearn.metrics.f1_score(labels, predicted)),
+    }
+
+
+def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray) -> ConfusionMatrix:
+    """The confusion matrix at a probability of 0.5.
+
+    Args:
+        labels: bool [n].
+        probabilities: float [n], of the positive class.
+    """
+    matrix = sklearn.metrics.confusion_matrix(labels, probabilities > 0.5, labels=[False, True])
+    (tn, fp), (fn, tp) = matrix.tolist()
+    return ConfusionMatrix(true_positives=tp, false_positives=fp, false_negatives=fn, true_negatives=tn)

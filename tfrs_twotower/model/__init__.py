@@ -1,0 +1,1 @@
+"""Features to layers to towers to the model that is trained."""

@@ -1,0 +1,20 @@
+"""The reference configuration: the architecture of the notebook that this library started from, on MovieLens 100K."""
+
+from tfrs_twotower.model.features import Bucketized, Categorical, MultiCategorical
+from tfrs_twotower.model.towers import TowerConfig
+
+#: The age groups of the MovieLens data sets, in years.
+AGE_BOUNDARIES = (18.0, 25.0, 35.0, 45.0, 50.0, 56.0)
+
+MOVIELENS_QUERY = TowerConfig(
+    features=(
+        Categorical(name="user_id"),
+        Bucketized(name="age", boundaries=AGE_BOUNDARIES),
+        Categorical(name="gender"),
+        Categorical(name="occupation"),
+        Categorical(name="zip_code"),
+    )
+)
+MOVIELENS_CANDIDATE = TowerConfig(
+    features=(Categorical(name="movie_id"), Categorical(name="release_year"), MultiCategorical(name="genres"))
+)

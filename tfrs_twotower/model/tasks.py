@@ -1,0 +1,40 @@
+"""What the model is trained for."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfrs_twotower._tfrs import tfrs
+
+
+class RatingTask(tf.keras.layers.Layer):
+    """Tells liked from disliked among rated pairs: binary cross-entropy on logits.
+
+    Attributes:
+        threshold: A pair is positive if its rating is at least this.
+    """
+
+    def __init__(self, *, threshold: float = 3.0, name: str = "rating_task") -> None:
+        super().__init__(name=name)
+        self.threshold = threshold
+        self.ranking = tfrs.tasks.Ranking(
+            loss=tf.keras.losses.BinaryCrossentropy(from_logits=True),
+            metrics=[
+                # Of logits, hence the threshold of 0. The loss as a metric is weighted by example, so that a small
+                # last batch counts as much as it holds; `loss` in Keras's logs is the last batch's alone.
+                tf.keras.metrics.BinaryCrossentropy(from_logits=True, name="log_loss"),
+                tf.keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy"),
+                tf.keras.metrics.AUC(from_logits=True, name="auc"),
+            ],
+        )
+
+    def call(self, ratings: tf.Tensor, logits: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """The loss, a float32 scalar: the mean over the batch.
+
+        Args:
+            ratings: float32 [batch].
+            logits: float32 [batch], log-odds that the pair is positive.
+            training: Whether this is a training step.
+        """
+        labels = tf.cast(ratings >= self.threshold, tf.float32)
+        return self.ranking(labels=labels[:, tf.newaxis], predictions=logits[:, tf.newaxis], training=training)

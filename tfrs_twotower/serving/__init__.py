@@ -1,0 +1,1 @@
+"""The index, the bundle that carries it, and how a version appears."""

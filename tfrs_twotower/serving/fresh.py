@@ -1,0 +1,42 @@
+"""Asks a bundle in a process of its own that knows nothing but TensorFlow, as any other host would.
+
+Run as a script, by its path: it must not import this library, Keras or TensorFlow Recommenders.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def main(bundle: str, requests_file: str, replies_file: str) -> None:
+    """Answers requests through a bundle's signatures.
+
+    Args:
+        bundle: A version's folder.
+        requests_file: JSON, a list of `{"signature": name, "inputs": {name: {"dtype": ..., "values": ...}}}`.
+        replies_file: Where to write JSON, for each request `{output name: values}`.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    scann = importlib.util.find_spec("scann")
+    if scann is not None and scann.origin is not None and b"Scann>" in (Path(bundle) / "saved_model.pb").read_bytes():
+        tf.load_op_library(str(Path(scann.origin).parent / "scann_ops" / "cc" / "_scann_ops.so"))
+    signatures = tf.saved_model.load(bundle).signatures
+    replies = []
+    for request in json.loads(Path(requests_file).read_text(encoding="utf-8")):
+        inputs = {name: tf.constant(x["values"], x["dtype"]) for name, x in request["inputs"].items()}
+        outputs = signatures[request["signature"]](**inputs)
+        replies.append({name: _to_json(values) for name, values in outputs.items()})
+    Path(replies_file).write_text(json.dumps(replies), encoding="utf-8")
+
+
+def _to_json(values):  # type: ignore[no-untyped-def]  # a tensor; nothing here is imported before main
+    array = values.numpy()
+    return array.astype(str).tolist() if array.dtype == object else array.tolist()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,139 @@
+"""A published bundle from Python: plain values in, arrays out, mistakes named before TensorFlow sees them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from tfrs_twotower._scann import require_scann
+from tfrs_twotower.serving.bundle import CANDIDATES_FILE, MANIFEST_FILE
+from tfrs_twotower.serving.publish import versions
+
+
+def load_bundle(path: str | Path) -> LoadedBundle:
+    """Loads a published bundle.
+
+    Args:
+        path: A version's folder, or the folder of all versions, of which the newest is taken.
+
+    Raises:
+        FileNotFoundError: If there is no bundle.
+        ValueError: If the folder holds something else, or a damaged bundle.
+        ImportError: If the bundle's index needs scann and that is unusable here.
+    """
+    folder = _find_version(Path(path))
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        kind = manifest["index"]["kind"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder} is a SavedModel, but not one of this library's: {MANIFEST_FILE} is missing or damaged."
+        ) from error
+    if kind == "scann":
+        require_scann()
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        candidates = pq.read_table(folder / CANDIDATES_FILE)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"{folder} is damaged and cannot be loaded ({str(error).splitlines()[0]}). Export it again."
+        ) from error
+    return LoadedBundle(folder, manifest, candidates, loaded)
+
+
+class LoadedBundle:
+    """A bundle that answers Python.
+
+    Attributes:
+        path: The version's folder.
+        manifest: What the bundle is.
+        candidates: The catalogue with its features.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], candidates: pa.Table, loaded: Any) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.candidates = candidates
+        self._loaded = loaded  # keeps the signatures' variables and tables alive
+
+    def recommend(self, queries: Mapping[str, Any], *, k: int | None = None) -> dict[str, np.ndarray]:
+        """Recommends candidates, best first; what a known query has seen is left out.
+
+        Args:
+            queries: Feature name -> one value or a sequence, equally many each. A feature left out is missing: for
+                a known query id the bundle's own record of it is taken.
+            k: Recommendations per query, 1 <= k <= the bundle's; by default all it gives.
+
+        Returns:
+            `candidate_ids` (str), `scores` and `probabilities` (float32), all [batch, k]. An empty slot holds "",
+            the lowest finite float32, and 0.
+
+        Raises:
+            ValueError: If a feature is unknown, lengths differ, or `k` is out of range.
+            TypeError: If a value has the wrong type.
+        """
+        limit = self.manifest["k"]
+        k = limit if k is None else k
+        if not 1 <= k <= limit:
+            catalogue = self.manifest["num_candidates"]
+            advice = (
+                f" Export the bundle with a larger k to get more of its {catalogue} candidates." if k > limit else ""
+            )
+            raise ValueError(f"`k` must be in 1..{limit}, the bundle's. Received: k={k}.{advice}")
+        outputs = self._loaded.signatures["recommend"](**self._query_tensors(queries))
+        arrays = {name: values.numpy()[:, :k] for name, values in outputs.items()}
+        return {
+            **arrays,
+            "candidate_ids": np.vectorize(bytes.decode, otypes=[object])(arrays["candidate_ids"]),
+        }
+
+    def _query_tensors(self, queries: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        features = {feature["name"]: feature for feature in self.manifest["query"]["features"]}
+        unknown = [name for name in queries if name not in features]
+        if unknown:
+            raise ValueError(f"Unknown query feature {', '.join(map(repr, unknown))}. Known: {', '.join(features)}.")
+        columns = {name: _to_list(values) for name, values in queries.items()}
+        lengths = {name: len(values) for name, values in columns.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"Query features must be equally many, and at least one. Received: {lengths or 'none'}.")
+        batch = next(iter(lengths.values()))
+        return {name: _to_tensor(feature, columns.get(name), batch) for name, feature in features.items()}
+
+
+def _find_version(path: Path) -> Path:
+    if not path.is_dir():
+        raise FileNotFoundError(f"No bundle at {path}. Make one with: tfrs-twotower train")
+    if (path / "saved_model.pb").is_file():
+        return path
+    found = [version for version in versions(path) if (path / str(version) / "saved_model.pb").is_file()]
+    if not found:
+        raise FileNotFoundError(f"{path} is no bundle: it holds neither a SavedModel nor a version of one.")
+    return path / str(found[-1])
+
+
+def _to_list(values: Any) -> list[Any]:
+    if isinstance(values, np.ndarray):
+        return list(np.atleast_1d(values).tolist())
+    return list(values) if isinstance(values, Sequence) and not isinstance(values, str | bytes) else [values]
+
+
+def _to_tensor(feature: Mapping[str, Any], values: list[Any] | None, batch: int) -> tf.Tensor:
+    name, is_text, is_list = feature["name"], feature["dtype"] == "string", feature["rank"] == 2
+    if values is None:
+        return tf.fill([batch, 1] if is_list else [batch], "" if is_text else float("nan"))
+    rows = [_to_list(value) for value in values] if is_list else [[value] for value in values]
+    for row, items in enumerate(rows):
+        for item in items:
+            if isinstance(item, bool) or not isinstance(item, (str, bytes) if is_text else (int, float)):
+                wanted = "strings" if is_text else "numbers"
+                raise TypeError(f"`{name}` must be {wanted}. Received in row {row}: {item!r} ({type(item).__name__}).")
+    if is_list:
+        return tf.ragged.constant(rows, tf.string, ragged_rank=1).to_tensor(default_value="")
+    return tf.constant([items[0] for items in rows], tf.string if is_text else tf.float32)

@@ -1,0 +1,65 @@
+"""Keras callbacks: the best weights always, progress on one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class BestWeights(tf.keras.callbacks.EarlyStopping):
+    """Stops when a validation metric no longer gets better, and always ends with the best epoch's weights.
+
+    Keras's own `EarlyStopping(restore_best_weights=True)` restores them only where it stopped the training, not
+    where the training ran through its last epoch.
+
+    Args:
+        monitor: A key of Keras's logs, such as "val_auc".
+        mode: "max" or "min": which direction is better.
+        patience: Epochs without a better value before it stops.
+    """
+
+    def __init__(self, monitor: str = "val_auc", *, mode: str = "max", patience: int = 5) -> None:
+        super().__init__(monitor=monitor, mode=mode, patience=patience, restore_best_weights=True)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Restores the best weights, however the training ended."""
+        super().on_train_end(logs)
+        if self.best_weights is not None:
+            self.model.set_weights(self.best_weights)
+
+
+class ProgressLine(tf.keras.callbacks.Callback):
+    """One live line: epochs done, time, and the latest value of a metric.
+
+    Args:
+        monitor: A key of Keras's logs.
+    """
+
+    def __init__(self, monitor: str = "val_auc") -> None:
+        super().__init__()
+        self._monitor = monitor
+        self._progress = Progress(
+            TextColumn("Training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+        )
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Shows the line."""
+        del logs
+        self._task = self._progress.add_task("", total=self.params["epochs"])
+        self._progress.start()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Moves the line on."""
+        value = (logs or {}).get(self._monitor, float("nan"))
+        self._progress.update(self._task, completed=epoch + 1, description=f"{self._monitor} {value:.4f}")
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Leaves the last state of the line on the screen."""
+        del logs
+        self._progress.stop()

@@ -1,0 +1,52 @@
+"""Compile and fit with this library's defaults; `model.compile` and `model.fit` do the same by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfrs_twotower.data.splits import Split
+from tfrs_twotower.model.two_tower import TwoTowerModel
+from tfrs_twotower.training.callbacks import BestWeights
+
+
+def fit_two_tower(
+    model: TwoTowerModel,
+    split: Split,
+    *,
+    seed: int,
+    epochs: int = 100,
+    batch_size: int = 1024,
+    learning_rate: float = 1e-3,
+    patience: int = 6,
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+) -> tf.keras.callbacks.History:
+    """Trains on the training part, stops by the validation part, and keeps the best epoch's weights.
+
+    Args:
+        model: From `build_two_tower`.
+        split: Its `train` and `validation` parts are used.
+        seed: Of the order of the events.
+        epochs: At most so many, >= 1.
+        batch_size: Events per step.
+        learning_rate: Adam's.
+        patience: Epochs without a better validation AUC before training stops.
+        callbacks: More of Keras's callbacks.
+
+    Returns:
+        Keras's history: one value per epoch of each metric.
+
+    Raises:
+        ValueError: If `epochs` is below 1.
+    """
+    if epochs < 1:
+        raise ValueError(f"`epochs` must be at least 1. Received: {epochs}.")
+    model.compile(optimizer=tf.keras.optimizers.Adam(learning_rate))
+    return model.fit(
+        model.training_batches(split.train, batch_size=batch_size, seed=seed),
+        validation_data=model.evaluation_batches(split.validation),
+        epochs=epochs,
+        callbacks=[BestWeights("val_auc", patience=patience), *callbacks],
+        verbose=0,
+    )

@@ -5,7 +5,9 @@ A mistake of the user's is one line and exit code 2; TensorFlow is imported only
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import io
 import logging
 import os
 import sys
@@ -19,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from tfrs_twotower.data.interactions import Interactions
     from tfrs_twotower.evaluation.report import Report
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -81,10 +84,9 @@ def train(
     from tfrs_twotower.serving import publish
 
     publish.require_writable(directory)
-    with _out.status("Starting TensorFlow"):
+    with _err.status("Starting TensorFlow"):
         import tensorflow as tf
 
-        from tfrs_twotower.data.movielens import load_movielens
         from tfrs_twotower.data.splits import random_split
         from tfrs_twotower.evaluation.report import evaluate
         from tfrs_twotower.model.reference import MOVIELENS_CANDIDATE, MOVIELENS_QUERY
@@ -95,8 +97,7 @@ def train(
 
         build_index = _index_builder(index)
     tf.keras.utils.set_random_seed(seed)
-    ratings = load_movielens(dataset, data_dir=data_dir, archive=archive)
-    _out.print(f"Data: {ratings.source}", soft_wrap=True, highlight=False)
+    ratings = _load_ratings(dataset, data_dir, archive)
     if k > ratings.num_candidates:
         raise ValueError(f"`-k` must be at most the catalogue's {ratings.num_candidates} candidates. Received: {k}.")
     split = random_split(ratings, seed=seed)
@@ -106,9 +107,9 @@ def train(
         model, split, seed=seed, epochs=epochs, batch_size=batch_size, callbacks=[ProgressLine("val_auc")]
     )
     fit_s = time.perf_counter() - start
-    with _out.status("Evaluating on the test split"):
+    with _err.status("Evaluating on the test split"):
         report = evaluate(model, split)
-    with _out.status("Exporting, and asking the export in a fresh process"):
+    with _err.status("Exporting, and asking the export in a fresh process"):
         path = export_bundle(model, split.seen, directory, k=k, build_index=build_index, metrics=report.to_dict())
     _print_report(report)
     _out.print(f"{len(history.epoch)} epochs in {fit_s:.0f} s. Published: {path}", soft_wrap=True, highlight=False)
@@ -124,7 +125,7 @@ def recommend(
     if k < 1:
         raise ValueError(f"`-k` must be at least 1. Received: {k}.")
     pairs = dict(_parse_pair(text) for text in query)
-    with _out.status("Loading the bundle"):
+    with _err.status("Loading the bundle"):
         from tfrs_twotower.serving.loading import load_bundle
 
         loaded = load_bundle(bundle)
@@ -147,6 +148,22 @@ def recommend(
             title = escape(titles.get(candidate_id, ""))
             table.add_row(str(rank), escape(candidate_id), title, f"{score:.3f}", f"{probability:.3f}")
     _out.print(table)
+
+
+def _load_ratings(dataset: str, data_dir: Path | None, archive: Path | None) -> Interactions:
+    """Loads the ratings with this library's own progress instead of TFDS's, and says whose they are."""
+    import tensorflow_datasets as tfds
+
+    from tfrs_twotower.data.archives import TERMS
+    from tfrs_twotower.data.movielens import load_movielens
+
+    tfds.disable_progress_bar()
+    status = _err.status(f"Loading {dataset}; the first time it is fetched and prepared, which takes half a minute")
+    with status, contextlib.redirect_stdout(io.StringIO()):
+        ratings = load_movielens(dataset, data_dir=data_dir, archive=archive)
+    _out.print(f"Data: {ratings.source}", soft_wrap=True, highlight=False)
+    _out.print(TERMS, style="dim", soft_wrap=True, highlight=False)
+    return ratings
 
 
 def _index_builder(kind: IndexKind) -> Any:

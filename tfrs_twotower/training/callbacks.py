@@ -60,6 +60,7 @@ class ProgressLine(tf.keras.callbacks.Callback):
         self._progress.update(self._task, completed=epoch + 1, description=f"{self._monitor} {value:.4f}")
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Leaves the last state of the line on the screen."""
+        """Leaves the last state of the line on the screen; where training stopped early, that is the end of the bar."""
         del logs
+        self._progress.update(self._task, total=self._progress.tasks[self._task].completed)
         self._progress.stop()

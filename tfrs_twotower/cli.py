@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tfrs_twotower.data.interactions import Interactions
     from tfrs_twotower.evaluation.report import Report
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 _out = Console()
 _err = Console(stderr=True)
 
@@ -53,6 +53,7 @@ def main() -> None:
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
 ) -> None:
+    """Two-tower recommenders: trains on ratings, publishes a SavedModel, asks it for recommendations."""
     del debug  # `main` looks for it, since an error may come before the arguments are parsed
 
 

@@ -25,7 +25,8 @@ class TowerConfig:
         hidden_units: Widths of the hidden layers, each followed by ReLU, batch normalisation and dropout.
         output_dim: Length of the embedding that comes out, >= 1; the same in both towers.
         dropout: Share of hidden units dropped in training, in [0, 1).
-        l2: Weight of the squared norms of the MLP's kernels in the loss, >= 0.
+        l2: Weight of the squared norms of the MLP's kernels in the loss, >= 0. The default is the validation part's
+            choice on MovieLens 100K, for AUC and log loss alike.
     """
 
     features: tuple[Feature, ...]
@@ -33,7 +34,7 @@ class TowerConfig:
     hidden_units: tuple[int, ...] = (128, 64)
     output_dim: int = 64
     dropout: float = 0.3
-    l2: float = 1e-6
+    l2: float = 3e-3
 
     def __post_init__(self) -> None:
         names = [feature.name for feature in self.features]

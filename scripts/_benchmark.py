@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -79,6 +80,7 @@ def show(title: str, rows: Sequence[Row], json_file: Path | None) -> None:
         machine = {
             "processor": platform.machine(),
             "cores": os.cpu_count(),
+            "memory_bytes": psutil.virtual_memory().total,
             "python": platform.python_version(),
         }
         versions = {name: importlib.metadata.version(name) for name in _PACKAGES if _is_installed(name)}

@@ -1,4 +1,5 @@
 import hashlib
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -32,8 +33,10 @@ def test_a_sound_archive_passes(tmp_path):
         ({"ratings": "1\t2\t6\t1\n"}, r"u.data, line 1: expected .*rating 1-5"),
         ({"ratings": "1\t9\t3\t1\n"}, r"u.data, line 1: id 9 is not in u.item"),
         ({"ratings": "7\t2\t3\t1\n"}, r"u.data, line 1: id 7 is not in u.user"),
-        ({"users": USERS + "3|20|M|writer\n"}, r"u.user, line 3: expected 5 fields"),
-        ({"movies": "1|Toy Story\n"}, r"u.item, line 1: expected 24 fields"),
+        ({"users": USERS + "3|20|M|writer\n"}, r"u.user, line 3: expected `user\|age"),
+        ({"users": USERS.replace("24", "xx")}, r"u.user, line 1: expected"),
+        ({"users": USERS.replace("|F|", "|X|")}, r"u.user, line 2: expected `user\|age\|M or F"),
+        ({"movies": "1|Toy Story\n"}, r"u.item, line 1: expected `movie\|title"),
         ({"ratings": "1\t2\t4\t881250949\n"}, r"u.data is not MovieLens 100K's: its MD5 is \w{32}, the official one"),
     ],
 )
@@ -114,6 +117,71 @@ def test_a_zip_with_a_damaged_member_is_named(tmp_path):
     path.write_bytes(content.replace(b"881250949", b"881250948", 1))
     with pytest.raises(ValueError, match=r"ml-100k\.zip is damaged: u\.data cannot be read \(Bad CRC-32"):
         archives.open_archive(path, tmp_path)
+
+
+def test_an_encrypted_zip_is_named(tmp_path):
+    path = tmp_path / "ml-100k.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("u.data", RATINGS)
+    content = bytearray(path.read_bytes())
+    content[6] |= 1  # the flag "encrypted" of the local header
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # and of the central directory
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"ml-100k\.zip is damaged: u\.data cannot be read .*encrypted"):
+        archives.open_archive(path, tmp_path)
+
+
+WHEEL_FILES = {
+    "inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + RATINGS,
+    "user": "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n" + USERS.replace("|", "\t"),
+    "item": "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+    "1\tunkonwn\tunkonwn\tunknown\n2\tMisérables, Les\t1995\tDrama Children's\n",
+}
+
+
+def serve_wheel(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+    """Lets pip "download" a wheel with these files."""
+
+    def download(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert "--no-deps" in command
+        folder = Path(command[command.index("--dest") + 1])
+        with zipfile.ZipFile(folder / "recbole-1.2.1-py3-none-any.whl", "w") as wheel:
+            for kind, content in files.items():
+                wheel.writestr(f"recbole/dataset_example/ml-100k/ml-100k.{kind}", content)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(archives.subprocess, "run", download)
+
+
+@pytest.mark.usefixtures("accept_test_ratings")
+def test_a_wheel_becomes_an_archive_in_the_official_layout(tmp_path, monkeypatch):
+    serve_wheel(monkeypatch, WHEEL_FILES)
+    folder = archives.archive_from_wheel(tmp_path)
+    assert (folder / "u.data").read_text() == RATINGS
+    assert (folder / "u.user").read_text() == USERS
+    unknown, drama = (folder / "u.item").read_text(encoding="latin-1").splitlines()
+    # Flags in GroupLens's order: unknown, Action, Adventure, Animation, Children's, Comedy, Crime, Documentary, Drama
+    assert unknown == "1|unknown||||1" + "|0" * 18
+    assert drama == "2|Misérables, Les (1995)||||0|0|0|0|1|0|0|0|1" + "|0" * 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inter": WHEEL_FILES["inter"].replace("881250949", "881250948")}, "is not MovieLens 100K's: its MD5"),
+        (
+            {"item": "header\n1\tTitle\t1995\tSpace-Opera\n"},
+            r"broken line of movies \(unknown genres \['Space-Opera'\]",
+        ),
+        ({"item": "header\n1\tTitle\n"}, "broken line of movies"),
+        ({"inter": ""}, "is not MovieLens 100K's"),
+    ],
+)
+@pytest.mark.usefixtures("accept_test_ratings")
+def test_a_wheel_with_other_content_is_refused(tmp_path, monkeypatch, change, message):
+    serve_wheel(monkeypatch, {**WHEEL_FILES, **change})
+    with pytest.raises(ValueError, match=message):
+        archives.archive_from_wheel(tmp_path)
 
 
 def test_an_unreachable_host_answers_no_within_the_time_limit(monkeypatch):

@@ -46,11 +46,24 @@ def test_the_best_epochs_weights_are_restored_however_training_ends(values, mode
     assert model.epoch.numpy() == best_epoch
 
 
+def test_a_metric_that_is_not_there_is_an_error():
+    model = ScriptedModel([0.5])
+    model.compile()
+    data = tf.data.Dataset.from_tensors(np.zeros((1, 1), np.float32))
+    with pytest.raises(ValueError, match="`monitor` must be one of loss, val_score. Received: val_acc."):
+        model.fit(data, validation_data=data, callbacks=[tt.BestWeights("val_acc", mode="max", patience=1)], verbose=0)
+
+
+def test_a_mode_is_one_of_two():
+    with pytest.raises(ValueError, match="`mode` must be 'min' or 'max'"):
+        tt.BestWeights("val_score", mode="auto", patience=1)
+
+
 def test_progress_shows_epochs_and_metric(capsys):
     model = ScriptedModel([0.25, 0.75])
     model.compile()
     data = tf.data.Dataset.from_tensors(np.zeros((1, 1), np.float32))
     model.fit(data, validation_data=data, epochs=2, callbacks=[ProgressLine("val_score")], verbose=0)
-    output = capsys.readouterr().out
+    output = capsys.readouterr().err
     assert "2/2" in output
     assert "val_score 0.7500" in output

@@ -58,6 +58,10 @@ def test_empty_slots_are_not_shown(bundle_path):
     [
         (["--query", "user=u0"], "Unknown query feature 'user'. Known: user_id, age."),
         (["--query", "user_id=u0", "--query", "age=old"], "`age` must be a number. Received: 'old'."),
+        (
+            ["--query", "user_id=u0", "--query", "user_id=u1"],
+            "`--query` must name a feature once. Received 'user_id' twice.",
+        ),
         (["--query", "u0"], "`--query` must be feature=value, such as user_id=42. Received: 'u0'."),
         (["--query", "user_id=u0", "-k", "0"], "`-k` must be at least 1. Received: 0."),
         (["--query", "user_id=u0", "-k", "25"], "`k` must be in 1..10, the bundle's. Received: k=25."),
@@ -67,9 +71,20 @@ def test_a_mistake_in_a_query_is_one_line(bundle_path, arguments, message):
     check_error(run("recommend", bundle_path, *arguments), message)
 
 
+def test_text_with_brackets_is_text(bundle_path):
+    result = run("recommend", bundle_path, "--query", "user_id=[/x][bold]u0")
+    assert result.returncode == 0, result.stderr
+    assert "For user_id=[/x][bold]u0" in result.stdout
+
+
 def test_no_bundle_is_one_line(tmp_path):
     check_error(run("recommend", tmp_path, "--query", "user_id=1"), "is no bundle")
     check_error(run("recommend", tmp_path / "x", "--query", "user_id=1"), "Make one with: tfrs-twotower train")
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    paths = folder.rglob("*")
+    return {path.relative_to(folder): path.read_bytes() if path.is_file() else None for path in paths}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +98,8 @@ def test_no_bundle_is_one_line(tmp_path):
         ([], "can be reached neither at GroupLens nor in the package index"),
         (["-k", "0"], "`-k` must be at least 1. Received: 0."),
         (["--epochs", "0"], "`--epochs` must be at least 1. Received: 0."),
+        (["--dataset", "[/x]"], "Unknown data set '[/x]'."),
+        (["--data-dir", "damaged.zip/data"], "damaged.zip/data cannot be written"),
         (["--output", "damaged.zip"], "damaged.zip/movielens-100k cannot be written"),
     ],
 )
@@ -90,12 +107,11 @@ def test_a_mistake_before_training_is_one_line_and_changes_nothing(tmp_path, arg
     (tmp_path / "damaged.zip").write_bytes(b"PK and then nothing")
     write_archive(tmp_path / "other")
     write_archive(tmp_path / "broken", ratings="1\t2\t3\t881250949\nbroken\n")
-    version = tmp_path / "saved_models" / "movielens-100k" / "1"
-    version.mkdir(parents=True)
-    before = {path for path in tmp_path.rglob("*") if "data" not in path.relative_to(tmp_path).parts}
+    before = contents(tmp_path)
     check_error(run("train", "--data-dir", tmp_path / "data", *arguments, cwd=tmp_path), message)
-    assert {path for path in tmp_path.rglob("*") if "data" not in path.relative_to(tmp_path).parts} == before
-    assert not list((tmp_path / "data").rglob("*.tfrecord*"))
+    # TFDS's own empty folders aside.
+    assert {path: content for path, content in contents(tmp_path).items() if "data" not in path.parts} == before
+    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
 
 
 @pytest.mark.movielens

@@ -1,5 +1,6 @@
 import dataclasses
 
+import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
@@ -15,7 +16,7 @@ def test_each_export_is_the_next_version(planted, trained, tmp_path):
 
 
 def test_a_bundle_that_answers_otherwise_is_not_published(planted, trained, tmp_path, monkeypatch):
-    """What is written has lost its last candidate's name; the fresh process notices."""
+    """What is written has other names for the candidates; the fresh process notices."""
     save = bundle_module.Bundle.save
 
     def save_another(self, path):
@@ -42,6 +43,22 @@ def test_a_bundle_that_does_not_load_is_not_published(planted, trained, tmp_path
     with pytest.raises(RuntimeError, match="does not load and answer in a fresh process"):
         tt.export_bundle(trained, planted.split.seen, tmp_path, build_index=tt.ExactIndex)
     assert versions(tmp_path) == []
+
+
+@pytest.mark.parametrize("build_index", [tt.ExactIndex, pytest.param(tt.ScannIndex, marks=pytest.mark.scann)])
+def test_ids_and_features_may_be_any_text(planted, tmp_path, build_index):
+    from tests.conftest import CANDIDATE, QUERY
+
+    seen = planted.split.seen
+    ids = pa.array([f"фильм-{row} é\U0001f3ac" for row in range(seen.num_candidates)])
+    users = pa.array([f"ü{row}" for row in range(seen.num_queries)])
+    genres = pa.array([["Comédie"]] * seen.num_candidates)
+    candidates = seen.candidates.set_column(0, "movie_id", ids).set_column(2, "genres", genres)
+    known = dataclasses.replace(seen, candidates=candidates, queries=seen.queries.set_column(0, "user_id", users))
+    model = tt.build_two_tower(known, query=QUERY, candidate=CANDIDATE)
+    path = tt.export_bundle(model, known, tmp_path, k=5, build_index=build_index)
+    recommended = tt.load_bundle(path).recommend({"user_id": "ü3"}, k=4)["candidate_ids"]
+    assert set(recommended[0]) <= set(ids.to_pylist())
 
 
 def test_embeddings_that_are_not_finite_are_refused_with_their_ids(planted, tmp_path):

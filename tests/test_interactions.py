@@ -16,6 +16,7 @@ STAR = make_interactions([0, 1], [1, 0], [3.0, 5.0], num_queries=2, num_candidat
         ({"query_id": "uid"}, ValueError, "`queries` must have the id column 'uid'. Received: user_id, age."),
         ({"queries": pa.table({"user_id": [1, 2]})}, TypeError, "`queries.user_id` must hold strings. Received: int64"),
         ({"queries": pa.table({"user_id": ["u", None]})}, ValueError, "`queries.user_id` must have no null"),
+        ({"queries": pa.table({"user_id": ["u", ""]})}, ValueError, "`queries.user_id` must have no empty id"),
         ({"queries": pa.table({"user_id": ["u", "u"]})}, ValueError, r"Received 1 repeated ids, first \['u'\]"),
         ({"events": pa.table({"query_row": [0]})}, ValueError, "Missing: candidate_row, rating; received: query_row"),
         (
@@ -40,6 +41,19 @@ def test_a_bad_star_is_refused_by_name(change, error, message):
         dataclasses.replace(STAR, **change)
 
 
+@pytest.mark.parametrize("column", [pa.array([0.7]), pa.array([None], pa.int32())])
+def test_a_row_is_an_integer(column):
+    events = pa.table({"query_row": column, "candidate_row": [0], "rating": [1.0]})
+    with pytest.raises(TypeError, match="`query_row` must hold integers, none of them null"):
+        dataclasses.replace(STAR, events=events)
+
+
+def test_a_row_beyond_32_bits_does_not_wrap_around():
+    events = pa.table({"query_row": [2**32], "candidate_row": [0], "rating": [1.0]})
+    with pytest.raises(ValueError, match="`query_row` must be a row of `queries`, 0 to 1"):
+        dataclasses.replace(STAR, events=events)
+
+
 def test_selecting_events_keeps_queries_and_candidates():
     part = STAR.with_events(np.array([1]))
     assert part.events.to_pylist() == [{"query_row": 1, "candidate_row": 0, "rating": 5.0}]
@@ -51,6 +65,22 @@ def test_fingerprint_follows_the_data():
     same = make_interactions([0, 1], [1, 0], [3.0, 5.0], num_queries=2, num_candidates=2)
     other = make_interactions([0, 1], [1, 0], [3.0, 4.0], num_queries=2, num_candidates=2)
     assert same.fingerprint() == STAR.fingerprint() != other.fingerprint()
+    changed = [
+        dataclasses.replace(STAR, queries=STAR.queries.append_column("x", [[1, 2]])),
+        dataclasses.replace(STAR, queries=STAR.queries.set_column(1, "age", [[1.0, 2.0]])),
+        dataclasses.replace(STAR, candidates=STAR.candidates.set_column(1, "title", [["a", None]])),
+        dataclasses.replace(STAR, events=STAR.events.append_column("timestamp", [[1, 2]])),
+    ]
+    assert len({star.fingerprint() for star in (STAR, other, *changed)}) == 6
+
+
+def test_fingerprint_tells_queries_from_candidates():
+    def star(queries: list[str], candidates: list[str]) -> tt.Interactions:
+        events = pa.table({"query_row": [0], "candidate_row": [0], "rating": [1.0]})
+        tables = {"queries": pa.table({"id": queries}), "candidates": pa.table({"id": candidates})}
+        return tt.Interactions(events=events, query_id="id", candidate_id="id", **tables)
+
+    assert star(["a"], ["b", "c"]).fingerprint() != star(["a", "b"], ["c"]).fingerprint()
 
 
 def test_normalizing_keeps_every_rating_in_order():
@@ -84,6 +114,26 @@ def test_normalizing_names_a_missing_column():
 def test_normalizing_names_the_id_and_row_of_a_feature_with_two_values():
     flat = pa.table({"u": ["a", "b", "a"], "m": ["x", "x", "x"], "age": [1, 2, 3], "rating": [1.0, 1.0, 1.0]})
     with pytest.raises(
-        ValueError, match="`age` must have one value for each `u`. Received for 'a': 1 first, 3 in row 2"
+        ValueError, match="`age` must have one value for each id. Received for 'a': 1 first, 3 in row 2"
     ):
         tt.normalize_ratings(flat, query_id="u", candidate_id="m", query_features=["age"])
+
+
+def test_normalizing_takes_missing_values_of_one_id_for_the_same():
+    flat = pa.table(
+        {
+            "u": ["a", "a"],
+            "m": ["x", "y"],
+            "age": [float("nan")] * 2,
+            "zip": pa.nulls(2, pa.string()),
+            "rating": [1.0, 2.0],
+        }
+    )
+    star = tt.normalize_ratings(flat, query_id="u", candidate_id="m", query_features=["age", "zip"])
+    assert star.num_queries == 1
+
+
+def test_normalizing_names_the_row_of_an_id_that_is_null():
+    flat = pa.table({"u": ["a", None], "m": ["x", "y"], "rating": [1.0, 2.0]})
+    with pytest.raises(ValueError, match=r"`u` must have no null. Received 1, first in rows \[1\]"):
+        tt.normalize_ratings(flat, query_id="u", candidate_id="m")

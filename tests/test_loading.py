@@ -1,7 +1,9 @@
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import tensorflow as tf
 
 import tfrs_twotower as tt
 
@@ -20,7 +22,14 @@ def test_the_newest_version_is_found(bundle_path, tmp_path):
 
 def test_plain_values_lists_and_arrays_mean_the_same(bundle):
     one = bundle.recommend({"user_id": "u0", "age": 30})
-    for user, age in ((["u0"], [30.0]), (np.array(["u0"]), np.array([30])), ((b"u0",), (30,))):
+    for user, age in (
+        (["u0"], [30.0]),
+        (np.array(["u0"]), np.array([30])),
+        ((b"u0",), (30,)),
+        ("u0", np.int64(30)),
+        (["u0"], [np.float32(30)]),
+        (pa.array(["u0"]), tf.constant([30.0])),
+    ):
         other = bundle.recommend({"user_id": user, "age": age})
         assert other["candidate_ids"].tolist() == one["candidate_ids"].tolist()
         assert other["scores"].tolist() == one["scores"].tolist()
@@ -42,11 +51,17 @@ def test_ids_are_strings_and_k_cuts_the_columns(bundle, planted):
         ({"user_id": "u0", "age": True}, TypeError, r"`age` must be numbers. Received in row 0: True \(bool\)"),
         ({"user_id": ["u0", "u1"], "age": 30}, ValueError, r"equally many, and at least one.*'user_id': 2, 'age': 1"),
         ({}, ValueError, "at least one. Received: none"),
+        ({"user_id": []}, ValueError, "at least one. Received: {'user_id': 0}"),
     ],
 )
 def test_a_mistake_is_named(bundle, queries, error, message):
     with pytest.raises(error, match=message):
         bundle.recommend(queries)
+
+
+def test_k_is_an_integer(bundle):
+    with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
+        bundle.recommend({"user_id": "u0"}, k=2.0)
 
 
 @pytest.mark.parametrize("k", [0, 11])
@@ -66,11 +81,23 @@ def test_a_folder_that_is_no_bundle_says_so(tmp_path, bundle_path):
     foreign = tmp_path / "1"
     shutil.copytree(bundle_path, foreign)
     shutil.rmtree(foreign / "assets.extra")
-    with pytest.raises(ValueError, match="is a SavedModel, but not one of this library's"):
-        tt.load_bundle(tmp_path)
+    for manifest in (None, "{", "[]", '{"index": {"kind": "exact"}}'):
+        if manifest is not None:
+            (foreign / "assets.extra").mkdir(exist_ok=True)
+            (foreign / "assets.extra" / "manifest.json").write_text(manifest)
+        with pytest.raises(ValueError, match="is a SavedModel, but not one of this library's"):
+            tt.load_bundle(tmp_path)
 
 
-@pytest.mark.parametrize("damaged", ["saved_model.pb", "variables/variables.index", "assets.extra/candidates.parquet"])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "saved_model.pb",
+        "variables/variables.index",
+        "variables/variables.data-00000-of-00001",
+        "assets.extra/candidates.parquet",
+    ],
+)
 def test_a_damaged_bundle_says_so(tmp_path, bundle_path, damaged):
     shutil.copytree(bundle_path, tmp_path / "1")
     (tmp_path / "1" / damaged).write_bytes(b"damaged")

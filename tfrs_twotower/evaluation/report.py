@@ -46,7 +46,7 @@ def evaluate(model: TwoTowerModel, split: Split, *, k: int = 10) -> Report:
         k: Slots of the ranking, 1 <= k <= num_candidates.
 
     Raises:
-        ValueError: If `k` is out of range, or the test part has no positive event.
+        ValueError: If `k` is out of range, or the test part has ratings of one class only.
     """
     threshold = model.rating_task.threshold
     test = split.test
@@ -57,13 +57,12 @@ def evaluate(model: TwoTowerModel, split: Split, *, k: int = 10) -> Report:
     seen = event_pairs(split.seen)
 
     def ranking(case: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-        return ranking_metrics(rank_candidates(*case, seen, k=k), test, threshold=threshold)
+        return ranking_metrics(rank_candidates(*case, seen, k=k), test, seen, threshold=threshold)
 
-    base_rate = all_positive(split.train, test.num_events, threshold=threshold)
     return Report(
         cases={
             "model": {**rating_metrics(labels, probabilities), **ranking((queries, candidates))},
-            "all-positive": rating_metrics(labels, base_rate),
+            "all-positive": all_positive(split.train, labels, threshold=threshold),
             "popularity": ranking(popularity(split.train, threshold=threshold)),
         },
         confusion=confusion_matrix(labels, probabilities),

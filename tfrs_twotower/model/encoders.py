@@ -56,9 +56,37 @@ def build_encoder(feature: Feature, vocabulary: Sequence[str], embedding_dim: in
     """
     num_codes = len(feature.boundaries) + 2 if isinstance(feature, Bucketized) else len(vocabulary) + 2
     dim = feature.embedding_dim or embedding_dim
+    name = f"{feature.name}_embedding"
     if isinstance(feature, MultiCategorical):
-        return MeanEmbedding(num_codes=num_codes, embedding_dim=dim, name=f"{feature.name}_embedding")
-    return tf.keras.layers.Embedding(num_codes, dim, name=f"{feature.name}_embedding")
+        return MeanEmbedding(num_codes=num_codes, embedding_dim=dim, name=name)
+    num_neutral = 1 if isinstance(feature, Bucketized) else 2
+    return tf.keras.layers.Embedding(num_codes, dim, embeddings_initializer=NeutralRows(num_neutral), name=name)
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class NeutralRows(tf.keras.initializers.Initializer):
+    """Keras's uniform start for embeddings, but zero for the first rows: what is not learnt must not be noise.
+
+    Args:
+        num_rows: Rows of codes that training may never meet: missing, and unknown.
+
+    Example:
+        >>> NeutralRows(2)([3, 4])[:2].numpy().tolist()
+        [[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, num_rows: int) -> None:
+        self.num_rows = num_rows
+        self._uniform = tf.keras.initializers.RandomUniform()
+
+    def __call__(self, shape: Sequence[int], dtype: tf.DType = tf.float32, **kwargs: Any) -> tf.Tensor:
+        """float32 [rows, embedding_dim]."""
+        values = self._uniform(shape, dtype, **kwargs)
+        return tf.where(tf.range(shape[0])[:, tf.newaxis] < self.num_rows, tf.zeros_like(values), values)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"num_rows": self.num_rows}
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
@@ -92,7 +120,9 @@ class MeanEmbedding(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_codes = num_codes
         self.embedding_dim = embedding_dim
-        self.embedding = tf.keras.layers.Embedding(num_codes, embedding_dim, name="embedding")
+        self.embedding = tf.keras.layers.Embedding(
+            num_codes, embedding_dim, embeddings_initializer=NeutralRows(2), name="embedding"
+        )
 
     def call(self, codes: tf.Tensor) -> tf.Tensor:
         """Encodes int64 [batch, any] as float32 [batch, embedding_dim]."""

@@ -1,17 +1,24 @@
 """What a tower looks at, declared without TensorFlow: frozen, checked when made.
 
-Every kind encodes a missing value as 0, which has a learnt vector of its own (or none at all in a pooled list).
+Every kind encodes a missing value as 0. The vectors of missing and of unknown values start at zero and stay there
+unless training meets such values; in a pooled list, missing values do not count at all.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from collections.abc import Sequence
+
+import pyarrow as pa
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Categorical:
     """One string per row, such as an id: each value of the training split has its own vector, all others share one.
+
+    With `min_count` above 1, the shared vector is trained by the rare values.
 
     Raw input: string [batch], "" is missing.
 
@@ -64,7 +71,7 @@ class Bucketized:
 
     Example:
         >>> Bucketized(name="age", boundaries=(18, 25, 35)).boundaries
-        (18, 25, 35)
+        (18.0, 25.0, 35.0)
     """
 
     name: str
@@ -73,6 +80,7 @@ class Bucketized:
 
     def __post_init__(self) -> None:
         _check_common(self)
+        object.__setattr__(self, "boundaries", tuple(float(boundary) for boundary in self.boundaries))
         ascending = all(a < b for a, b in zip(self.boundaries, self.boundaries[1:], strict=False))
         if not self.boundaries or not ascending or not all(map(math.isfinite, self.boundaries)):
             raise ValueError(
@@ -83,10 +91,42 @@ class Bucketized:
 Feature = Categorical | MultiCategorical | Bucketized
 
 
+def require_columns(features: Sequence[Feature], table: pa.Table) -> None:
+    """Checks that a table has a column of the right type for every feature.
+
+    Args:
+        features: Those of one tower.
+        table: Queries or candidates.
+
+    Raises:
+        ValueError: If a column is missing.
+        TypeError: If a column has another type.
+    """
+    missing = [feature.name for feature in features if feature.name not in table.column_names]
+    if missing:
+        raise ValueError(f"The table has no column {', '.join(missing)}. Its columns: {', '.join(table.column_names)}.")
+    types = pa.types
+    for feature in features:
+        kind = table[feature.name].type
+        match feature:
+            case Categorical():
+                fits, wanted = types.is_string(kind), "strings"
+            case MultiCategorical():
+                fits, wanted = types.is_list(kind) and types.is_string(kind.value_type), "lists of strings"
+            case Bucketized():
+                fits, wanted = types.is_integer(kind) or types.is_floating(kind), "numbers"
+        if not fits:
+            raise TypeError(
+                f"`{feature.name}` must hold {wanted} to be {type(feature).__name__}. Received a column of: {kind}."
+            )
+
+
 def _check_common(feature: Feature) -> None:
-    if not feature.name.isidentifier():
+    # What TensorFlow takes as the name of a signature's input, unchanged.
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", feature.name) is None:
         raise ValueError(
-            f"`name` must be an identifier: it names an input of the SavedModel. Received: {feature.name!r}."
+            "`name` must be a letter, then letters, digits and underscores: it names an input of the SavedModel. "
+            f"Received: {feature.name!r}."
         )
     if feature.embedding_dim is not None and feature.embedding_dim < 1:
         raise ValueError(f"`embedding_dim` of {feature.name!r} must be at least 1. Received: {feature.embedding_dim}.")

@@ -90,6 +90,7 @@ class Tower(tf.keras.Model):
         self.lookups = {f.name: build_lookup(f, known[f.name]) for f in config.features}
         self.encoders = {f.name: build_encoder(f, known[f.name], config.embedding_dim) for f in config.features}
         self.mlp = _build_mlp(config)
+        self._encode = tf.function(self.encode, reduce_retracing=True)
 
     @property
     def raw_specs(self) -> list[tf.TensorSpec]:
@@ -160,13 +161,12 @@ class Tower(tf.keras.Model):
         Returns:
             float32 [num_rows, output_dim].
         """
-        encode = tf.function(self.encode, reduce_retracing=True)
         num_rows = len(next(iter(codes.values())))
         starts: Sequence[int] = range(0, num_rows, batch_size)
-        parts = [
-            encode({name: tf.constant(values[start : start + batch_size]) for name, values in codes.items()}).numpy()
-            for start in starts
-        ]
+        parts = []
+        for start in starts:
+            part = {name: tf.constant(values[start : start + batch_size]) for name, values in codes.items()}
+            parts.append(self._encode(part).numpy())
         return np.concatenate(parts) if parts else np.zeros((0, self.config.output_dim), np.float32)
 
 

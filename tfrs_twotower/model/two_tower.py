@@ -11,9 +11,13 @@ import tensorflow as tf
 from tfrs_twotower._tfrs import tfrs
 from tfrs_twotower.data.batches import build_evaluation_batches, build_training_batches
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.model.features import require_columns
 from tfrs_twotower.model.tasks import RatingTask
 from tfrs_twotower.model.towers import Tower, TowerConfig, build_tower
 from tfrs_twotower.model.vocabularies import learn_vocabularies
+
+#: Input of the signatures that are asked about one candidate, beside the query's features.
+CANDIDATE_INPUT = "candidate_id"
 
 
 def build_two_tower(
@@ -28,8 +32,14 @@ def build_two_tower(
         rating_task: What to train for; by default the binary task, positive from a rating of 3 on.
 
     Raises:
-        ValueError: If a feature has no column, or the towers' output lengths differ.
+        ValueError: If a feature has no column, the towers' output lengths differ, or a query feature is called
+            `candidate_id`.
+        TypeError: If a column's type does not suit its feature.
     """
+    if CANDIDATE_INPUT in [feature.name for feature in query.features]:
+        raise ValueError(f"No query feature may be called {CANDIDATE_INPUT!r}: the `score` signature has that input.")
+    require_columns(query.features, train.queries)
+    require_columns(candidate.features, train.candidates)
     if query.output_dim != candidate.output_dim:
         raise ValueError(
             "`output_dim` must be the same in both towers: the score is a dot product. "

@@ -20,15 +20,13 @@ import tensorflow as tf
 
 from tfrs_twotower._version import __version__
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.model.encoders import MISSING_CODE
 from tfrs_twotower.model.towers import Tower
-from tfrs_twotower.model.two_tower import TwoTowerModel
+from tfrs_twotower.model.two_tower import CANDIDATE_INPUT, TwoTowerModel
 from tfrs_twotower.serving.index import NO_ROW, NO_SCORE, Index
 
 MANIFEST_FILE = "assets.extra/manifest.json"
 CANDIDATES_FILE = "assets.extra/candidates.parquet"
-
-#: Input of the signatures that are asked about one candidate.
-CANDIDATE_INPUT = "candidate_id"
 
 Signatures = dict[str, Any]  # name -> tf.types.experimental.ConcreteFunction
 
@@ -66,7 +64,7 @@ class Bundle:
             raise OSError(f"The SavedModel cannot be written to {path}: {error.message}") from error
         (path / "assets.extra").mkdir()
         pq.write_table(self.candidates, path / CANDIDATES_FILE)
-        (path / MANIFEST_FILE).write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
+        (path / MANIFEST_FILE).write_text(json.dumps(self.manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def build_bundle(
@@ -97,7 +95,7 @@ def build_bundle(
     embeddings = model.candidate_tower.embed_codes(candidate_codes)
     index = build_index(embeddings, ids)
     queries = _KnownQueries(known, model.query_tower)
-    catalogue = _Catalogue(ids, embeddings)
+    catalogue = _Catalogue(ids)
 
     module = tf.Module(name="two_tower_bundle")
     module.weights = [*model.query_tower.variables, *model.candidate_tower.variables]
@@ -148,10 +146,9 @@ class _KnownQueries(tf.Module):
 class _Catalogue(tf.Module):
     """The candidates by row, and their rows by id."""
 
-    def __init__(self, ids: list[str], embeddings: np.ndarray) -> None:
+    def __init__(self, ids: list[str]) -> None:
         super().__init__(name="catalogue")
         self.ids = tf.Variable([*ids, ""], trainable=False, name="ids")  # the last one names an empty slot
-        self.embeddings = tf.Variable(embeddings, trainable=False, name="embeddings")
         self.table = _build_table(ids, np.arange(len(ids)), default=NO_ROW)
 
     def names(self, rows: tf.Tensor) -> tf.Tensor:
@@ -179,7 +176,7 @@ def _build_signatures(
     def score(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = catalogue.table.lookup(inputs.pop(CANDIDATE_INPUT))
         embeddings, _ = embed(inputs)
-        candidates = tf.gather(catalogue.embeddings, tf.maximum(rows, 0))
+        candidates = tf.gather(index.embeddings, tf.maximum(rows, 0))
         scores = tf.where(rows == NO_ROW, NO_SCORE, tf.reduce_sum(embeddings * candidates, axis=1))
         return {"scores": scores, "probabilities": _probabilities(scores)}
 
@@ -245,10 +242,10 @@ def _probabilities(scores: tf.Tensor) -> tf.Tensor:
 def _fill_missing(codes: tf.Tensor, remembered: tf.Tensor) -> tf.Tensor:
     """Row by row the codes, or what is remembered where all of a row's are 0; int64 [batch] or [batch, any]."""
     if codes.shape.rank == 1:
-        return tf.where(codes == 0, remembered, codes)
+        return tf.where(codes == MISSING_CODE, remembered, codes)
     width = tf.maximum(tf.shape(codes)[1], tf.shape(remembered)[1])
     codes, remembered = (tf.pad(x, [[0, 0], [0, width - tf.shape(x)[1]]]) for x in (codes, remembered))
-    return tf.where(tf.reduce_all(codes == 0, axis=1, keepdims=True), remembered, codes)
+    return tf.where(tf.reduce_all(codes == MISSING_CODE, axis=1, keepdims=True), remembered, codes)
 
 
 def _lookup_tables(tower: Tower) -> list[Any]:

@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from tfrs_twotower.data.batches import raw_features
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.model.two_tower import TwoTowerModel
+from tfrs_twotower.model.two_tower import CANDIDATE_INPUT, TwoTowerModel
 from tfrs_twotower.serving import fresh
-from tfrs_twotower.serving.bundle import CANDIDATE_INPUT, Bundle, build_bundle
+from tfrs_twotower.serving.bundle import Bundle, build_bundle
 from tfrs_twotower.serving.index import Index, build_best_index
 from tfrs_twotower.serving.publish import publish
 
@@ -78,7 +78,7 @@ def check_in_fresh_process(path: Path, bundle: Bundle, requests: _Requests) -> N
         for name, expected in bundle.signatures[signature](**inputs).items():
             values = expected.numpy()
             if values.dtype == object:
-                same = np.array_equal(values.astype(str), np.asarray(reply[name], str))
+                same = fresh.to_plain(values.tolist()) == reply[name]
             else:
                 same = np.allclose(values, np.asarray(reply[name], values.dtype), rtol=_TOLERANCE, atol=_TOLERANCE)
             if not same:
@@ -104,7 +104,7 @@ def ask_in_fresh_process(path: Path, requests: _Requests) -> list[dict[str, Any]
         {
             "signature": signature,
             "inputs": {
-                name: {"dtype": values.dtype.name, "values": _to_json(values.numpy())}
+                name: {"dtype": values.dtype.name, "values": fresh.to_plain(values.numpy().tolist())}
                 for name, values in inputs.items()
             },
         }
@@ -113,8 +113,7 @@ def ask_in_fresh_process(path: Path, requests: _Requests) -> list[dict[str, Any]
     with tempfile.TemporaryDirectory(prefix="bundle-check-") as workspace:
         asked, answered = Path(workspace) / "requests.json", Path(workspace) / "replies.json"
         asked.write_text(json.dumps(described), encoding="utf-8")
-        # -I: neither the environment's Python path nor the current folder may help the bundle along.
-        command = [sys.executable, "-I", fresh.__file__, str(path), str(asked), str(answered)]
+        command = [sys.executable, fresh.__file__, str(path), str(asked), str(answered)]
         result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         if result.returncode:
             reason = (result.stderr.strip() or f"exit code {result.returncode}").splitlines()[-1]
@@ -124,20 +123,17 @@ def ask_in_fresh_process(path: Path, requests: _Requests) -> list[dict[str, Any]
 
 
 def _sample_requests(model: TwoTowerModel, known: Interactions) -> _Requests:
-    """The first known queries and candidates through every signature."""
+    """The first known queries and candidates through every signature; of queries also one that says nothing."""
     queries = raw_features(known.queries.slice(0, _NUM_CHECKED), model.query_tower.feature_names)
     candidates = raw_features(known.candidates.slice(0, _NUM_CHECKED), model.candidate_tower.feature_names)
+    silent = {name: tf.zeros_like(values[:1]) for name, values in queries.items()}
     num_pairs = min(_NUM_CHECKED, known.num_queries, known.num_candidates)
     ids = tf.constant(known.candidates[known.candidate_id].slice(0, num_pairs).to_pylist(), tf.string)
     pairs = {name: values[:num_pairs] for name, values in queries.items()}
     return [
         ("recommend", queries),
-        ("serving_default", queries),
+        ("serving_default", silent),
         ("score", {**pairs, CANDIDATE_INPUT: ids}),
         ("embed_query", queries),
         ("embed_candidate", candidates),
     ]
-
-
-def _to_json(array: np.ndarray) -> Any:
-    return array.astype(str).tolist() if array.dtype == object else array.tolist()

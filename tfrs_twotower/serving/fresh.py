@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def main(bundle: str, requests_file: str, replies_file: str) -> None:
@@ -29,14 +30,23 @@ def main(bundle: str, requests_file: str, replies_file: str) -> None:
     for request in json.loads(Path(requests_file).read_text(encoding="utf-8")):
         inputs = {name: tf.constant(x["values"], x["dtype"]) for name, x in request["inputs"].items()}
         outputs = signatures[request["signature"]](**inputs)
-        replies.append({name: _to_json(values) for name, values in outputs.items()})
+        replies.append({name: to_plain(values.numpy().tolist()) for name, values in outputs.items()})
     Path(replies_file).write_text(json.dumps(replies), encoding="utf-8")
 
 
-def _to_json(values):  # type: ignore[no-untyped-def]  # a tensor; nothing here is imported before main
-    array = values.numpy()
-    return array.astype(str).tolist() if array.dtype == object else array.tolist()
+def to_plain(values: Any) -> Any:
+    r"""Nested lists as JSON takes them: bytes as the UTF-8 text that they are.
+
+    Example:
+        >>> to_plain([[b"Am\xc3\xa9lie", b""], [1.5]])
+        [['Amélie', ''], [1.5]]
+    """
+    if isinstance(values, list):
+        return [to_plain(value) for value in values]
+    return values.decode("utf-8") if isinstance(values, bytes) else values
 
 
 if __name__ == "__main__":
+    # Python puts the script's folder there; its neighbours are not this process's to import.
+    del sys.path[0]
     main(*sys.argv[1:])

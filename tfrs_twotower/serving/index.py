@@ -29,11 +29,13 @@ class Index(Protocol):
         kind: Its name in manifests.
         is_exact: Whether it always finds the k best.
         num_candidates: Size of the catalogue.
+        embeddings: float32 [num_candidates, embedding_dim], the candidates' own, a variable.
     """
 
     kind: str
     is_exact: bool
     num_candidates: int
+    embeddings: tf.Variable
 
     def search(self, queries: tf.Tensor, k: int, exclude: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Finds the k best candidates of each query.
@@ -109,6 +111,7 @@ class ScannIndex(tf.Module):
         self.num_candidates = len(embeddings)
         searcher = ops.builder(embeddings, 1, "dot_product").score_brute_force().build()
         self.state = searcher.serialize_to_module()
+        self.embeddings = self.state.dataset
         # One name per export: every signature of a bundle, and every call site, shares one searcher in memory.
         self._shared_name = f"scann-{uuid.uuid4()}"
 
@@ -124,7 +127,7 @@ class ScannIndex(tf.Module):
         rows, _ = ops.scann_search_batched(searcher, queries, width, width, -1, False)
         # ScaNN answers an empty batch with no columns.
         rows = tf.reshape(rows, [tf.shape(queries)[0], width])
-        return _best(state.dataset, queries, rows, min(k, self.num_candidates), exclude)
+        return _best(self.embeddings, queries, rows, min(k, self.num_candidates), exclude)
 
 
 def check_embeddings(embeddings: np.ndarray, ids: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def load_bundle(path: str | Path) -> LoadedBundle:
     try:
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
         kind = manifest["index"]["kind"]
+        manifest["k"], manifest["num_candidates"], manifest["query"]["features"], manifest["candidate"]["id"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{folder} is a SavedModel, but not one of this library's: {MANIFEST_FILE} is missing or damaged."
@@ -41,7 +43,7 @@ def load_bundle(path: str | Path) -> LoadedBundle:
     try:
         loaded = tf.saved_model.load(str(folder))
         candidates = pq.read_table(folder / CANDIDATES_FILE)
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
         raise ValueError(
             f"{folder} is damaged and cannot be loaded ({str(error).splitlines()[0]}). Export it again."
         ) from error
@@ -64,7 +66,7 @@ class LoadedBundle:
         self._loaded = loaded  # keeps the signatures' variables and tables alive
 
     def recommend(self, queries: Mapping[str, Any], *, k: int | None = None) -> dict[str, np.ndarray]:
-        """Recommends candidates, best first; what a known query has seen is left out.
+        """Recommends candidates, best first; what the bundle knows a query to have seen is left out.
 
         Args:
             queries: Feature name -> one value or a sequence, equally many each. A feature left out is missing: for
@@ -80,7 +82,7 @@ class LoadedBundle:
             TypeError: If a value has the wrong type.
         """
         limit = self.manifest["k"]
-        k = limit if k is None else k
+        k = limit if k is None else operator.index(k)
         if not 1 <= k <= limit:
             catalogue = self.manifest["num_candidates"]
             advice = (
@@ -101,7 +103,7 @@ class LoadedBundle:
             raise ValueError(f"Unknown query feature {', '.join(map(repr, unknown))}. Known: {', '.join(features)}.")
         columns = {name: _to_list(values) for name, values in queries.items()}
         lengths = {name: len(values) for name, values in columns.items()}
-        if len(set(lengths.values())) != 1:
+        if len(set(lengths.values())) != 1 or 0 in lengths.values():
             raise ValueError(f"Query features must be equally many, and at least one. Received: {lengths or 'none'}.")
         batch = next(iter(lengths.values()))
         return {name: _to_tensor(feature, columns.get(name), batch) for name, feature in features.items()}
@@ -119,9 +121,15 @@ def _find_version(path: Path) -> Path:
 
 
 def _to_list(values: Any) -> list[Any]:
-    if isinstance(values, np.ndarray):
-        return list(np.atleast_1d(values).tolist())
-    return list(values) if isinstance(values, Sequence) and not isinstance(values, str | bytes) else [values]
+    """One value, a sequence, or a column of Arrow, pandas, TensorFlow or NumPy, as a list of plain values."""
+    for convert in ("to_pylist", "to_list", "numpy"):
+        if hasattr(values, convert):
+            values = getattr(values, convert)()
+    if isinstance(values, np.ndarray | np.generic):
+        values = values.tolist()
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+        return [values]
+    return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
 def _to_tensor(feature: Mapping[str, Any], values: list[Any] | None, batch: int) -> tf.Tensor:

@@ -27,6 +27,7 @@ def publish(directory: Path, write: Callable[[Path], None], check: Callable[[Pat
         Exception: Whatever `write` or `check` raise; nothing is left behind then.
     """
     require_writable(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".incomplete-", dir=directory))
     try:
         aside.chmod(0o755)
@@ -38,14 +39,17 @@ def publish(directory: Path, write: Callable[[Path], None], check: Callable[[Pat
 
 
 def require_writable(directory: Path) -> None:
-    """Fails now rather than after a long training.
+    """Fails now rather than after a long training; makes nothing.
+
+    Args:
+        directory: A folder, or where one is to be made.
 
     Raises:
         OSError: If `directory` cannot be made or written.
     """
+    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise OSError(f"{directory} cannot be written ({error.strerror}). Choose another output folder.") from error

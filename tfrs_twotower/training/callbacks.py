@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import TracebackType
+from typing import Any, Literal
 
 import tensorflow as tf
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 
@@ -16,12 +18,28 @@ class BestWeights(tf.keras.callbacks.EarlyStopping):
 
     Args:
         monitor: A key of Keras's logs, such as "val_auc".
-        mode: "max" or "min": which direction is better.
+        mode: Which direction is better.
         patience: Epochs without a better value before it stops.
+
+    Example:
+        >>> BestWeights("val_log_loss", mode="min", patience=3).monitor
+        'val_log_loss'
     """
 
-    def __init__(self, monitor: str = "val_auc", *, mode: str = "max", patience: int = 5) -> None:
+    def __init__(self, monitor: str, *, mode: Literal["min", "max"], patience: int) -> None:
+        if mode not in ("min", "max"):
+            raise ValueError(f"`mode` must be 'min' or 'max'. Received: {mode!r}.")
         super().__init__(monitor=monitor, mode=mode, patience=patience, restore_best_weights=True)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Compares, and stops where it is time to.
+
+        Raises:
+            ValueError: If Keras's logs do not have the metric: there would be no best epoch.
+        """
+        if self.monitor not in (logs or {}):
+            raise ValueError(f"`monitor` must be one of {', '.join(logs or {})}. Received: {self.monitor}.")
+        super().on_epoch_end(epoch, logs)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Restores the best weights, however the training ended."""
@@ -31,7 +49,9 @@ class BestWeights(tf.keras.callbacks.EarlyStopping):
 
 
 class ProgressLine(tf.keras.callbacks.Callback):
-    """One live line: epochs done, time, and the latest value of a metric.
+    """One live line on stderr: epochs done, time, and the latest value of a metric.
+
+    A context manager, so that an interrupted training leaves the terminal as it was.
 
     Args:
         monitor: A key of Keras's logs.
@@ -46,12 +66,25 @@ class ProgressLine(tf.keras.callbacks.Callback):
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.description}"),
+            console=Console(stderr=True),
         )
+        self._task = self._progress.add_task("", start=False)
+
+    def __enter__(self) -> ProgressLine:
+        """Shows the line from the beginning of the training on."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leaves the last state of the line on the screen, however training ended."""
+        self._progress.stop()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Shows the line."""
         del logs
-        self._task = self._progress.add_task("", total=self.params["epochs"])
+        self._progress.update(self._task, total=self.params["epochs"])
+        self._progress.start_task(self._task)
         self._progress.start()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -60,7 +93,7 @@ class ProgressLine(tf.keras.callbacks.Callback):
         self._progress.update(self._task, completed=epoch + 1, description=f"{self._monitor} {value:.4f}")
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Leaves the last state of the line on the screen; where training stopped early, that is the end of the bar."""
+        """Where training stopped early, that is the end of the bar."""
         del logs
         self._progress.update(self._task, total=self._progress.tasks[self._task].completed)
         self._progress.stop()

@@ -47,6 +47,6 @@ def fit_two_tower(
         model.training_batches(split.train, batch_size=batch_size, seed=seed),
         validation_data=model.evaluation_batches(split.validation),
         epochs=epochs,
-        callbacks=[BestWeights("val_auc", patience=patience), *callbacks],
+        callbacks=[BestWeights("val_auc", mode="max", patience=patience), *callbacks],
         verbose=0,
     )

@@ -16,7 +16,7 @@ model.fit(
     model.training_batches(split.train, batch_size=1024, seed=0),
     validation_data=model.evaluation_batches(split.validation),
     epochs=100,
-    callbacks=[tt.BestWeights("val_auc", mode="max", patience=6)],
+    callbacks=[tt.BestWeights("val_log_loss", mode="min", patience=6)],
 )
 report = tt.evaluate(model, split)
 print(report.cases["model"])

@@ -106,7 +106,7 @@ def train(
     split = random_split(ratings, seed=seed)
     model = build_two_tower(split.train, query=MOVIELENS_QUERY, candidate=MOVIELENS_CANDIDATE)
     start = time.perf_counter()
-    with ProgressLine("val_auc") as line:
+    with ProgressLine("val_log_loss") as line:
         history = fit_two_tower(model, split, seed=seed, epochs=epochs, batch_size=batch_size, callbacks=[line])
     fit_s = time.perf_counter() - start
     with _err.status("Evaluating on the test split"):

@@ -17,7 +17,7 @@ class BestWeights(tf.keras.callbacks.EarlyStopping):
     where the training ran through its last epoch.
 
     Args:
-        monitor: A key of Keras's logs, such as "val_auc".
+        monitor: A key of Keras's logs, such as "val_log_loss".
         mode: Which direction is better.
         patience: Epochs without a better value before it stops.
 
@@ -57,7 +57,7 @@ class ProgressLine(tf.keras.callbacks.Callback):
         monitor: A key of Keras's logs.
     """
 
-    def __init__(self, monitor: str = "val_auc") -> None:
+    def __init__(self, monitor: str) -> None:
         super().__init__()
         self._monitor = monitor
         self._progress = Progress(

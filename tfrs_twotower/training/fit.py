@@ -24,6 +24,9 @@ def fit_two_tower(
 ) -> tf.keras.callbacks.History:
     """Trains on the training part, stops by the validation part, and keeps the best epoch's weights.
 
+    Best is the lowest log loss, which asks for right probabilities as well as for the right order; by AUC the chosen
+    epoch comes later and is overconfident.
+
     Args:
         model: From `build_two_tower`.
         split: Its `train` and `validation` parts are used.
@@ -31,7 +34,7 @@ def fit_two_tower(
         epochs: At most so many, >= 1.
         batch_size: Events per step.
         learning_rate: Adam's.
-        patience: Epochs without a better validation AUC before training stops.
+        patience: Epochs without a better validation log loss before training stops.
         callbacks: More of Keras's callbacks.
 
     Returns:
@@ -47,6 +50,6 @@ def fit_two_tower(
         model.training_batches(split.train, batch_size=batch_size, seed=seed),
         validation_data=model.evaluation_batches(split.validation),
         epochs=epochs,
-        callbacks=[BestWeights("val_auc", mode="max", patience=patience), *callbacks],
+        callbacks=[BestWeights("val_log_loss", mode="min", patience=patience), *callbacks],
         verbose=0,
     )

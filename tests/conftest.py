@@ -103,7 +103,10 @@ def make_planted(num_queries: int = 40, num_candidates: int = 24) -> Planted:
         ratings = np.where(pairs[:, 0] % 2 == pairs[:, 1] % 2, 5.0, 1.0)
         return make_interactions(*pairs.T, ratings, num_queries=num_queries, num_candidates=num_candidates)
 
-    split = tt.Split(train=part("train"), validation=part("validation"), test=part("test"))
+    train = part("train")
+    split = tt.Split(
+        train=train, validation=part("validation"), test=part("test"), history=train.with_events(np.zeros(0, np.int64))
+    )
     return Planted(split=split, withheld=withheld)
 
 

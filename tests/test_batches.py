@@ -1,16 +1,17 @@
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import make_interactions
-from tfrs_twotower.data.batches import (
-    build_evaluation_batches,
-    build_training_batches,
-    epoch_order,
-    raw_features,
-)
+from tfrs_twotower.data.batches import Shard, build_evaluation_batches, build_training_batches, raw_features
+from tfrs_twotower.data.histories import HistoryApart, HistoryBefore, HistoryKnown, Timeline
+from tfrs_twotower.data.negatives import NegativeSampler
+from tfrs_twotower.data.shuffle import shuffled_positions
 
 NUM_EVENTS = 10
 # Query row and candidate row follow from the event's number, which is also its rating.
@@ -27,30 +28,21 @@ def training_batches(**changes):
 
 
 def events(batches) -> list[int]:
-    return np.concatenate([batch["rating"] for batch in batches.as_numpy_iterator()]).astype(int).tolist()
+    return [int(event) for batch in batches.as_numpy_iterator() for event in batch["rating"]]
 
 
-@settings(deadline=None)
-@given(num_events=st.integers(0, 500), seed=st.integers(0, 2**40), epoch=st.integers(0, 1000))
-def test_an_epochs_order_is_a_permutation_that_follows_from_seed_and_epoch(num_events, seed, epoch):
-    order = epoch_order(num_events, seed=seed, epoch=epoch)
-    assert sorted(order.tolist()) == list(range(num_events))
-    assert order.tolist() == epoch_order(num_events, seed=seed, epoch=epoch).tolist()
-
-
-def test_the_order_is_the_same_on_every_machine():
-    # A golden, written down once: a change of this order changes every training that is repeated or resumed.
-    assert epoch_order(8, seed=1, epoch=2).tolist() == [6, 0, 7, 5, 1, 4, 3, 2]
+def order(epoch: int, seed: int = 5) -> list[int]:
+    return shuffled_positions(np.arange(NUM_EVENTS), NUM_EVENTS, seed=seed, epoch=epoch).tolist()
 
 
 def test_each_iteration_is_the_next_epoch():
     batches = training_batches()
     for epoch in range(3):
-        assert events(batches) == epoch_order(NUM_EVENTS, seed=5, epoch=epoch).tolist()
+        assert events(batches) == order(epoch)
 
 
 def test_training_goes_on_in_the_epoch_where_it_stopped():
-    assert events(training_batches(initial_epoch=2)) == epoch_order(NUM_EVENTS, seed=5, epoch=2).tolist()
+    assert events(training_batches(initial_epoch=2)) == order(2)
 
 
 def test_every_event_has_its_own_features():
@@ -79,9 +71,104 @@ def test_a_batch_needs_an_event(batch_size):
         training_batches(batch_size=batch_size)
 
 
+@settings(deadline=None, max_examples=10)
+@given(count=st.integers(1, 12), batch_size=st.integers(1, 12), epoch=st.integers(0, 5))
+def test_workers_shards_partition_every_epoch(count, batch_size, epoch):
+    shards = [
+        training_batches(batch_size=batch_size, initial_epoch=epoch, shard=Shard(index=index, count=count))
+        for index in range(count)
+    ]
+    parts = [events(shard) for shard in shards]
+    assert sorted(event for part in parts for event in part) == list(range(NUM_EVENTS))
+    # Together, in turns, they are the epoch of a single worker.
+    assert [part[place] for place in range(NUM_EVENTS) for part in parts if place < len(part)] == order(epoch)
+    assert [shard.cardinality().numpy() for shard in shards] == [-(-len(part) // batch_size) for part in parts]
+
+
+@pytest.mark.parametrize(("index", "count"), [(1, 1), (-1, 2), (0, 0)])
+def test_a_shard_must_be_one_of_its_number(index, count):
+    with pytest.raises(ValueError, match=r"`index` must be in 0\.\.count - 1"):
+        Shard(index=index, count=count)
+
+
+def test_weights_pass_through():
+    weighted = dataclasses.replace(DATA, events=DATA.events.append_column("weight", [np.arange(NUM_EVENTS) / 2]))
+    for batch in build_training_batches(weighted, QUERIES, CANDIDATES, batch_size=4, seed=0).as_numpy_iterator():
+        np.testing.assert_array_equal(batch["weight"], batch["rating"] / 2)
+        assert batch["weight"].dtype == np.float32
+    assert "weight" not in next(training_batches().as_numpy_iterator())
+
+
+def test_negatives_come_after_the_events_and_were_never_met():
+    sampler = NegativeSampler(DATA, per_positive=2, threshold=5)
+    met = set(zip(DATA.query_rows.tolist(), DATA.candidate_rows.tolist(), strict=True))
+    batches = training_batches(negatives=sampler, batch_size=NUM_EVENTS)
+    for _ in range(5):
+        (batch,) = batches.as_numpy_iterator()
+        assert sorted(batch["rating"][:NUM_EVENTS].tolist()) == list(range(NUM_EVENTS))
+        negatives = slice(NUM_EVENTS, None)
+        # Five events are rated 5 or more; the queries know 4, 3 and 3 of 4 candidates, so that one knows them all.
+        assert set(batch["rating"][negatives].tolist()) == {0.0}
+        pairs = set(
+            zip(
+                (batch["query"]["user_id"][negatives] - 10).tolist(),
+                (batch["candidate"]["movie_id"][negatives] - 20).tolist(),
+                strict=True,
+            )
+        )
+        assert pairs
+        assert not pairs & met
+
+
+def test_negatives_follow_from_seed_and_epoch():
+    sampler = NegativeSampler(DATA, per_positive=3, threshold=1)
+
+    def drawn(**changes) -> list[list[int]]:
+        batches = training_batches(negatives=sampler, **changes)
+        return [batch["candidate"]["movie_id"].tolist() for batch in batches.as_numpy_iterator()]
+
+    assert drawn() == drawn()
+    assert drawn() != drawn(initial_epoch=1)
+    assert drawn() != drawn(seed=6)
+
+
+def test_history_goes_with_its_event():
+    timeline = Timeline(DATA)
+    batches = training_batches(history=HistoryBefore(timeline=timeline, length=2))
+    for batch in batches.as_numpy_iterator():
+        for event, rows, ratings in zip(
+            batch["rating"].astype(int), batch["history"], batch["history_rating"], strict=True
+        ):
+            # Query e % 3 met candidates e % 4 at e, e - 3, e - 6, ...; the rating is the event's number.
+            before = [past for past in (event - 6, event - 3) if past >= 0]
+            expected = [(past % 4, float(past)) for past in before if past % 4 != event % 4]
+            used = rows >= 0
+            assert list(zip(rows[used].tolist(), ratings[used].tolist(), strict=True)) == expected
+            assert (ratings[~used] == 0).all()
+
+
+def test_evaluation_knows_the_history_of_training():
+    train = DATA.with_events(np.arange(6))
+    rest = DATA.with_events(np.arange(6, NUM_EVENTS))
+    history = HistoryKnown(timeline=Timeline(train), length=5)
+    (batch,) = build_evaluation_batches(rest, QUERIES, CANDIDATES, batch_size=99, history=history).as_numpy_iterator()
+    # Events 6 to 9 are of queries 0, 1, 2, 0 and candidates 2, 3, 0, 1; training has events 0 to 5.
+    known = [[row for row in rows if row >= 0] for rows in batch["history"].tolist()]
+    assert known == [[0, 3], [1, 0], [2, 1], [0, 3]]
+
+
+def test_a_history_and_negatives_go_together():
+    sampler = NegativeSampler(DATA, per_positive=1, threshold=1)
+    history = HistoryApart(timeline=Timeline(DATA), length=3)
+    for batch in training_batches(negatives=sampler, history=history).as_numpy_iterator():
+        assert batch["history"].shape == (len(batch["rating"]), 3)
+        candidates = batch["candidate"]["movie_id"] - 20
+        assert not (batch["history"] == candidates[:, np.newaxis]).any()
+
+
 def test_missing_raw_values_have_one_form_per_kind():
     table = pa.table({"name": ["a", None], "age": pa.array([None, 3], pa.int32()), "kinds": [["x", "y"], None]})
-    raw = raw_features(table, ["name", "age", "kinds"])
+    raw = raw_features(table, {"name": tf.string, "age": tf.float32, "kinds": tf.string})
     assert raw["name"].numpy().tolist() == [b"a", b""]
     np.testing.assert_array_equal(raw["age"].numpy(), np.array([np.nan, 3], np.float32))
     assert raw["kinds"].numpy().tolist() == [[b"x", b"y"], [b"", b""]]
@@ -89,15 +176,24 @@ def test_missing_raw_values_have_one_form_per_kind():
 
 def test_a_table_without_rows_or_without_list_items_has_raw_features():
     table = pa.table({"name": pa.array([], pa.string()), "kinds": pa.array([], pa.list_(pa.string()))})
-    raw = raw_features(table, ["name", "kinds"])
+    raw = raw_features(table, {"name": tf.string, "kinds": tf.string})
     assert raw["name"].shape == [0]
     assert raw["kinds"].shape == [0, 0]
-    empty = raw_features(pa.table({"kinds": pa.array([[], []], pa.list_(pa.string()))}), ["kinds"])
+    empty = raw_features(pa.table({"kinds": pa.array([[], []], pa.list_(pa.string()))}), {"kinds": tf.string})
     assert empty["kinds"].shape == [2, 0]
 
 
 def test_raw_features_name_what_they_cannot_take():
     with pytest.raises(ValueError, match="The table has no column b. Its columns: a."):
-        raw_features(pa.table({"a": ["x"]}), ["b"])
-    with pytest.raises(TypeError, match="`a` must hold strings, lists of strings, or numbers. Received: bool"):
-        raw_features(pa.table({"a": [True]}), ["a"])
+        raw_features(pa.table({"a": ["x"]}), {"b": tf.string})
+    with pytest.raises(TypeError, match="`a` must hold strings, integers or lists of strings. Received: bool"):
+        raw_features(pa.table({"a": [True]}), {"a": tf.string})
+    with pytest.raises(TypeError, match="`a` must hold numbers. Received: string"):
+        raw_features(pa.table({"a": ["x"]}), {"a": tf.float32})
+
+
+def test_integers_are_their_digits_where_text_is_wanted():
+    table = pa.table({"code": pa.array([7, None, 42]), "kind": pa.array(["a", "b", "a"]).dictionary_encode()})
+    raw = raw_features(table, {"code": tf.string, "kind": tf.string})
+    assert raw["code"].numpy().tolist() == [b"7", b"", b"42"]
+    assert raw["kind"].numpy().tolist() == [b"a", b"b", b"a"]

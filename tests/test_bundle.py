@@ -8,7 +8,6 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY
-from tfrs_twotower.data.batches import raw_features
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
 from tfrs_twotower.serving.bundle import build_bundle
 from tfrs_twotower.serving.index import NO_SCORE
@@ -56,7 +55,7 @@ def test_recommendations_are_those_of_the_evaluation(planted, trained, signature
     split = planted.split
     queries, candidates = trained.embed(split.seen)
     ranked = rank_candidates(queries, candidates, event_pairs(split.seen), k=K)
-    raw = raw_features(split.seen.queries, trained.query_tower.feature_names)
+    raw = trained.query_tower.raw_features(split.seen.queries)
     outputs = ask(signatures["recommend"], **raw)
     ids = np.array([*split.seen.candidates["movie_id"].to_pylist(), ""])
     np.testing.assert_array_equal(outputs["candidate_ids"].astype(str), ids[ranked])
@@ -107,9 +106,9 @@ def test_a_candidate_that_is_not_in_the_catalogue_scores_like_an_empty_slot(sign
     assert outputs["probabilities"].tolist() == [0.0]
 
 
-def test_embeddings_multiply_to_the_score(planted, signatures):
+def test_embeddings_multiply_to_the_score(planted, trained, signatures):
     query = ask(signatures["embed_query"], **users("u5"))["retrieval"]
-    features = raw_features(planted.split.seen.candidates.slice(7, 1), ["movie_id", "genres"])
+    features = trained.candidate_tower.raw_features(planted.split.seen.candidates.slice(7, 1))
     candidate = ask(signatures["embed_candidate"], **features)["retrieval"]
     score = ask(signatures["score"], **users("u5"), candidate_id=tf.constant(["m7"]))["scores"]
     np.testing.assert_allclose((query * candidate).sum(axis=1), score, rtol=1e-5, atol=1e-5)

@@ -90,7 +90,10 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dataset", "movielens/3k"], "Unknown data set 'movielens/3k'. Known: movielens/100k-ratings."),
+        (
+            ["--dataset", "movielens/3k"],
+            "Unknown data set 'movielens/3k'. Known: movielens/100k-ratings, movielens/1m-ratings",
+        ),
         (["--archive", "missing.zip"], "No MovieLens archive at missing.zip. Name an ml-100k folder or zip."),
         (["--archive", "damaged.zip"], "damaged.zip is damaged or no zip file"),
         (["--archive", "broken"], "broken/u.data, line 2: expected"),

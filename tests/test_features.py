@@ -53,8 +53,8 @@ TABLE = pa.table({"text": ["a"], "tags": [["a"]], "number": [1.0]})
             "The table has no column age. Its columns: text, tags",
         ),
         (tt.Bucketized(name="text", boundaries=(1,)), TypeError, "`text` must hold numbers to be Bucketized.*string"),
-        (tt.Categorical(name="number"), TypeError, "`number` must hold strings to be Categorical.*double"),
-        (tt.Categorical(name="tags"), TypeError, "`tags` must hold strings to be Categorical.*list"),
+        (tt.Categorical(name="number"), TypeError, "`number` must hold strings or integers to be Categorical.*double"),
+        (tt.Categorical(name="tags"), TypeError, "`tags` must hold strings or integers to be Categorical.*list"),
         (tt.MultiCategorical(name="text"), TypeError, "`text` must hold lists of strings to be MultiCategorical"),
     ],
 )

@@ -1,3 +1,6 @@
+import dataclasses
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +18,154 @@ def interactions(num_events: int) -> tt.Interactions:
 
 def parts(split: tt.Split) -> list[list[float]]:
     return [part.ratings.tolist() for part in (split.train, split.validation, split.test)]
+
+
+@st.composite
+def timed(draw) -> tt.Interactions:
+    """Several events per query, few different times; each event has a rating of its own."""
+    num_queries, num_events = draw(st.integers(3, 12)), draw(st.integers(20, 80))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    data = make_interactions(
+        rng.integers(0, num_queries, num_events),
+        rng.integers(0, 6, num_events),
+        np.arange(num_events),
+        num_queries=num_queries,
+        num_candidates=6,
+    )
+    times = rng.integers(0, draw(st.integers(3, 40)), num_events)
+    return dataclasses.replace(data, events=data.events.append_column("timestamp", [times]))
+
+
+def quietly(make, *arguments, **options) -> tt.Split | None:
+    """The split without its warnings, or None where the data is too small for one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return make(*arguments, **options)
+        except ValueError as error:
+            if "Every part needs an event" not in str(error):
+                raise
+            return None
+
+
+def check_partition(split: tt.Split, data: tt.Interactions) -> None:
+    """Every event is in exactly one part, unchanged."""
+    everything = [event for part in (*parts(split), split.history.ratings.tolist()) for event in part]
+    assert sorted(everything) == list(range(data.num_events))
+    for part in (split.train, split.validation, split.test, split.history):
+        rows = part.ratings.astype(int)
+        assert part.events.equals(data.events.take(rows))
+        assert (part.queries, part.candidates) == (data.queries, data.candidates)
+
+
+@settings(deadline=None)
+@given(data=timed(), num_test=st.integers(1, 3), num_validation=st.integers(1, 3))
+def test_leave_last_out_holds_out_each_querys_latest_events(data, num_test, num_validation):
+    split = quietly(tt.leave_last_out_split, data, num_test=num_test, num_validation=num_validation)
+    if split is None:
+        return
+    check_partition(split, data)
+    for query in range(data.num_queries):
+        events = [event for event in range(data.num_events) if data.query_rows[event] == query]
+        events.sort(key=lambda event: (data.timestamps[event], event))
+        held = num_test + num_validation if len(events) > num_test + num_validation else 0
+        expected = [
+            events[: len(events) - held],
+            events[len(events) - held : len(events) - num_test] if held else [],
+            events[len(events) - num_test :] if held else [],
+        ]
+        for part, wanted in zip((split.train, split.validation, split.test), expected, strict=True):
+            assert part.ratings[part.query_rows == query].tolist() == sorted(wanted)
+
+
+@settings(deadline=None)
+@given(data=timed(), test=st.floats(0.05, 0.6), validation=st.floats(0.05, 0.6))
+def test_nothing_trained_on_is_as_late_as_what_it_is_tested_on(data, test, validation):
+    split = quietly(tt.temporal_split, data, test=test, validation=validation)
+    if split is None:
+        return
+    check_partition(split, data)
+    assert split.train.timestamps.max() < split.validation.timestamps.min()
+    assert split.validation.timestamps.max() < split.test.timestamps.min()
+    # At least the share, and no more than the events of one time above it.
+    wanted = max(1, round(data.num_events * test))
+    assert split.test.num_events >= wanted
+    first = np.sum(data.timestamps == split.test.timestamps.min())
+    assert split.test.num_events - first < wanted
+
+
+@settings(deadline=None)
+@given(data=timed(), cut=st.integers(1, 39), length=st.integers(1, 10))
+def test_a_cut_at_a_time_is_there(data, cut, length):
+    split = quietly(tt.temporal_split_at, data, validation_start=cut, test_start=cut + length)
+    if split is None:
+        return
+    check_partition(split, data)
+    assert split.train.timestamps.max() < cut <= split.validation.timestamps.min()
+    assert split.validation.timestamps.max() < cut + length <= split.test.timestamps.min()
+
+
+@settings(deadline=None)
+@given(data=timed(), seed=st.integers(0, 1000), target=st.floats(0.1, 0.9), share=st.floats(0.2, 0.6))
+def test_unseen_queries_are_met_nowhere_in_training(data, seed, target, share):
+    options = {"test": share, "validation": share, "target": target, "seed": seed}
+    split = quietly(tt.unseen_queries_split, data, **options)
+    if split is None:
+        return
+    check_partition(split, data)
+    trained, validated, tested = (set(part.query_rows) for part in (split.train, split.validation, split.test))
+    assert not trained & validated
+    assert not trained & tested
+    assert not validated & tested
+    assert set(split.history.query_rows) <= validated | tested
+    for query in validated | tested:
+        total = np.sum(data.query_rows == query)
+        held = sum(np.sum(part.query_rows == query) for part in (split.validation, split.test))
+        assert held == max(1, round(total * target))
+    again = quietly(tt.unseen_queries_split, data, **options)
+    assert parts(again) == parts(split)
+
+
+def test_what_training_never_meets_is_warned_of_with_numbers():
+    # By time: query 2 and candidates 3 and 4 come only in the test part, in two and three events.
+    data = make_interactions(
+        [0, 0, 1, 1, 0, 2, 2, 0],
+        [0, 1, 0, 1, 0, 3, 4, 3],
+        np.arange(8),
+        num_queries=3,
+        num_candidates=5,
+    )
+    data = dataclasses.replace(data, events=data.events.append_column("timestamp", [np.arange(8)]))
+    message = (
+        r"Without a training event: 1 of 2 queries of the test part \(2 events\); "
+        r"2 of 2 candidates of the test part \(3 events\)"
+    )
+    with pytest.warns(UserWarning, match=message):
+        tt.temporal_split_at(data, validation_start=4, test_start=5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        tt.leave_last_out_split,
+        tt.temporal_split,
+        lambda data: tt.temporal_split_at(data, validation_start=1, test_start=2),
+    ],
+)
+def test_a_split_by_time_needs_times(make):
+    with pytest.raises(ValueError, match="A split by time needs `timestamp`"):
+        make(interactions(30))
+
+
+def test_cuts_must_be_in_order():
+    with pytest.raises(ValueError, match="`validation_start` must be before `test_start`. Received: 5 and 5"):
+        tt.temporal_split_at(interactions(30), validation_start=5, test_start=5)
+
+
+@pytest.mark.parametrize("option", ["num_test", "num_validation"])
+def test_a_held_out_number_must_be_positive(option):
+    with pytest.raises(ValueError, match=f"`{option}` must be at least 1. Received: 0"):
+        tt.leave_last_out_split(interactions(30), **{option: 0})
 
 
 @settings(deadline=None, max_examples=50)

@@ -31,3 +31,22 @@ def test_metrics_are_those_of_scikit_learn_over_all_batches():
     assert values["log_loss"] == pytest.approx(sklearn.metrics.log_loss(labels, probabilities), rel=1e-4)
     # Keras sums the curve over 200 thresholds.
     assert values["auc"] == pytest.approx(sklearn.metrics.roc_auc_score(labels, logits), abs=2e-3)
+
+
+def test_weights_count_in_loss_and_metrics():
+    """A weight of 2 is the pair twice, a weight of 0 is no pair; the loss is divided by the pairs, as Keras does."""
+    weights = np.array([2, 0, 1, 1, 0, 1], np.float32)
+    rows = np.repeat(np.arange(6), weights.astype(int))
+    weighted, repeated = tt.RatingTask(), tt.RatingTask()
+    loss = weighted(tf.constant(RATINGS), tf.constant(LOGITS), weights=tf.constant(weights))
+    expected = repeated(tf.constant(RATINGS[rows]), tf.constant(LOGITS[rows])) * len(rows) / len(weights)
+    assert loss.numpy() == pytest.approx(expected.numpy(), rel=1e-5)
+    for ours, theirs in zip(weighted.metrics, repeated.metrics, strict=True):
+        assert ours.result().numpy() == pytest.approx(theirs.result().numpy(), rel=1e-5), ours.name
+
+
+@pytest.mark.parametrize("ratings", [[3, 5], [1, 2.9]])
+def test_one_class_is_refused(ratings):
+    with pytest.raises(ValueError, match="one class only. Choose another threshold, or sample negatives"):
+        tt.RatingTask().require_two_classes(np.array(ratings, np.float32))
+    tt.RatingTask(threshold=4).require_two_classes(np.array([1, 4], np.float32))

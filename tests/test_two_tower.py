@@ -7,7 +7,6 @@ import tensorflow_recommenders as tfrs
 
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, make_planted
-from tfrs_twotower.data.batches import raw_features
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
 
 
@@ -32,8 +31,8 @@ def test_the_logit_is_the_dot_product_of_the_embeddings(planted, trained):
 
 def test_a_raw_data_set_trains_like_the_encoded_one(planted, trained):
     train = planted.split.train
-    queries = raw_features(train.queries, trained.query_tower.feature_names)
-    candidates = raw_features(train.candidates, trained.candidate_tower.feature_names)
+    queries = trained.query_tower.raw_features(train.queries)
+    candidates = trained.candidate_tower.raw_features(train.candidates)
     raw = {
         "query": {name: tf.gather(values, train.query_rows) for name, values in queries.items()},
         "candidate": {name: tf.gather(values, train.candidate_rows) for name, values in candidates.items()},
@@ -48,6 +47,37 @@ def test_a_raw_data_set_trains_like_the_encoded_one(planted, trained):
         model.compile(optimizer="sgd")
         histories.append(model.fit(data, epochs=2, verbose=0).history)
     assert histories[0] == histories[1]
+
+
+def test_implicit_feedback_is_learnt_with_negatives():
+    """Only likes are known, each with weight; sampled negatives tell them from the rest."""
+    planted = make_planted(num_queries=60, num_candidates=60)
+    likes = planted.split.train.with_events(np.flatnonzero(planted.split.train.ratings == 5))
+    # Half of them, so that much of a query's own taste is left to be found.
+    likes = likes.with_events(np.arange(0, likes.num_events, 2))
+    ones = np.ones(likes.num_events, np.float32)
+    events = likes.events.set_column(2, "rating", [ones]).append_column("weight", [ones])
+    likes = dataclasses.replace(likes, events=events)
+    tf.keras.utils.set_random_seed(0)
+    model = tt.build_two_tower(likes, query=QUERY, candidate=CANDIDATE, rating_task=tt.RatingTask(threshold=1))
+    model.compile(optimizer=tf.keras.optimizers.Adam(5e-3), steps_per_execution=4)
+    sampler = tt.NegativeSampler(likes, per_positive=2, threshold=1)
+    model.fit(model.training_batches(likes, batch_size=64, seed=0, negatives=sampler), epochs=20, verbose=0)
+    queries, candidates = model.embed(likes)
+    ranked = rank_candidates(queries, candidates, event_pairs(likes), k=1)[:, 0]
+    assert np.mean(ranked % 2 == np.arange(likes.num_queries) % 2) >= 0.95
+
+
+def test_integers_can_be_categorical():
+    star = tt.load_ratings(
+        {"user": [1, 2, 1], "item": [5, 6, 6], "stars": [5, 1, 2], "aisle": [10, 20, 20]},
+        tt.Schema(query_id="user", candidate_id="item", rating="stars", candidate_features=("aisle",)),
+    )
+    candidate = dataclasses.replace(CANDIDATE, features=(tt.Categorical(name="item"), tt.Categorical(name="aisle")))
+    query = dataclasses.replace(QUERY, features=(tt.Categorical(name="user"),))
+    model = tt.build_two_tower(star, query=query, candidate=candidate)
+    assert model.candidate_tower.vocabularies == {"item": ("6", "5"), "aisle": ("20", "10")}
+    assert model.candidate_tower.encode_table(star.candidates)["aisle"].tolist() == [3, 2]
 
 
 def test_vocabularies_come_from_the_training_split_alone():

@@ -13,9 +13,22 @@ from tfrs_twotower._version import __version__
 require_legacy_keras()
 
 if TYPE_CHECKING:
+    from tfrs_twotower.data.batches import Shard
+    from tfrs_twotower.data.histories import HistoryApart, HistoryBefore, HistoryKnown, Timeline
     from tfrs_twotower.data.interactions import Interactions, normalize_ratings
+    from tfrs_twotower.data.layouts import read_archive
     from tfrs_twotower.data.movielens import load_movielens
-    from tfrs_twotower.data.splits import Split, random_split
+    from tfrs_twotower.data.negatives import NegativeSampler
+    from tfrs_twotower.data.splits import (
+        Split,
+        leave_last_out_split,
+        random_split,
+        temporal_split,
+        temporal_split_at,
+        unseen_queries_split,
+    )
+    from tfrs_twotower.data.storage import open_interactions, save_interactions
+    from tfrs_twotower.data.tables import Schema, load_ratings
     from tfrs_twotower.evaluation.report import Report, evaluate
     from tfrs_twotower.model.features import Bucketized, Categorical, MultiCategorical
     from tfrs_twotower.model.tasks import RatingTask
@@ -33,13 +46,20 @@ _HOMES = {
     "Bucketized": "model.features",
     "Categorical": "model.features",
     "ExactIndex": "serving.index",
+    "HistoryApart": "data.histories",
+    "HistoryBefore": "data.histories",
+    "HistoryKnown": "data.histories",
     "Interactions": "data.interactions",
     "LoadedBundle": "serving.loading",
     "MultiCategorical": "model.features",
+    "NegativeSampler": "data.negatives",
     "RatingTask": "model.tasks",
     "Report": "evaluation.report",
     "ScannIndex": "serving.index",
+    "Schema": "data.tables",
+    "Shard": "data.batches",
     "Split": "data.splits",
+    "Timeline": "data.histories",
     "Tower": "model.towers",
     "TowerConfig": "model.towers",
     "TwoTowerModel": "model.two_tower",
@@ -48,10 +68,18 @@ _HOMES = {
     "evaluate": "evaluation.report",
     "export_bundle": "serving.export",
     "fit_two_tower": "training.fit",
+    "leave_last_out_split": "data.splits",
     "load_bundle": "serving.loading",
     "load_movielens": "data.movielens",
+    "load_ratings": "data.tables",
     "normalize_ratings": "data.interactions",
+    "open_interactions": "data.storage",
     "random_split": "data.splits",
+    "read_archive": "data.layouts",
+    "save_interactions": "data.storage",
+    "temporal_split": "data.splits",
+    "temporal_split_at": "data.splits",
+    "unseen_queries_split": "data.splits",
 }
 
 __all__ = [
@@ -59,13 +87,20 @@ __all__ = [
     "Bucketized",
     "Categorical",
     "ExactIndex",
+    "HistoryApart",
+    "HistoryBefore",
+    "HistoryKnown",
     "Interactions",
     "LoadedBundle",
     "MultiCategorical",
+    "NegativeSampler",
     "RatingTask",
     "Report",
     "ScannIndex",
+    "Schema",
+    "Shard",
     "Split",
+    "Timeline",
     "Tower",
     "TowerConfig",
     "TwoTowerModel",
@@ -75,10 +110,18 @@ __all__ = [
     "evaluate",
     "export_bundle",
     "fit_two_tower",
+    "leave_last_out_split",
     "load_bundle",
     "load_movielens",
+    "load_ratings",
     "normalize_ratings",
+    "open_interactions",
     "random_split",
+    "read_archive",
+    "save_interactions",
+    "temporal_split",
+    "temporal_split_at",
+    "unseen_queries_split",
 ]
 
 

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,7 +62,7 @@ def _root(
 def train(
     dataset: Annotated[str, typer.Option(help="TFDS name of the ratings.")] = "movielens/100k-ratings",
     archive: Annotated[
-        Path | None, typer.Option(help="Local ml-100k folder or zip to prepare the ratings from.")
+        Path | None, typer.Option(help="Local MovieLens folder or zip to prepare the ratings from.")
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="TFDS's data folder. Default: TFDS's own.")] = None,
     output: Annotated[Path, typer.Option(help="Where the model's folder is made.")] = Path("saved_models"),
@@ -92,7 +93,7 @@ def train(
 
         from tfrs_twotower.data.splits import random_split
         from tfrs_twotower.evaluation.report import evaluate
-        from tfrs_twotower.model.reference import MOVIELENS_CANDIDATE, MOVIELENS_QUERY
+        from tfrs_twotower.model.reference import MOVIELENS_CANDIDATE, MOVIELENS_QUERY, with_columns_of
         from tfrs_twotower.model.two_tower import build_two_tower
         from tfrs_twotower.serving.export import export_bundle
         from tfrs_twotower.training.callbacks import ProgressLine
@@ -103,8 +104,13 @@ def train(
     ratings = _load_ratings(dataset, data_dir, archive)
     if k > ratings.num_candidates:
         raise ValueError(f"`-k` must be at most the catalogue's {ratings.num_candidates} candidates. Received: {k}.")
-    split = random_split(ratings, seed=seed)
-    model = build_two_tower(split.train, query=MOVIELENS_QUERY, candidate=MOVIELENS_CANDIDATE)
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        split = random_split(ratings, seed=seed)
+    for note in notes:
+        _print_line(str(note.message))
+    query = with_columns_of(MOVIELENS_QUERY, ratings.queries)
+    model = build_two_tower(split.train, query=query, candidate=MOVIELENS_CANDIDATE)
     start = time.perf_counter()
     with ProgressLine("val_log_loss") as line:
         history = fit_two_tower(model, split, seed=seed, epochs=epochs, batch_size=batch_size, callbacks=[line])

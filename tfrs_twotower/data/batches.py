@@ -1,75 +1,94 @@
-"""Events and encoded features in, `tf.data` batches out: an epoch is a permutation and three gathers."""
+"""Events and encoded features in, `tf.data` batches out: a place in the epoch is an event, an event is three gathers.
+
+The events' columns are read where they lie, in memory or in a mapped file; nothing of their length is copied.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from tfrs_twotower.data.histories import NO_CANDIDATE, History, Timeline
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.negatives import NEGATIVE_RATING, NegativeSampler
+from tfrs_twotower.data.shuffle import shuffled_positions
 
 #: Feature name -> what a tower's lookup made of it, one row per query (or candidate).
 EncodedTable = Mapping[str, np.ndarray]
 
 
-def raw_features(table: pa.Table, names: Sequence[str]) -> dict[str, tf.Tensor]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One worker's part of every epoch: each `count`-th event, from the `index`-th on.
+
+    Attributes:
+        index: This worker, 0 <= index < count.
+        count: Number of workers, >= 1.
+    """
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"`index` must be in 0..count - 1. Received: index={self.index}, count={self.count}.")
+
+    def size(self, num_events: int) -> int:
+        """Events of this worker in an epoch of all workers' `num_events`."""
+        return max(0, -(-(num_events - self.index) // self.count))
+
+
+WHOLE = Shard(index=0, count=1)
+
+
+def raw_features(table: pa.Table, dtypes: Mapping[str, tf.DType]) -> dict[str, tf.Tensor]:
     """Turns Arrow columns into the raw tensors that a tower takes.
 
     Args:
         table: Queries or candidates.
-        names: Columns wanted.
+        dtypes: Columns wanted, and as what: string or float32.
 
     Returns:
-        Strings: string [num_rows], null as "". Lists of strings: string [num_rows, longest], padded with "".
-        Numbers: float32 [num_rows], null as NaN.
+        Strings: string [num_rows], null as "", integers as their digits. Lists of strings: string [num_rows, longest],
+        padded with "". Numbers: float32 [num_rows], null as NaN.
 
     Raises:
         ValueError: If a column is missing.
-        TypeError: If a column holds something else.
+        TypeError: If a column holds something else than is wanted.
 
     Example:
-        >>> raw_features(pa.table({"genres": [["War"], ["Drama", "War"]]}), ["genres"])["genres"].numpy().tolist()
+        >>> table = pa.table({"genres": [["War"], ["Drama", "War"]]})
+        >>> raw_features(table, {"genres": tf.string})["genres"].numpy().tolist()
         [[b'War', b''], [b'Drama', b'War']]
     """
-    missing = [name for name in names if name not in table.column_names]
+    missing = [name for name in dtypes if name not in table.column_names]
     if missing:
         raise ValueError(f"The table has no column {', '.join(missing)}. Its columns: {', '.join(table.column_names)}.")
-    return {name: _raw_tensor(name, table[name].combine_chunks()) for name in names}
+    return {name: _raw_tensor(name, table[name].combine_chunks(), dtype) for name, dtype in dtypes.items()}
 
 
-def _raw_tensor(name: str, column: pa.Array) -> tf.Tensor:
-    if pa.types.is_string(column.type):
-        return tf.constant(column.fill_null("").to_numpy(zero_copy_only=False), tf.string, shape=(len(column),))
-    if pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type):
-        rows = tf.RaggedTensor.from_row_lengths(
-            tf.constant(column.flatten().to_numpy(zero_copy_only=False), tf.string, shape=(len(column.flatten()),)),
-            column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64),
-        )
-        return rows.to_tensor(default_value="")
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        return tf.constant(column.cast(pa.float32()).to_numpy(zero_copy_only=False), tf.float32)
-    raise TypeError(f"`{name}` must hold strings, lists of strings, or numbers. Received: {column.type}.")
+def _raw_tensor(name: str, column: pa.Array, dtype: tf.DType) -> tf.Tensor:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    is_integer = pa.types.is_integer(column.type)
+    if dtype == tf.string and (is_integer or pa.types.is_string(column.type)):
+        return _text(column.cast(pa.string()).fill_null(""))
+    if dtype == tf.string and pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type):
+        lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        return tf.RaggedTensor.from_row_lengths(_text(column.flatten().fill_null("")), lengths).to_tensor("")
+    if dtype == tf.float32 and (is_integer or pa.types.is_floating(column.type)):
+        return tf.constant(column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False), tf.float32)
+    wanted = "strings, integers or lists of strings" if dtype == tf.string else "numbers"
+    raise TypeError(f"`{name}` must hold {wanted}. Received: {column.type}.")
 
 
-def epoch_order(num_events: int, *, seed: int, epoch: int) -> np.ndarray:
-    """The order in which an epoch visits the events; follows from (seed, epoch) alone, on every machine.
-
-    Args:
-        num_events: Number of events.
-        seed: Any integer >= 0.
-        epoch: Number of the epoch, from 0.
-
-    Returns:
-        int64 [num_events], a permutation.
-
-    Example:
-        >>> epoch_order(5, seed=1, epoch=0).tolist() == epoch_order(5, seed=1, epoch=0).tolist()
-        True
-    """
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch]))).permutation(num_events)
+def _text(column: pa.Array) -> tf.Tensor:
+    return tf.constant(column.to_numpy(zero_copy_only=False), tf.string, shape=(len(column),))
 
 
 def build_training_batches(
@@ -80,6 +99,9 @@ def build_training_batches(
     batch_size: int,
     seed: int,
     initial_epoch: int = 0,
+    shard: Shard = WHOLE,
+    negatives: NegativeSampler | None = None,
+    history: History | None = None,
 ) -> tf.data.Dataset:
     """Shuffled batches for `model.fit`. The n-th iteration over the data set is epoch `initial_epoch + n`.
 
@@ -89,30 +111,41 @@ def build_training_batches(
         interactions: The training part.
         queries: Encoded features, arrays [num_queries, ...].
         candidates: Encoded features, arrays [num_candidates, ...].
-        batch_size: Events per batch, >= 1. The last batch of an epoch may be smaller.
-        seed: Of the shuffle, >= 0.
+        batch_size: Events per batch, >= 1. The last batch of an epoch may be smaller, negatives come on top.
+        seed: Of the shuffle and of the negatives, >= 0.
         initial_epoch: Epoch of the first iteration; for a training that goes on where it stopped, the same as `fit`'s.
+        shard: This worker's part.
+        negatives: Adds candidates that the query never met, with a rating of 0, after the events.
+        history: Adds what the query did besides.
 
     Returns:
-        Batches as in `build_evaluation_batches`, in the order of `epoch_order`; cardinality is known.
+        Batches as in `build_evaluation_batches`, in the order of `shuffled_positions`; cardinality is known.
 
     Raises:
         ValueError: If `batch_size` is below 1.
     """
     epoch = initial_epoch
 
-    def orders() -> Iterator[np.ndarray]:
+    def epochs() -> Iterator[int]:
         nonlocal epoch
-        order = epoch_order(interactions.num_events, seed=seed, epoch=epoch)
         epoch += 1
-        yield order
+        yield epoch - 1
 
-    order = tf.data.Dataset.from_generator(orders, output_signature=tf.TensorSpec([interactions.num_events], tf.int64))
-    return _batches(order, interactions, queries, candidates, batch_size)
+    def order(places: np.ndarray, number: int) -> np.ndarray:
+        return shuffled_positions(places, interactions.num_events, seed=seed, epoch=number)
+
+    columns = _Columns(interactions, order, shard, batch_size, seed, negatives, history)
+    numbers = tf.data.Dataset.from_generator(epochs, output_signature=tf.TensorSpec([], tf.int64))
+    return _batches(numbers, columns, queries, candidates)
 
 
 def build_evaluation_batches(
-    interactions: Interactions, queries: EncodedTable, candidates: EncodedTable, *, batch_size: int
+    interactions: Interactions,
+    queries: EncodedTable,
+    candidates: EncodedTable,
+    *,
+    batch_size: int,
+    history: History | None = None,
 ) -> tf.data.Dataset:
     """Batches in the order of the events, the same each time.
 
@@ -121,47 +154,107 @@ def build_evaluation_batches(
         queries: Encoded features, arrays [num_queries, ...].
         candidates: Encoded features, arrays [num_candidates, ...].
         batch_size: Events per batch, >= 1.
+        history: Adds what the query is known to have done, usually a `HistoryKnown`.
 
     Returns:
-        Batches `{"query": {name: [batch, ...]}, "candidate": {name: [batch, ...]}, "rating": float32 [batch]}`.
+        Batches `{"query": {name: [batch, ...]}, "candidate": {name: [batch, ...]}, "rating": float32 [batch]}`; with
+        weights, "weight" float32 [batch]; with a history, "history" int32 [batch, length], rows of candidates or -1,
+        and "history_rating" float32 [batch, length], 0 beside a -1.
 
     Raises:
         ValueError: If `batch_size` is below 1.
     """
-    order = tf.data.Dataset.from_tensors(tf.range(interactions.num_events, dtype=tf.int64))
-    return _batches(order, interactions, queries, candidates, batch_size)
+    columns = _Columns(interactions, lambda places, _: places, WHOLE, batch_size, 0, None, history)
+    return _batches(tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)), columns, queries, candidates)
+
+
+class _Columns:
+    """The columns of one batch, in NumPy: what the gathers of features are made from."""
+
+    def __init__(
+        self,
+        interactions: Interactions,
+        order: Callable[[np.ndarray, int], np.ndarray],
+        shard: Shard,
+        batch_size: int,
+        seed: int,
+        negatives: NegativeSampler | None,
+        history: History | None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")
+        self._query_rows, self._candidate_rows = interactions.query_rows, interactions.candidate_rows
+        self._ratings, self._weights = interactions.ratings, interactions.weights
+        self._order, self._shard, self._batch_size, self._seed = order, shard, batch_size, seed
+        self._negatives, self._history = negatives, history
+        self._num_places = shard.size(interactions.num_events)
+        self.num_batches = -(-self._num_places // batch_size)
+        self.specs = {
+            "query_row": tf.TensorSpec([None], tf.int32),
+            "candidate_row": tf.TensorSpec([None], tf.int32),
+            "rating": tf.TensorSpec([None], tf.float32),
+        }
+        if self._weights is not None:
+            self.specs["weight"] = tf.TensorSpec([None], tf.float32)
+        if history is not None:
+            self.specs["history"] = tf.TensorSpec([None, history.length], tf.int32)
+            self.specs["history_rating"] = tf.TensorSpec([None, history.length], tf.float32)
+
+    def batch(self, epoch: int, number: int) -> list[np.ndarray]:
+        """Batch `number` of an epoch, one array per entry of `specs`."""
+        first, last = number * self._batch_size, min((number + 1) * self._batch_size, self._num_places)
+        events = self._order(self._shard.index + self._shard.count * np.arange(first, last), int(epoch))
+        columns = {
+            "query_row": self._query_rows[events],
+            "candidate_row": self._candidate_rows[events],
+            "rating": self._ratings[events],
+        }
+        if self._weights is not None:
+            columns["weight"] = self._weights[events]
+        if self._negatives is not None:
+            generator = np.random.default_rng([self._seed, int(epoch), int(number), self._shard.index])
+            beside, drawn = self._negatives.sample(columns["query_row"], columns["rating"], generator)
+            columns = {name: np.concatenate([values, values[beside]]) for name, values in columns.items()}
+            columns["candidate_row"][len(events) :] = drawn
+            columns["rating"][len(events) :] = NEGATIVE_RATING
+            events = np.concatenate([events, events[beside]])
+        if self._history is not None:
+            slots = self._history.slots(events, columns["query_row"], columns["candidate_row"])
+            columns["history"], columns["history_rating"] = _look_up(self._history.timeline, slots)
+        return [columns[name] for name in self.specs]
+
+
+def _look_up(timeline: Timeline, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if not len(timeline.candidate_rows):
+        return np.full(slots.shape, NO_CANDIDATE, np.int32), np.zeros(slots.shape, np.float32)
+    used = slots >= 0
+    rows = np.where(used, timeline.candidate_rows[slots], NO_CANDIDATE).astype(np.int32)
+    return rows, np.where(used, timeline.ratings[slots], 0).astype(np.float32)
 
 
 def _batches(
-    orders: tf.data.Dataset,
-    interactions: Interactions,
-    queries: EncodedTable,
-    candidates: EncodedTable,
-    batch_size: int,
+    epochs: tf.data.Dataset, columns: _Columns, queries: EncodedTable, candidates: EncodedTable
 ) -> tf.data.Dataset:
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")
-    num_batches = -(-interactions.num_events // batch_size)
-    query_rows, candidate_rows = (
-        tf.constant(interactions.query_rows),
-        tf.constant(interactions.candidate_rows),
-    )
-    ratings = tf.constant(interactions.ratings)
     query_tables = {name: tf.constant(values) for name, values in queries.items()}
     candidate_tables = {name: tf.constant(values) for name, values in candidates.items()}
+    dtypes = [spec.dtype for spec in columns.specs.values()]
 
-    def batch(order: tf.Tensor, number: tf.Tensor) -> dict[str, Any]:
-        events = order[number * batch_size : (number + 1) * batch_size]
-        query, candidate = tf.gather(query_rows, events), tf.gather(candidate_rows, events)
+    def batch(epoch: tf.Tensor, number: tf.Tensor) -> dict[str, Any]:
+        arrays = tf.numpy_function(columns.batch, [epoch, number], dtypes, stateful=False)
+        named = {
+            name: tf.ensure_shape(array, spec.shape)
+            for (name, spec), array in zip(columns.specs.items(), arrays, strict=True)
+        }
+        query, candidate = named.pop("query_row"), named.pop("candidate_row")
         return {
             "query": {name: tf.gather(table, query) for name, table in query_tables.items()},
             "candidate": {name: tf.gather(table, candidate) for name, table in candidate_tables.items()},
-            "rating": tf.gather(ratings, events),
+            **named,
         }
 
-    def epoch(order: tf.Tensor) -> tf.data.Dataset:
-        numbers = tf.data.Dataset.range(num_batches)
-        return numbers.map(lambda number: batch(order, number), num_parallel_calls=tf.data.AUTOTUNE)
+    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        numbers = tf.data.Dataset.range(columns.num_batches)
+        return numbers.map(lambda number: batch(epoch, number), num_parallel_calls=tf.data.AUTOTUNE)
 
-    batches = orders.flat_map(epoch).apply(tf.data.experimental.assert_cardinality(num_batches))
+    batches = epochs.flat_map(epoch_batches).apply(tf.data.experimental.assert_cardinality(columns.num_batches))
     return batches.prefetch(tf.data.AUTOTUNE)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+_CHECKED_AT_ONCE = 2**20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,8 +21,9 @@ class Interactions:
     Attributes:
         queries: One row per query id, with the query's features.
         candidates: One row per candidate id, with the candidate's features. This is the catalogue.
-        events: `query_row` int32 and `candidate_row` int32 (rows of the two tables above), `rating` float32,
-            and, where known, `timestamp` int64 (seconds since 1970-01-01 UTC).
+        events: `query_row` int32 and `candidate_row` int32 (rows of the two tables above), `rating` float32, where
+            known `timestamp` int64 (seconds since 1970-01-01 UTC), where wanted `weight` float32 (>= 0, what an event
+            counts in the loss), and any feature that differs from event to event.
         query_id: Name of the string column of `queries` that identifies a row.
         candidate_id: Name of the string column of `candidates` that identifies a row.
         source: Where the data came from, in words; goes into manifests.
@@ -57,11 +60,9 @@ class Interactions:
             )
         _check_rows(self.events, self.num_queries, "query_row", "queries")
         _check_rows(self.events, self.num_candidates, "candidate_row", "candidates")
-        bad = np.flatnonzero(~np.isfinite(self.ratings))
-        if bad.size:
-            raise ValueError(
-                f"`rating` must be finite. Received {bad.size} other values, first in rows {bad[:5].tolist()}."
-            )
+        _check_values(self.ratings, np.isfinite, "rating", "finite")
+        if self.weights is not None:
+            _check_values(self.weights, lambda x: np.isfinite(x) & (x >= 0), "weight", "finite and at least 0")
 
     @property
     def num_queries(self) -> int:
@@ -92,6 +93,20 @@ class Interactions:
     def ratings(self) -> np.ndarray:
         """float32 [num_events], each event's rating."""
         return self.events["rating"].to_numpy().astype(np.float32, copy=False)
+
+    @property
+    def timestamps(self) -> np.ndarray | None:
+        """int64 [num_events], seconds since 1970-01-01 UTC, or None if they are not known."""
+        if "timestamp" not in self.events.column_names:
+            return None
+        return self.events["timestamp"].to_numpy().astype(np.int64, copy=False)
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """float32 [num_events], what each event counts in the loss, or None if all count the same."""
+        if "weight" not in self.events.column_names:
+            return None
+        return self.events["weight"].to_numpy().astype(np.float32, copy=False)
 
     def with_events(self, rows: np.ndarray) -> Interactions:
         """The same queries and candidates with only some of the events.
@@ -150,8 +165,8 @@ def normalize_ratings(
     missing = [name for name in wanted if name not in flat.column_names]
     if missing:
         raise ValueError(f"The table has no column {', '.join(missing)}. Its columns: {', '.join(flat.column_names)}.")
-    queries, query_rows = _distinct(flat, query_id, query_features)
-    candidates, candidate_rows = _distinct(flat, candidate_id, candidate_features)
+    queries, query_rows = distinct_rows(flat, query_id, query_features)
+    candidates, candidate_rows = distinct_rows(flat, candidate_id, candidate_features)
     events = {
         "query_row": pa.array(query_rows),
         "candidate_row": pa.array(candidate_rows),
@@ -169,8 +184,20 @@ def normalize_ratings(
     )
 
 
-def _distinct(flat: pa.Table, id_column: str, features: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
-    """One row per id, and int32 [num_rows] saying which of them each row of `flat` has."""
+def distinct_rows(flat: pa.Table, id_column: str, features: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
+    """Takes a table in which ids recur apart into one row per id, and where each row's id went.
+
+    Args:
+        flat: Any table with the columns named.
+        id_column: The column that identifies a row of the result.
+        features: Columns that depend on the id alone.
+
+    Returns:
+        (table, rows): the id and the features, in order of first appearance, and int32 [num_rows of `flat`].
+
+    Raises:
+        ValueError: If a feature has two values for one id (id and rows named).
+    """
     if flat[id_column].null_count:
         rows = np.flatnonzero(flat[id_column].is_null().to_numpy())
         raise ValueError(f"`{id_column}` must have no null. Received {rows.size}, first in rows {rows[:5].tolist()}.")
@@ -195,7 +222,7 @@ def _raise_disagreement(ids: pa.ChunkedArray, name: str, expected: list[Any], fo
     row = next(i for i, (value, first) in enumerate(zip(found, expected, strict=True)) if value != first)
     raise ValueError(
         f"`{name}` must have one value for each id. Received for {ids[row].as_py()!r}: "
-        f"{expected[row]!r} first, {found[row]!r} in row {row}."
+        f"{expected[row]!r} first, {found[row]!r} in row {row}. If it differs by event, it is an event feature."
     )
 
 
@@ -218,11 +245,26 @@ def _check_ids(table: pa.Table, column: str, name: str) -> None:
         )
 
 
+def _check_values(values: np.ndarray, is_good: Callable[[np.ndarray], np.ndarray], column: str, rule: str) -> None:
+    bad = _find_bad(values, is_good)
+    if bad.size:
+        raise ValueError(
+            f"`{column}` must be {rule}. Received {bad.size} other values, first in rows {bad[:5].tolist()}."
+        )
+
+
+def _find_bad(values: np.ndarray, is_good: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Rows that are not good, looked for block by block: a check must not take memory that grows with the events."""
+    blocks = range(0, len(values), _CHECKED_AT_ONCE)
+    found = [np.flatnonzero(~is_good(values[start : start + _CHECKED_AT_ONCE])) + start for start in blocks]
+    return np.concatenate([np.zeros(0, np.int64), *found])
+
+
 def _check_rows(events: pa.Table, size: int, column: str, table: str) -> None:
     if not pa.types.is_integer(events[column].type) or events[column].null_count:
         raise TypeError(f"`{column}` must hold integers, none of them null. Received: {events[column].type}.")
     rows = events[column].to_numpy()
-    bad = np.flatnonzero((rows < 0) | (rows >= size))
+    bad = _find_bad(rows, lambda x: (x >= 0) & (x < size))
     if bad.size:
         raise ValueError(
             f"`{column}` must be a row of `{table}`, 0 to {size - 1}. "

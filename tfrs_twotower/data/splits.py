@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pyarrow as pa
@@ -12,23 +13,26 @@ from tfrs_twotower.data.interactions import Interactions
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Split:
-    """A partition of the events; all three parts share the tables of queries and candidates.
+    """A partition of the events; all parts share the tables of queries and candidates.
 
     Attributes:
         train: What the model learns from.
         validation: What early stopping and every choice of a setting look at.
         test: What the figures are computed on, and nothing else.
+        history: What is known of held-out queries when they are evaluated: an input, never a target, never trained on.
+            Only `unseen_queries_split` has any.
     """
 
     train: Interactions
     validation: Interactions
     test: Interactions
+    history: Interactions
 
     @property
     def seen(self) -> Interactions:
-        """The training and validation parts together: what a query need not be recommended again."""
-        events = pa.concat_tables([self.train.events, self.validation.events])
-        return dataclasses.replace(self.train, events=events)
+        """Every event but the test's: what a query need not be recommended again."""
+        parts = [self.train.events, self.validation.events, self.history.events]
+        return dataclasses.replace(self.train, events=pa.concat_tables(parts))
 
 
 def random_split(interactions: Interactions, *, test: float = 0.2, validation: float = 0.1, seed: int) -> Split:
@@ -53,18 +57,192 @@ def random_split(interactions: Interactions, *, test: float = 0.2, validation: f
         >>> split.train.num_events, split.validation.num_events, split.test.num_events
         (6, 2, 2)
     """
-    for name, share in (("test", test), ("validation", validation)):
+    _check_shares(test=test, validation=validation)
+    order = np.random.default_rng(seed).permutation(interactions.num_events)
+    num_test, num_validation = _part_sizes(len(order), test, validation)
+    return _split(interactions, test=order[:num_test], validation=order[num_test : num_test + num_validation])
+
+
+def leave_last_out_split(interactions: Interactions, *, num_test: int = 1, num_validation: int = 1) -> Split:
+    """Holds out each query's latest events; of equal times the later row of the table is the later event.
+
+    A query needs an event left to train on: one with `num_test + num_validation` events or fewer is trained on whole.
+
+    Args:
+        interactions: With timestamps.
+        num_test: Events of each query for the test, >= 1: the latest.
+        num_validation: Events of each query for validation, >= 1: those before.
+
+    Raises:
+        ValueError: If there are no timestamps, a number is below 1, or no query has enough events.
+    """
+    for name, number in (("num_test", num_test), ("num_validation", num_validation)):
+        if number < 1:
+            raise ValueError(f"`{name}` must be at least 1. Received: {number}.")
+    _, order = _by_time(interactions)
+    rows = interactions.query_rows
+    order = order[np.argsort(rows[order], kind="stable")]  # by query, then time, then row
+    counts = np.bincount(rows, minlength=interactions.num_queries)
+    from_last = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(order))  # 0 for a query's latest event
+    enough = np.repeat(counts > num_test + num_validation, counts)
+    return _split(
+        interactions,
+        test=order[enough & (from_last < num_test)],
+        validation=order[enough & (from_last >= num_test) & (from_last < num_test + num_validation)],
+    )
+
+
+def temporal_split(interactions: Interactions, *, test: float = 0.2, validation: float = 0.1) -> Split:
+    """Cuts all events by time, as a model in production meets them: the past trains, the future tests.
+
+    Events of one time stay together, in the later part, so that nothing trained on is as late as what it is tested on.
+
+    Args:
+        interactions: With timestamps.
+        test: Share of all events, in (0, 1); the latest. A little more where events share the time of the cut.
+        validation: Share of the remaining events, in (0, 1); the latest of them.
+
+    Raises:
+        ValueError: If there are no timestamps, a share is outside (0, 1), or a part would be empty.
+    """
+    _check_shares(test=test, validation=validation)
+    times, order = _by_time(interactions)
+    num_test, num_validation = _part_sizes(len(order), test, validation)
+    # Rank of the first event of each part; at least one event each, or the part's own error says there is none.
+    first_test = len(order) - max(num_test, 1)
+    first_validation = max(first_test - max(num_validation, 1), 0)
+    return _cut(interactions, times, int(times[order[first_validation]]), int(times[order[first_test]]))
+
+
+def temporal_split_at(interactions: Interactions, *, validation_start: int, test_start: int) -> Split:
+    """Cuts all events at given times.
+
+    Args:
+        interactions: With timestamps.
+        validation_start: Seconds since 1970-01-01 UTC; earlier events train.
+        test_start: Seconds since 1970-01-01 UTC, later than `validation_start`; events from then on are the test.
+
+    Raises:
+        ValueError: If there are no timestamps, the times are out of order, or a part would be empty.
+    """
+    if validation_start >= test_start:
+        raise ValueError(
+            f"`validation_start` must be before `test_start`. Received: {validation_start} and {test_start}."
+        )
+    times, _ = _by_time(interactions)
+    return _cut(interactions, times, validation_start, test_start)
+
+
+def unseen_queries_split(
+    interactions: Interactions, *, test: float = 0.1, validation: float = 0.1, target: float = 0.2, seed: int
+) -> Split:
+    """Holds out whole queries, to test on users the model has never met.
+
+    Of a held-out query, a share of the events is the target of the evaluation and the rest its history, which the
+    model may look at then. A query with a single event has no history.
+
+    Args:
+        interactions: Any.
+        test: Share of the queries held out for the test, in (0, 1).
+        validation: Share of the remaining queries held out for validation, in (0, 1).
+        target: Share of a held-out query's events that is evaluated, in (0, 1), at least one event.
+        seed: Any integer >= 0.
+
+    Raises:
+        ValueError: If a share is outside (0, 1) or a part would be empty.
+    """
+    _check_shares(test=test, validation=validation, target=target)
+    generator = np.random.default_rng(seed)
+    rows = interactions.query_rows
+    counts = np.bincount(rows, minlength=interactions.num_queries)
+    queries = generator.permutation(np.flatnonzero(counts))
+    num_test, num_validation = _part_sizes(len(queries), test, validation)
+    part = np.zeros(interactions.num_queries, np.int8)  # 0 train, 1 validation, 2 test
+    part[queries[:num_test]] = 2
+    part[queries[num_test : num_test + num_validation]] = 1
+    # Each query's events in an order by lot; the first of them are its targets.
+    order = generator.permutation(interactions.num_events)
+    order = order[np.argsort(rows[order], kind="stable")]
+    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    is_target = place < np.maximum(1, np.round(np.repeat(counts, counts) * target))
+    of_part = part[rows[order]]
+    return _split(
+        interactions,
+        test=order[is_target & (of_part == 2)],
+        validation=order[is_target & (of_part == 1)],
+        history=order[~is_target & (of_part > 0)],
+        queries_are_unseen=True,
+    )
+
+
+def _check_shares(**shares: float) -> None:
+    for name, share in shares.items():
         if not 0 < share < 1:
             raise ValueError(f"`{name}` must be a share in (0, 1). Received: {share}.")
-    order = np.random.default_rng(seed).permutation(interactions.num_events)
-    num_test = round(len(order) * test)
-    num_validation = round((len(order) - num_test) * validation)
-    # Sorted, so that a part keeps the order of the data and not that of the lot.
-    parts = [np.sort(part) for part in np.split(order, [num_test, num_test + num_validation])]
-    if not all(part.size for part in parts):
+
+
+def _part_sizes(total: int, test: float, validation: float) -> tuple[int, int]:
+    num_test = round(total * test)
+    return num_test, round((total - num_test) * validation)
+
+
+def _by_time(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
+    """(times, order): int64 [num_events], and the rows of the events by time, of equal times by row."""
+    times = interactions.timestamps
+    if times is None:
+        raise ValueError("A split by time needs `timestamp`. The events have none: name the column in the schema.")
+    return times, np.argsort(times, kind="stable")
+
+
+def _cut(interactions: Interactions, times: np.ndarray, validation_start: int, test_start: int) -> Split:
+    return _split(
+        interactions,
+        test=np.flatnonzero(times >= test_start),
+        validation=np.flatnonzero((times >= validation_start) & (times < test_start)),
+    )
+
+
+def _split(
+    interactions: Interactions,
+    *,
+    test: np.ndarray,
+    validation: np.ndarray,
+    history: np.ndarray | None = None,
+    queries_are_unseen: bool = False,
+) -> Split:
+    """Makes a split of rows of the events; what is in no other part trains. Warns of what training never sees."""
+    history = history if history is not None else np.zeros(0, np.int64)
+    trains = np.ones(interactions.num_events, bool)
+    for rows in (test, validation, history):
+        trains[rows] = False
+    train = np.flatnonzero(trains)
+    if not (train.size and validation.size and test.size):
         raise ValueError(
-            f"Every part needs an event. Received {len(order)} events for test={test}, validation={validation}: "
-            f"{parts[2].size} train, {parts[1].size} validation, {parts[0].size} test."
+            f"Every part needs an event. Received {interactions.num_events} events, which give {train.size} for "
+            f"training, {validation.size} for validation, {test.size} for the test."
         )
-    test_part, validation_part, train_part = (interactions.with_events(part) for part in parts)
-    return Split(train=train_part, validation=validation_part, test=test_part)
+    # Sorted, so that a part keeps the order of the data and not that of the lot.
+    parts = {
+        name: interactions.with_events(np.sort(rows))
+        for name, rows in (("train", train), ("validation", validation), ("test", test), ("history", history))
+    }
+    split = Split(**parts)
+    _warn_of_unseen(split, queries_are_unseen)
+    return split
+
+
+def _warn_of_unseen(split: Split, queries_are_unseen: bool) -> None:
+    findings = []
+    for name, trained, tested in (
+        ("queries", split.train.query_rows, split.test.query_rows),
+        ("candidates", split.train.candidate_rows, split.test.candidate_rows),
+    ):
+        if name == "queries" and queries_are_unseen:
+            continue
+        occurring = np.unique(tested)
+        unseen = np.setdiff1d(occurring, trained, assume_unique=False)
+        if unseen.size:
+            events = int(np.isin(tested, unseen).sum())
+            findings.append(f"{unseen.size} of {occurring.size} {name} of the test part ({events} events)")
+    if findings:
+        warnings.warn(f"Without a training event: {'; '.join(findings)}.", stacklevel=4)

@@ -1,5 +1,9 @@
 """The reference configuration: the architecture of the notebook that this library started from, on MovieLens 100K."""
 
+import dataclasses
+
+import pyarrow as pa
+
 from tfrs_twotower.model.features import Bucketized, Categorical, MultiCategorical
 from tfrs_twotower.model.towers import TowerConfig
 
@@ -18,3 +22,15 @@ MOVIELENS_QUERY = TowerConfig(
 MOVIELENS_CANDIDATE = TowerConfig(
     features=(Categorical(name="movie_id"), Categorical(name="release_year"), MultiCategorical(name="genres"))
 )
+
+
+def with_columns_of(config: TowerConfig, table: pa.Table) -> TowerConfig:
+    """A configuration without the features that a table has no column for: only 100k and 1m have demographics.
+
+    Example:
+        >>> query = with_columns_of(MOVIELENS_QUERY, pa.table({"user_id": ["1"]}))
+        >>> [feature.name for feature in query.features]
+        ['user_id']
+    """
+    features = tuple(feature for feature in config.features if feature.name in table.column_names)
+    return dataclasses.replace(config, features=features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
@@ -28,13 +29,38 @@ class RatingTask(tf.keras.layers.Layer):
             ],
         )
 
-    def call(self, ratings: tf.Tensor, logits: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The loss, a float32 scalar: the mean over the batch.
+    def call(
+        self, ratings: tf.Tensor, logits: tf.Tensor, weights: tf.Tensor | None = None, training: bool = False
+    ) -> tf.Tensor:
+        """The loss, a float32 scalar: the mean over the batch of each pair's loss times its weight.
 
         Args:
             ratings: float32 [batch].
             logits: float32 [batch], log-odds that the pair is positive.
+            weights: float32 [batch], what each pair counts, in the metrics too; None for 1 each.
             training: Whether this is a training step.
         """
         labels = tf.cast(ratings >= self.threshold, tf.float32)
-        return self.ranking(labels=labels[:, tf.newaxis], predictions=logits[:, tf.newaxis], training=training)
+        return self.ranking(
+            labels=labels[:, tf.newaxis],
+            predictions=logits[:, tf.newaxis],
+            sample_weight=weights,
+            training=training,
+        )
+
+    def require_two_classes(self, ratings: np.ndarray) -> None:
+        """Refuses ratings among which there is nothing to tell apart.
+
+        Args:
+            ratings: float32 [n].
+
+        Raises:
+            ValueError: If all or none are positive.
+        """
+        lowest, highest = ratings.min(), ratings.max()
+        if lowest < self.threshold <= highest:
+            return
+        raise ValueError(
+            f"`rating` must be on both sides of the threshold {self.threshold:g}. Received: {len(ratings)} ratings "
+            f"from {lowest:g} to {highest:g}, one class only. Choose another threshold, or sample negatives."
+        )

@@ -136,6 +136,10 @@ class Tower(tf.keras.Model):
         """Raw features to float32 [batch, output_dim]."""
         return self.encode(self.lookup(raw), training=training)
 
+    def raw_features(self, table: pa.Table) -> dict[str, tf.Tensor]:
+        """The tower's columns of a table as raw tensors; see `tfrs_twotower.data.batches.raw_features`."""
+        return raw_features(table, {spec.name: spec.dtype for spec in self.raw_specs})
+
     def encode_table(self, table: pa.Table) -> dict[str, np.ndarray]:
         """Looks up every row of a table once.
 
@@ -149,7 +153,7 @@ class Tower(tf.keras.Model):
             ValueError: If a column is missing.
             TypeError: If a column's type does not suit its feature.
         """
-        return {name: codes.numpy() for name, codes in self.lookup(raw_features(table, self.feature_names)).items()}
+        return {name: codes.numpy() for name, codes in self.lookup(self.raw_features(table)).items()}
 
     def embed_codes(self, codes: Mapping[str, np.ndarray], *, batch_size: int = 4096) -> np.ndarray:
         """Embeds every row of an encoded table, in inference mode.

@@ -9,8 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
-from tfrs_twotower.data.batches import build_evaluation_batches, build_training_batches
+from tfrs_twotower.data.batches import WHOLE, Shard, build_evaluation_batches, build_training_batches
+from tfrs_twotower.data.histories import History
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.negatives import NegativeSampler
 from tfrs_twotower.model.features import require_columns
 from tfrs_twotower.model.tasks import RatingTask
 from tfrs_twotower.model.towers import Tower, TowerConfig, build_tower
@@ -97,21 +99,46 @@ class TwoTowerModel(tfrs.Model):
 
     def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
         """The loss of a batch of codes with "rating"; called by Keras."""
-        return self.rating_task(inputs["rating"], self(inputs, training=training), training=training)
+        logits = self(inputs, training=training)
+        return self.rating_task(inputs["rating"], logits, weights=inputs.get("weight"), training=training)
 
     def training_batches(
-        self, train: Interactions, *, batch_size: int = 1024, seed: int, initial_epoch: int = 0
+        self,
+        train: Interactions,
+        *,
+        batch_size: int = 1024,
+        seed: int,
+        initial_epoch: int = 0,
+        shard: Shard = WHOLE,
+        negatives: NegativeSampler | None = None,
+        history: History | None = None,
     ) -> tf.data.Dataset:
-        """Shuffled batches for `fit`; see `build_training_batches`."""
+        """Shuffled batches for `fit`; see `build_training_batches`.
+
+        Raises:
+            ValueError: If the rating task finds one class only: nothing can be told apart then.
+        """
+        if negatives is None:
+            self.rating_task.require_two_classes(train.ratings)
         queries, candidates = self._encode_tables(train)
         return build_training_batches(
-            train, queries, candidates, batch_size=batch_size, seed=seed, initial_epoch=initial_epoch
+            train,
+            queries,
+            candidates,
+            batch_size=batch_size,
+            seed=seed,
+            initial_epoch=initial_epoch,
+            shard=shard,
+            negatives=negatives,
+            history=history,
         )
 
-    def evaluation_batches(self, interactions: Interactions, *, batch_size: int = 8192) -> tf.data.Dataset:
+    def evaluation_batches(
+        self, interactions: Interactions, *, batch_size: int = 8192, history: History | None = None
+    ) -> tf.data.Dataset:
         """Batches for `evaluate`, `predict` and `validation_data`; see `build_evaluation_batches`."""
         queries, candidates = self._encode_tables(interactions)
-        return build_evaluation_batches(interactions, queries, candidates, batch_size=batch_size)
+        return build_evaluation_batches(interactions, queries, candidates, batch_size=batch_size, history=history)
 
     def embed(self, interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
         """Embeds every query and every candidate once.

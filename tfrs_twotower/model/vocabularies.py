@@ -45,6 +45,7 @@ def learn_vocabularies(features: Sequence[Feature], table: pa.Table, event_count
 
 
 def _frequent(values: pa.Array, counts: np.ndarray, min_count: int) -> tuple[str, ...]:
+    values = values.cast(pa.string())  # of integers the digits, as in the raw features
     totals = pa.table({"value": values, "count": counts}).group_by("value").aggregate([("count", "sum")])
     known = pc.and_(pc.greater_equal(totals["count_sum"], min_count), pc.not_equal(totals["value"], ""))
     ordered = totals.filter(known).sort_by([("count_sum", "descending"), ("value", "ascending")])

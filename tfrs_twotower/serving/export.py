@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.data.batches import raw_features
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.two_tower import CANDIDATE_INPUT, TwoTowerModel
 from tfrs_twotower.serving import fresh
@@ -124,8 +123,8 @@ def ask_in_fresh_process(path: Path, requests: _Requests) -> list[dict[str, Any]
 
 def _sample_requests(model: TwoTowerModel, known: Interactions) -> _Requests:
     """The first known queries and candidates through every signature; of queries also one that says nothing."""
-    queries = raw_features(known.queries.slice(0, _NUM_CHECKED), model.query_tower.feature_names)
-    candidates = raw_features(known.candidates.slice(0, _NUM_CHECKED), model.candidate_tower.feature_names)
+    queries = model.query_tower.raw_features(known.queries.slice(0, _NUM_CHECKED))
+    candidates = model.candidate_tower.raw_features(known.candidates.slice(0, _NUM_CHECKED))
     silent = {name: tf.zeros_like(values[:1]) for name, values in queries.items()}
     num_pairs = min(_NUM_CHECKED, known.num_queries, known.num_candidates)
     ids = tf.constant(known.candidates[known.candidate_id].slice(0, num_pairs).to_pylist(), tf.string)

@@ -1,0 +1,60 @@
+"""The README's script for a user's own ratings, run as it stands there."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+CATEGORIES = ("books", "garden", "toys")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    """A folder with ratings.csv and catalogue.parquet: each customer likes one category. Some items nobody rated."""
+    folder = tmp_path_factory.mktemp("shop")
+    rng = np.random.default_rng(0)
+    customers, items = rng.integers(0, 60, 4000), rng.integers(0, 90, 4000)
+    stars = np.where(customers % 3 == items % 3, rng.integers(4, 6, 4000), rng.integers(1, 3, 4000))
+    days = np.datetime64("2024-01-01") + np.sort(rng.integers(0, 300, 4000))
+    lines = [f"c{c},{i:03d},{s},{d}" for c, i, s, d in zip(customers, items, stars, days, strict=True)]
+    (folder / "ratings.csv").write_text("customer,sku,stars,when\n" + "\n".join(lines) + "\n")
+    catalogue = {
+        "sku": [f"{item:03d}" for item in range(99)],
+        "category": [CATEGORIES[item % 3] for item in range(99)],
+        "price": rng.uniform(1, 300, 99),
+    }
+    pyarrow.parquet.write_table(pa.table(catalogue), folder / "catalogue.parquet")
+    (script,) = (
+        block
+        for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+        if "load_ratings" in block
+    )
+    (folder / "script.py").write_text(script)
+    result = subprocess.run(
+        [sys.executable, "script.py"], cwd=folder, env=os.environ, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    (folder / "output.txt").write_text(result.stdout)
+    return folder
+
+
+def test_it_trains_evaluates_and_exports(shop):
+    manifest = json.loads((shop / "saved_models" / "shop" / "1" / "assets.extra" / "manifest.json").read_text())
+    assert manifest["num_candidates"] == 99
+    assert manifest["metrics"]["cases"]["model"]["auc"] > 0.95
+    assert manifest["data"]["source"] == "ratings.csv"
+
+
+def test_it_recommends_what_the_customer_likes(shop):
+    recommended = re.findall(r"'(\d{3})'", (shop / "output.txt").read_text())
+    assert len(recommended) == 5
+    # Customer 7 likes the items of remainder 1.
+    assert sum(int(sku) % 3 == 1 for sku in recommended) >= 4

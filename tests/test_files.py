@@ -1,0 +1,79 @@
+import gzip
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from tfrs_twotower.data.files import read_files
+
+
+def write(path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["1", "-20", "0"], [1, -20, 0]),
+        (["1", "", "3"], [1, None, 3]),
+        (["1.5", "2", "-3e-2"], [1.5, 2.0, -0.03]),
+        (["007", "8", "9"], ["007", "8", "9"]),
+        (["1.10.2", "1", "2"], ["1.10.2", "1", "2"]),
+        (["01.5", "1", "2"], ["01.5", "1", "2"]),
+        (["+1", "1", "2"], ["+1", "1", "2"]),
+        (["", "", ""], ["", "", ""]),
+        (["12345678901234567890", "1", "2"], [12345678901234567890.0, 1.0, 2.0]),
+    ],
+)
+def test_text_is_a_number_only_if_that_loses_nothing(tmp_path, values, expected):
+    write(tmp_path / "t.csv", "x,y\n" + "".join(f"{value},-\n" for value in values))
+    assert read_files(tmp_path / "t.csv")["x"].to_pylist() == expected
+
+
+def test_a_column_said_to_be_text_is_text(tmp_path):
+    write(tmp_path / "t.csv", "id,n\n1,2\n")
+    assert read_files(tmp_path / "t.csv", text_columns=["id"]).to_pylist() == [{"id": "1", "n": 2}]
+
+
+def test_types_are_those_of_all_shards_together(tmp_path):
+    write(tmp_path / "a.csv", "x\n1\n2\n")
+    write(tmp_path / "b.csv", "x\n1.5\n")
+    assert read_files(tmp_path)["x"].to_pylist() == [1.0, 2.0, 1.5]
+
+
+def test_tabs_compression_and_quoted_line_breaks_are_read(tmp_path):
+    write(tmp_path / "t.tsv", "a\tb\nx,y\t1\n")
+    assert read_files(tmp_path / "t.tsv").to_pylist() == [{"a": "x,y", "b": 1}]
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b'a\n"x\ny"\n'))
+    assert read_files(tmp_path / "t.csv.gz")["a"].to_pylist() == ["x\ny"]
+
+
+@pytest.mark.parametrize(
+    ("files", "error", "message"),
+    [
+        ({}, FileNotFoundError, "holds no file of a known kind. Known: .csv, .tsv, .parquet"),
+        ({"a.csv": "x\n1\n", "b.tsv": "x\n1\n"}, ValueError, "must be of one known kind.*Received: a.csv, b.tsv"),
+        ({"a.csv": "x\n1\n", "b.csv": "y\n1\n"}, ValueError, "must have the same columns"),
+        ({"a.csv": "x,y\n1,2\n1,2,3\n"}, ValueError, r"a\.csv cannot be read: .*Expected 2 columns, got 3"),
+        ({"a.parquet": "no"}, ValueError, r"a\.parquet cannot be read"),
+        ({"a.tfrecord": "no"}, ValueError, r"a\.tfrecord cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path, files, error, message):
+    for name, content in files.items():
+        write(tmp_path / name, content)
+    with pytest.raises(error, match=message):
+        read_files(tmp_path)
+
+
+def test_an_unknown_kind_is_refused(tmp_path):
+    write(tmp_path / "t.xlsx", "")
+    with pytest.raises(ValueError, match="must be of one known kind.*Received: t.xlsx"):
+        read_files(tmp_path / "t.xlsx")
+
+
+def test_other_files_in_a_folder_are_passed_over(tmp_path):
+    pyarrow.parquet.write_table(pa.table({"x": [1]}), tmp_path / "part-0.parquet")
+    write(tmp_path / "_SUCCESS", "")
+    write(tmp_path / "notes.md", "")
+    assert read_files(tmp_path).to_pylist() == [{"x": 1}]

@@ -1,0 +1,162 @@
+import importlib.util
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import tfrs_twotower as tt
+from tests.test_archives import write_archive
+from tfrs_twotower.data import archives, movielens
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "make_ratings.py"
+_spec = importlib.util.spec_from_file_location("make_ratings", SCRIPT)
+make_ratings = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(make_ratings)
+
+LAYOUTS = {"100k": "u.data", "1m": "ratings.dat", "csv": "ratings.csv"}
+CONFIGS = {"100k": "100k-ratings", "1m": "1m-ratings", "csv": "25m-ratings"}
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def made(request, tmp_path_factory) -> tuple[str, Path]:
+    """A generated archive in each layout."""
+    folder = tmp_path_factory.mktemp(request.param) / "ml"
+    make_ratings.make_archive(folder, layout=request.param, num_users=30, num_movies=40, num_events=300, seed=3)
+    return request.param, folder
+
+
+def pack(folder: Path, path: Path) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in folder.iterdir():
+            archive.write(file, f"ml-inside/{file.name}")
+    return path
+
+
+def joined(star: tt.Interactions) -> list[str]:
+    """Every event with all features of its query and candidate, in an order of its own."""
+    queries, candidates = star.queries.to_pylist(), star.candidates.to_pylist()
+    rows = [{**queries[row["query_row"]], **candidates[row["candidate_row"]], **row} for row in star.events.to_pylist()]
+    for row in rows:
+        del row["query_row"], row["candidate_row"]
+    return sorted(repr(sorted(row.items())) for row in rows)
+
+
+def test_reading_directly_equals_reading_what_tfds_prepared(made, tmp_path, monkeypatch):
+    layout, folder = made
+    name = f"movielens/{CONFIGS[layout]}"
+    if layout == "100k":
+        # A name that the occupations of TFDS's 100k know.
+        users = (folder / "u.user").read_text().replace("|lawyer|", "|educator|")
+        (folder / "u.user").write_text(users)
+    monkeypatch.setitem(movielens.DATASETS, name, 300)
+    monkeypatch.setattr(archives, "check_archive", lambda folder: None)
+    direct = tt.read_archive(folder)
+    prepared = tt.load_movielens(name, data_dir=tmp_path, archive=pack(folder, tmp_path / "ml.zip"))
+    assert joined(prepared) == joined(direct)
+    assert prepared.queries.schema == direct.queries.schema
+    assert set(prepared.candidates.column_names) == set(direct.candidates.column_names)
+
+
+def test_a_zip_a_folder_and_a_folder_around_it_are_the_same(made, tmp_path):
+    _, folder = made
+    star = tt.read_archive(folder)
+    assert tt.read_archive(folder.parent).fingerprint() == star.fingerprint()
+    assert tt.read_archive(pack(folder, tmp_path / "ml.zip")).fingerprint() == star.fingerprint()
+    assert star.num_events == 300
+
+
+def test_movies_without_ratings_are_in_the_catalogue(made):
+    layout, folder = made
+    star = tt.read_archive(folder)
+    assert star.candidates["movie_id"].to_pylist() == [str(movie) for movie in range(1, 41)]
+    assert star.num_queries == 30 if layout != "csv" else star.num_queries <= 30
+
+
+def test_a_file_by_hand_is_read_field_by_field(tmp_path):
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n9,7,0.5,1000\n9,3,4.0,2000\n")
+    (tmp_path / "movies.csv").write_text(
+        'movieId,title,genres\n3,"Quiet, ""Loud"" (2001)",Drama|War\n7,Éden,(no genres listed)\n', encoding="utf-8"
+    )
+    star = tt.read_archive(tmp_path)
+    assert star.queries.to_pylist() == [{"user_id": "9"}]
+    assert star.candidates.to_pylist() == [
+        {"movie_id": "3", "title": 'Quiet, "Loud" (2001)', "release_year": "2001", "genres": ["Drama", "War"]},
+        {"movie_id": "7", "title": "Éden", "release_year": None, "genres": ["(no genres listed)"]},
+    ]
+    assert star.events.to_pylist() == [
+        {"query_row": 0, "candidate_row": 1, "rating": 0.5, "timestamp": 1000},
+        {"query_row": 0, "candidate_row": 0, "rating": 4.0, "timestamp": 2000},
+    ]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_broken_line_is_named(made, tmp_path, packed):
+    layout, folder = made
+    name = LAYOUTS[layout]
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in folder.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    lines = (folder / name).read_text().splitlines()
+    lines[100] = lines[100].replace("1", "x")
+    (broken / name).write_text("\n".join(lines) + "\n")
+    path = pack(broken, tmp_path / "ml.zip") if packed else broken
+    with pytest.raises(ValueError, match=rf"holds a broken line of ratings: {name}, line 101: '.*x"):
+        tt.read_archive(path)
+
+
+def test_a_rating_of_an_unknown_movie_is_named(made, tmp_path):
+    layout, folder = made
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    movies = {"100k": "u.item", "1m": "movies.dat", "csv": "movies.csv"}[layout]
+    lines = (folder / movies).read_text().splitlines()
+    (tmp_path / movies).write_text("\n".join(lines[:-30]) + "\n")
+    with pytest.raises(ValueError, match=rf"{LAYOUTS[layout]}, line \d+: id \d+ is not in {movies}"):
+        tt.read_archive(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "error", "message"),
+    [
+        ({}, FileNotFoundError, "is no MovieLens archive: it holds none of u.data, ratings.dat, ratings.csv"),
+        ({"ratings.csv": "userId,movieId,rating,timestamp\n1,1,1,1\n"}, FileNotFoundError, "holds no movies.csv"),
+        ({"ratings.csv": "userId,movieId,rating,timestamp\n"}, ValueError, "holds no ratings: ratings.csv is empty"),
+        ({"u.data": "1\t1\t1\t1\n", "u.item": "1|x\n"}, ValueError, "u.item, line 1: expected 24 fields"),
+    ],
+)
+def test_what_is_no_archive_says_so(tmp_path, files, error, message):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(error, match=message):
+        tt.read_archive(tmp_path)
+
+
+def test_a_damaged_zip_is_named(made, tmp_path):
+    _, folder = made
+    path = pack(folder, tmp_path / "ml.zip")
+    content = bytearray(path.read_bytes())
+    content[200:260] = bytes(60)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"ml\.zip is damaged"):
+        tt.read_archive(path)
+    path.write_bytes(b"no zip")
+    with pytest.raises(ValueError, match=r"ml\.zip is damaged or no zip file"):
+        tt.read_archive(path)
+
+
+def test_an_archive_of_another_size_does_not_pass_for_the_official_one(made, tmp_path):
+    layout, folder = made
+    if layout == "100k":
+        folder, message = write_archive(tmp_path / "ml-100k"), "its MD5 is"
+    else:
+        message = "it holds 300 ratings, not .* read it with `read_archive`"
+    with pytest.raises(ValueError, match=message):
+        tt.load_movielens(f"movielens/{CONFIGS[layout]}", data_dir=tmp_path / "data", archive=folder)
+    assert not list((tmp_path / "data").rglob("*.tfrecord*"))
+
+
+def test_without_grouplens_only_100k_has_another_source(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "grouplens_answers", lambda: False)
+    with pytest.raises(ConnectionError, match="only 100k has another source. Download movielens/1m-ratings's archive"):
+        tt.load_movielens("movielens/1m-ratings", data_dir=tmp_path)

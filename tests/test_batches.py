@@ -157,6 +157,15 @@ def test_evaluation_knows_the_history_of_training():
     assert known == [[0, 3], [1, 0], [2, 1], [0, 3]]
 
 
+@pytest.mark.parametrize("kind", [HistoryBefore, HistoryApart])
+def test_a_timeline_of_other_events_is_refused(kind):
+    history = kind(timeline=Timeline(DATA.with_events(np.arange(4))), length=2)
+    with pytest.raises(
+        ValueError, match="`history` must have the timeline of the events .* 4 events, trained on are 10"
+    ):
+        training_batches(history=history)
+
+
 def test_a_history_and_negatives_go_together():
     sampler = NegativeSampler(DATA, per_positive=1, threshold=1)
     history = HistoryApart(timeline=Timeline(DATA), length=3)

@@ -122,6 +122,15 @@ def test_a_rating_of_an_unknown_movie_is_named(made, tmp_path):
         ({}, FileNotFoundError, "is no MovieLens archive: it holds none of u.data, ratings.dat, ratings.csv"),
         ({"ratings.csv": "userId,movieId,rating,timestamp\n1,1,1,1\n"}, FileNotFoundError, "holds no movies.csv"),
         ({"ratings.csv": "userId,movieId,rating,timestamp\n"}, ValueError, "holds no ratings: ratings.csv is empty"),
+        (
+            {
+                "ratings.dat": "1::1::1::1\n",
+                "movies.dat": "1::Film::Drama\n",
+                "users.dat": "1::F::25::99::00000\n",
+            },
+            ValueError,
+            "users.dat holds occupations that are none of 0 to 20: .'99'",
+        ),
         ({"u.data": "1\t1\t1\t1\n", "u.item": "1|x\n"}, ValueError, "u.item, line 1: expected 24 fields"),
     ],
 )

@@ -243,6 +243,16 @@ def test_a_column_has_one_meaning():
         tt.Schema(query_id="customer", candidate_id="sku", query_features=("sku",))
 
 
+def test_an_event_feature_cannot_take_a_name_of_the_events():
+    with pytest.raises(ValueError, match="An event feature must not be called rating, weight"):
+        tt.Schema(query_id="customer", candidate_id="sku", rating="stars", event_features=("rating", "weight"))
+
+
+def test_ids_may_be_bytes_and_dictionaries():
+    table = changed(customer=[b"7", b"8", b"7"], sku=pa.array(["a", "b", "b"]).dictionary_encode())
+    check_star(load_ratings(table, SCHEMA))
+
+
 def test_the_callers_table_is_not_changed():
     table = pa.table(COLUMNS)
     before = pa.table(COLUMNS)

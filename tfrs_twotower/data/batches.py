@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.data.histories import NO_CANDIDATE, History, Timeline
+from tfrs_twotower.data.histories import NO_CANDIDATE, History, HistoryApart, HistoryBefore, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.negatives import NEGATIVE_RATING, NegativeSampler
 from tfrs_twotower.data.shuffle import shuffled_positions
@@ -122,8 +122,13 @@ def build_training_batches(
         Batches as in `build_evaluation_batches`, in the order of `shuffled_positions`; cardinality is known.
 
     Raises:
-        ValueError: If `batch_size` is below 1.
+        ValueError: If `batch_size` is below 1, or the history's timeline is of other events.
     """
+    if isinstance(history, HistoryBefore | HistoryApart) and history.timeline.num_events != interactions.num_events:
+        raise ValueError(
+            "`history` must have the timeline of the events that are trained on. "
+            f"Received: {history.timeline.num_events} events, trained on are {interactions.num_events}."
+        )
     epoch = initial_epoch
 
     def epochs() -> Iterator[int]:

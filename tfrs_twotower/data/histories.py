@@ -24,6 +24,7 @@ class Timeline:
         times = interactions.timestamps
         rows = interactions.query_rows
         order = np.lexsort((rows,)) if times is None else np.lexsort((times, rows))
+        self.num_events = len(order)
         self.candidate_rows = interactions.candidate_rows[order]
         self.ratings = interactions.ratings[order]
         self.places = np.empty(len(order), np.int64)

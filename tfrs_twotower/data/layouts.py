@@ -301,7 +301,11 @@ def _users_100k(rows: list[list[str]]) -> pa.Table:
 
 def _users_1m(rows: list[list[str]]) -> pa.Table:
     ids, genders, ages, jobs, zips = _columns(rows, 5, "users.dat")
-    return _users(ids, ages, genders, [_OCCUPATIONS_1M[int(job)] for job in jobs], zips)
+    numbers = {str(number): name for number, name in enumerate(_OCCUPATIONS_1M)}
+    unknown = sorted(set(jobs) - set(numbers))
+    if unknown:
+        raise ValueError(f"users.dat holds occupations that are none of 0 to {len(numbers) - 1}: {unknown[:5]}.")
+    return _users(ids, ages, genders, [numbers[job] for job in jobs], zips)
 
 
 _LAYOUTS = (

@@ -17,6 +17,7 @@ from tfrs_twotower.data.interactions import Interactions, distinct_rows
 #: What to do with rows that cannot be used: stop, or leave them out and warn with their number.
 OnInvalid = Literal["fail", "drop"]
 
+_EVENT_COLUMNS = {"query_row", "candidate_row", "rating", "timestamp", "weight"}
 _NUM_SHOWN = 5
 _TIME_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ")
 _NUMBER = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$"
@@ -56,6 +57,9 @@ class Schema:
         repeated = sorted({name for name in named if named.count(name) > 1})
         if repeated:
             raise ValueError(f"A column must have one meaning. Named twice: {', '.join(repeated)}.")
+        taken = sorted(set(self.event_features) & _EVENT_COLUMNS)
+        if taken:
+            raise ValueError(f"An event feature must not be called {', '.join(taken)}: the events have that column.")
 
 
 def load_ratings(
@@ -207,7 +211,8 @@ def _strings(column: pa.ChunkedArray, name: str) -> pa.Array:
     if pa.types.is_integer(values.type):
         encoded = values.dictionary_encode()
         return encoded.dictionary.cast(pa.string()).take(encoded.indices)
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+    is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    if is_text or pa.types.is_binary(values.type):
         return values.cast(pa.string())
     raise TypeError(f"`{name}` must hold strings or integers. Received: {values.type}.")
 

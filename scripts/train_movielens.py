@@ -3,6 +3,7 @@
 import tfrs_twotower as tt  # isort: skip  # before TensorFlow: it sees to it that tf.keras is Keras 2
 import tensorflow as tf
 
+tf.keras.utils.set_random_seed(0)
 ratings = tt.load_movielens("movielens/100k-ratings")
 split = tt.random_split(ratings, test=0.2, validation=0.1, seed=0)
 user = (tt.Categorical(name=name) for name in ("user_id", "gender", "occupation", "zip_code"))

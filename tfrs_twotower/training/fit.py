@@ -10,6 +10,9 @@ from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.callbacks import BestWeights
 
+_BATCH_SIZE = 1024
+_LEAST_STEPS = 64
+
 
 def fit_two_tower(
     model: TwoTowerModel,
@@ -17,7 +20,7 @@ def fit_two_tower(
     *,
     seed: int,
     epochs: int = 100,
-    batch_size: int = 1024,
+    batch_size: int | None = None,
     learning_rate: float = 1e-3,
     patience: int = 6,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
@@ -32,7 +35,8 @@ def fit_two_tower(
         split: Its `train` and `validation` parts are used.
         seed: Of the order of the events.
         epochs: At most so many, >= 1.
-        batch_size: Events per step.
+        batch_size: Events per step; by default 1,024, or fewer where an epoch would have less than 64 steps: with a
+            handful of steps an epoch, training would stop before batch normalisation has seen enough to be judged.
         learning_rate: Adam's.
         patience: Epochs without a better validation log loss before training stops.
         callbacks: More of Keras's callbacks.
@@ -45,6 +49,8 @@ def fit_two_tower(
     """
     if epochs < 1:
         raise ValueError(f"`epochs` must be at least 1. Received: {epochs}.")
+    if batch_size is None:
+        batch_size = max(1, min(_BATCH_SIZE, split.train.num_events // _LEAST_STEPS))
     model.compile(optimizer=tf.keras.optimizers.Adam(learning_rate))
     return model.fit(
         model.training_batches(split.train, batch_size=batch_size, seed=seed),

@@ -159,11 +159,20 @@ def test_evaluation_knows_the_history_of_training():
 
 @pytest.mark.parametrize("kind", [HistoryBefore, HistoryApart])
 def test_a_timeline_of_other_events_is_refused(kind):
-    history = kind(timeline=Timeline(DATA.with_events(np.arange(4))), length=2)
-    with pytest.raises(
-        ValueError, match="`history` must have the timeline of the events .* 4 events, trained on are 10"
-    ):
-        training_batches(history=history)
+    message = "`history` must have the timeline of the very events .* For other events there is HistoryKnown"
+    for other in (DATA.with_events(np.arange(4)), DATA.with_events(np.arange(NUM_EVENTS)[::-1])):
+        history = kind(timeline=Timeline(other), length=2)
+        with pytest.raises(ValueError, match=message):
+            training_batches(history=history)
+        with pytest.raises(ValueError, match=message):
+            build_evaluation_batches(DATA, QUERIES, CANDIDATES, batch_size=4, history=history)
+    same = DATA.with_events(np.arange(NUM_EVENTS))
+    training_batches(history=kind(timeline=Timeline(same), length=2))
+
+
+def test_an_encoded_table_of_another_length_is_named():
+    with pytest.raises(ValueError, match=r"`queries\['user_id'\]` must have 3 rows. Received: 2"):
+        build_training_batches(DATA, {"user_id": np.array([1, 2])}, CANDIDATES, batch_size=4, seed=0)
 
 
 def test_a_history_and_negatives_go_together():
@@ -199,6 +208,34 @@ def test_raw_features_name_what_they_cannot_take():
         raw_features(pa.table({"a": [True]}), {"a": tf.string})
     with pytest.raises(TypeError, match="`a` must hold numbers. Received: string"):
         raw_features(pa.table({"a": ["x"]}), {"a": tf.float32})
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["a", None], pa.large_string()),
+        pa.array(["a", None], pa.string_view()),
+        pa.array(["a", None]).dictionary_encode(),
+        pa.array([b"a", None]),
+    ],
+)
+def test_text_is_text_whatever_type_it_came_in(column):
+    raw = raw_features(pa.table({"x": column}), {"x": tf.string})
+    assert raw["x"].numpy().tolist() == [b"a", b""]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.large_list(pa.string()), pa.list_(pa.large_string()), pa.large_list(pa.large_string())]
+)
+def test_lists_of_text_are_such_whatever_type_they_came_in(kind):
+    raw = raw_features(pa.table({"x": pa.array([["a", None], None], kind)}), {"x": tf.string})
+    assert raw["x"].numpy().tolist() == [[b"a", b""], [b"", b""]]
+
+
+def test_a_column_without_any_value_is_missing():
+    raw = raw_features(pa.table({"x": pa.nulls(2), "y": pa.nulls(2)}), {"x": tf.string, "y": tf.float32})
+    assert raw["x"].numpy().tolist() == [b"", b""]
+    assert np.isnan(raw["y"]).all()
 
 
 def test_integers_are_their_digits_where_text_is_wanted():

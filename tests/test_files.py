@@ -3,6 +3,7 @@ import gzip
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import tensorflow as tf
 
 from tfrs_twotower.data.files import read_files
 
@@ -22,7 +23,7 @@ def write(path, text: str) -> None:
         (["01.5", "1", "2"], ["01.5", "1", "2"]),
         (["+1", "1", "2"], ["+1", "1", "2"]),
         (["", "", ""], ["", "", ""]),
-        (["12345678901234567890", "1", "2"], [12345678901234567890.0, 1.0, 2.0]),
+        (["12345678901234567890", "1", "2"], ["12345678901234567890", "1", "2"]),
     ],
 )
 def test_text_is_a_number_only_if_that_loses_nothing(tmp_path, values, expected):
@@ -53,7 +54,8 @@ def test_tabs_compression_and_quoted_line_breaks_are_read(tmp_path):
     [
         ({}, FileNotFoundError, "holds no file of a known kind. Known: .csv, .tsv, .parquet"),
         ({"a.csv": "x\n1\n", "b.tsv": "x\n1\n"}, ValueError, "must be of one known kind.*Received: a.csv, b.tsv"),
-        ({"a.csv": "x\n1\n", "b.csv": "y\n1\n"}, ValueError, "must have the same columns"),
+        ({"a.csv": "x\n1\n", "b.csv": "y\n1\n"}, ValueError, r"same columns. a\.csv has x; b\.csv has y"),
+        ({"a.csv": "x,x\n1,2\n"}, ValueError, r"`a\.csv` must have each column once. Received twice: x"),
         ({"a.csv": "x,y\n1,2\n1,2,3\n"}, ValueError, r"a\.csv cannot be read: .*Expected 2 columns, got 3"),
         ({"a.parquet": "no"}, ValueError, r"a\.parquet cannot be read"),
         ({"a.tfrecord": "no"}, ValueError, r"a\.tfrecord cannot be read"),
@@ -72,8 +74,41 @@ def test_an_unknown_kind_is_refused(tmp_path):
         read_files(tmp_path / "t.xlsx")
 
 
+def test_shards_may_differ_in_the_order_of_columns_and_where_one_has_a_null(tmp_path):
+    pyarrow.parquet.write_table(pa.table({"x": [1], "y": ["a"]}), tmp_path / "0.parquet")
+    pyarrow.parquet.write_table(
+        pa.table({"y": ["b"], "x": pa.array([None, 2.5][:1], pa.float64())}), tmp_path / "1.parquet"
+    )
+    assert read_files(tmp_path).to_pylist() == [{"x": 1.0, "y": "a"}, {"x": None, "y": "b"}]
+
+
+def write_examples(path, *features: dict[str, list]) -> None:
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for feature in features:
+            example = tf.train.Example()
+            for name, values in feature.items():
+                kind = example.features.feature[name]
+                if values:
+                    (kind.bytes_list if isinstance(values[0], bytes) else kind.int64_list).value.extend(values)
+            writer.write(example.SerializeToString())
+
+
+def test_a_feature_that_the_first_example_lacks_is_read(tmp_path):
+    write_examples(tmp_path / "a.tfrecord", {"a": [1], "c": []}, {"a": [2], "b": [b"x"], "c": [7, 8]})
+    assert read_files(tmp_path).to_pylist() == [{"a": 1, "b": [], "c": []}, {"a": 2, "b": ["x"], "c": [7, 8]}]
+
+
+def test_a_record_that_is_no_example_is_named(tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
+        writer.write(b"no example")
+    with pytest.raises(ValueError, match=r"a\.tfrecord cannot be read"):
+        read_files(tmp_path)
+
+
 def test_other_files_in_a_folder_are_passed_over(tmp_path):
     pyarrow.parquet.write_table(pa.table({"x": [1]}), tmp_path / "part-0.parquet")
     write(tmp_path / "_SUCCESS", "")
     write(tmp_path / "notes.md", "")
+    write(tmp_path / "._part-0.parquet", "")
+    (tmp_path / "old.parquet").mkdir()
     assert read_files(tmp_path).to_pylist() == [{"x": 1}]

@@ -41,6 +41,12 @@ def test_a_bad_star_is_refused_by_name(change, error, message):
         dataclasses.replace(STAR, **change)
 
 
+@pytest.mark.parametrize("column", [pa.array([5, None]), pa.array([5, 7], pa.timestamp("ms")), pa.array([5.0, 7.0])])
+def test_a_timestamp_is_an_integer(column):
+    with pytest.raises(TypeError, match="`timestamp` must hold integers, none of them null"):
+        dataclasses.replace(STAR, events=STAR.events.append_column("timestamp", column))
+
+
 @pytest.mark.parametrize("column", [pa.array([0.7]), pa.array([None], pa.int32())])
 def test_a_row_is_an_integer(column):
     events = pa.table({"query_row": column, "candidate_row": [0], "rating": [1.0]})
@@ -137,3 +143,8 @@ def test_normalizing_names_the_row_of_an_id_that_is_null():
     flat = pa.table({"u": ["a", None], "m": ["x", "y"], "rating": [1.0, 2.0]})
     with pytest.raises(ValueError, match=r"`u` must have no null. Received 1, first in rows \[1\]"):
         tt.normalize_ratings(flat, query_id="u", candidate_id="m")
+
+
+def test_normalizing_takes_lists_with_the_same_nan_for_the_same():
+    flat = pa.table({"u": ["a", "a"], "m": ["x", "y"], "v": [[1.0, float("nan")]] * 2, "rating": [1.0, 2.0]})
+    assert tt.normalize_ratings(flat, query_id="u", candidate_id="m", query_features=["v"]).num_queries == 1

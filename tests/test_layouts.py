@@ -154,6 +154,49 @@ def test_a_damaged_zip_is_named(made, tmp_path):
         tt.read_archive(path)
 
 
+CSV_RATINGS = "userId,movieId,rating,timestamp\n1,1,{},1000\n"
+CSV_MOVIES = "movieId,title,genres\n1,Film (1999),Drama\n"
+
+
+def test_files_of_two_folders_are_never_mixed(tmp_path):
+    path = tmp_path / "ml.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ml/ratings.csv", CSV_RATINGS.format(4))
+        archive.writestr("ml/movies.csv", CSV_MOVIES)
+        archive.writestr("ml/old/ratings.csv", CSV_RATINGS.format(1))
+        archive.writestr("__MACOSX/ml/._ratings.csv", "")
+    assert tt.read_archive(path).ratings.tolist() == [4.0]
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("other/ratings.csv", CSV_RATINGS.format(2))
+    with pytest.raises(ValueError, match="holds more than one MovieLens archive: ml, other. Name one of them"):
+        tt.read_archive(path)
+
+
+@pytest.mark.parametrize(
+    ("ratings", "movies", "message"),
+    [
+        (
+            CSV_RATINGS.format(4),
+            "movieId,genres,title\n1,Drama,Film\n",
+            "movies.csv of other columns: expected movieId,title",
+        ),
+        (
+            "movieId,userId,rating,timestamp\n1,1,4,1\n",
+            CSV_MOVIES,
+            "ratings.csv of other columns: expected userId,movieId",
+        ),
+        (CSV_RATINGS.format(4), "", "movies.csv of other columns"),
+        (CSV_RATINGS.format(4), "movieId,title,genres\n1,Film\n", "movies.csv that cannot be read"),
+        (CSV_RATINGS.format(4), "movieId,title,genres\n1,\xe9,Drama\n", "movies.csv that cannot be read"),
+    ],
+)
+def test_a_csv_is_what_its_header_says(tmp_path, ratings, movies, message):
+    (tmp_path / "ratings.csv").write_text(ratings)
+    (tmp_path / "movies.csv").write_text(movies, encoding="latin-1")
+    with pytest.raises(ValueError, match=message):
+        tt.read_archive(tmp_path)
+
+
 def test_an_archive_of_another_size_does_not_pass_for_the_official_one(made, tmp_path):
     layout, folder = made
     if layout == "100k":

@@ -81,15 +81,19 @@ def test_leave_last_out_holds_out_each_querys_latest_events(data, num_test, num_
 @settings(deadline=None)
 @given(data=timed(), test=st.floats(0.05, 0.6), validation=st.floats(0.05, 0.6))
 def test_nothing_trained_on_is_as_late_as_what_it_is_tested_on(data, test, validation):
-    split = quietly(tt.temporal_split, data, test=test, validation=validation)
-    if split is None:
+    different = np.unique(data.timestamps)
+    if len(different) < 3:
+        with pytest.raises(ValueError, match="Every part needs an event of its own time"):
+            tt.temporal_split(data, test=test, validation=validation)
         return
+    split = quietly(tt.temporal_split, data, test=test, validation=validation)
+    assert split is not None
     check_partition(split, data)
     assert split.train.timestamps.max() < split.validation.timestamps.min()
     assert split.validation.timestamps.max() < split.test.timestamps.min()
-    # At least the share, and no more than the events of one time above it.
+    # At least the share, unless the two earliest times had to be spared; no more than the events of one time above it.
     wanted = max(1, round(data.num_events * test))
-    assert split.test.num_events >= wanted
+    assert split.test.num_events >= wanted or split.test.timestamps.min() == different[2]
     first = np.sum(data.timestamps == split.test.timestamps.min())
     assert split.test.num_events - first < wanted
 
@@ -121,9 +125,36 @@ def test_unseen_queries_are_met_nowhere_in_training(data, seed, target, share):
     for query in validated | tested:
         total = np.sum(data.query_rows == query)
         held = sum(np.sum(part.query_rows == query) for part in (split.validation, split.test))
-        assert held == max(1, round(total * target))
+        assert held == max(1, min(round(total * target), total - 1))
     again = quietly(tt.unseen_queries_split, data, **options)
     assert parts(again) == parts(split)
+
+
+def test_coarse_times_are_split_where_that_is_possible():
+    """Five days of twenty events: a tenth for the test is the last day, and the day before is left to validate."""
+    data = interactions(100)
+    data = dataclasses.replace(data, events=data.events.append_column("timestamp", [np.repeat(np.arange(5), 20)]))
+    split = tt.temporal_split(data, test=0.1, validation=0.1)
+    assert [len(part) for part in parts(split)] == [60, 20, 20]
+
+
+def test_a_held_out_query_of_two_events_has_a_history():
+    data = make_interactions(np.repeat(np.arange(10), 2), [0, 1] * 10, np.arange(20), num_queries=10, num_candidates=2)
+    split = tt.unseen_queries_split(data, test=0.3, validation=0.3, target=0.9, seed=0)
+    assert sorted(split.history.query_rows) == sorted({*split.test.query_rows, *split.validation.query_rows})
+
+
+def test_a_warning_points_at_the_callers_line():
+    data = make_interactions([0] * 6, [0, 0, 0, 1, 2, 3], np.arange(6), num_queries=1, num_candidates=4)
+    data = dataclasses.replace(data, events=data.events.append_column("timestamp", [np.arange(6)]))
+    for make in (
+        lambda: tt.temporal_split(data),
+        lambda: tt.temporal_split_at(data, validation_start=3, test_start=4),
+        lambda: tt.leave_last_out_split(data),
+    ):
+        with pytest.warns(UserWarning, match="Without a training event") as record:
+            make()
+        assert record[0].filename == __file__
 
 
 def test_what_training_never_meets_is_warned_of_with_numbers():

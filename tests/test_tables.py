@@ -125,6 +125,29 @@ def test_in_a_csv_ids_are_text_and_times_are_read(tmp_path):
     assert star.source == "r.csv"
 
 
+def test_a_data_frames_text_features_train():
+    """pandas brings text as large_string, and integers with a gap as floats."""
+    columns = {
+        "user": [1, None, 2, 1],
+        "item": ["a", "b", "b", "b"],
+        "stars": [5, 1, 2, 1],
+        "mood": ["x", "y", "y", "x"],
+    }
+    schema = tt.Schema(query_id="user", candidate_id="item", rating="stars", query_features=("mood",))
+    with pytest.warns(UserWarning, match="`user` holds no id in 1 of 4 rows"):
+        star = load_ratings(pandas.DataFrame(columns), schema, on_invalid="drop")
+    assert star.queries.to_pylist() == [{"user": "1", "mood": "x"}, {"user": "2", "mood": "y"}]
+    config = tt.TowerConfig(features=(tt.Categorical(name="user"), tt.Categorical(name="mood")))
+    candidate = tt.TowerConfig(features=(tt.Categorical(name="item"),))
+    model = tt.build_two_tower(star, query=config, candidate=candidate)
+    assert model.query_tower.encode_table(star.queries)["mood"].tolist() == [2, 3]
+
+
+def test_a_name_alone_is_no_tuple_of_names():
+    with pytest.raises(TypeError, match=r"`query_features` must be a tuple of names. Received: 'age'; add a comma"):
+        tt.Schema(query_id="customer", candidate_id="sku", query_features=("age"))
+
+
 def test_implicit_feedback_counts_1():
     schema = tt.Schema(query_id="customer", candidate_id="sku")
     star = load_ratings(without("stars"), schema)
@@ -169,6 +192,8 @@ BAD_ROWS = [
     ({"weight": [1.0, np.inf, 1.0]}, r"`weight` holds no finite number in 1 of 3 rows"),
     ({"weight": [1.0, -2.0, 1.0]}, r"`weight` holds a negative number in 1 of 3 rows, first in rows \[1\]: \[-2.0\]"),
     ({"when": ["2024-01-01", "soon", ""]}, r"`when` holds no time that can be read in 2 of 3 rows.*\['soon', ''\]"),
+    ({"when": ["2024-01-01", "2024-02-31", "2024-01-02"]}, r"no time that can be read in 1 .*\['2024-02-31'\]"),
+    ({"when": [1.0, 1e30, 2.0]}, r"`when` holds no time that can be read in 1 of 3 rows"),
     ({"when": [1, None, 3]}, r"`when` holds no time that can be read in 1 of 3 rows"),
 ]
 
@@ -212,6 +237,8 @@ def test_an_event_of_an_unknown_candidate_is_named_or_left_out():
         ({"ratings": without("stars")}, ValueError, "`ratings` has no column stars. Its columns: customer, sku, when"),
         ({"ratings": changed().slice(0, 0)}, ValueError, "`ratings` must have at least one row"),
         ({"ratings": changed(customer=[1.5, 2.5, 3.5])}, TypeError, "`ratings.customer` must hold strings or integers"),
+        ({"ratings": changed(customer=[b"\xff", b"b", b"c"])}, ValueError, "`ratings.customer` cannot be read as"),
+        ({"ratings": changed(customer=[None] * 3)}, ValueError, "`customer` holds no id in 3 of 3 rows"),
         ({"ratings": changed(stars=[[1], [2], [3]])}, ValueError, "`stars` must hold numbers. Received: list"),
         ({"ratings": changed(when=[True, True, False])}, ValueError, "`when` must hold times. Received: bool"),
         ({"ratings": changed(age=[30, None, 31])}, ValueError, "`age` must have one value .* is an event feature"),

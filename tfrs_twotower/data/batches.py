@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from tfrs_twotower.data.columns import plain_table
 from tfrs_twotower.data.histories import NO_CANDIDATE, History, HistoryApart, HistoryBefore, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.negatives import NEGATIVE_RATING, NegativeSampler
@@ -66,6 +67,7 @@ def raw_features(table: pa.Table, dtypes: Mapping[str, tf.DType]) -> dict[str, t
         >>> raw_features(table, {"genres": tf.string})["genres"].numpy().tolist()
         [[b'War', b''], [b'Drama', b'War']]
     """
+    table = plain_table(table, "table")
     missing = [name for name in dtypes if name not in table.column_names]
     if missing:
         raise ValueError(f"The table has no column {', '.join(missing)}. Its columns: {', '.join(table.column_names)}.")
@@ -73,8 +75,8 @@ def raw_features(table: pa.Table, dtypes: Mapping[str, tf.DType]) -> dict[str, t
 
 
 def _raw_tensor(name: str, column: pa.Array, dtype: tf.DType) -> tf.Tensor:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.string() if dtype == tf.string else pa.float32())
     is_integer = pa.types.is_integer(column.type)
     if dtype == tf.string and (is_integer or pa.types.is_string(column.type)):
         return _text(column.cast(pa.string()).fill_null(""))
@@ -122,13 +124,9 @@ def build_training_batches(
         Batches as in `build_evaluation_batches`, in the order of `shuffled_positions`; cardinality is known.
 
     Raises:
-        ValueError: If `batch_size` is below 1, or the history's timeline is of other events.
+        ValueError: If `batch_size` is below 1, an encoded table has another length, or the history's timeline is of
+            other events.
     """
-    if isinstance(history, HistoryBefore | HistoryApart) and history.timeline.num_events != interactions.num_events:
-        raise ValueError(
-            "`history` must have the timeline of the events that are trained on. "
-            f"Received: {history.timeline.num_events} events, trained on are {interactions.num_events}."
-        )
     epoch = initial_epoch
 
     def epochs() -> Iterator[int]:
@@ -167,7 +165,8 @@ def build_evaluation_batches(
         and "history_rating" float32 [batch, length], 0 beside a -1.
 
     Raises:
-        ValueError: If `batch_size` is below 1.
+        ValueError: If `batch_size` is below 1, an encoded table has another length, or the history's timeline is of
+            other events.
     """
     columns = _Columns(interactions, lambda places, _: places, WHOLE, batch_size, 0, None, history)
     return _batches(tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)), columns, queries, candidates)
@@ -188,10 +187,16 @@ class _Columns:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")
+        if isinstance(history, HistoryBefore | HistoryApart) and not history.timeline.is_of(interactions):
+            raise ValueError(
+                f"`history` must have the timeline of the very events that the batches are made of, in their order: a "
+                f"{type(history).__name__} looks an event up by its row. For other events there is HistoryKnown."
+            )
         self._query_rows, self._candidate_rows = interactions.query_rows, interactions.candidate_rows
         self._ratings, self._weights = interactions.ratings, interactions.weights
         self._order, self._shard, self._batch_size, self._seed = order, shard, batch_size, seed
         self._negatives, self._history = negatives, history
+        self.num_queries, self.num_candidates = interactions.num_queries, interactions.num_candidates
         self._num_places = shard.size(interactions.num_events)
         self.num_batches = -(-self._num_places // batch_size)
         self.specs = {
@@ -240,6 +245,13 @@ def _look_up(timeline: Timeline, slots: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _batches(
     epochs: tf.data.Dataset, columns: _Columns, queries: EncodedTable, candidates: EncodedTable
 ) -> tf.data.Dataset:
+    for name, tables, num_rows in (
+        ("queries", queries, columns.num_queries),
+        ("candidates", candidates, columns.num_candidates),
+    ):
+        for feature, values in tables.items():
+            if len(values) != num_rows:
+                raise ValueError(f"`{name}[{feature!r}]` must have {num_rows} rows. Received: {len(values)}.")
     query_tables = {name: tf.constant(values) for name, values in queries.items()}
     candidate_tables = {name: tf.constant(values) for name, values in candidates.items()}
     dtypes = [spec.dtype for spec in columns.specs.values()]

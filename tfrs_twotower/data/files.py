@@ -15,12 +15,16 @@ import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
 import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from tfrs_twotower.data.columns import plain_table
 
 _PARSE_BATCH_SIZE = 8192
+_NUM_INSPECTED = 1000
 _READ_BYTES = 2**23
-# Numbers that come out of a number as they went in; 007 does not, and is text.
+# 007 is no number but text, and so is an integer that no number holds exactly.
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})?$"
-_FLOAT = r"^(-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?|[nN]a[nN]|-?inf)?$"
+_FLOAT = r"^(-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][-+]?[0-9]+)?|[nN]a[nN]|-?inf)?$"
 
 
 def read_files(path: str | os.PathLike[str], *, text_columns: Sequence[str] = ()) -> pa.Table:
@@ -29,12 +33,12 @@ def read_files(path: str | os.PathLike[str], *, text_columns: Sequence[str] = ()
     Args:
         path: `.csv`, `.tsv`, `.parquet`, `.feather`, `.arrow`, `.tfrecord` (also `.tfrecord-00000-of-00010`), CSV also
             with `.gz`; or a folder that holds such files.
-        text_columns: Columns of a CSV that are text whatever they look like. Any other is a number only if that loses
-            nothing: 007 and 1.10.2 stay text.
+        text_columns: Columns of a CSV that are text whatever they look like. Any other is of numbers if every value is
+            one, without a leading zero and of at most 18 digits: 007 and 1.10.2 stay text, 1.10 is the number 1.1.
 
     Returns:
-        The rows of all shards. From TFRecords, a feature that every example has once is a column of scalars, any other
-        one of lists.
+        The rows of all shards, with the columns of the first. From TFRecords, the features that occur in the first
+        1,000 examples; one that every example has once is a column of scalars, any other one of lists.
 
     Raises:
         FileNotFoundError: If there is nothing at `path`, or no such file in the folder.
@@ -50,7 +54,7 @@ def read_files(path: str | os.PathLike[str], *, text_columns: Sequence[str] = ()
     location = Path(path)
     if not location.exists():
         raise FileNotFoundError(f"Nothing at {location}. Name a file or a folder of files.")
-    shards = [location] if location.is_file() else sorted(p for p in location.iterdir() if _kind(p) is not None)
+    shards = [location] if location.is_file() else sorted(p for p in location.iterdir() if _is_shard(p))
     if not shards:
         raise FileNotFoundError(f"{location} holds no file of a known kind. Known: {', '.join(_READERS)}.")
     kinds = {_kind(shard) for shard in shards}
@@ -58,16 +62,22 @@ def read_files(path: str | os.PathLike[str], *, text_columns: Sequence[str] = ()
         names = ", ".join(shard.name for shard in shards[:5])
         raise ValueError(f"{location} must be of one known kind. Known: {', '.join(_READERS)}. Received: {names}.")
     read = _READERS[kinds.pop() or ""]
-    tables = []
+    tables: list[pa.Table] = []
     for shard in shards:
         try:
-            tables.append(read(shard))
-        except (pa.ArrowException, UnicodeDecodeError, tf.errors.OpError) as error:
+            table = plain_table(read(shard), shard.name)
+        except (pa.ArrowException, UnicodeDecodeError, tf.errors.OpError, DecodeError) as error:
             raise ValueError(f"{shard} cannot be read: {str(error).splitlines()[0]}") from error
+        if tables and set(table.column_names) != set(tables[0].column_names):
+            raise ValueError(
+                f"The files of {location} must have the same columns. {shards[0].name} has "
+                f"{', '.join(tables[0].column_names)}; {shard.name} has {', '.join(table.column_names)}."
+            )
+        tables.append(table.select(tables[0].column_names) if tables else table)
     try:
-        table = pa.concat_tables(tables, promote_options="none")
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"The files of {location} must have the same columns: {str(error).splitlines()[0]}") from error
+        table = pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"The files of {location} must agree in their types: {error}") from error
     if _is_text(shards[0]):
         table = pa.table({name: _infer(table[name], name in text_columns) for name in table.column_names})
     return table
@@ -96,6 +106,11 @@ def parse_tfrecords(paths: Sequence[str], spec: Mapping[str, Any]) -> list[dict[
     return list(batches)
 
 
+def _is_shard(path: Path) -> bool:
+    """Names that begin with a dot or an underscore are other programs' notes: ._part.csv, _SUCCESS."""
+    return path.is_file() and not path.name.startswith((".", "_")) and _kind(path) is not None
+
+
 def _is_text(path: Path) -> bool:
     """Whether a file's values are text, whose types have to be inferred."""
     return _kind(path) in (".csv", ".tsv")
@@ -110,11 +125,12 @@ def _kind(path: Path) -> str | None:
 
 def _read_separated(path: Path, delimiter: str) -> pa.Table:
     """All columns as text; types are inferred over all shards together."""
-    with pa.csv.open_csv(path, parse_options=pa.csv.ParseOptions(delimiter=delimiter)) as reader:
+    options = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    with pa.csv.open_csv(path, parse_options=options) as reader:
         names = reader.schema.names
     return pa.csv.read_csv(
         path,
-        parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        parse_options=options,
         convert_options=pa.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
         ),
@@ -141,8 +157,11 @@ def _read_tfrecords(path: Path) -> pa.Table:
             raise pa.ArrowInvalid("it holds no whole record")
         return pa.table({})
     kinds = {"bytes_list": tf.string, "float_list": tf.float32, "int64_list": tf.int64}
-    features = tf.train.Example.FromString(first.numpy()).features.feature
-    spec = {name: tf.io.RaggedFeature(kinds[value.WhichOneof("kind")]) for name, value in features.items()}
+    spec = {}
+    for record in files.take(_NUM_INSPECTED).as_numpy_iterator():
+        for name, value in tf.train.Example.FromString(record).features.feature.items():
+            if value.WhichOneof("kind") is not None:
+                spec[name] = tf.io.RaggedFeature(kinds[value.WhichOneof("kind")])
     batches = parse_tfrecords([str(path)], spec)
     tables = [pa.table({name: _list_array(batch[name]) for name in sorted(spec)}) for batch in batches]
     table = pa.concat_tables(tables).combine_chunks()

@@ -24,13 +24,17 @@ class Timeline:
         times = interactions.timestamps
         rows = interactions.query_rows
         order = np.lexsort((rows,)) if times is None else np.lexsort((times, rows))
-        self.num_events = len(order)
+        self._events = interactions.events
         self.candidate_rows = interactions.candidate_rows[order]
         self.ratings = interactions.ratings[order]
         self.places = np.empty(len(order), np.int64)
         self.places[order] = np.arange(len(order))
         counts = np.bincount(rows, minlength=interactions.num_queries)
         self.starts = np.concatenate([[0], np.cumsum(counts)])
+
+    def is_of(self, interactions: Interactions) -> bool:
+        """Whether these are the timeline's own events, row for row."""
+        return self._events is interactions.events or bool(self._events.equals(interactions.events))
 
 
 class History(Protocol):
@@ -117,9 +121,9 @@ class HistoryKnown:
 
 
 def _usable(timeline: Timeline, slots: np.ndarray, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
-    """Blanks slots of other queries, and those that hold the target's candidate from another event."""
-    starts = timeline.starts[query_rows][:, np.newaxis]
-    slots = np.where(slots >= starts, slots, -1)
+    """Blanks slots that are not the query's own, and those that hold the target's candidate from another event."""
+    starts, ends = (timeline.starts[rows][:, np.newaxis] for rows in (query_rows, query_rows + 1))
+    slots = np.where((slots >= starts) & (slots < ends), slots, -1)
     if not len(timeline.candidate_rows):
         return slots
     is_target = timeline.candidate_rows[slots] == candidate_rows[:, np.newaxis]

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tfrs_twotower.data.columns import plain_table
+
 _CHECKED_AT_ONCE = 2**20
 
 
@@ -49,6 +51,8 @@ class Interactions:
     source: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("queries", "candidates"):
+            object.__setattr__(self, name, plain_table(getattr(self, name), name))
         _check_ids(self.queries, self.query_id, "queries")
         _check_ids(self.candidates, self.candidate_id, "candidates")
         required = ("query_row", "candidate_row", "rating")
@@ -61,6 +65,8 @@ class Interactions:
         _check_rows(self.events, self.num_queries, "query_row", "queries")
         _check_rows(self.events, self.num_candidates, "candidate_row", "candidates")
         _check_values(self.ratings, np.isfinite, "rating", "finite")
+        if "timestamp" in self.events.column_names:
+            _check_integers(self.events, "timestamp")
         if self.weights is not None:
             _check_values(self.weights, lambda x: np.isfinite(x) & (x >= 0), "weight", "finite and at least 0")
 
@@ -215,6 +221,11 @@ def distinct_rows(flat: pa.Table, id_column: str, features: Sequence[str]) -> tu
 def _nan_as_null(column: pa.ChunkedArray) -> pa.Array:
     """NaN is unequal to itself, but two missing values agree."""
     values = column.combine_chunks()
+    if pa.types.is_list(values.type) and pa.types.is_floating(values.type.value_type):
+        items = values.flatten()
+        offsets = np.concatenate([[0], np.cumsum(pc.fill_null(values.value_lengths(), 0).to_numpy())])
+        items = pc.if_else(pc.is_nan(items), None, items)
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), items)
     return pc.if_else(pc.is_nan(values), None, values) if pa.types.is_floating(values.type) else values
 
 
@@ -260,9 +271,14 @@ def _find_bad(values: np.ndarray, is_good: Callable[[np.ndarray], np.ndarray]) -
     return np.concatenate([np.zeros(0, np.int64), *found])
 
 
+def _check_integers(events: pa.Table, column: str) -> None:
+    kind, num_null = events[column].type, events[column].null_count
+    if not pa.types.is_integer(kind) or num_null:
+        raise TypeError(f"`{column}` must hold integers, none of them null. Received: {kind}, {num_null} null.")
+
+
 def _check_rows(events: pa.Table, size: int, column: str, table: str) -> None:
-    if not pa.types.is_integer(events[column].type) or events[column].null_count:
-        raise TypeError(f"`{column}` must hold integers, none of them null. Received: {events[column].type}.")
+    _check_integers(events, column)
     rows = events[column].to_numpy()
     bad = _find_bad(rows, lambda x: (x >= 0) & (x < size))
     if bad.size:

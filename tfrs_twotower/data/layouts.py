@@ -70,7 +70,7 @@ def unpack_archive(path: str | os.PathLike[str], workspace: Path) -> Path:
     files = _Files(Path(path))
     layout = _find_layout(files)
     if files.is_folder:
-        return files.folder_of(layout.ratings)
+        return files.folder()
     for name in filter(None, (layout.ratings, layout.movies, layout.users)):
         with files.open(name) as source, (workspace / name).open("wb") as target:
             shutil.copyfileobj(source, target)
@@ -103,9 +103,15 @@ class _Layout:
     delimiter: bytes
     encoding: str
     rating_line: str
-    has_header: bool
     parse_movies: Callable[[list[list[str]]], pa.Table]
     parse_users: Callable[[list[list[str]]], pa.Table] | None
+    ratings_header: str | None = None
+    movies_header: str | None = None
+
+    @property
+    def num_header_lines(self) -> int:
+        """Lines of the ratings file before the first rating."""
+        return 0 if self.ratings_header is None else 1
 
 
 def _star(files: _Files, layout: _Layout) -> Interactions:
@@ -148,23 +154,35 @@ class _Files:
         self.path = path
         self._zip: zipfile.ZipFile | None = None
         if path.is_dir():
-            found = [
+            inside = [
                 *path.iterdir(),
                 *(file for folder in path.iterdir() if folder.is_dir() for file in folder.iterdir()),
             ]
-            self._members = {file.name: str(file) for file in reversed(found) if file.is_file()}
+            members = [file.relative_to(path).as_posix() for file in inside if file.is_file()]
         else:
             try:
                 self._zip = zipfile.ZipFile(path)
             except zipfile.BadZipFile as error:
                 raise ValueError(f"{path} is damaged or no zip file ({error}). Get it again.") from error
-            self._members = {Path(member).name: member for member in self._zip.namelist()}
+            members = [member for member in self._zip.namelist() if member.count("/") < 2]
+        self._folder = self._choose_folder(members)
+        self._members = {Path(member).name: member for member in members if Path(member).parent == self._folder}
         self.names = set(self._members)
         self.is_folder = self._zip is None
 
-    def folder_of(self, name: str) -> Path:
-        """The folder that a file lies in."""
-        return Path(self._members[name]).parent
+    def _choose_folder(self, members: list[str]) -> Path:
+        """The one folder, outermost or one inside, that holds ratings; files of two folders are never mixed."""
+        ratings = {layout.ratings for layout in _LAYOUTS}
+        found = {Path(member).parent for member in members if Path(member).name in ratings}
+        outermost = sorted(folder for folder in found if len(folder.parts) == min(len(f.parts) for f in found))
+        if len(outermost) > 1:
+            names = ", ".join(map(str, outermost))
+            raise ValueError(f"{self.path} holds more than one MovieLens archive: {names}. Name one of them.")
+        return outermost[0] if outermost else Path()
+
+    def folder(self) -> Path:
+        """The folder that the files lie in."""
+        return self.path / self._folder
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
@@ -172,7 +190,7 @@ class _Files:
             raise FileNotFoundError(f"{self.path} holds no {name}: the archive is incomplete.")
         try:
             if self._zip is None:
-                with open(self._members[name], "rb") as file:
+                with (self.path / self._members[name]).open("rb") as file:
                     yield file
             else:
                 with self._zip.open(self._members[name]) as member:
@@ -183,11 +201,23 @@ class _Files:
     def rows(self, name: str, layout: _Layout) -> list[list[str]]:
         """The fields of every line of a small file."""
         with self.open(name) as file:
-            text = file.read().decode(layout.encoding)
+            content = file.read()
+        try:
+            text = content.decode(layout.encoding)
+            if layout.movies_header is not None and name == layout.movies:
+                self.require_header(name, layout.movies_header)
+                return _csv_rows(text)
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+            raise ValueError(f"{self.path} holds a {name} that cannot be read: {str(error).splitlines()[0]}") from error
         delimiter = {"u.item": "|", "u.user": "|"}.get(name, layout.delimiter.decode())
-        if layout.has_header:
-            return [list(row.values()) for row in _csv_rows(text)]
         return [line.rstrip("\r").split(delimiter) for line in text.split("\n") if line]
+
+    def require_header(self, name: str, header: str) -> None:
+        """Refuses a file whose columns are others, or in another order."""
+        with self.open(name) as file:
+            received = file.readline().decode("utf-8", "replace").strip().lstrip("\ufeff")
+        if received != header:
+            raise ValueError(f"{self.path} holds a {name} of other columns: expected {header}. Received: {received!r}.")
 
     def broken_line(self, name: str, pattern: str, skip: int) -> str | None:
         """Where a file's first line is that the pattern does not match; None if all match."""
@@ -199,7 +229,7 @@ class _Files:
         return None
 
 
-def _csv_rows(text: str) -> list[dict[str, str]]:
+def _csv_rows(text: str) -> list[list[str]]:
     table = pa.csv.read_csv(
         pa.BufferReader(text.encode()),
         convert_options=pa.csv.ConvertOptions(
@@ -207,11 +237,12 @@ def _csv_rows(text: str) -> list[dict[str, str]]:
             strings_can_be_null=False,
         ),
     )
-    rows: list[dict[str, str]] = table.to_pylist()
-    return rows
+    return [list(row.values()) for row in table.to_pylist()]
 
 
 def _read_ratings(files: _Files, layout: _Layout) -> pa.Table:
+    if layout.ratings_header is not None:
+        files.require_header(layout.ratings, layout.ratings_header)
     with files.open(layout.ratings) as file:
         source: pa.NativeFile = pa.PythonFile(file, mode="r")
         delimiter = layout.delimiter.decode()
@@ -221,13 +252,13 @@ def _read_ratings(files: _Files, layout: _Layout) -> pa.Table:
             table = pa.csv.read_csv(
                 source,
                 read_options=pa.csv.ReadOptions(
-                    column_names=list(_RATING_TYPES), skip_rows=1 if layout.has_header else 0, block_size=2**22
+                    column_names=list(_RATING_TYPES), skip_rows=layout.num_header_lines, block_size=2**22
                 ),
                 parse_options=pa.csv.ParseOptions(delimiter=delimiter, quote_char=False),
                 convert_options=pa.csv.ConvertOptions(column_types=_RATING_TYPES, null_values=[]),
             )
         except pa.ArrowInvalid as error:
-            where = files.broken_line(layout.ratings, layout.rating_line, 1 if layout.has_header else 0)
+            where = files.broken_line(layout.ratings, layout.rating_line, layout.num_header_lines)
             reason = where or str(error).splitlines()[0]
             raise ValueError(f"{files.path} holds a broken line of ratings: {reason}.") from error
     if not table.num_rows:
@@ -244,7 +275,7 @@ def _rows_of(ids: pa.ChunkedArray, known: pa.ChunkedArray, files: _Files, layout
     rows = pc.index_in(ids.combine_chunks(), value_set=numbers)
     if rows.null_count:
         place = int(np.flatnonzero(rows.is_null().to_numpy(zero_copy_only=False))[0])
-        line = place + 1 + layout.has_header
+        line = place + 1 + layout.num_header_lines
         raise ValueError(f"{files.path / layout.ratings}, line {line}: id {ids[place].as_py()} is not in {table}.")
     return rows.cast(pa.int32())
 
@@ -316,7 +347,6 @@ _LAYOUTS = (
         delimiter=b"\t",
         encoding="latin-1",
         rating_line=r"\d+\t\d+\t\d+\t\d+",
-        has_header=False,
         parse_movies=_movies_100k,
         parse_users=_users_100k,
     ),
@@ -327,7 +357,6 @@ _LAYOUTS = (
         delimiter=b"::",
         encoding="latin-1",
         rating_line=r"\d+::\d+::\d+::\d+",
-        has_header=False,
         parse_movies=_movies_1m,
         parse_users=_users_1m,
     ),
@@ -338,7 +367,8 @@ _LAYOUTS = (
         delimiter=b",",
         encoding="utf-8",
         rating_line=r"\d+,\d+,\d+(\.\d+)?,\d+",
-        has_header=True,
+        ratings_header="userId,movieId,rating,timestamp",
+        movies_header="movieId,title,genres",
         parse_movies=_movies_csv,
         parse_users=None,
     ),

@@ -16,7 +16,8 @@ class NegativeSampler:
     """Draws candidates uniformly among those that a query has no event with.
 
     Args:
-        interactions: Every event that must not be drawn, usually `Split.seen`.
+        interactions: Every event that must not be drawn: for training, `Split.train`. With the validation part in it,
+            its positives would be spared, which tells the model what it is then judged by.
         per_positive: Negatives per positive event, >= 1.
         threshold: A rating of at least this is positive; greater than 0.
 

@@ -25,7 +25,7 @@ def shuffled_positions(places: np.ndarray, num_events: int, *, seed: int, epoch:
 
     Args:
         places: int [n], 0 <= place < num_events.
-        num_events: Number of events, 1 <= num_events <= 2 ** 63.
+        num_events: Number of events, 1 <= num_events <= 2 ** 62.
         seed: Any integer >= 0.
         epoch: Number of the epoch, from 0.
 

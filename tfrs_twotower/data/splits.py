@@ -95,11 +95,12 @@ def leave_last_out_split(interactions: Interactions, *, num_test: int = 1, num_v
 def temporal_split(interactions: Interactions, *, test: float = 0.2, validation: float = 0.1) -> Split:
     """Cuts all events by time, as a model in production meets them: the past trains, the future tests.
 
-    Events of one time stay together, in the later part, so that nothing trained on is as late as what it is tested on.
+    Events of one time stay together, in the later part, so that nothing trained on is as late as what it is tested on;
+    but the earliest time always trains and the next always validates.
 
     Args:
         interactions: With timestamps.
-        test: Share of all events, in (0, 1); the latest. A little more where events share the time of the cut.
+        test: Share of all events, in (0, 1); the latest. More where events share the time of the cut.
         validation: Share of the remaining events, in (0, 1); the latest of them.
 
     Raises:
@@ -107,11 +108,17 @@ def temporal_split(interactions: Interactions, *, test: float = 0.2, validation:
     """
     _check_shares(test=test, validation=validation)
     times, order = _by_time(interactions)
-    num_test, num_validation = _part_sizes(len(order), test, validation)
-    # Rank of the first event of each part; at least one event each, or the part's own error says there is none.
-    first_test = len(order) - max(num_test, 1)
-    first_validation = max(first_test - max(num_validation, 1), 0)
-    return _cut(interactions, times, int(times[order[first_validation]]), int(times[order[first_test]]))
+    different = np.unique(times)
+    if len(different) < 3:
+        raise ValueError(f"Every part needs an event of its own time. Received {len(different)} different times.")
+    num_test = max(1, round(len(order) * test))
+    test_start = max(times[order[-num_test]], different[2])
+    # Of the events that are left, which may be fewer than asked for: those of the cut's time went with the test.
+    earlier = order[times[order] < test_start]
+    num_validation = max(1, round(len(earlier) * validation))
+    validation_start = max(times[earlier[-num_validation]], different[1])
+    test_rows, validation_rows = _cut(times, int(validation_start), int(test_start))
+    return _split(interactions, test=test_rows, validation=validation_rows)
 
 
 def temporal_split_at(interactions: Interactions, *, validation_start: int, test_start: int) -> Split:
@@ -130,7 +137,8 @@ def temporal_split_at(interactions: Interactions, *, validation_start: int, test
             f"`validation_start` must be before `test_start`. Received: {validation_start} and {test_start}."
         )
     times, _ = _by_time(interactions)
-    return _cut(interactions, times, validation_start, test_start)
+    test_rows, validation_rows = _cut(times, validation_start, test_start)
+    return _split(interactions, test=test_rows, validation=validation_rows)
 
 
 def unseen_queries_split(
@@ -164,7 +172,9 @@ def unseen_queries_split(
     order = generator.permutation(interactions.num_events)
     order = order[np.argsort(rows[order], kind="stable")]
     place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    is_target = place < np.maximum(1, np.round(np.repeat(counts, counts) * target))
+    # At least one target; and where there are two events or more, at least one of history.
+    num_targets = np.maximum(1, np.minimum(np.round(counts * target), counts - 1))
+    is_target = place < np.repeat(num_targets, counts)
     of_part = part[rows[order]]
     return _split(
         interactions,
@@ -194,12 +204,9 @@ def _by_time(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
     return times, np.argsort(times, kind="stable")
 
 
-def _cut(interactions: Interactions, times: np.ndarray, validation_start: int, test_start: int) -> Split:
-    return _split(
-        interactions,
-        test=np.flatnonzero(times >= test_start),
-        validation=np.flatnonzero((times >= validation_start) & (times < test_start)),
-    )
+def _cut(times: np.ndarray, validation_start: int, test_start: int) -> tuple[np.ndarray, np.ndarray]:
+    """(test, validation): rows of the events from each time on."""
+    return np.flatnonzero(times >= test_start), np.flatnonzero((times >= validation_start) & (times < test_start))
 
 
 def _split(

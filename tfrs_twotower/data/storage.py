@@ -48,7 +48,7 @@ def save_interactions(interactions: Interactions, folder: str | os.PathLike[str]
 
 
 def open_interactions(folder: str | os.PathLike[str]) -> Interactions:
-    """Opens what `save_interactions` wrote, without reading the events.
+    """Opens what `save_interactions` wrote; the events are checked once, block by block, and stay on disk.
 
     Args:
         folder: The folder; it must stay as it is for as long as the result is used.

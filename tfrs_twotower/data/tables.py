@@ -11,15 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tfrs_twotower.data.columns import plain_table
 from tfrs_twotower.data.files import read_files
 from tfrs_twotower.data.interactions import Interactions, distinct_rows
+from tfrs_twotower.data.times import seconds
 
 #: What to do with rows that cannot be used: stop, or leave them out and warn with their number.
 OnInvalid = Literal["fail", "drop"]
 
 _EVENT_COLUMNS = {"query_row", "candidate_row", "rating", "timestamp", "weight"}
 _NUM_SHOWN = 5
-_TIME_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ")
 _NUMBER = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$"
 
 
@@ -31,7 +32,7 @@ class Schema:
         query_id: Identifies who rates: strings or integers.
         candidate_id: Identifies what is rated: strings or integers.
         rating: A number; None for implicit feedback, where every event counts as a rating of 1.
-        timestamp: Seconds since 1970 as integers, dates, times, or ISO 8601 text (UTC); None if there is none.
+        timestamp: Anything that `tfrs_twotower.data.times.seconds` reads, such as ISO 8601 text; None if there is none.
         weight: What an event counts in the loss, >= 0; None for 1 each.
         query_features: Columns that depend on the query id alone.
         candidate_features: Columns that depend on the candidate id alone.
@@ -52,6 +53,9 @@ class Schema:
     event_features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("query_features", "candidate_features", "event_features"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"`{name}` must be a tuple of names. Received: {getattr(self, name)!r}; add a comma.")
         named = [self.query_id, self.candidate_id, *filter(None, (self.rating, self.timestamp, self.weight))]
         named += [*self.query_features, *self.candidate_features, *self.event_features]
         repeated = sorted({name for name in named if named.count(name) > 1})
@@ -177,7 +181,7 @@ def _read(source: Any, schema: Schema, name: str) -> pa.Table:
         table = pa.table(source)
     if not table.num_rows:
         raise ValueError(f"`{name}` must have at least one row. Received: none.")
-    return table
+    return plain_table(table, name)
 
 
 def _columns_of_events(schema: Schema, queries: Any, candidates: Any) -> list[str]:
@@ -206,14 +210,19 @@ def _with_ids(table: pa.Table, schema: Schema, name: str, invalid: _InvalidRows)
 def _strings(column: pa.ChunkedArray, name: str) -> pa.Array:
     """Ids as strings. Integers are cast value by value of the dictionary, not row by row."""
     values = column.combine_chunks()
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
+    if pa.types.is_null(values.type):
+        return values.cast(pa.string())
+    if pa.types.is_floating(values.type):
+        # What data frames make of integers among which one is missing.
+        values = pc.if_else(pc.is_nan(values), None, values)
+        if not pc.all(pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), 2**53))).as_py():
+            raise TypeError(f"`{name}` must hold strings or integers. Received: {values.type} with fractions.")
+        values = values.cast(pa.int64())
     if pa.types.is_integer(values.type):
         encoded = values.dictionary_encode()
         return encoded.dictionary.cast(pa.string()).take(encoded.indices)
-    is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-    if is_text or pa.types.is_binary(values.type):
-        return values.cast(pa.string())
+    if pa.types.is_string(values.type):
+        return values
     raise TypeError(f"`{name}` must hold strings or integers. Received: {values.type}.")
 
 
@@ -222,7 +231,7 @@ def _numbers(table: pa.Table, column: str | None, invalid: _InvalidRows) -> pa.A
     if column is None:
         return pa.array(np.ones(table.num_rows, np.float32))
     values = table[column].combine_chunks()
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+    if pa.types.is_string(values.type):
         values = pc.if_else(pc.match_substring_regex(values, _NUMBER), pc.utf8_trim_whitespace(values), None)
     try:
         numbers = values.cast(pa.float32(), safe=False)
@@ -234,22 +243,13 @@ def _numbers(table: pa.Table, column: str | None, invalid: _InvalidRows) -> pa.A
 
 
 def _seconds(values: pa.Array, column: str, invalid: _InvalidRows) -> pa.Array:
-    """int64 seconds since 1970-01-01 UTC."""
-    raw = values
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        digits = pc.match_substring_regex(values, r"^[0-9]{1,18}$")
-        numbers = pc.if_else(digits, values, None).cast(pa.int64())
-        times = [pc.strptime(values, format=text, unit="s", error_is_null=True) for text in _TIME_FORMATS]
-        values = pc.coalesce(numbers, pc.coalesce(*times).cast(pa.int64()))
-    elif pa.types.is_date(values.type) or pa.types.is_timestamp(values.type):
-        values = values.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
-    elif pa.types.is_floating(values.type):
-        finite = pc.is_finite(values)
-        values = pc.if_else(finite, pc.floor(values), None).cast(pa.int64(), safe=False)
-    elif not pa.types.is_integer(values.type):
-        raise ValueError(f"`{column}` must hold times. Received: {values.type}.")
-    invalid.add(column, "no time that can be read", pc.is_null(values), raw)
-    return pc.fill_null(values.cast(pa.int64()), 0)
+    """int64 seconds since 1970-01-01 UTC, 0 in the rows found invalid."""
+    try:
+        times = seconds(values)
+    except TypeError as error:
+        raise ValueError(f"`{column}` must hold times. Received: {values.type}.") from error
+    invalid.add(column, "no time that can be read", pc.is_null(times), values)
+    return pc.fill_null(times, 0)
 
 
 def _read_side(source: Any, id_column: str, features: Sequence[str], schema: Schema, name: str) -> pa.Table | None:

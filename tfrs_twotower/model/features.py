@@ -108,14 +108,16 @@ def require_columns(features: Sequence[Feature], table: pa.Table) -> None:
     types = pa.types
     for feature in features:
         kind = table[feature.name].type
-        kind = kind.value_type if types.is_dictionary(kind) else kind
         match feature:
             case Categorical():
-                fits, wanted = types.is_string(kind) or types.is_integer(kind), "strings or integers"
+                fits, wanted = (
+                    types.is_string(kind) or types.is_integer(kind) or types.is_null(kind),
+                    "strings or integers",
+                )
             case MultiCategorical():
                 fits, wanted = types.is_list(kind) and types.is_string(kind.value_type), "lists of strings"
             case Bucketized():
-                fits, wanted = types.is_integer(kind) or types.is_floating(kind), "numbers"
+                fits, wanted = types.is_integer(kind) or types.is_floating(kind) or types.is_null(kind), "numbers"
         if not fits:
             raise TypeError(
                 f"`{feature.name}` must hold {wanted} to be {type(feature).__name__}. Received a column of: {kind}."

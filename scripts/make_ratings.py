@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from tfrs_twotower.data.layouts import GENRES_100K
+
 _BLOCK = 2**20
 _GENRES = ("Action", "Comedy", "Crime", "Drama", "Horror", "Musical", "Romance", "Western")
 _OCCUPATIONS = ("artist", "doctor", "engineer", "lawyer", "student", "writer")
@@ -113,7 +115,7 @@ def _write_movies(folder: Path, layout: str, num_movies: int) -> None:
     lines = ["movieId,title,genres"] if layout == "csv" else []
     for movie in range(1, num_movies + 1):
         genre, title = _GENRES[movie % len(_GENRES)], f"Film {movie} ({1930 + movie % 70})"
-        flags = "|".join("1" if name == genre else "0" for name in _FLAGS)
+        flags = "|".join("1" if name == genre else "0" for name in GENRES_100K)
         lines.append(
             {
                 "100k": f"{movie}|{title}|01-Jan-1995||http://example.invalid|{flags}",
@@ -134,12 +136,6 @@ def _write_users(folder: Path, layout: str, num_users: int, generator: np.random
         lines.append(line_100k if layout == "100k" else f"{user}::{gender}::{age}::{job}::{code}")
     (folder / {"100k": "u.user", "1m": "users.dat"}[layout]).write_text("\n".join(lines) + "\n", encoding="latin-1")
 
-
-# The 19 flag columns of u.item.
-_FLAGS = (
-    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
-)  # fmt: skip
 
 if __name__ == "__main__":
     main()

@@ -76,9 +76,12 @@ def test_an_archive_is_found_in_a_folder_and_in_a_zip(tmp_path, inner):
 def test_a_zip_cannot_write_outside_the_workspace(tmp_path):
     packed = tmp_path / "evil.zip"
     with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("../../u.data", RATINGS)
-        archive.writestr("../u.user", USERS)
+        archive.writestr("u.data", RATINGS)
+        archive.writestr("u.user", USERS)
         archive.writestr("u.item", MOVIES.encode("latin-1"))
+        archive.writestr("../u.user", "escaped")
+        archive.writestr("../../u.item", "escaped")
+        archive.writestr("/u.user", "escaped")
         archive.writestr("../escaped.txt", "")
     workspace = tmp_path / "deep" / "workspace"
     workspace.mkdir(parents=True)
@@ -93,12 +96,14 @@ def test_a_zip_cannot_write_outside_the_workspace(tmp_path):
 
 
 def test_nothing_at_the_path_says_what_to_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match="No MovieLens archive at .*nothing. Name an ml-100k folder or zip"):
+    with pytest.raises(
+        FileNotFoundError, match="No MovieLens archive at .*nothing. Name a folder or zip in one of GroupLens's layouts"
+    ):
         archives.open_archive(tmp_path / "nothing", tmp_path)
 
 
 def test_a_folder_without_ratings_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"holds no u\.data"):
+    with pytest.raises(FileNotFoundError, match=r"is no MovieLens archive: it holds none of u\.data"):
         archives.open_archive(tmp_path, tmp_path)
 
 

@@ -94,7 +94,10 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
             ["--dataset", "movielens/3k"],
             "Unknown data set 'movielens/3k'. Known: movielens/100k-ratings, movielens/1m-ratings",
         ),
-        (["--archive", "missing.zip"], "No MovieLens archive at missing.zip. Name an ml-100k folder or zip."),
+        (
+            ["--archive", "missing.zip"],
+            "No MovieLens archive at missing.zip. Name a folder or zip in one of GroupLens's layouts.",
+        ),
         (["--archive", "damaged.zip"], "damaged.zip is damaged or no zip file"),
         (["--archive", "broken"], "broken/u.data, line 2: expected"),
         (["--archive", "other"], "other/u.data is not MovieLens 100K's: its MD5 is"),

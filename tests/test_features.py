@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
-from tfrs_twotower.model.features import require_columns
+from tfrs_twotower.model.features import require_suitable_columns
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ TABLE = pa.table({"text": ["a"], "tags": [["a"]], "number": [1.0]})
 )
 def test_a_column_must_suit_its_feature(feature, error, message):
     with pytest.raises(error, match=message):
-        require_columns([feature], TABLE)
+        require_suitable_columns([feature], TABLE)
 
 
 def test_columns_that_suit_pass():
-    require_columns(
+    require_suitable_columns(
         [
             tt.Categorical(name="text"),
             tt.MultiCategorical(name="tags"),

@@ -80,3 +80,10 @@ def test_a_timeline_may_be_empty():
 def test_a_target_rated_twice_is_not_in_its_own_history(kind):
     data = make_interactions([0, 0, 0], [1, 2, 1], [0, 1, 2], num_queries=1, num_candidates=3)
     assert found(kind(timeline=Timeline(data), length=5), data, 2) == [1]
+
+
+@pytest.mark.parametrize("kind", [HistoryBefore, HistoryApart, HistoryKnown])
+def test_a_history_has_a_slot(kind):
+    data = make_interactions([0], [0], [1], num_queries=1, num_candidates=1)
+    with pytest.raises(ValueError, match="`length` must be at least 1. Received: 0"):
+        kind(timeline=Timeline(data), length=0)

@@ -9,14 +9,15 @@ import subprocess
 import sys
 import threading
 import urllib.request
-import zipfile
-import zlib
 from pathlib import Path
+
+from tfrs_twotower.data.layouts import GENRES_100K, unpack_archive
+from tfrs_twotower.data.zips import open_member, open_zip
 
 #: Who owns the data and what may be done with it; shown whenever the data is fetched.
 TERMS = (
-    "MovieLens 100K belongs to GroupLens, University of Minnesota: free for research, no commercial use without "
-    "permission, no redistribution; cite Harper & Konstan 2015. Terms: "
+    "MovieLens belongs to GroupLens, University of Minnesota: free for research, no commercial use without permission, "
+    "no redistribution; cite Harper & Konstan 2015. Terms: the README of each archive, for 100K at "
     "https://files.grouplens.org/datasets/movielens/ml-100k-README.txt"
 )
 GROUPLENS_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
@@ -27,11 +28,6 @@ RATINGS_MD5 = "6e47046882bad158b0efbb84cd5cb987"
 
 _FILES = ("u.data", "u.user", "u.item")
 _WHEEL_FOLDER = "recbole/dataset_example/ml-100k/ml-100k"
-# The 19 flag columns of u.item, in order, by the names that the wheel's files use.
-_GENRES = (
-    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
-)  # fmt: skip
 _RATING_LINE = re.compile(rb"([1-9][0-9]*)\t([1-9][0-9]*)\t[1-5]\t[0-9]+")
 _USER_LINE = re.compile(rb"([1-9][0-9]*)\|[0-9]+\|[MF]\|[a-z]+\|[^|]+")
 _MOVIE_LINE = re.compile(rb"([1-9][0-9]*)\|[^|]+(\|[^|]*){3}(\|[01]){19}")
@@ -41,7 +37,7 @@ def open_archive(path: Path, workspace: Path) -> Path:
     """Finds the `ml-100k` files in a folder or zip that the user named, and checks them.
 
     Args:
-        path: A folder that holds u.data, u.user and u.item (itself or in `ml-100k/`), or a zip of one.
+        path: A folder that holds u.data, u.user and u.item (itself or in one inside), or a zip of one.
         workspace: An empty folder of the caller's, where a zip is unpacked.
 
     Returns:
@@ -51,14 +47,9 @@ def open_archive(path: Path, workspace: Path) -> Path:
         FileNotFoundError: If there is nothing at `path`, or one of the files is missing.
         ValueError: If the zip is damaged, a line is broken (file and line named), or the ratings are others.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"No MovieLens archive at {path}. Name an ml-100k folder or zip.")
-    folder = path if path.is_dir() else _unzip(path, workspace)
-    for candidate in (folder, folder / "ml-100k"):
-        if (candidate / "u.data").is_file():
-            check_archive(candidate)
-            return candidate
-    raise FileNotFoundError(f"{path} holds no u.data, neither directly nor in ml-100k/. Name an ml-100k folder or zip.")
+    folder = unpack_archive(path, workspace)
+    check_archive(folder)
+    return folder
 
 
 def check_archive(folder: Path, *, ratings_md5: str = RATINGS_MD5) -> None:
@@ -140,8 +131,12 @@ def archive_from_wheel(workspace: Path) -> Path:
         )
     folder = workspace / "ml-100k"
     folder.mkdir()
-    with _open_zip(wheels[0]) as wheel:
-        ratings, users, movies = (_read_member(wheel, f"{_WHEEL_FOLDER}.{kind}") for kind in ("inter", "user", "item"))
+    contents = []
+    with open_zip(wheels[0]) as wheel:
+        for kind in ("inter", "user", "item"):
+            with open_member(wheel, f"{_WHEEL_FOLDER}.{kind}") as member:
+                contents.append(member.read())
+    ratings, users, movies = contents
     (folder / "u.data").write_bytes(ratings.partition(b"\n")[2])
     (folder / "u.user").write_bytes(users.partition(b"\n")[2].replace(b"\t", b"|"))
     lines = [_movie_line(line) for line in movies.decode("utf-8").strip("\n").split("\n")[1:]]
@@ -154,13 +149,13 @@ def _movie_line(line: str) -> str:
     """One line of u.item from the wheel's `id <tab> title <tab> year <tab> genres`; dates and link stay empty."""
     try:
         movie_id, title, year, genres = line.split("\t")
-        if unknown := set(genres.split(" ")) - set(_GENRES):
+        if unknown := set(genres.split(" ")) - set(GENRES_100K):
             raise ValueError(f"unknown genres {sorted(unknown)}")
     except ValueError as error:
         raise ValueError(f"The wheel {WHEEL_REQUIREMENT} holds a broken line of movies ({error}): {line!r}.") from error
     # The wheel misspells the one film that GroupLens lists as "unknown", without a year.
     full_title = "unknown" if title == "unkonwn" else f"{title} ({year})"
-    flags = ["1" if genre in genres.split(" ") else "0" for genre in _GENRES]
+    flags = ["1" if genre in genres.split(" ") else "0" for genre in GENRES_100K]
     return "|".join([movie_id, full_title, "", "", "", *flags]) + "\n"
 
 
@@ -173,27 +168,3 @@ def _check_table(path: Path, pattern: re.Pattern[bytes], form: str) -> set[bytes
             raise ValueError(f"{path}, line {number}: expected `{form}`. Received: {line[:60].decode('latin-1')!r}.")
         ids.add(match[1])
     return ids
-
-
-def _unzip(path: Path, workspace: Path) -> Path:
-    with _open_zip(path) as archive:
-        for member in archive.namelist():
-            # Only the three files, by their bare names: nothing in a zip decides where it is written.
-            if Path(member).name in _FILES:
-                (workspace / Path(member).name).write_bytes(_read_member(archive, member))
-    return workspace
-
-
-def _open_zip(path: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is damaged or no zip file ({error}). Get it again.") from error
-
-
-def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    try:
-        return archive.read(name)
-    # RuntimeError: encrypted, or compressed in a way that Python does not know.
-    except (zipfile.BadZipFile, KeyError, EOFError, zlib.error, RuntimeError) as error:
-        raise ValueError(f"{archive.filename} is damaged: {name} cannot be read ({error}). Get it again.") from error

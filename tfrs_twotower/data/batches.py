@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.data.columns import plain_table
-from tfrs_twotower.data.histories import NO_CANDIDATE, History, HistoryApart, HistoryBefore, Timeline
+from tfrs_twotower.data.columns import plain_table, require_columns
+from tfrs_twotower.data.histories import NO_CANDIDATE, History, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.negatives import NEGATIVE_RATING, NegativeSampler
 from tfrs_twotower.data.shuffle import shuffled_positions
@@ -68,9 +68,7 @@ def raw_features(table: pa.Table, dtypes: Mapping[str, tf.DType]) -> dict[str, t
         [[b'War', b''], [b'Drama', b'War']]
     """
     table = plain_table(table, "table")
-    missing = [name for name in dtypes if name not in table.column_names]
-    if missing:
-        raise ValueError(f"The table has no column {', '.join(missing)}. Its columns: {', '.join(table.column_names)}.")
+    require_columns(table, list(dtypes))
     return {name: _raw_tensor(name, table[name].combine_chunks(), dtype) for name, dtype in dtypes.items()}
 
 
@@ -187,7 +185,7 @@ class _Columns:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")
-        if isinstance(history, HistoryBefore | HistoryApart) and not history.timeline.is_of(interactions):
+        if history is not None and history.is_of_own_events and not history.timeline.is_of(interactions):
             raise ValueError(
                 f"`history` must have the timeline of the very events that the batches are made of, in their order: a "
                 f"{type(history).__name__} looks an event up by its row. For other events there is HistoryKnown."

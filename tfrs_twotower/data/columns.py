@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
+
+
+def require_columns(table: pa.Table, columns: Sequence[str], name: str = "The table") -> None:
+    """Checks that a table has columns.
+
+    Args:
+        table: Any table.
+        columns: Their names.
+        name: What to call the table in errors.
+
+    Raises:
+        ValueError: If one is missing; names it, and those that are there.
+    """
+    missing = [column for column in columns if column not in table.column_names]
+    if missing:
+        raise ValueError(f"{name} has no column {', '.join(missing)}. Its columns: {', '.join(table.column_names)}.")
 
 
 def plain_table(table: pa.Table, name: str) -> pa.Table:

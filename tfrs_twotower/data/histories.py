@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,94 +38,80 @@ class Timeline:
         return self._events is interactions.events or bool(self._events.equals(interactions.events))
 
 
-class History(Protocol):
-    """Gives each event of a batch the query's other candidates."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class History(abc.ABC):
+    """Gives each event of a batch the query's other candidates.
 
-    @property
-    def timeline(self) -> Timeline:
-        """Where the candidates come from."""
+    Attributes:
+        timeline: Where the candidates come from.
+        length: Slots per event, >= 1.
+    """
 
-    @property
-    def length(self) -> int:
-        """Slots per event."""
+    timeline: Timeline
+    length: int
+
+    #: Whether it looks up the batch's events in the timeline, which then must be theirs.
+    is_of_own_events: ClassVar[bool]
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise ValueError(f"`length` must be at least 1. Received: {self.length}.")
 
     def slots(self, events: np.ndarray, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
-        """Positions in the timeline's `events`, int64 [batch, length], -1 where a slot is unused.
+        """Positions in the timeline, int64 [batch, length], latest last, -1 where a slot is unused.
 
         Args:
             events: int64 [batch], rows of the events that the batch is made of.
             query_rows: int32 [batch], their queries.
             candidate_rows: int32 [batch], their candidates, the targets.
         """
+        starts, ends = (self.timeline.starts[rows][:, np.newaxis] for rows in (query_rows, query_rows + 1))
+        slots = self._latest(events, ends)
+        slots = np.where((slots >= starts) & (slots < ends), slots, -1)
+        if not len(self.timeline.candidate_rows):
+            return slots
+        # The target's candidate may also come from another event of the query.
+        is_target = self.timeline.candidate_rows[slots] == candidate_rows[:, np.newaxis]
+        return np.where(is_target, -1, slots)
+
+    @abc.abstractmethod
+    def _latest(self, events: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """int64 [batch, length], positions to look at, some of which may not be the query's.
+
+        Args:
+            events: int64 [batch].
+            ends: int64 [batch, 1], where the query's events end.
+        """
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HistoryBefore:
-    """The latest candidates of the query before the target. For training on the timeline's own events.
+class HistoryBefore(History):
+    """The latest candidates of the query before the target. For training on the timeline's own events."""
 
-    Attributes:
-        timeline: Of the training part.
-        length: At most so many, >= 1.
-    """
+    is_of_own_events = True
 
-    timeline: Timeline
-    length: int
+    def _latest(self, events: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        del ends
+        return self.timeline.places[events][:, np.newaxis] - self.length + np.arange(self.length)
 
-    def slots(self, events: np.ndarray, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
-        """As `History.slots`, latest last."""
+
+class HistoryApart(History):
+    """The latest candidates of the query, before or after the target. For training on the timeline's own events."""
+
+    is_of_own_events = True
+
+    def _latest(self, events: np.ndarray, ends: np.ndarray) -> np.ndarray:
         places = self.timeline.places[events][:, np.newaxis]
-        slots = places - self.length + np.arange(self.length)
-        return _usable(self.timeline, slots, query_rows, candidate_rows)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HistoryApart:
-    """The latest candidates of the query, before or after the target. For training on the timeline's own events.
-
-    Attributes:
-        timeline: Of the training part.
-        length: At most so many, >= 1.
-    """
-
-    timeline: Timeline
-    length: int
-
-    def slots(self, events: np.ndarray, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
-        """As `History.slots`, latest last."""
-        places = self.timeline.places[events][:, np.newaxis]
-        ends = self.timeline.starts[query_rows + 1][:, np.newaxis]
         # Where the target is among the latest, one more slot is looked at and the target stepped over.
         is_inside = places >= ends - self.length
         slots = ends - self.length - is_inside + np.arange(self.length)
-        slots += is_inside & (slots >= places)
-        return _usable(self.timeline, slots, query_rows, candidate_rows)
+        return slots + (is_inside & (slots >= places))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HistoryKnown:
-    """The latest candidates of the query in the timeline. For evaluating events that are not part of it.
+class HistoryKnown(History):
+    """The latest candidates of the query in the timeline. For evaluating events that are not part of it."""
 
-    Attributes:
-        timeline: Of what is known at evaluation: `Split.train`, or `Split.seen`.
-        length: At most so many, >= 1.
-    """
+    is_of_own_events = False
 
-    timeline: Timeline
-    length: int
-
-    def slots(self, events: np.ndarray, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
-        """As `History.slots`, latest last."""
+    def _latest(self, events: np.ndarray, ends: np.ndarray) -> np.ndarray:
         del events
-        ends = self.timeline.starts[query_rows + 1][:, np.newaxis]
-        slots = ends - self.length + np.arange(self.length)
-        return _usable(self.timeline, slots, query_rows, candidate_rows)
-
-
-def _usable(timeline: Timeline, slots: np.ndarray, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
-    """Blanks slots that are not the query's own, and those that hold the target's candidate from another event."""
-    starts, ends = (timeline.starts[rows][:, np.newaxis] for rows in (query_rows, query_rows + 1))
-    slots = np.where((slots >= starts) & (slots < ends), slots, -1)
-    if not len(timeline.candidate_rows):
-        return slots
-    is_target = timeline.candidate_rows[slots] == candidate_rows[:, np.newaxis]
-    return np.where(is_target, -1, slots)
+        return ends - self.length + np.arange(self.length)

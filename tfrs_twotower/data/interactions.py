@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfrs_twotower.data.columns import plain_table
+from tfrs_twotower.data.columns import plain_table, require_columns
 
 _CHECKED_AT_ONCE = 2**20
 
@@ -168,9 +168,7 @@ def normalize_ratings(
         [0, 0, 1]
     """
     wanted = ("rating", query_id, candidate_id, *query_features, *candidate_features)
-    missing = [name for name in wanted if name not in flat.column_names]
-    if missing:
-        raise ValueError(f"The table has no column {', '.join(missing)}. Its columns: {', '.join(flat.column_names)}.")
+    require_columns(flat, wanted)
     queries, query_rows = distinct_rows(flat, query_id, query_features)
     candidates, candidate_rows = distinct_rows(flat, candidate_id, candidate_features)
     events = {

@@ -11,10 +11,9 @@ import os
 import re
 import shutil
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +21,16 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.zips import open_member, open_zip
 
 _RATING_TYPES = {"user_id": pa.int32(), "movie_id": pa.int32(), "rating": pa.float32(), "timestamp": pa.int64()}
-_GENRES_100K = (
-    "Unknown", "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+#: The 19 flag columns of u.item, in order, by GroupLens's names.
+GENRES_100K = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
+# TFDS gives a genre the same name in all data sets.
+_GENRE_NAMES = {"unknown": "Unknown", "Children's": "Children"}
 # By the number in users.dat; TFDS has the same list.
 _OCCUPATIONS_1M = (
     "other/not specified", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
@@ -160,10 +163,7 @@ class _Files:
             ]
             members = [file.relative_to(path).as_posix() for file in inside if file.is_file()]
         else:
-            try:
-                self._zip = zipfile.ZipFile(path)
-            except zipfile.BadZipFile as error:
-                raise ValueError(f"{path} is damaged or no zip file ({error}). Get it again.") from error
+            self._zip = open_zip(path)
             members = [member for member in self._zip.namelist() if member.count("/") < 2]
         self._folder = self._choose_folder(members)
         self._members = {Path(member).name: member for member in members if Path(member).parent == self._folder}
@@ -185,18 +185,15 @@ class _Files:
         return self.path / self._folder
 
     @contextlib.contextmanager
-    def open(self, name: str) -> Iterator[BinaryIO]:
+    def open(self, name: str) -> Iterator[IO[bytes]]:
         if name not in self._members:
             raise FileNotFoundError(f"{self.path} holds no {name}: the archive is incomplete.")
-        try:
-            if self._zip is None:
-                with (self.path / self._members[name]).open("rb") as file:
-                    yield file
-            else:
-                with self._zip.open(self._members[name]) as member:
-                    yield member  # type: ignore[misc]  # reads like any binary file
-        except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as error:
-            raise ValueError(f"{self.path} is damaged: {name} cannot be read ({error}). Get it again.") from error
+        if self._zip is None:
+            with (self.path / self._members[name]).open("rb") as file:
+                yield file
+        else:
+            with open_member(self._zip, self._members[name]) as member:
+                yield member
 
     def rows(self, name: str, layout: _Layout) -> list[list[str]]:
         """The fields of every line of a small file."""
@@ -299,13 +296,14 @@ def _movies(ids: tuple[str, ...], titles: tuple[str, ...], genres: list[list[str
 
 def _movies_100k(rows: list[list[str]]) -> pa.Table:
     columns = _columns(rows, 24, "u.item")
-    genres = [[name for name, flag in zip(_GENRES_100K, row[5:], strict=True) if flag == "1"] for row in rows]
+    names = [_GENRE_NAMES.get(genre, genre) for genre in GENRES_100K]
+    genres = [[name for name, flag in zip(names, row[5:], strict=True) if flag == "1"] for row in rows]
     return _movies(columns[0], columns[1], genres)
 
 
 def _movies_1m(rows: list[list[str]]) -> pa.Table:
     ids, titles, genres = _columns(rows, 3, "movies.dat")
-    return _movies(ids, titles, [text.replace("Children's", "Children").split("|") for text in genres])
+    return _movies(ids, titles, [[_GENRE_NAMES.get(genre, genre) for genre in text.split("|")] for text in genres])
 
 
 def _movies_csv(rows: list[list[str]]) -> pa.Table:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfrs_twotower.data.columns import plain_table
+from tfrs_twotower.data.columns import plain_table, require_columns
 from tfrs_twotower.data.files import read_files
 from tfrs_twotower.data.interactions import Interactions, distinct_rows
 from tfrs_twotower.data.times import seconds
@@ -104,7 +104,9 @@ def load_ratings(
     if on_invalid not in ("fail", "drop"):
         raise ValueError(f"`on_invalid` must be 'fail' or 'drop'. Received: {on_invalid!r}.")
     table = _read(ratings, schema, "ratings")
-    table = _require(table, "ratings", _columns_of_events(schema, queries, candidates))
+    columns = _columns_of_events(schema, queries, candidates)
+    require_columns(table, columns, "`ratings`")
+    table = table.select(columns)
     invalid = _InvalidRows(table.num_rows, on_invalid)
     table = _with_ids(table, schema, "ratings", invalid)
     query_table = _read_side(queries, schema.query_id, schema.query_features, schema, "queries")
@@ -192,13 +194,6 @@ def _columns_of_events(schema: Schema, queries: Any, candidates: Any) -> list[st
     return columns
 
 
-def _require(table: pa.Table, name: str, columns: Sequence[str]) -> pa.Table:
-    missing = [column for column in columns if column not in table.column_names]
-    if missing:
-        raise ValueError(f"`{name}` has no column {', '.join(missing)}. Its columns: {', '.join(table.column_names)}.")
-    return table.select(columns)
-
-
 def _with_ids(table: pa.Table, schema: Schema, name: str, invalid: _InvalidRows) -> pa.Table:
     for column in (schema.query_id, schema.candidate_id):
         ids = _strings(table[column], f"{name}.{column}")
@@ -256,7 +251,9 @@ def _read_side(source: Any, id_column: str, features: Sequence[str], schema: Sch
     """A table of queries or candidates of its own: exact duplicates merged, contradictions refused."""
     if source is None:
         return None
-    table = _require(_read(source, schema, name), name, [id_column, *features])
+    table = _read(source, schema, name)
+    require_columns(table, [id_column, *features], f"`{name}`")
+    table = table.select([id_column, *features])
     ids = _strings(table[id_column], f"{name}.{id_column}")
     no_id = np.flatnonzero(pc.or_kleene(pc.is_null(ids), pc.equal(ids, "")).to_numpy(zero_copy_only=False))
     if no_id.size:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from tfrs_twotower.data.columns import require_columns
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Categorical:
@@ -91,7 +93,7 @@ class Bucketized:
 Feature = Categorical | MultiCategorical | Bucketized
 
 
-def require_columns(features: Sequence[Feature], table: pa.Table) -> None:
+def require_suitable_columns(features: Sequence[Feature], table: pa.Table) -> None:
     """Checks that a table has a column of the right type for every feature.
 
     Args:
@@ -102,9 +104,7 @@ def require_columns(features: Sequence[Feature], table: pa.Table) -> None:
         ValueError: If a column is missing.
         TypeError: If a column has another type.
     """
-    missing = [feature.name for feature in features if feature.name not in table.column_names]
-    if missing:
-        raise ValueError(f"The table has no column {', '.join(missing)}. Its columns: {', '.join(table.column_names)}.")
+    require_columns(table, [feature.name for feature in features])
     types = pa.types
     for feature in features:
         kind = table[feature.name].type

@@ -13,7 +13,7 @@ from tfrs_twotower.data.batches import WHOLE, Shard, build_evaluation_batches, b
 from tfrs_twotower.data.histories import History
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.negatives import NegativeSampler
-from tfrs_twotower.model.features import require_columns
+from tfrs_twotower.model.features import require_suitable_columns
 from tfrs_twotower.model.tasks import RatingTask
 from tfrs_twotower.model.towers import Tower, TowerConfig, build_tower
 from tfrs_twotower.model.vocabularies import learn_vocabularies
@@ -40,8 +40,8 @@ def build_two_tower(
     """
     if CANDIDATE_INPUT in [feature.name for feature in query.features]:
         raise ValueError(f"No query feature may be called {CANDIDATE_INPUT!r}: the `score` signature has that input.")
-    require_columns(query.features, train.queries)
-    require_columns(candidate.features, train.candidates)
+    require_suitable_columns(query.features, train.queries)
+    require_suitable_columns(candidate.features, train.candidates)
     if query.output_dim != candidate.output_dim:
         raise ValueError(
             "`output_dim` must be the same in both towers: the score is a dot product. "

@@ -12,7 +12,7 @@ movie = (tt.Categorical(name="movie_id"), tt.Categorical(name="release_year"), t
 model = tt.build_two_tower(
     split.train, query=tt.TowerConfig(features=(*user, age)), candidate=tt.TowerConfig(features=movie)
 )
-model.compile(optimizer=tf.keras.optimizers.Adam(1e-3))
+model.compile(optimizer=tt.LazyAdam(1e-3))
 model.fit(
     model.training_batches(split.train, batch_size=1024, seed=0),
     validation_data=model.evaluation_batches(split.validation),

@@ -1,14 +1,12 @@
 import dataclasses
 
 import numpy as np
-import pyarrow as pa
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import make_interactions
-from tfrs_twotower.data.batches import Shard, build_evaluation_batches, build_training_batches, raw_features
+from tfrs_twotower.data.batches import Shard, build_evaluation_batches, build_training_batches
 from tfrs_twotower.data.histories import HistoryApart, HistoryBefore, HistoryKnown, Timeline
 from tfrs_twotower.data.negatives import NegativeSampler
 from tfrs_twotower.data.shuffle import shuffled_positions
@@ -109,9 +107,11 @@ def test_negatives_come_after_the_events_and_were_never_met():
         negatives = slice(NUM_EVENTS, None)
         # Five events are rated 5 or more; the queries know 4, 3 and 3 of 4 candidates, so that one knows them all.
         assert set(batch["rating"][negatives].tolist()) == {0.0}
+        assert batch["query_place"][:NUM_EVENTS].tolist() == list(range(NUM_EVENTS))
+        queries = batch["query"]["user_id"][batch["query_place"]] - 10
         pairs = set(
             zip(
-                (batch["query"]["user_id"][negatives] - 10).tolist(),
+                queries[negatives].tolist(),
                 (batch["candidate"]["movie_id"][negatives] - 20).tolist(),
                 strict=True,
             )
@@ -179,67 +179,7 @@ def test_a_history_and_negatives_go_together():
     sampler = NegativeSampler(DATA, per_positive=1, threshold=1)
     history = HistoryApart(timeline=Timeline(DATA), length=3)
     for batch in training_batches(negatives=sampler, history=history).as_numpy_iterator():
-        assert batch["history"].shape == (len(batch["rating"]), 3)
+        assert batch["history"].shape == (len(batch["query"]["user_id"]), 3)
         candidates = batch["candidate"]["movie_id"] - 20
-        assert not (batch["history"] == candidates[:, np.newaxis]).any()
-
-
-def test_missing_raw_values_have_one_form_per_kind():
-    table = pa.table({"name": ["a", None], "age": pa.array([None, 3], pa.int32()), "kinds": [["x", "y"], None]})
-    raw = raw_features(table, {"name": tf.string, "age": tf.float32, "kinds": tf.string})
-    assert raw["name"].numpy().tolist() == [b"a", b""]
-    np.testing.assert_array_equal(raw["age"].numpy(), np.array([np.nan, 3], np.float32))
-    assert raw["kinds"].numpy().tolist() == [[b"x", b"y"], [b"", b""]]
-
-
-def test_a_table_without_rows_or_without_list_items_has_raw_features():
-    table = pa.table({"name": pa.array([], pa.string()), "kinds": pa.array([], pa.list_(pa.string()))})
-    raw = raw_features(table, {"name": tf.string, "kinds": tf.string})
-    assert raw["name"].shape == [0]
-    assert raw["kinds"].shape == [0, 0]
-    empty = raw_features(pa.table({"kinds": pa.array([[], []], pa.list_(pa.string()))}), {"kinds": tf.string})
-    assert empty["kinds"].shape == [2, 0]
-
-
-def test_raw_features_name_what_they_cannot_take():
-    with pytest.raises(ValueError, match="The table has no column b. Its columns: a."):
-        raw_features(pa.table({"a": ["x"]}), {"b": tf.string})
-    with pytest.raises(TypeError, match="`a` must hold strings, integers or lists of strings. Received: bool"):
-        raw_features(pa.table({"a": [True]}), {"a": tf.string})
-    with pytest.raises(TypeError, match="`a` must hold numbers. Received: string"):
-        raw_features(pa.table({"a": ["x"]}), {"a": tf.float32})
-
-
-@pytest.mark.parametrize(
-    "column",
-    [
-        pa.array(["a", None], pa.large_string()),
-        pa.array(["a", None], pa.string_view()),
-        pa.array(["a", None]).dictionary_encode(),
-        pa.array([b"a", None]),
-    ],
-)
-def test_text_is_text_whatever_type_it_came_in(column):
-    raw = raw_features(pa.table({"x": column}), {"x": tf.string})
-    assert raw["x"].numpy().tolist() == [b"a", b""]
-
-
-@pytest.mark.parametrize(
-    "kind", [pa.large_list(pa.string()), pa.list_(pa.large_string()), pa.large_list(pa.large_string())]
-)
-def test_lists_of_text_are_such_whatever_type_they_came_in(kind):
-    raw = raw_features(pa.table({"x": pa.array([["a", None], None], kind)}), {"x": tf.string})
-    assert raw["x"].numpy().tolist() == [[b"a", b""], [b"", b""]]
-
-
-def test_a_column_without_any_value_is_missing():
-    raw = raw_features(pa.table({"x": pa.nulls(2), "y": pa.nulls(2)}), {"x": tf.string, "y": tf.float32})
-    assert raw["x"].numpy().tolist() == [b"", b""]
-    assert np.isnan(raw["y"]).all()
-
-
-def test_integers_are_their_digits_where_text_is_wanted():
-    table = pa.table({"code": pa.array([7, None, 42]), "kind": pa.array(["a", "b", "a"]).dictionary_encode()})
-    raw = raw_features(table, {"code": tf.string, "kind": tf.string})
-    assert raw["code"].numpy().tolist() == [b"7", b"", b"42"]
-    assert raw["kind"].numpy().tolist() == [b"a", b"b", b"a"]
+        assert len(candidates) > len(batch["history"])
+        assert not (batch["history"][batch["query_place"]] == candidates[:, np.newaxis]).any()

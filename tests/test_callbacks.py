@@ -1,8 +1,13 @@
+import dataclasses
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tests.conftest import CANDIDATE, QUERY, make_planted
+from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
 from tfrs_twotower.training.callbacks import ProgressLine
 
 
@@ -67,3 +72,49 @@ def test_progress_shows_epochs_and_metric(capsys):
     output = capsys.readouterr().err
     assert "2/2" in output
     assert "val_score 0.7500" in output
+
+
+def test_the_validation_ranking_is_that_of_the_evaluation(planted, trained):
+    """It joins Keras's logs, where `BestWeights` finds it: the same figures as ranking everybody at once."""
+    split = planted.split
+    logs = {"loss": 0.5}
+    callback = tt.ValidationRanking(split, k=3)
+    callback.set_model(trained)
+    callback.on_epoch_end(0, logs)
+    seen = event_pairs(split.train)
+    ranked = rank_candidates(*trained.embed(split.validation), seen, k=3)
+    expected = ranking_metrics(ranked, split.validation, seen, threshold=3)
+    del expected["num_queries"]
+    assert logs == {"loss": 0.5, **{f"val_{name}": pytest.approx(value) for name, value in expected.items()}}
+
+
+def test_training_can_follow_the_validation_ranking_of_unseen_users():
+    """Held-out users are known by their history alone."""
+    split = tt.unseen_queries_split(planted_everywhere(), test=0.2, validation=0.2, target=0.4, seed=0)
+    tf.keras.utils.set_random_seed(0)
+    history = tt.History(of=CANDIDATE.features[0], by_rating=True, length=30)
+    query = dataclasses.replace(QUERY, features=(history,))
+    model = tt.build_two_tower(split.train, query=query, candidate=CANDIDATE)
+    model.compile(optimizer=tt.LazyAdam(5e-3))
+    followed = model.fit(
+        model.training_batches(split.train, batch_size=32, seed=0),
+        epochs=12,
+        callbacks=[tt.ValidationRanking(split, k=5), tt.BestWeights("val_ndcg@5", mode="max", patience=12)],
+        verbose=0,
+    ).history
+    assert max(followed["val_ndcg@5"]) > 0.9
+    ranking = tt.evaluate(model, split, k=5).cases["model"]
+    assert ranking["ndcg@5"] > 0.9
+    assert ranking["auc"] > 0.95
+
+
+@pytest.mark.parametrize("k", [0, 25])
+def test_a_ranking_that_is_impossible_is_refused_before_training(planted, k):
+    with pytest.raises(ValueError, match=f"`k` must be in 1..num_candidates, 24. Received: {k}"):
+        tt.ValidationRanking(planted.split, k=k)
+
+
+def planted_everywhere() -> tt.Interactions:
+    """Every planted event in one table."""
+    split = make_planted(num_queries=60, num_candidates=30).split
+    return dataclasses.replace(split.train, events=pa.concat_tables([split.seen.events, split.test.events]))

@@ -1,12 +1,16 @@
 """The command line as a user meets it: a process, its output, its exit code."""
 
+import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import tfrs_twotower as tt
+from tests.conftest import CANDIDATE, QUERY
 from tests.test_archives import write_archive
 
 
@@ -51,6 +55,18 @@ def test_empty_slots_are_not_shown(bundle_path):
     # A planted query has four candidates left that it has not seen.
     result = run("recommend", bundle_path, "--query", "user_id=u0", "--query", "age=30", "-k", "10")
     assert result.stdout.count("Title ") == 4
+
+
+def test_a_list_is_written_with_commas(planted, tmp_path):
+    query = dataclasses.replace(QUERY, features=(tt.History(of=CANDIDATE.features[0], by_rating=True),))
+    model = tt.build_two_tower(planted.split.train, query=query, candidate=CANDIDATE)
+    path = tt.export_bundle(model, planted.split.seen, tmp_path / "history", k=24, build_index=tt.ExactIndex)
+    result = run("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,1", "-k", "24")
+    assert result.returncode == 0, result.stderr
+    shown = set(re.findall(r"Title (\d+) ", result.stdout))
+    assert shown == {str(row) for row in range(24)} - {"1", "2"}
+    error = run("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,good")
+    check_error(error, "`history_rating` must be a number. Received: 'good'.")
 
 
 @pytest.mark.parametrize(

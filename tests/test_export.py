@@ -67,8 +67,8 @@ def test_embeddings_that_are_not_finite_are_refused_with_their_ids(planted, tmp_
     # Without a hidden layer, whose ReLU would turn NaN into 0.
     candidate = dataclasses.replace(CANDIDATE, features=CANDIDATE.features[:1], hidden_units=())
     model = tt.build_two_tower(planted.split.train, query=QUERY, candidate=candidate)
-    table = model.candidate_tower.encoders["movie_id"].embeddings
-    row = 2 + model.candidate_tower.vocabularies["movie_id"].index("m5")
+    table = model.candidate_tower.encoders["movie_id"].table.embeddings
+    row = 2 + model.candidate_tower.vocabularies.values_of("movie_id").index("m5")
     table.scatter_nd_update([[row]], [[float("nan")] * 8])
     with pytest.raises(ValueError, match="Received 1 with NaN or infinity, of candidates 'm5'"):
         tt.export_bundle(model, planted.split.seen, tmp_path)

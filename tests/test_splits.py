@@ -175,6 +175,33 @@ def test_what_training_never_meets_is_warned_of_with_numbers():
         tt.temporal_split_at(data, validation_start=4, test_start=5)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_unseen_candidates_are_met_nowhere_in_training(seed):
+    data = many_candidates()
+    split = quietly(tt.unseen_candidates_split, data, test=0.3, validation=0.2, seed=seed)
+    check_partition(split, data)
+    trained, validated, tested = (set(part.candidate_rows) for part in (split.train, split.validation, split.test))
+    assert not trained & validated
+    assert not trained & tested
+    assert not validated & tested
+    assert (len(tested), len(validated), len(trained)) == (6, 3, 11)  # 20 * 0.3, 14 * 0.2, the rest
+    assert parts(quietly(tt.unseen_candidates_split, data, test=0.3, validation=0.2, seed=seed)) == parts(split)
+
+
+def test_unseen_candidates_are_no_surprise():
+    """Candidates without a training event are what was asked for; queries without one are still told of."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        tt.unseen_candidates_split(many_candidates(), test=0.3, validation=0.2, seed=0)
+    assert not any("candidates" in str(warning.message) for warning in told)
+
+
+def many_candidates() -> tt.Interactions:
+    """Every one of five queries with every one of twenty candidates."""
+    rows = np.arange(100)
+    return make_interactions(rows % 5, rows // 5, np.arange(100.0), num_queries=5, num_candidates=20)
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -1,9 +1,13 @@
+import dataclasses
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tfrs_twotower.model.encoders import CodeEmbedding
 
 CONFIG = tt.TowerConfig(
     features=(
@@ -15,12 +19,13 @@ CONFIG = tt.TowerConfig(
     hidden_units=(8,),
     output_dim=3,
 )
+KNOWN = tt.Vocabularies({"user_id": tt.Vocabulary(("1", "2")), "tags": tt.Vocabulary(("a", "b"))})
 TABLE = pa.table({"user_id": ["1", "2", "?"], "age": [15.0, 30.0, None], "tags": [["a"], ["a", "b"], []]})
 
 
 @pytest.fixture(scope="module")
 def tower() -> tt.Tower:
-    return tt.build_tower(CONFIG, {"user_id": ("1", "2"), "tags": ("a", "b")}, name="query")
+    return tt.build_tower(CONFIG, KNOWN, name="query")
 
 
 def raw(rows: slice = slice(None)) -> dict[str, tf.Tensor]:
@@ -62,6 +67,65 @@ def test_unknown_users_of_different_ages_differ(tower):
     assert np.abs(young - older).max() > 1e-4
 
 
+def test_a_list_where_one_value_belongs_is_an_error(tower):
+    with pytest.raises(ValueError, match=r"`user_id` must have the shape \(None,\). Received: \(3, 1\)"):
+        tower({**raw(), "user_id": tf.constant([["1"], ["2"], ["?"]])})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": tt.Categorical(name="a")}, r"`features` must be a tuple. Received: Categorical\("),
+        ({"features": ("user_id",)}, "`features` must be of these kinds: Categorical.*Received: 'user_id'"),
+        ({"hidden_units": 64}, "`hidden_units` must be a tuple. Received: 64"),
+        ({"hidden_units": (64.5,)}, "`hidden_units` must be a whole number. Received: 64.5"),
+        ({"output_dim": None}, "`output_dim` must be a whole number"),
+        ({"activation": tf.nn.relu}, "`activation` must be a name that Keras knows"),
+    ],
+)
+def test_a_setting_of_another_type_is_refused(change, message):
+    with pytest.raises(TypeError, match=message):
+        tt.TowerConfig(**{"features": CONFIG.features, **change})
+
+
+def test_a_ragged_tensor_is_a_list(tower):
+    features = {**raw(), "tags": tf.ragged.constant([["a"], ["a", "b"], []])}
+    np.testing.assert_array_equal(tower(features), tower(raw()))
+
+
+def test_keras_predicts_from_numpy_and_from_a_data_set(tower):
+    arrays = {name: values.numpy() for name, values in raw().items()}
+    expected = tower(raw()).numpy()
+    np.testing.assert_allclose(tower.predict(arrays, verbose=0), expected, rtol=1e-5, atol=1e-6)
+    batches = tf.data.Dataset.from_tensor_slices(raw()).batch(2)
+    np.testing.assert_allclose(tower.predict(batches, verbose=0), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_whole_and_double_numbers_are_numbers(tower):
+    for ages in ([15, 30], np.array([15.0, 30.0]), np.array([15, 30], np.int16)):
+        features = {**raw(slice(0, 2)), "age": ages}
+        np.testing.assert_array_equal(tower(features), tower(raw(slice(0, 2))))
+
+
+def test_a_vector_of_another_length_is_named():
+    features = (tt.Embedding(name="a", dim=2), tt.Embedding(name="b", dim=3))
+    tower = tt.build_tower(tt.TowerConfig(features=features), tt.Vocabularies())
+    with pytest.raises(ValueError, match=r"`a` must have the shape \(None, 2\). Received: \(1, 3\)"):
+        tower({"a": tf.zeros([1, 3]), "b": tf.zeros([1, 2])})
+
+
+@pytest.mark.parametrize("value", [[["a"], ["a", "b"]], [None, "a"]])
+def test_what_is_no_tensor_is_named(tower, value):
+    with pytest.raises((TypeError, ValueError), match="`tags` cannot be made a string tensor"):
+        tower({**raw(slice(0, 2)), "tags": value})
+
+
+@pytest.mark.parametrize("values", [["1"], [b"1"], np.array(["1"]), np.array([b"1"], object)])
+def test_text_and_bytes_are_one_id(tower, values):
+    features = {**raw(slice(0, 1)), "user_id": values}
+    np.testing.assert_array_equal(tower(features), tower(raw(slice(0, 1))))
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -88,8 +152,74 @@ def test_a_missing_feature_is_named(tower):
         ({"output_dim": 0}, "must be at least 1"),
         ({"dropout": 1.0}, r"`dropout` must be in \[0, 1\)"),
         ({"l2": -1.0}, "`l2` must be at least 0"),
+        ({"num_cross_layers": -1}, "`num_cross_layers` must be at least 0"),
+        ({"activation": "rellu"}, "`activation` must be a name that Keras knows. Received: 'rellu'"),
+        ({"normalization": "group"}, "`normalization` must be batch, layer or none. Received: 'group'"),
+        ({"embedding_dim": 0}, "must be at least 1"),
+        (
+            {"features": (tt.History(of=tt.Categorical(name="a"), by_rating=True), tt.Numeric(name="history_rating"))},
+            "unique names",
+        ),
     ],
 )
 def test_a_bad_configuration_is_refused_when_made(change, message):
     with pytest.raises(ValueError, match=message):
         tt.TowerConfig(**{"features": CONFIG.features, **change})
+
+
+def test_a_configuration_round_trips_with_every_setting():
+    config = tt.TowerConfig(
+        features=(tt.Categorical(name="a"), tt.Bucketized(name="b", boundaries=(1, 2))),
+        embedding_dim=None,
+        hidden_units=(7, 5),
+        output_dim=3,
+        activation="gelu",
+        normalization="layer",
+        dropout=0.1,
+        residual=True,
+        num_cross_layers=2,
+        l2=0.5,
+    )
+    assert tt.TowerConfig.from_config(json.loads(json.dumps(config.to_config()))) == config
+
+
+def test_every_setting_makes_a_tower():
+    config = dataclasses.replace(
+        CONFIG, embedding_dim=None, activation="gelu", normalization="layer", residual=True, num_cross_layers=2
+    )
+    tower = tt.build_tower(config, KNOWN, name="query")
+    whole = tower(raw()).numpy()
+    assert np.isfinite(whole).all()
+    for row in range(3):
+        np.testing.assert_allclose(tower(raw(slice(row, row + 1))), whole[row : row + 1], rtol=1e-5, atol=1e-6)
+
+
+def test_past_candidates_are_codes_with_the_paddings_last():
+    config = tt.TowerConfig(features=(tt.History(of=tt.Categorical(name="movie_id")),))
+    tower = tt.build_tower(config, tt.Vocabularies({"history": tt.Vocabulary(("m2", "m1"))}), name="query")
+    past = tower.encode_past(pa.table({"movie_id": ["m1", "new", "m2"]}))
+    assert past["history"].tolist() == [3, 1, 2, 0]
+
+
+def test_a_times_raw_input_keeps_its_seconds():
+    config = tt.TowerConfig(features=(tt.Timestamp(name="when"),), hidden_units=())
+    tower = tt.build_tower(config, tt.Vocabularies(), name="candidate")
+    codes = tower.lookup({"when": tf.constant([1_700_000_000, 1_700_000_001])})["when"]
+    vectors = tower({"when": tf.constant([1_700_000_000, 1_700_000_001])})
+    np.testing.assert_array_equal(tower.encode({"when": codes}), vectors)
+    assert np.abs(vectors[0] - vectors[1]).max() > 0
+
+
+def test_a_table_over_2_gb_is_no_constant_in_the_graph():
+    """Variables of a tower's tables are initialised by operations: the graph's size does not follow theirs."""
+
+    def size_of_graph(num_rows: int) -> int:
+        layer = CodeEmbedding(num_codes=num_rows, embedding_dim=4)
+
+        @tf.function
+        def initialize() -> tf.Tensor:
+            return layer.table.embeddings_initializer([num_rows, 4])
+
+        return initialize.get_concrete_function().graph.as_graph_def().ByteSize()
+
+    assert size_of_graph(1_000_000) <= size_of_graph(10) + 100

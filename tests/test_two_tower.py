@@ -8,6 +8,7 @@ import tensorflow_recommenders as tfrs
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, make_planted
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
+from tfrs_twotower.model.two_tower import join_towers
 
 
 def test_the_withheld_candidate_ranks_first_among_the_unseen(planted, trained):
@@ -76,7 +77,10 @@ def test_integers_can_be_categorical():
     candidate = dataclasses.replace(CANDIDATE, features=(tt.Categorical(name="item"), tt.Categorical(name="aisle")))
     query = dataclasses.replace(QUERY, features=(tt.Categorical(name="user"),))
     model = tt.build_two_tower(star, query=query, candidate=candidate)
-    assert model.candidate_tower.vocabularies == {"item": ("6", "5"), "aisle": ("20", "10")}
+    assert {name: known.values for name, known in model.candidate_tower.vocabularies.items()} == {
+        "item": ("6", "5"),
+        "aisle": ("20", "10"),
+    }
     assert model.candidate_tower.encode_table(star.candidates)["aisle"].tolist() == [3, 2]
 
 
@@ -84,13 +88,119 @@ def test_vocabularies_come_from_the_training_split_alone():
     split = make_planted(num_queries=6, num_candidates=10).split
     train = split.train.with_events(np.flatnonzero(split.train.candidate_rows != 3))
     model = tt.build_two_tower(train, query=QUERY, candidate=CANDIDATE)
-    assert "m3" not in model.candidate_tower.vocabularies["movie_id"]
-    assert len(model.candidate_tower.vocabularies["movie_id"]) == 9
+    assert "m3" not in model.candidate_tower.vocabularies.values_of("movie_id")
+    assert len(model.candidate_tower.vocabularies.values_of("movie_id")) == 9
 
 
 def test_towers_of_different_lengths_are_refused(planted):
     with pytest.raises(ValueError, match="`output_dim` must be the same in both towers.*query 8, candidate 4"):
         tt.build_two_tower(planted.split.train, query=QUERY, candidate=dataclasses.replace(CANDIDATE, output_dim=4))
+
+
+PAST = tt.History(of=CANDIDATE.features[0])
+
+
+def with_history(**settings) -> tt.TowerConfig:
+    return dataclasses.replace(QUERY, features=(*QUERY.features, dataclasses.replace(PAST, **settings)))
+
+
+@pytest.mark.parametrize("shares_embedding", [False, True])
+def test_a_history_shares_the_candidates_vectors_if_asked_to(planted, shares_embedding):
+    query = with_history(shares_embedding=shares_embedding)
+    model = tt.build_two_tower(planted.split.train, query=query, candidate=CANDIDATE)
+    tables = [model.query_tower.encoders["history"].table, model.candidate_tower.encoders["movie_id"].table]
+    assert (tables[0] is tables[1]) == shares_embedding
+
+
+def test_a_history_can_only_share_what_the_candidate_tower_has(planted):
+    other = tt.Categorical(name="movie_id", min_count=2)
+    with pytest.raises(ValueError, match="The history 'history' can share the vectors of a feature of the candidate"):
+        tt.build_two_tower(
+            planted.split.train, query=with_history(of=other, shares_embedding=True), candidate=CANDIDATE
+        )
+
+
+def test_a_candidate_has_no_history(planted):
+    candidate = dataclasses.replace(CANDIDATE, features=(*CANDIDATE.features, PAST))
+    with pytest.raises(ValueError, match="Only queries have a History"):
+        tt.build_two_tower(planted.split.train, query=QUERY, candidate=candidate)
+
+
+def test_a_history_is_asked_for_where_it_cannot_be_guessed(planted):
+    model = tt.build_two_tower(planted.split.train, query=with_history(length=7), candidate=CANDIDATE)
+    with pytest.raises(ValueError, match=r"`history` must be given.*Timeline\(split.context\), length=7"):
+        model.evaluation_batches(planted.split.validation)
+    with pytest.raises(ValueError, match="`known` must be given: the query tower takes a history"):
+        model.embed(planted.split.validation)
+
+
+def test_a_history_is_all_that_the_query_did_besides(planted):
+    """Codes of the batch, traced back to users and movies: everything that the user rated, but the target."""
+    train = planted.split.train
+    model = tt.build_two_tower(train, query=with_history(by_rating=True, length=30), candidate=CANDIDATE)
+    users = dict(zip(model.query_tower.encode_table(train.queries)["user_id"].tolist(), range(40), strict=True))
+    movies = dict(
+        zip(model.candidate_tower.encode_table(train.candidates)["movie_id"].tolist(), range(24), strict=True)
+    )
+    rated = {user: set(train.candidate_rows[train.query_rows == user].tolist()) for user in range(40)}
+    num_seen = 0
+    for batch in model.training_batches(train, batch_size=50, seed=0).as_numpy_iterator():
+        histories, ratings = batch["query"]["history"], batch["query"]["history_rating"]
+        for user, target, history, of_history in zip(
+            batch["query"]["user_id"], batch["candidate"]["movie_id"], histories, ratings, strict=True
+        ):
+            past = [movies[code] for code in history[history > 0].tolist()]
+            assert sorted(past) == sorted(rated[users[user]] - {movies[target]})
+            # Planted: a movie of the user's parity has 5 stars, another 1; the mean lies between.
+            likes = [(movie - users[user]) % 2 == 0 for movie in past]
+            assert (of_history[history > 0] > 0).tolist() == likes
+            num_seen += 1
+    assert num_seen == train.num_events
+
+
+def test_a_history_is_of_the_candidates_id(planted):
+    query = with_history(of=tt.Categorical(name="title"))
+    with pytest.raises(ValueError, match="`of` of the history 'history' must be the candidates' id.*'title'"):
+        tt.build_two_tower(planted.split.train, query=query, candidate=CANDIDATE)
+
+
+def test_a_shared_table_needs_one_vocabulary():
+    movie_id = tt.Categorical(name="movie_id")
+    past = tt.History(of=movie_id, shares_embedding=True)
+    with pytest.raises(ValueError, match=r"`query_vocabularies\['history'\]` must be `candidate_vocabularies\['movie"):
+        join_towers(
+            query=tt.TowerConfig(features=(past,)),
+            candidate=tt.TowerConfig(features=(movie_id,)),
+            query_vocabularies=tt.Vocabularies({"history": tt.Vocabulary(("b", "a"))}),
+            candidate_vocabularies=tt.Vocabularies({"movie_id": tt.Vocabulary(("a", "b"))}),
+            rating_task=tt.RatingTask(),
+        )
+
+
+def test_a_history_must_be_of_the_same_queries_and_candidates(planted):
+    split = planted.split
+    model = tt.build_two_tower(split.train, query=with_history(), candidate=CANDIDATE)
+    others = dataclasses.replace(split.seen, candidates=split.seen.candidates.take(np.arange(24)[::-1]))
+    with pytest.raises(ValueError, match="`known` must have the queries and candidates of `interactions`"):
+        model.embed(split.test, known=others)
+    with pytest.raises(ValueError, match="`history` must be of the same queries and candidates"):
+        model.evaluation_batches(split.test, history=tt.HistoryKnown(timeline=tt.Timeline(others), length=100))
+    with pytest.raises(ValueError, match="`history` must have a length of at least 100, the.*Received: 3"):
+        model.evaluation_batches(split.test, history=tt.HistoryKnown(timeline=tt.Timeline(split.seen), length=3))
+
+
+def test_nothing_to_train_on_is_said(planted, trained):
+    with pytest.raises(ValueError, match="`train` must have an event"):
+        trained.training_batches(planted.split.history, seed=0)
+
+
+def test_embedding_in_blocks_gives_the_whole(planted, monkeypatch):
+    split = planted.split
+    model = tt.build_two_tower(split.train, query=with_history(by_rating=True), candidate=CANDIDATE)
+    whole, _ = model.embed(split.test, known=split.seen)
+    monkeypatch.setattr("tfrs_twotower.model.two_tower._EMBEDDED_AT_ONCE", 7)
+    parts, _ = model.embed(split.test, known=split.seen)
+    np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
 
 
 def test_a_feature_without_a_column_is_named(planted):
@@ -112,7 +222,7 @@ def test_what_training_never_met_is_neutral(trained):
         (trained.query_tower, "age", 1),
         (trained.candidate_tower, "movie_id", 2),
     ):
-        table = tower.encoders[feature].embeddings.numpy()
+        table = tower.encoders[feature].table.embeddings.numpy()
         assert not table[:num_neutral].any()
         assert np.abs(table[num_neutral:]).max(axis=1).min() > 0
 

@@ -25,49 +25,84 @@ if TYPE_CHECKING:
         random_split,
         temporal_split,
         temporal_split_at,
+        unseen_candidates_split,
         unseen_queries_split,
     )
     from tfrs_twotower.data.storage import open_interactions, save_interactions
     from tfrs_twotower.data.tables import Schema, load_ratings
+    from tfrs_twotower.data.times import NO_TIME
     from tfrs_twotower.evaluation.report import Report, evaluate
-    from tfrs_twotower.model.features import Bucketized, Categorical, MultiCategorical
+    from tfrs_twotower.model.features import (
+        Bucketized,
+        Categorical,
+        Embedding,
+        Hashed,
+        History,
+        MultiCategorical,
+        Numeric,
+        Text,
+        Timestamp,
+    )
+    from tfrs_twotower.model.growth import grow_tower, grow_two_tower
     from tfrs_twotower.model.tasks import RatingTask
     from tfrs_twotower.model.towers import Tower, TowerConfig, build_tower
     from tfrs_twotower.model.two_tower import TwoTowerModel, build_two_tower
+    from tfrs_twotower.model.vocabularies import (
+        Vocabularies,
+        Vocabulary,
+        learn_candidate_vocabularies,
+        learn_query_vocabularies,
+    )
     from tfrs_twotower.serving.export import export_bundle
     from tfrs_twotower.serving.index import ExactIndex, ScannIndex
     from tfrs_twotower.serving.loading import LoadedBundle, load_bundle
-    from tfrs_twotower.training.callbacks import BestWeights
+    from tfrs_twotower.training.callbacks import BestWeights, ValidationRanking
     from tfrs_twotower.training.fit import fit_two_tower
+    from tfrs_twotower.training.optimizers import LazyAdam
 
 # Public name -> the module that holds it.
 _HOMES = {
+    "NO_TIME": "data.times",
     "BestWeights": "training.callbacks",
     "Bucketized": "model.features",
     "Categorical": "model.features",
+    "Embedding": "model.features",
     "ExactIndex": "serving.index",
+    "Hashed": "model.features",
+    "History": "model.features",
     "HistoryApart": "data.histories",
     "HistoryBefore": "data.histories",
     "HistoryKnown": "data.histories",
     "Interactions": "data.interactions",
+    "LazyAdam": "training.optimizers",
     "LoadedBundle": "serving.loading",
     "MultiCategorical": "model.features",
     "NegativeSampler": "data.negatives",
+    "Numeric": "model.features",
     "RatingTask": "model.tasks",
     "Report": "evaluation.report",
     "ScannIndex": "serving.index",
     "Schema": "data.tables",
     "Shard": "data.batches",
     "Split": "data.splits",
+    "Text": "model.features",
     "Timeline": "data.histories",
+    "Timestamp": "model.features",
     "Tower": "model.towers",
     "TowerConfig": "model.towers",
     "TwoTowerModel": "model.two_tower",
+    "ValidationRanking": "training.callbacks",
+    "Vocabularies": "model.vocabularies",
+    "Vocabulary": "model.vocabularies",
     "build_tower": "model.towers",
     "build_two_tower": "model.two_tower",
     "evaluate": "evaluation.report",
     "export_bundle": "serving.export",
     "fit_two_tower": "training.fit",
+    "grow_tower": "model.growth",
+    "grow_two_tower": "model.growth",
+    "learn_candidate_vocabularies": "model.vocabularies",
+    "learn_query_vocabularies": "model.vocabularies",
     "leave_last_out_split": "data.splits",
     "load_bundle": "serving.loading",
     "load_movielens": "data.movielens",
@@ -79,37 +114,53 @@ _HOMES = {
     "save_interactions": "data.storage",
     "temporal_split": "data.splits",
     "temporal_split_at": "data.splits",
+    "unseen_candidates_split": "data.splits",
     "unseen_queries_split": "data.splits",
 }
 
 __all__ = [
+    "NO_TIME",
     "BestWeights",
     "Bucketized",
     "Categorical",
+    "Embedding",
     "ExactIndex",
+    "Hashed",
+    "History",
     "HistoryApart",
     "HistoryBefore",
     "HistoryKnown",
     "Interactions",
+    "LazyAdam",
     "LoadedBundle",
     "MultiCategorical",
     "NegativeSampler",
+    "Numeric",
     "RatingTask",
     "Report",
     "ScannIndex",
     "Schema",
     "Shard",
     "Split",
+    "Text",
     "Timeline",
+    "Timestamp",
     "Tower",
     "TowerConfig",
     "TwoTowerModel",
+    "ValidationRanking",
+    "Vocabularies",
+    "Vocabulary",
     "__version__",
     "build_tower",
     "build_two_tower",
     "evaluate",
     "export_bundle",
     "fit_two_tower",
+    "grow_tower",
+    "grow_two_tower",
+    "learn_candidate_vocabularies",
+    "learn_query_vocabularies",
     "leave_last_out_split",
     "load_bundle",
     "load_movielens",
@@ -121,6 +172,7 @@ __all__ = [
     "save_interactions",
     "temporal_split",
     "temporal_split_at",
+    "unseen_candidates_split",
     "unseen_queries_split",
 ]
 

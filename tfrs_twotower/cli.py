@@ -126,7 +126,7 @@ def train(
 @app.command()
 def recommend(
     bundle: Annotated[Path, typer.Argument(help="A version's folder, or the folder of all versions.")],
-    query: Annotated[list[str], typer.Option(help="feature=value, such as user_id=42; repeatable.")],
+    query: Annotated[list[str], typer.Option(help="feature=value, such as user_id=42 or history=50,172; repeatable.")],
     k: Annotated[int, typer.Option("-k", "--k", help="How many.")] = 10,
 ) -> None:
     """Prints the best candidates for one query, with what the catalogue calls them."""
@@ -137,8 +137,8 @@ def recommend(
         from tfrs_twotower.serving.loading import load_bundle
 
         loaded = load_bundle(bundle)
-        numbers = {f["name"] for f in loaded.manifest["query"]["features"] if f["dtype"] == "float32"}
-        features = {name: [_parse_number(name, text) if name in numbers else text] for name, text in pairs.items()}
+        inputs = {spec["name"]: spec for spec in loaded.manifest["query"]["inputs"]}
+        features = {name: [_parse_value(inputs.get(name), text)] for name, text in pairs.items()}
         outputs = loaded.recommend(features, k=k)
     titles = _titles(loaded.candidates, loaded.manifest["candidate"]["id"])
     table = Table(title=escape(f"For {', '.join(query)} (version {loaded.path.name})"), title_justify="left")
@@ -228,11 +228,28 @@ def _parse_pairs(texts: list[str]) -> dict[str, str]:
     return pairs
 
 
+def _parse_value(spec: dict[str, Any] | None, text: str) -> Any:
+    """A value as its input wants it, a list from parts with commas between; an unknown feature is named later."""
+    if spec is None:
+        return text
+    parts = text.split(",") if len(spec["shape"]) > 1 else [text]
+    parse = {"string": lambda name, part: part, "float32": _parse_number, "int64": _parse_seconds}[spec["dtype"]]
+    values = [parse(spec["name"], part) for part in parts]
+    return values if len(spec["shape"]) > 1 else values[0]
+
+
 def _parse_number(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
         raise ValueError(f"`{name}` must be a number. Received: {text!r}.") from None
+
+
+def _parse_seconds(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"`{name}` must be whole seconds since 1970. Received: {text!r}.") from None
 
 
 def _silence_tensorflow() -> None:

@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.data.columns import plain_table, require_columns
-from tfrs_twotower.data.histories import NO_CANDIDATE, History, Timeline
+from tfrs_twotower.data.histories import HistorySource
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.negatives import NEGATIVE_RATING, NegativeSampler
 from tfrs_twotower.data.shuffle import shuffled_positions
@@ -47,50 +45,6 @@ class Shard:
 WHOLE = Shard(index=0, count=1)
 
 
-def raw_features(table: pa.Table, dtypes: Mapping[str, tf.DType]) -> dict[str, tf.Tensor]:
-    """Turns Arrow columns into the raw tensors that a tower takes.
-
-    Args:
-        table: Queries or candidates.
-        dtypes: Columns wanted, and as what: string or float32.
-
-    Returns:
-        Strings: string [num_rows], null as "", integers as their digits. Lists of strings: string [num_rows, longest],
-        padded with "". Numbers: float32 [num_rows], null as NaN.
-
-    Raises:
-        ValueError: If a column is missing.
-        TypeError: If a column holds something else than is wanted.
-
-    Example:
-        >>> table = pa.table({"genres": [["War"], ["Drama", "War"]]})
-        >>> raw_features(table, {"genres": tf.string})["genres"].numpy().tolist()
-        [[b'War', b''], [b'Drama', b'War']]
-    """
-    table = plain_table(table, "table")
-    require_columns(table, list(dtypes))
-    return {name: _raw_tensor(name, table[name].combine_chunks(), dtype) for name, dtype in dtypes.items()}
-
-
-def _raw_tensor(name: str, column: pa.Array, dtype: tf.DType) -> tf.Tensor:
-    if pa.types.is_null(column.type):
-        column = column.cast(pa.string() if dtype == tf.string else pa.float32())
-    is_integer = pa.types.is_integer(column.type)
-    if dtype == tf.string and (is_integer or pa.types.is_string(column.type)):
-        return _text(column.cast(pa.string()).fill_null(""))
-    if dtype == tf.string and pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type):
-        lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        return tf.RaggedTensor.from_row_lengths(_text(column.flatten().fill_null("")), lengths).to_tensor("")
-    if dtype == tf.float32 and (is_integer or pa.types.is_floating(column.type)):
-        return tf.constant(column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False), tf.float32)
-    wanted = "strings, integers or lists of strings" if dtype == tf.string else "numbers"
-    raise TypeError(f"`{name}` must hold {wanted}. Received: {column.type}.")
-
-
-def _text(column: pa.Array) -> tf.Tensor:
-    return tf.constant(column.to_numpy(zero_copy_only=False), tf.string, shape=(len(column),))
-
-
 def build_training_batches(
     interactions: Interactions,
     queries: EncodedTable,
@@ -101,7 +55,7 @@ def build_training_batches(
     initial_epoch: int = 0,
     shard: Shard = WHOLE,
     negatives: NegativeSampler | None = None,
-    history: History | None = None,
+    history: HistorySource | None = None,
 ) -> tf.data.Dataset:
     """Shuffled batches for `model.fit`. The n-th iteration over the data set is epoch `initial_epoch + n`.
 
@@ -115,7 +69,8 @@ def build_training_batches(
         seed: Of the shuffle and of the negatives, >= 0.
         initial_epoch: Epoch of the first iteration; for a training that goes on where it stopped, the same as `fit`'s.
         shard: This worker's part.
-        negatives: Adds candidates that the query never met, with a rating of 0, after the events.
+        negatives: Adds candidates that the query never met, with a rating of 0, after the events. The queries'
+            features, and histories, stay one row per event, and "query_place" int32 [pairs] says whose each pair is.
         history: Adds what the query did besides.
 
     Returns:
@@ -146,7 +101,7 @@ def build_evaluation_batches(
     candidates: EncodedTable,
     *,
     batch_size: int,
-    history: History | None = None,
+    history: HistorySource | None = None,
 ) -> tf.data.Dataset:
     """Batches in the order of the events, the same each time.
 
@@ -181,7 +136,7 @@ class _Columns:
         batch_size: int,
         seed: int,
         negatives: NegativeSampler | None,
-        history: History | None,
+        history: HistorySource | None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")
@@ -204,6 +159,8 @@ class _Columns:
         }
         if self._weights is not None:
             self.specs["weight"] = tf.TensorSpec([None], tf.float32)
+        if negatives is not None:
+            self.specs["query_place"] = tf.TensorSpec([None], tf.int32)
         if history is not None:
             self.specs["history"] = tf.TensorSpec([None, history.length], tf.int32)
             self.specs["history_rating"] = tf.TensorSpec([None, history.length], tf.float32)
@@ -219,25 +176,18 @@ class _Columns:
         }
         if self._weights is not None:
             columns["weight"] = self._weights[events]
+        if self._history is not None:
+            slots = self._history.slots(events, columns["query_row"], columns["candidate_row"])
+            columns["history"], columns["history_rating"] = self._history.timeline.candidates_at(slots)
         if self._negatives is not None:
             generator = np.random.default_rng([self._seed, int(epoch), int(number), self._shard.index])
             beside, drawn = self._negatives.sample(columns["query_row"], columns["rating"], generator)
-            columns = {name: np.concatenate([values, values[beside]]) for name, values in columns.items()}
-            columns["candidate_row"][len(events) :] = drawn
-            columns["rating"][len(events) :] = NEGATIVE_RATING
-            events = np.concatenate([events, events[beside]])
-        if self._history is not None:
-            slots = self._history.slots(events, columns["query_row"], columns["candidate_row"])
-            columns["history"], columns["history_rating"] = _look_up(self._history.timeline, slots)
+            columns["candidate_row"] = np.concatenate([columns["candidate_row"], drawn])
+            columns["rating"] = np.concatenate([columns["rating"], np.full(len(drawn), NEGATIVE_RATING, np.float32)])
+            if self._weights is not None:
+                columns["weight"] = np.concatenate([columns["weight"], columns["weight"][beside]])
+            columns["query_place"] = np.concatenate([np.arange(len(events)), beside]).astype(np.int32)
         return [columns[name] for name in self.specs]
-
-
-def _look_up(timeline: Timeline, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if not len(timeline.candidate_rows):
-        return np.full(slots.shape, NO_CANDIDATE, np.int32), np.zeros(slots.shape, np.float32)
-    used = slots >= 0
-    rows = np.where(used, timeline.candidate_rows[slots], NO_CANDIDATE).astype(np.int32)
-    return rows, np.where(used, timeline.ratings[slots], 0).astype(np.float32)
 
 
 def _batches(

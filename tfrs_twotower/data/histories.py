@@ -25,7 +25,7 @@ class Timeline:
         times = interactions.timestamps
         rows = interactions.query_rows
         order = np.lexsort((rows,)) if times is None else np.lexsort((times, rows))
-        self._events = interactions.events
+        self.interactions = interactions
         self.candidate_rows = interactions.candidate_rows[order]
         self.ratings = interactions.ratings[order]
         self.places = np.empty(len(order), np.int64)
@@ -33,13 +33,43 @@ class Timeline:
         counts = np.bincount(rows, minlength=interactions.num_queries)
         self.starts = np.concatenate([[0], np.cumsum(counts)])
 
+    def latest(self, query_rows: np.ndarray, length: int) -> np.ndarray:
+        """The latest events of each query.
+
+        Args:
+            query_rows: int [n].
+            length: Slots per query, >= 1.
+
+        Returns:
+            int64 [n, length], positions in the timeline, latest last, -1 where a slot is unused.
+        """
+        starts, ends = self.starts[query_rows][:, np.newaxis], self.starts[query_rows + 1][:, np.newaxis]
+        slots = ends - length + np.arange(length)
+        return np.where(slots >= starts, slots, -1)
+
+    def candidates_at(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What is at positions in the timeline.
+
+        Args:
+            slots: int [...], positions, or -1.
+
+        Returns:
+            int32 and float32 [...], the candidates' rows and ratings; `NO_CANDIDATE` and 0 at a -1.
+        """
+        if not len(self.candidate_rows):
+            return np.full(slots.shape, NO_CANDIDATE, np.int32), np.zeros(slots.shape, np.float32)
+        used = slots >= 0
+        rows = np.where(used, self.candidate_rows[slots], NO_CANDIDATE).astype(np.int32)
+        return rows, np.where(used, self.ratings[slots], 0).astype(np.float32)
+
     def is_of(self, interactions: Interactions) -> bool:
         """Whether these are the timeline's own events, row for row."""
-        return self._events is interactions.events or bool(self._events.equals(interactions.events))
+        events = self.interactions.events
+        return events is interactions.events or bool(events.equals(interactions.events))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class History(abc.ABC):
+class HistorySource(abc.ABC):
     """Gives each event of a batch the query's other candidates.
 
     Attributes:
@@ -84,7 +114,7 @@ class History(abc.ABC):
         """
 
 
-class HistoryBefore(History):
+class HistoryBefore(HistorySource):
     """The latest candidates of the query before the target. For training on the timeline's own events."""
 
     is_of_own_events = True
@@ -94,7 +124,7 @@ class HistoryBefore(History):
         return self.timeline.places[events][:, np.newaxis] - self.length + np.arange(self.length)
 
 
-class HistoryApart(History):
+class HistoryApart(HistorySource):
     """The latest candidates of the query, before or after the target. For training on the timeline's own events."""
 
     is_of_own_events = True
@@ -107,7 +137,7 @@ class HistoryApart(History):
         return slots + (is_inside & (slots >= places))
 
 
-class HistoryKnown(History):
+class HistoryKnown(HistorySource):
     """The latest candidates of the query in the timeline. For evaluating events that are not part of it."""
 
     is_of_own_events = False

@@ -114,6 +114,16 @@ class Interactions:
             return None
         return self.events["weight"].to_numpy().astype(np.float32, copy=False)
 
+    def has_rows_of(self, other: Interactions) -> bool:
+        """Whether a query row, and a candidate row, mean the same ids here and there."""
+        return all(
+            mine is theirs or (mine_id == theirs_id and bool(mine[mine_id].equals(theirs[theirs_id])))
+            for mine, mine_id, theirs, theirs_id in (
+                (self.queries, self.query_id, other.queries, other.query_id),
+                (self.candidates, self.candidate_id, other.candidates, other.candidate_id),
+            )
+        )
+
     def with_events(self, rows: np.ndarray) -> Interactions:
         """The same queries and candidates with only some of the events.
 

@@ -29,6 +29,11 @@ class Split:
     history: Interactions
 
     @property
+    def context(self) -> Interactions:
+        """What is known when the validation part is predicted: training, and the history of held-out queries."""
+        return dataclasses.replace(self.train, events=pa.concat_tables([self.train.events, self.history.events]))
+
+    @property
     def seen(self) -> Interactions:
         """Every event but the test's: what a query need not be recommended again."""
         parts = [self.train.events, self.validation.events, self.history.events]
@@ -181,7 +186,36 @@ def unseen_queries_split(
         test=order[is_target & (of_part == 2)],
         validation=order[is_target & (of_part == 1)],
         history=order[~is_target & (of_part > 0)],
-        queries_are_unseen=True,
+        unseen="queries",
+    )
+
+
+def unseen_candidates_split(
+    interactions: Interactions, *, test: float = 0.1, validation: float = 0.1, seed: int
+) -> Split:
+    """Holds out whole candidates with all their events, to test on items the model has never met.
+
+    Args:
+        interactions: Any.
+        test: Share of the candidates held out for the test, in (0, 1).
+        validation: Share of the remaining candidates held out for validation, in (0, 1).
+        seed: Any integer >= 0.
+
+    Raises:
+        ValueError: If a share is outside (0, 1) or a part would be empty.
+    """
+    _check_shares(test=test, validation=validation)
+    rows = interactions.candidate_rows
+    candidates = np.random.default_rng(seed).permutation(np.unique(rows))
+    num_test, num_validation = _part_sizes(len(candidates), test, validation)
+    part = np.zeros(interactions.num_candidates, np.int8)  # 0 train, 1 validation, 2 test
+    part[candidates[:num_test]] = 2
+    part[candidates[num_test : num_test + num_validation]] = 1
+    return _split(
+        interactions,
+        test=np.flatnonzero(part[rows] == 2),
+        validation=np.flatnonzero(part[rows] == 1),
+        unseen="candidates",
     )
 
 
@@ -215,7 +249,7 @@ def _split(
     test: np.ndarray,
     validation: np.ndarray,
     history: np.ndarray | None = None,
-    queries_are_unseen: bool = False,
+    unseen: str | None = None,
 ) -> Split:
     """Makes a split of rows of the events; what is in no other part trains. Warns of what training never sees."""
     history = history if history is not None else np.zeros(0, np.int64)
@@ -234,17 +268,17 @@ def _split(
         for name, rows in (("train", train), ("validation", validation), ("test", test), ("history", history))
     }
     split = Split(**parts)
-    _warn_of_unseen(split, queries_are_unseen)
+    _warn_of_unseen(split, unseen)
     return split
 
 
-def _warn_of_unseen(split: Split, queries_are_unseen: bool) -> None:
+def _warn_of_unseen(split: Split, intended: str | None) -> None:
     findings = []
     for name, trained, tested in (
         ("queries", split.train.query_rows, split.test.query_rows),
         ("candidates", split.train.candidate_rows, split.test.candidate_rows),
     ):
-        if name == "queries" and queries_are_unseen:
+        if name == intended:
             continue
         occurring = np.unique(tested)
         unseen = np.setdiff1d(occurring, trained, assume_unique=False)

@@ -14,6 +14,9 @@ _ISO_8601 = (
 )
 _LARGEST = 2.0**63
 
+#: What stands for a missing time where there is no null: the lowest int64.
+NO_TIME = -(2**63)
+
 
 def seconds(values: pa.Array) -> pa.Array:
     """Turns times into whole seconds, fractions cut off downwards.

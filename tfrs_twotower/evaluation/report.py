@@ -51,7 +51,7 @@ def evaluate(model: TwoTowerModel, split: Split, *, k: int = 10) -> Report:
     threshold = model.rating_task.threshold
     test = split.test
     labels = test.ratings >= threshold
-    queries, candidates = model.embed(test)
+    queries, candidates = model.embed(test, known=split.seen)
     logits = np.einsum("nd,nd->n", queries[test.query_rows], candidates[test.candidate_rows])
     probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
     seen = event_pairs(split.seen)

@@ -1,6 +1,7 @@
-"""From a feature's declaration to its layers: a lookup (raw value -> integer code) and an encoder (code -> vector).
+"""The second half of a tower begins here: layers from codes to vectors, whose tables training fills.
 
-Code 0 is a missing value, 1 an unknown one; from 2 on come the vocabulary's values. Buckets start at 1.
+A lookup in a table gives sparse gradients: with an optimizer that keeps them so (`LazyAdam`), a step's time does not
+grow with the table.
 """
 
 from __future__ import annotations
@@ -10,57 +11,120 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.model.features import Bucketized, Categorical, Feature, MultiCategorical
+from tfrs_twotower.model.features import (
+    Bucketized,
+    Categorical,
+    Embedding,
+    Feature,
+    Hashed,
+    History,
+    MultiCategorical,
+    Numeric,
+    Pooling,
+    Text,
+    Timestamp,
+)
+from tfrs_twotower.model.lookups import FIRST_UNKNOWN_CODE, MISSING_CODE, num_codes
+from tfrs_twotower.model.vocabularies import Vocabularies
 
-MISSING_CODE = 0
-
-
-def raw_spec(feature: Feature) -> tf.TensorSpec:
-    """Shape and dtype of a feature's raw input, with its name."""
-    match feature:
-        case Categorical():
-            return tf.TensorSpec([None], tf.string, name=feature.name)
-        case MultiCategorical():
-            return tf.TensorSpec([None, None], tf.string, name=feature.name)
-        case Bucketized():
-            return tf.TensorSpec([None], tf.float32, name=feature.name)
-
-
-def build_lookup(feature: Feature, vocabulary: Sequence[str]) -> tf.keras.layers.Layer:
-    """The layer from raw values to int64 codes of the same shape.
-
-    Args:
-        feature: Any kind.
-        vocabulary: The feature's known values; unused by kinds without a vocabulary.
-    """
-    if isinstance(feature, Bucketized):
-        return Buckets(boundaries=feature.boundaries, name=f"{feature.name}_lookup")
-    return tf.keras.layers.StringLookup(
-        # Keras refuses an empty vocabulary: a feature without known values knows one that no column holds.
-        vocabulary=list(vocabulary) or ["\x1b"],
-        mask_token="",
-        # A control character: no value of a real column can be mistaken for it.
-        oov_token="\x1a",
-        num_oov_indices=1,
-        name=f"{feature.name}_lookup",
-    )
+_LARGEST_RULED_DIM = 256
 
 
-def build_encoder(feature: Feature, vocabulary: Sequence[str], embedding_dim: int) -> tf.keras.layers.Layer:
-    """The layer from codes to float32 [batch, embedding_dim].
+def build_encoder(
+    feature: Feature,
+    vocabularies: Vocabularies,
+    embedding_dim: int | None,
+    *,
+    shared_table: tf.keras.layers.Embedding | None = None,
+) -> tf.keras.layers.Layer:
+    """The layer from a feature's codes to float32 [batch, any].
 
     Args:
         feature: Any kind.
-        vocabulary: As in `build_lookup`.
-        embedding_dim: The tower's; the feature's own goes before it.
+        vocabularies: As in `build_lookups`.
+        embedding_dim: The tower's, None for `ruled_dim`; the feature's own goes before it.
+        shared_table: Of a history that shares the candidate id's vectors.
     """
-    num_codes = len(feature.boundaries) + 2 if isinstance(feature, Bucketized) else len(vocabulary) + 2
-    dim = feature.embedding_dim or embedding_dim
     name = f"{feature.name}_embedding"
-    if isinstance(feature, MultiCategorical):
-        return MeanEmbedding(num_codes=num_codes, embedding_dim=dim, name=name)
-    num_neutral = 1 if isinstance(feature, Bucketized) else 2
-    return tf.keras.layers.Embedding(num_codes, dim, embeddings_initializer=NeutralRows(num_neutral), name=name)
+    if isinstance(feature, Numeric | Timestamp | Embedding):
+        return tf.keras.layers.Identity(name=name)
+    size = num_codes(feature, vocabularies)
+    dim = feature.embedding_dim or embedding_dim or ruled_dim(size)
+    match feature:
+        case Bucketized() | Hashed():
+            return CodeEmbedding(num_codes=size, embedding_dim=dim, name=name)
+        case Categorical():
+            return CodeEmbedding(
+                num_codes=size,
+                embedding_dim=dim,
+                num_unknown=feature.num_oov_buckets,
+                unknown_rate=feature.unknown_rate,
+                name=name,
+            )
+        case MultiCategorical() | Text():
+            return PooledEmbedding(
+                num_codes=size,
+                embedding_dim=dim,
+                num_unknown=feature.num_oov_buckets,
+                pooling=feature.pooling,
+                name=name,
+            )
+        case History():
+            return HistoryEmbedding(
+                num_codes=size,
+                embedding_dim=shared_table.output_dim if shared_table is not None else dim,
+                num_unknown=feature.of.num_oov_buckets if isinstance(feature.of, Categorical) else 0,
+                pooling=feature.pooling,
+                length=feature.length,
+                by_rating=feature.by_rating,
+                half_life=feature.half_life,
+                table=shared_table,
+                name=name,
+            )
+    raise TypeError(f"`feature` must be one of this library's. Received: {feature!r}.")
+
+
+def ruled_dim(num_codes: int) -> int:
+    """Length of a vector that grows with the number of values: 1.6 * n^0.56, at most 256.
+
+    References:
+        Howard & Gugger 2020, "fastai: A Layered API for Deep Learning" (the rule for tabular embeddings).
+
+    Example:
+        >>> ruled_dim(3), ruled_dim(1_700), ruled_dim(5_000_000)
+        (3, 103, 256)
+    """
+    return min(_LARGEST_RULED_DIM, round(1.6 * num_codes**0.56))
+
+
+def pool(vectors: tf.Tensor, weights: tf.Tensor, pooling: Pooling, factors: tf.Tensor | None = None) -> tf.Tensor:
+    """Makes one vector of a list's.
+
+    Args:
+        vectors: float32 [batch, any, dim].
+        weights: float32 [batch, any], >= 0, 0 for what does not count.
+        pooling: "sum", "mean" (over the sum of the weights), or "sqrtn" (over the root of the sum of their squares).
+        factors: float32 [batch, any], what each vector is multiplied by besides, of any sign. The sum is not divided by
+            them, or else a list of one vector would not show its factor.
+
+    Returns:
+        float32 [batch, dim], zero where all weights are.
+
+    Example:
+        >>> vectors, weights = tf.constant([[[1.0], [5.0], [9.0]]]), tf.constant([[3.0, 1.0, 0.0]])
+        >>> [pool(vectors, weights, pooling).numpy().item() for pooling in ("sum", "mean")]
+        [8.0, 2.0]
+    """
+    total = tf.einsum("bld,bl->bd", vectors, weights if factors is None else weights * factors)
+    if pooling == "sum":
+        return total
+    if pooling == "mean":
+        size = tf.reduce_sum(weights, axis=1, keepdims=True)
+    else:
+        squares = tf.reduce_sum(tf.square(weights), axis=1, keepdims=True)
+        # The root's slope at 0 is infinite, and would be NaN in the gradient.
+        size = tf.sqrt(tf.where(squares > 0, squares, 1.0))
+    return tf.math.divide_no_nan(total, size)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
@@ -82,54 +146,157 @@ class NeutralRows(tf.keras.initializers.Initializer):
     def __call__(self, shape: Sequence[int], dtype: tf.DType = tf.float32, **kwargs: Any) -> tf.Tensor:
         """float32 [rows, embedding_dim]."""
         values = self._uniform(shape, dtype, **kwargs)
-        return tf.where(tf.range(shape[0])[:, tf.newaxis] < self.num_rows, tf.zeros_like(values), values)
+        return tf.where(tf.range(shape[0])[:, tf.newaxis] < self.num_rows, tf.zeros((), dtype), values)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"num_rows": self.num_rows}
 
 
-@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
-class Buckets(tf.keras.layers.Layer):
-    """Codes a number by the bucket that it falls into: 0 for NaN, then 1, 2, ... from the lowest bucket up.
+class _WithTable(tf.keras.layers.Layer):
+    """A layer with a table of one vector per code.
 
-    Example:
-        >>> Buckets(boundaries=(18.0, 25.0))(tf.constant([17.0, 18.0, 30.0, float("nan")])).numpy().tolist()
-        [1, 2, 3, 0]
+    Args:
+        num_codes: Rows of the table.
+        embedding_dim: Length of a vector.
+        num_unknown: Codes of unknown values, from 1 on.
+        table: Of another layer, to be used in place of an own one; no part of the configuration.
     """
 
-    def __init__(self, *, boundaries: Sequence[float], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        num_codes: int,
+        embedding_dim: int,
+        num_unknown: int = 0,
+        table: tf.keras.layers.Embedding | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.boundaries = tuple(float(boundary) for boundary in boundaries)
-
-    def call(self, values: tf.Tensor) -> tf.Tensor:
-        """Codes float32 [batch] as int64 [batch]."""
-        buckets = tf.searchsorted(tf.constant(self.boundaries, tf.float32), values, side="right", out_type=tf.int64) + 1
-        return tf.where(tf.math.is_nan(values), tf.constant(MISSING_CODE, tf.int64), buckets)
+        self.num_codes, self.embedding_dim, self.num_unknown = num_codes, embedding_dim, num_unknown
+        initializer = NeutralRows(num_unknown + 1)
+        self.table = table or tf.keras.layers.Embedding(
+            num_codes, embedding_dim, embeddings_initializer=initializer, name="table"
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "boundaries": self.boundaries}
+        return {
+            **super().get_config(),
+            "num_codes": self.num_codes,
+            "embedding_dim": self.embedding_dim,
+            "num_unknown": self.num_unknown,
+        }
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
-class MeanEmbedding(tf.keras.layers.Layer):
-    """The mean of the vectors of a list's codes; padding (code 0) never counts, an empty list gives zeros."""
+class CodeEmbedding(_WithTable):
+    """The vector of a code.
 
-    def __init__(self, *, num_codes: int, embedding_dim: int, **kwargs: Any) -> None:
+    Args:
+        num_codes: Rows of the table.
+        embedding_dim: Length of a vector.
+        num_unknown: Codes of unknown values, from 1 on.
+        unknown_rate: Share of codes taken for unknown ones in training, in [0, 1); missing ones stay missing.
+    """
+
+    def __init__(self, *, unknown_rate: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_codes = num_codes
-        self.embedding_dim = embedding_dim
-        self.embedding = tf.keras.layers.Embedding(
-            num_codes, embedding_dim, embeddings_initializer=NeutralRows(2), name="embedding"
-        )
+        self.unknown_rate = unknown_rate
+
+    def call(self, codes: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Encodes int64 [batch] as float32 [batch, embedding_dim]."""
+        if training and self.unknown_rate:
+            shape = tf.shape(codes)
+            unknown = tf.random.uniform(
+                shape, FIRST_UNKNOWN_CODE, FIRST_UNKNOWN_CODE + self.num_unknown, dtype=codes.dtype
+            )
+            is_taken = (tf.random.uniform(shape) < self.unknown_rate) & (codes != MISSING_CODE)
+            codes = tf.where(is_taken, unknown, codes)
+        return self.table(codes)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "unknown_rate": self.unknown_rate}
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class PooledEmbedding(_WithTable):
+    """The pooled vectors of a list's codes; padding (code 0) never counts, an empty list gives zeros.
+
+    Args:
+        num_codes: Rows of the table.
+        embedding_dim: Length of a vector.
+        num_unknown: Codes of unknown values, from 1 on.
+        pooling: "sum", "mean" or "sqrtn".
+    """
+
+    def __init__(self, *, pooling: Pooling = "mean", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pooling = pooling
 
     def call(self, codes: tf.Tensor) -> tf.Tensor:
         """Encodes int64 [batch, any] as float32 [batch, embedding_dim]."""
-        counts = tf.cast(codes != MISSING_CODE, tf.float32)[..., tf.newaxis]
-        total = tf.reduce_sum(self.embedding(codes) * counts, axis=1)
-        return tf.math.divide_no_nan(total, tf.reduce_sum(counts, axis=1))
+        return pool(self.table(codes), tf.cast(codes != MISSING_CODE, tf.float32), self.pooling)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "num_codes": self.num_codes, "embedding_dim": self.embedding_dim}
+        return {**super().get_config(), "pooling": self.pooling}
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class HistoryEmbedding(_WithTable):
+    """The pooled vectors of a query's past candidates, weighted by rating and by how many came later.
+
+    Args:
+        num_codes: Rows of the table.
+        embedding_dim: Length of a vector.
+        num_unknown: Codes of unknown values, from 1 on.
+        pooling: "sum", "mean" or "sqrtn".
+        length: Candidates that count, the latest ones.
+        by_rating: Multiply by 1 + slope * rating.
+        half_life: Later candidates for which the weight halves; None: all weigh the same.
+        table: Of another layer, to be used in place of an own one; no part of the configuration.
+    """
+
+    def __init__(
+        self,
+        *,
+        pooling: Pooling = "mean",
+        length: int,
+        by_rating: bool = False,
+        half_life: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pooling, self.length, self.by_rating, self.half_life = pooling, length, by_rating, half_life
+        if by_rating:
+            self.slope = self.add_weight(name="slope", shape=(), initializer=tf.keras.initializers.Constant(0.5))
+
+    def call(self, codes: tf.Tensor, ratings: tf.Tensor | None = None) -> tf.Tensor:
+        """Encodes a history.
+
+        Args:
+            codes: int64 [batch, any], the latest last; 0 is padding, anywhere.
+            ratings: float32 [batch, any], standardised; with `by_rating`.
+
+        Returns:
+            float32 [batch, embedding_dim], zero for an empty history.
+        """
+        is_used = tf.cast(codes != MISSING_CODE, tf.float32)
+        num_later = tf.cumsum(is_used, axis=1, exclusive=True, reverse=True)
+        weights = is_used * tf.cast(num_later < self.length, tf.float32)
+        if self.half_life is not None:
+            weights *= 0.5 ** (num_later / self.half_life)
+        factors = 1 + self.slope * ratings if self.by_rating else None
+        return pool(self.table(codes), weights, self.pooling, factors)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments but the shared table."""
+        return {
+            **super().get_config(),
+            "pooling": self.pooling,
+            "length": self.length,
+            "by_rating": self.by_rating,
+            "half_life": self.half_life,
+        }

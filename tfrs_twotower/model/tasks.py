@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
 
 
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class RatingTask(tf.keras.layers.Layer):
     """Tells liked from disliked among rated pairs: binary cross-entropy on logits.
 
@@ -15,9 +18,9 @@ class RatingTask(tf.keras.layers.Layer):
         threshold: A pair is positive if its rating is at least this.
     """
 
-    def __init__(self, *, threshold: float = 3.0, name: str = "rating_task") -> None:
-        super().__init__(name=name)
-        self.threshold = threshold
+    def __init__(self, *, threshold: float = 3.0, name: str = "rating_task", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.threshold = float(threshold)
         self.ranking = tfrs.tasks.Ranking(
             loss=tf.keras.losses.BinaryCrossentropy(from_logits=True),
             metrics=[
@@ -47,6 +50,10 @@ class RatingTask(tf.keras.layers.Layer):
             sample_weight=weights,
             training=training,
         )
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "threshold": self.threshold}
 
     def require_two_classes(self, ratings: np.ndarray) -> None:
         """Refuses ratings among which there is nothing to tell apart.

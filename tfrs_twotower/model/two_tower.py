@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,23 @@ import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
 from tfrs_twotower.data.batches import WHOLE, Shard, build_evaluation_batches, build_training_batches
-from tfrs_twotower.data.histories import History
+from tfrs_twotower.data.histories import HistoryApart, HistorySource, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.negatives import NegativeSampler
-from tfrs_twotower.model.features import require_suitable_columns
+from tfrs_twotower.model.features import histories
 from tfrs_twotower.model.tasks import RatingTask
 from tfrs_twotower.model.towers import Tower, TowerConfig, build_tower
-from tfrs_twotower.model.vocabularies import learn_vocabularies
+from tfrs_twotower.model.vocabularies import (
+    Vocabularies,
+    learn_candidate_vocabularies,
+    learn_query_vocabularies,
+)
 
 #: Input of the signatures that are asked about one candidate, beside the query's features.
 CANDIDATE_INPUT = "candidate_id"
+
+#: Queries whose histories are held at once.
+_EMBEDDED_AT_ONCE = 4096
 
 
 def build_two_tower(
@@ -34,30 +41,80 @@ def build_two_tower(
         rating_task: What to train for; by default the binary task, positive from a rating of 3 on.
 
     Raises:
-        ValueError: If a feature has no column, the towers' output lengths differ, or a query feature is called
-            `candidate_id`.
+        ValueError: If a feature has no column, or one with values that it cannot take; if the towers' output lengths
+            differ, a history is not of the candidates' id, or a query feature is called `candidate_id`.
         TypeError: If a column's type does not suit its feature.
     """
+    # Columns are checked where they are learnt from.
     if CANDIDATE_INPUT in [feature.name for feature in query.features]:
         raise ValueError(f"No query feature may be called {CANDIDATE_INPUT!r}: the `score` signature has that input.")
-    require_suitable_columns(query.features, train.queries)
-    require_suitable_columns(candidate.features, train.candidates)
+    for history in histories(query.features):
+        if history.of.name != train.candidate_id:
+            raise ValueError(
+                f"`of` of the history {history.name!r} must be the candidates' id, {train.candidate_id!r}, "
+                f"which is what histories list. Received: {history.of.name!r}."
+            )
+    return join_towers(
+        query=query,
+        candidate=candidate,
+        query_vocabularies=learn_query_vocabularies(query.features, train),
+        candidate_vocabularies=learn_candidate_vocabularies(candidate.features, train),
+        rating_task=rating_task if rating_task is not None else RatingTask(),
+    )
+
+
+def join_towers(
+    *,
+    query: TowerConfig,
+    candidate: TowerConfig,
+    query_vocabularies: Vocabularies,
+    candidate_vocabularies: Vocabularies,
+    rating_task: RatingTask,
+) -> TwoTowerModel:
+    """Builds two towers that fit each other and joins them in an untrained model.
+
+    Args:
+        query: The query tower.
+        candidate: The candidate tower.
+        query_vocabularies: What the query tower knows.
+        candidate_vocabularies: What the candidate tower knows.
+        rating_task: What to train for.
+
+    Raises:
+        ValueError: If the towers' output lengths differ, the candidate tower has a history, or a history shares the
+            vectors of a feature that the candidate tower does not have, or knows other values of.
+    """
     if query.output_dim != candidate.output_dim:
         raise ValueError(
             "`output_dim` must be the same in both towers: the score is a dot product. "
             f"Received: query {query.output_dim}, candidate {candidate.output_dim}."
         )
-    query_counts = np.bincount(train.query_rows, minlength=train.num_queries)
-    candidate_counts = np.bincount(train.candidate_rows, minlength=train.num_candidates)
-    query_vocabularies = learn_vocabularies(query.features, train.queries, query_counts)
-    candidate_vocabularies = learn_vocabularies(candidate.features, train.candidates, candidate_counts)
+    if histories(candidate.features):
+        raise ValueError(f"`candidate` must have no History: only queries have one. Received: {candidate.features}.")
+    candidate_tower = build_tower(candidate, candidate_vocabularies, name="candidate")
+    shared_tables = {}
+    for history in histories(query.features):
+        if not history.shares_embedding:
+            continue
+        if history.of not in candidate.features:
+            raise ValueError(
+                f"The history {history.name!r} can share the vectors of a feature of the candidate tower only. "
+                f"Received: {history.of}."
+            )
+        if query_vocabularies.get(history.name) != candidate_vocabularies.get(history.of.name):
+            raise ValueError(
+                f"`query_vocabularies[{history.name!r}]` must be `candidate_vocabularies[{history.of.name!r}]`: they "
+                "share a table."
+            )
+        shared_tables[history.name] = candidate_tower.encoders[history.of.name].table
     return TwoTowerModel(
-        query_tower=build_tower(query, query_vocabularies, name="query"),
-        candidate_tower=build_tower(candidate, candidate_vocabularies, name="candidate"),
-        rating_task=rating_task if rating_task is not None else RatingTask(),
+        query_tower=build_tower(query, query_vocabularies, name="query", shared_tables=shared_tables),
+        candidate_tower=candidate_tower,
+        rating_task=rating_task,
     )
 
 
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class TwoTowerModel(tfrs.Model):
     """Trains two towers together; `compile` and `fit` are Keras's.
 
@@ -75,6 +132,8 @@ class TwoTowerModel(tfrs.Model):
         self.query_tower = query_tower
         self.candidate_tower = candidate_tower
         self.rating_task = rating_task
+        # The towers have their variables: Keras may restore an optimizer's state before the first batch.
+        self.built = True
 
     def lookup(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Turns a raw batch into one of codes.
@@ -94,6 +153,8 @@ class TwoTowerModel(tfrs.Model):
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
         """float32 [batch], the log-odds of each pair in a batch of codes."""
         query = self.query_tower.encode(inputs["query"], training=training)
+        if "query_place" in inputs:
+            query = tf.gather(query, inputs["query_place"])
         candidate = self.candidate_tower.encode(inputs["candidate"], training=training)
         return tf.reduce_sum(query * candidate, axis=1)
 
@@ -111,17 +172,32 @@ class TwoTowerModel(tfrs.Model):
         initial_epoch: int = 0,
         shard: Shard = WHOLE,
         negatives: NegativeSampler | None = None,
-        history: History | None = None,
+        history: HistorySource | None = None,
     ) -> tf.data.Dataset:
         """Shuffled batches for `fit`; see `build_training_batches`.
+
+        Args:
+            train: The training split.
+            batch_size: Events per batch, >= 1.
+            seed: Of the shuffle and of the negatives, >= 0.
+            initial_epoch: Epoch of the first iteration.
+            shard: This worker's part.
+            negatives: Adds candidates that the query never met.
+            history: What a query is known to have done besides; by default, where the query tower takes a history, a
+                `HistoryApart` of the training split.
 
         Raises:
             ValueError: If the rating task finds one class only: nothing can be told apart then.
         """
+        if not train.num_events:
+            raise ValueError("`train` must have an event.")
         if negatives is None:
             self.rating_task.require_two_classes(train.ratings)
+        if history is None and self._history_length:
+            history = HistoryApart(timeline=Timeline(train), length=self._history_length)
+        self._require_history_of(train, history)
         queries, candidates = self._encode_tables(train)
-        return build_training_batches(
+        batches = build_training_batches(
             train,
             queries,
             candidates,
@@ -132,25 +208,141 @@ class TwoTowerModel(tfrs.Model):
             negatives=negatives,
             history=history,
         )
+        return self._with_histories(batches, train)
 
     def evaluation_batches(
-        self, interactions: Interactions, *, batch_size: int = 8192, history: History | None = None
+        self, interactions: Interactions, *, batch_size: int = 8192, history: HistorySource | None = None
     ) -> tf.data.Dataset:
-        """Batches for `evaluate`, `predict` and `validation_data`; see `build_evaluation_batches`."""
-        queries, candidates = self._encode_tables(interactions)
-        return build_evaluation_batches(interactions, queries, candidates, batch_size=batch_size, history=history)
+        """Batches for `evaluate`, `predict` and `validation_data`; see `build_evaluation_batches`.
 
-    def embed(self, interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
+        Args:
+            interactions: Any part.
+            batch_size: Events per batch, >= 1.
+            history: What a query is known to have done, usually a `HistoryKnown` of what came before the part.
+
+        Raises:
+            ValueError: If the query tower takes a history, and none is given.
+        """
+        if history is None and self._history_length:
+            raise ValueError(
+                "`history` must be given: the query tower takes one. For the validation part it is "
+                f"HistoryKnown(timeline=Timeline(split.context), length={self._history_length})."
+            )
+        self._require_history_of(interactions, history)
+        queries, candidates = self._encode_tables(interactions)
+        batches = build_evaluation_batches(interactions, queries, candidates, batch_size=batch_size, history=history)
+        return self._with_histories(batches, interactions)
+
+    def embed(self, interactions: Interactions, *, known: Interactions | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Embeds every query and every candidate once.
+
+        Args:
+            interactions: Whose queries and candidates are wanted.
+            known: Events of these queries with these candidates, for a query tower that takes a history.
 
         Returns:
             (queries, candidates): float32 [num_queries, output_dim] and [num_candidates, output_dim].
+
+        Raises:
+            ValueError: If the query tower takes a history, and no events are given.
         """
         queries, candidates = self._encode_tables(interactions)
-        return self.query_tower.embed_codes(queries), self.candidate_tower.embed_codes(candidates)
+        return (
+            self._embed_queries(queries, interactions, known),
+            self.candidate_tower.embed_codes(candidates),
+        )
+
+    def build_from_config(self, config: Mapping[str, Any]) -> None:
+        """Nothing is left to build: `from_config` gives towers that have their variables."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Both towers and the task."""
+        return {
+            "query_tower": self.query_tower.get_config(),
+            "candidate_tower": self.candidate_tower.get_config(),
+            "rating_task": self.rating_task.get_config(),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> TwoTowerModel:
+        """The untrained model that `get_config` described; what its towers share, they share again."""
+        del custom_objects
+        query, candidate = config["query_tower"], config["candidate_tower"]
+        return join_towers(
+            query=TowerConfig.from_config(query["config"]),
+            candidate=TowerConfig.from_config(candidate["config"]),
+            query_vocabularies=Vocabularies.from_config(query["vocabularies"]),
+            candidate_vocabularies=Vocabularies.from_config(candidate["vocabularies"]),
+            rating_task=RatingTask.from_config(config["rating_task"]),
+        )
+
+    @property
+    def _history_length(self) -> int:
+        """Slots that the longest history of the query tower looks at, 0 where it has none."""
+        return max((history.length for history in self.query_tower.histories), default=0)
+
+    def _require_history_of(self, interactions: Interactions, history: HistorySource | None) -> None:
+        if history is None:
+            return
+        if history.length < self._history_length:
+            raise ValueError(
+                f"`history` must have a length of at least {self._history_length}, the query tower's. "
+                f"Received: {history.length}."
+            )
+        if not history.timeline.interactions.has_rows_of(interactions):
+            raise ValueError("`history` must be of the same queries and candidates as the events, in their order.")
+
+    def _with_histories(self, batches: tf.data.Dataset, interactions: Interactions) -> tf.data.Dataset:
+        """Batches in which the rows of past candidates have become codes among the query's."""
+        if not self._history_length:
+            return batches
+        tower = self.query_tower
+        past = {name: tf.constant(codes) for name, codes in tower.encode_past(interactions.candidates).items()}
+
+        def look_up(batch: dict[str, Any]) -> dict[str, Any]:
+            rows, ratings = batch["history"], batch["history_rating"]
+            rows = tf.where(rows < 0, interactions.num_candidates, rows)  # the padding's code is the last
+            return {**batch, "query": {**batch["query"], **_past_codes(tower, past, rows, ratings, tf.gather)}}
+
+        return batches.map(look_up, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    def _embed_queries(
+        self, queries: dict[str, np.ndarray], interactions: Interactions, known: Interactions | None
+    ) -> np.ndarray:
+        if not self._history_length:
+            return self.query_tower.embed_codes(queries)
+        if known is None:
+            raise ValueError("`known` must be given: the query tower takes a history. Of a split it is `split.seen`.")
+        if not known.has_rows_of(interactions):
+            raise ValueError("`known` must have the queries and candidates of `interactions`, in their order.")
+        timeline, past = Timeline(known), self.query_tower.encode_past(interactions.candidates)
+        parts = [np.zeros((0, self.query_tower.config.output_dim), np.float32)]
+        for start in range(0, interactions.num_queries, _EMBEDDED_AT_ONCE):
+            block = np.arange(start, min(start + _EMBEDDED_AT_ONCE, interactions.num_queries))
+            rows, ratings = timeline.candidates_at(timeline.latest(block, self._history_length))
+            codes = {name: values[block] for name, values in queries.items()}
+            codes.update(_past_codes(self.query_tower, past, rows, ratings, np.take))
+            parts.append(self.query_tower.embed_codes(codes))
+        return np.concatenate(parts)
 
     def _encode_tables(self, interactions: Interactions) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         return (
             self.query_tower.encode_table(interactions.queries),
             self.candidate_tower.encode_table(interactions.candidates),
         )
+
+
+def _past_codes(
+    tower: Tower,
+    past: Mapping[str, Any],
+    rows: Any,
+    ratings: Any,
+    take: Callable[[Any, Any], Any],
+) -> dict[str, Any]:
+    """Codes of the tower's histories from rows of past candidates and their ratings, [batch, length] each."""
+    codes = {}
+    for history in tower.histories:
+        codes[history.name] = take(past[history.name], rows)
+        if history.by_rating:
+            codes[history.rating_name] = tower.lookups[history.rating_name](ratings)
+    return codes

@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from tfrs_twotower._version import __version__
+from tfrs_twotower.data.histories import Timeline
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.model.encoders import MISSING_CODE
+from tfrs_twotower.model.features import History, feature_to_config
+from tfrs_twotower.model.inputs import MISSING
+from tfrs_twotower.model.lookups import is_missing
 from tfrs_twotower.model.towers import Tower
 from tfrs_twotower.model.two_tower import CANDIDATE_INPUT, TwoTowerModel
 from tfrs_twotower.serving.index import NO_ROW, NO_SCORE, Index
@@ -99,14 +102,19 @@ def build_bundle(
 
     module = tf.Module(name="two_tower_bundle")
     module.weights = [*model.query_tower.variables, *model.candidate_tower.variables]
-    module.tables = _lookup_tables(model.query_tower) + _lookup_tables(model.candidate_tower)
+    module.tables = model.query_tower.lookup_tables + model.candidate_tower.lookup_tables
     module.index, module.queries, module.catalogue = index, queries, catalogue
     return Bundle(
         module=module,
         signatures=_build_signatures(model, queries, catalogue, index, k),
         candidates=known.candidates,
-        manifest=_build_manifest(model, known, index, k, metrics or {}),
+        manifest=_build_manifest(model, known, queries.id_input, index, k, metrics or {}),
     )
+
+
+def missing_input(spec: tf.TensorSpec, num_rows: int = 1) -> tf.Tensor:
+    """A raw input of rows that say nothing, with one missing value where a list may have any length."""
+    return tf.fill([num_rows, *(size or 1 for size in spec.shape[1:])], tf.constant(MISSING[spec.dtype], spec.dtype))
 
 
 class _KnownQueries(tf.Module):
@@ -114,33 +122,69 @@ class _KnownQueries(tf.Module):
 
     def __init__(self, known: Interactions, tower: Tower) -> None:
         super().__init__(name="known_queries")
-        # Without an id among the tower's features, a query cannot be recognised.
-        self.id_feature = known.query_id if known.query_id in tower.feature_names else None
+        # A query is recognised by its id, if the tower takes one, or a history, which the bundle has to look up.
+        self.id_input = known.query_id if known.query_id in tower.feature_names or tower.histories else None
         ids = known.queries[known.query_id].to_pylist()
         self.table = _build_table(ids, np.arange(1, len(ids) + 1), default=0)
+        nobody = {spec.name: missing_input(spec) for spec in tower.raw_specs}
+        missing = {name: codes.numpy() for name, codes in tower.lookup(nobody).items()}
         self.codes = {
-            name: tf.Variable(np.concatenate([np.zeros_like(codes[:1]), codes]), trainable=False, name=f"{name}_codes")
+            name: tf.Variable(_with_first(missing[name], codes), trainable=False, name=f"{name}_codes")
             for name, codes in tower.encode_table(known.queries).items()
         }
-        order = np.argsort(known.query_rows, kind="stable")
-        counts = np.bincount(known.query_rows, minlength=known.num_queries)
-        self.seen = tf.Variable(known.candidate_rows[order], trainable=False, name="seen_rows")
-        self.seen_splits = tf.Variable(np.concatenate([[0, 0], np.cumsum(counts)]), trainable=False, name="seen_splits")
+        timeline = Timeline(known)
+        splits = np.concatenate([[0], timeline.starts])
+        self.seen = tf.Variable(timeline.candidate_rows, trainable=False, name="seen_rows")
+        self.seen_splits = tf.Variable(splits, trainable=False, name="seen_splits")
+        self.past = {
+            name: tf.Variable(codes, trainable=False, name=f"{name}_past")
+            for name, codes in tower.encode_past(known.candidates).items()
+        }
+        self.ratings = {
+            history.rating_name: tf.Variable(
+                tower.lookups[history.rating_name](timeline.ratings), trainable=False, name=history.rating_name
+            )
+            for history in tower.histories
+            if history.by_rating
+        }
+        self._features = tower.config.features
 
     def rows(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """int64 [batch], each query's row, 0 where it is not known."""
-        if self.id_feature is None:
+        if self.id_input is None:
             return tf.zeros(tf.shape(next(iter(features.values())))[:1], tf.int64)
-        return self.table.lookup(features[self.id_feature])
+        return self.table.lookup(features[self.id_input])
 
     def fill_missing(self, codes: Mapping[str, tf.Tensor], rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Takes what the bundle remembers for each feature that is missing (code 0); a given value stands."""
-        return {name: _fill_missing(code, tf.gather(self.codes[name], rows)) for name, code in codes.items()}
+        """Takes what the bundle remembers for each feature that is missing; a given value stands."""
+        filled = {}
+        for feature in self._features:
+            is_given = ~is_missing(codes[feature.name])
+            if isinstance(feature, History):
+                remembered = self._remembered_history(feature, rows)
+            else:
+                remembered = {feature.name: tf.gather(self.codes[feature.name], rows)}
+            for name, values in remembered.items():
+                filled[name] = _choose(is_given, codes[name], values)
+        return filled
 
     def seen_rows(self, rows: tf.Tensor) -> tf.Tensor:
         """int32 [batch, most], the candidates each query has seen, padded with -1."""
-        seen = tf.RaggedTensor.from_row_splits(self.seen, self.seen_splits, validate=False)
-        return tf.gather(seen, rows).to_tensor(default_value=NO_ROW)
+        return self._of_queries(self.seen, rows).to_tensor(default_value=NO_ROW)
+
+    def _remembered_history(self, history: History, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        latest = self._of_queries(self.seen, rows)[:, -history.length :]
+        # The padding's code is the last.
+        places = latest.to_tensor(default_value=tf.size(self.past[history.name]) - 1)
+        remembered = {history.name: tf.gather(self.past[history.name], places)}
+        if history.by_rating:
+            ratings = self._of_queries(self.ratings[history.rating_name], rows)
+            remembered[history.rating_name] = ratings[:, -history.length :].to_tensor()
+        return remembered
+
+    def _of_queries(self, values: tf.Variable, rows: tf.Tensor) -> tf.RaggedTensor:
+        """[batch, any], what each query has of something that every seen event has."""
+        return tf.gather(tf.RaggedTensor.from_row_splits(values, self.seen_splits, validate=False), rows)
 
 
 class _Catalogue(tf.Module):
@@ -156,9 +200,18 @@ class _Catalogue(tf.Module):
         return tf.gather(self.ids, tf.where(rows == NO_ROW, tf.size(self.ids) - 1, rows))
 
 
+def query_inputs(tower: Tower, id_input: str | None) -> list[tf.TensorSpec]:
+    """The raw inputs of the signatures about queries: the tower's, and the id if the tower does not take it."""
+    if id_input is None or id_input in [spec.name for spec in tower.raw_specs]:
+        return tower.raw_specs
+    return [tf.TensorSpec([None], tf.string, name=id_input), *tower.raw_specs]
+
+
 def _build_signatures(
     model: TwoTowerModel, queries: _KnownQueries, catalogue: _Catalogue, index: Index, k: int
 ) -> Signatures:
+    histories = [history.name for history in model.query_tower.histories]
+
     def embed(features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         rows = queries.rows(features)
         codes = queries.fill_missing(model.query_tower.lookup(features), rows)
@@ -166,7 +219,8 @@ def _build_signatures(
 
     def recommend(**features: tf.Tensor) -> dict[str, tf.Tensor]:
         embeddings, rows = embed(features)
-        scores, found = index.search(embeddings, k, queries.seen_rows(rows))
+        given = [catalogue.table.lookup(features[name]) for name in histories]
+        scores, found = index.search(embeddings, k, tf.concat([queries.seen_rows(rows), *given], axis=1))
         return {
             "candidate_ids": catalogue.names(found),
             "scores": scores,
@@ -188,7 +242,7 @@ def _build_signatures(
         embeddings = model.candidate_tower(features)
         return {"retrieval": embeddings, "rating": embeddings}
 
-    query_specs = {spec.name: spec for spec in model.query_tower.raw_specs}
+    query_specs = {spec.name: spec for spec in query_inputs(model.query_tower, queries.id_input)}
     candidate_specs = {spec.name: spec for spec in model.candidate_tower.raw_specs}
     candidate_id = tf.TensorSpec([None], tf.string, name=CANDIDATE_INPUT)
     recommend_function = tf.function(recommend).get_concrete_function(**query_specs)
@@ -202,7 +256,12 @@ def _build_signatures(
 
 
 def _build_manifest(
-    model: TwoTowerModel, known: Interactions, index: Index, k: int, metrics: Mapping[str, Any]
+    model: TwoTowerModel,
+    known: Interactions,
+    id_input: str | None,
+    index: Index,
+    k: int,
+    metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
     versions = {"tfrs_twotower": __version__, "tensorflow": tf.__version__}
     if index.kind == "scann":
@@ -210,8 +269,8 @@ def _build_manifest(
     return {
         "versions": versions,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "query": {"id": known.query_id, "features": _schema(model.query_tower)},
-        "candidate": {"id": known.candidate_id, "features": _schema(model.candidate_tower)},
+        "query": {"id": known.query_id, **_schema(model.query_tower, query_inputs(model.query_tower, id_input))},
+        "candidate": {"id": known.candidate_id, **_schema(model.candidate_tower, model.candidate_tower.raw_specs)},
         "num_candidates": known.num_candidates,
         "num_queries": known.num_queries,
         "k": k,
@@ -222,16 +281,12 @@ def _build_manifest(
     }
 
 
-def _schema(tower: Tower) -> list[dict[str, Any]]:
-    return [
-        {
-            "kind": type(feature).__name__,
-            "dtype": spec.dtype.name,
-            "rank": spec.shape.rank,
-            **dataclasses.asdict(feature),
-        }
-        for feature, spec in zip(tower.config.features, tower.raw_specs, strict=True)
-    ]
+def _schema(tower: Tower, inputs: Sequence[tf.TensorSpec]) -> dict[str, Any]:
+    """The tower's features, and the raw inputs with null for an axis of any length."""
+    return {
+        "features": [feature_to_config(feature) for feature in tower.config.features],
+        "inputs": [{"name": spec.name, "dtype": spec.dtype.name, "shape": spec.shape.as_list()} for spec in inputs],
+    }
 
 
 def _probabilities(scores: tf.Tensor) -> tf.Tensor:
@@ -239,20 +294,29 @@ def _probabilities(scores: tf.Tensor) -> tf.Tensor:
     return tf.where(scores > NO_SCORE, tf.sigmoid(scores), 0.0)
 
 
-def _fill_missing(codes: tf.Tensor, remembered: tf.Tensor) -> tf.Tensor:
-    """Row by row the codes, or what is remembered where all of a row's are 0; int64 [batch] or [batch, any]."""
+def _choose(is_given: tf.Tensor, codes: tf.Tensor, remembered: tf.Tensor) -> tf.Tensor:
+    """Row by row the codes where they are given, or else what is remembered; [batch] or [batch, any]."""
     if codes.shape.rank == 1:
-        return tf.where(codes == MISSING_CODE, remembered, codes)
+        return tf.where(is_given, codes, remembered)
+    # Padding on the right is no part of a list, and its code and rating are 0.
     width = tf.maximum(tf.shape(codes)[1], tf.shape(remembered)[1])
     codes, remembered = (tf.pad(x, [[0, 0], [0, width - tf.shape(x)[1]]]) for x in (codes, remembered))
-    return tf.where(tf.reduce_all(codes == MISSING_CODE, axis=1, keepdims=True), remembered, codes)
+    return tf.where(is_given[:, tf.newaxis], codes, remembered)
 
 
-def _lookup_tables(tower: Tower) -> list[Any]:
-    return [layer.lookup_table for layer in tower.lookups.values() if hasattr(layer, "lookup_table")]
+def _with_first(first: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Codes with another row before them, [1, any] of which only as much counts as fits: the rest is padding."""
+    if codes.ndim == 1:
+        return np.concatenate([first, codes])
+    row = np.zeros_like(codes[:1], shape=(1, codes.shape[1]))
+    width = min(codes.shape[1], first.shape[1])
+    row[:, :width] = first[:, :width]
+    return np.concatenate([row, codes])
 
 
 def _build_table(ids: list[str], rows: np.ndarray, *, default: int) -> tf.lookup.StaticHashTable:
     dtype = tf.int32 if default == NO_ROW else tf.int64
-    initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(ids, tf.string), tf.constant(rows, dtype))
+    # TensorFlow refuses an empty table; "" is no id, and finds what is not found.
+    keys, values = [*ids, ""], np.append(rows, default)
+    initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(keys, tf.string), tf.constant(values, dtype))
     return tf.lookup.StaticHashTable(initializer, default)

@@ -16,11 +16,12 @@ import tensorflow as tf
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.two_tower import CANDIDATE_INPUT, TwoTowerModel
 from tfrs_twotower.serving import fresh
-from tfrs_twotower.serving.bundle import Bundle, build_bundle
+from tfrs_twotower.serving.bundle import Bundle, build_bundle, missing_input, query_inputs
 from tfrs_twotower.serving.index import Index, build_best_index
 from tfrs_twotower.serving.publish import publish
 
 _NUM_CHECKED = 32
+_NUM_GIVEN = 3
 # The same operations on the same values: only the threading of a matrix product may differ between processes.
 _TOLERANCE = 1e-5
 
@@ -122,16 +123,24 @@ def ask_in_fresh_process(path: Path, requests: _Requests) -> list[dict[str, Any]
 
 
 def _sample_requests(model: TwoTowerModel, known: Interactions) -> _Requests:
-    """The first known queries and candidates through every signature; of queries also one that says nothing."""
-    queries = model.query_tower.raw_features(known.queries.slice(0, _NUM_CHECKED))
+    """The first known queries and candidates through every signature; also a query that says no more than a history."""
+    tower = model.query_tower
+    specs = query_inputs(tower, known.query_id if tower.histories else None)
+    given = known.candidates[known.candidate_id].slice(0, _NUM_GIVEN).to_pylist()
+    stranger = {spec.name: missing_input(spec) for spec in specs}
+    stranger.update({history.name: tf.constant([given], tf.string) for history in tower.histories})
+    queries = stranger
+    if known.num_queries:
+        table = known.queries.slice(0, _NUM_CHECKED)
+        said = {known.query_id: tf.constant(table[known.query_id].to_pylist(), tf.string), **tower.raw_features(table)}
+        queries = {spec.name: said.get(spec.name, missing_input(spec, table.num_rows)) for spec in specs}
     candidates = model.candidate_tower.raw_features(known.candidates.slice(0, _NUM_CHECKED))
-    silent = {name: tf.zeros_like(values[:1]) for name, values in queries.items()}
-    num_pairs = min(_NUM_CHECKED, known.num_queries, known.num_candidates)
+    num_pairs = min(_NUM_CHECKED, max(1, known.num_queries), known.num_candidates)
     ids = tf.constant(known.candidates[known.candidate_id].slice(0, num_pairs).to_pylist(), tf.string)
     pairs = {name: values[:num_pairs] for name, values in queries.items()}
     return [
         ("recommend", queries),
-        ("serving_default", silent),
+        ("serving_default", stranger),
         ("score", {**pairs, CANDIDATE_INPUT: ids}),
         ("embed_query", queries),
         ("embed_candidate", candidates),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import operator
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
+from tfrs_twotower.model.inputs import MISSING
 from tfrs_twotower.serving.bundle import CANDIDATES_FILE, MANIFEST_FILE
 from tfrs_twotower.serving.publish import versions
 
@@ -33,7 +35,7 @@ def load_bundle(path: str | Path) -> LoadedBundle:
     try:
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
         kind = manifest["index"]["kind"]
-        manifest["k"], manifest["num_candidates"], manifest["query"]["features"], manifest["candidate"]["id"]
+        manifest["k"], manifest["num_candidates"], manifest["query"]["inputs"], manifest["candidate"]["id"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{folder} is a SavedModel, but not one of this library's: {MANIFEST_FILE} is missing or damaged."
@@ -97,16 +99,32 @@ class LoadedBundle:
         }
 
     def _query_tensors(self, queries: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        features = {feature["name"]: feature for feature in self.manifest["query"]["features"]}
-        unknown = [name for name in queries if name not in features]
+        inputs = {spec["name"]: spec for spec in self.manifest["query"]["inputs"]}
+        unknown = [name for name in queries if name not in inputs]
         if unknown:
-            raise ValueError(f"Unknown query feature {', '.join(map(repr, unknown))}. Known: {', '.join(features)}.")
+            raise ValueError(f"Unknown query feature {', '.join(map(repr, unknown))}. Known: {', '.join(inputs)}.")
         columns = {name: _to_list(values) for name, values in queries.items()}
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) != 1 or 0 in lengths.values():
             raise ValueError(f"Query features must be equally many, and at least one. Received: {lengths or 'none'}.")
+        _require_equal_lists(columns, self.manifest["query"]["features"])
         batch = next(iter(lengths.values()))
-        return {name: _to_tensor(feature, columns.get(name), batch) for name, feature in features.items()}
+        return {name: _to_tensor(spec, columns.get(name), batch) for name, spec in inputs.items()}
+
+
+def _require_equal_lists(columns: Mapping[str, list[Any]], features: list[dict[str, Any]]) -> None:
+    """Each rating of a history belongs to one of its candidates."""
+    for name in (feature["name"] for feature in features if feature.get("by_rating")):
+        ratings = columns.get(f"{name}_rating")
+        if ratings is None:
+            continue
+        ids = columns.get(name, [[]] * len(ratings))
+        for row, (of_ids, of_ratings) in enumerate(zip(ids, ratings, strict=True)):
+            if len(_to_list(of_ids)) != len(_to_list(of_ratings)):
+                raise ValueError(
+                    f"`{name}_rating` must be as long as `{name}`. Received in row {row}: {len(_to_list(of_ratings))} "
+                    f"ratings for {len(_to_list(of_ids))} candidates."
+                )
 
 
 def _find_version(path: Path) -> Path:
@@ -132,16 +150,33 @@ def _to_list(values: Any) -> list[Any]:
     return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
-def _to_tensor(feature: Mapping[str, Any], values: list[Any] | None, batch: int) -> tf.Tensor:
-    name, is_text, is_list = feature["name"], feature["dtype"] == "string", feature["rank"] == 2
+def _to_tensor(spec: Mapping[str, Any], values: list[Any] | None, batch: int) -> tf.Tensor:
+    name, dtype, (_, *inner) = spec["name"], tf.as_dtype(spec["dtype"]), spec["shape"]
     if values is None:
-        return tf.fill([batch, 1] if is_list else [batch], "" if is_text else float("nan"))
-    rows = [_to_list(value) for value in values] if is_list else [[value] for value in values]
+        return tf.constant(MISSING[dtype], dtype, [batch, *(size or 1 for size in inner)])
+    rows = [_to_list(value) for value in values] if inner else [[value] for value in values]
     for row, items in enumerate(rows):
-        for item in items:
-            if isinstance(item, bool) or not isinstance(item, (str, bytes) if is_text else (int, float)):
-                wanted = "strings" if is_text else "numbers"
-                raise TypeError(f"`{name}` must be {wanted}. Received in row {row}: {item!r} ({type(item).__name__}).")
-    if is_list:
-        return tf.ragged.constant(rows, tf.string, ragged_rank=1).to_tensor(default_value="")
-    return tf.constant([items[0] for items in rows], tf.string if is_text else tf.float32)
+        rows[row] = [_to_item(name, dtype, item, row) for item in items]
+        if inner and inner[0] is not None and len(items) != inner[0]:
+            raise ValueError(f"`{name}` must be lists of {inner[0]} numbers. Received in row {row}: {len(items)}.")
+    if not inner:
+        return tf.constant([items[0] for items in rows], dtype)
+    return tf.ragged.constant(rows, dtype, ragged_rank=1).to_tensor(default_value=MISSING[dtype])
+
+
+def _to_item(name: str, dtype: tf.DType, item: Any, row: int) -> Any:
+    """One value of an input, checked."""
+    if dtype == tf.int64 and isinstance(item, datetime.datetime):
+        aware = item if item.tzinfo is not None else item.replace(tzinfo=datetime.timezone.utc)
+        return int(aware.timestamp() // 1)
+    wanted, kinds = _WANTED[dtype]
+    if isinstance(item, bool) or not isinstance(item, kinds):
+        raise TypeError(f"`{name}` must be {wanted}. Received in row {row}: {item!r} ({type(item).__name__}).")
+    return item
+
+
+_WANTED: dict[tf.DType, tuple[str, tuple[type, ...]]] = {
+    tf.string: ("strings", (str, bytes)),
+    tf.float32: ("numbers", (int, float)),
+    tf.int64: ("whole seconds since 1970 or datetimes", (int,)),
+}

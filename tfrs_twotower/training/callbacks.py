@@ -1,13 +1,17 @@
-"""Keras callbacks: the best weights always, progress on one line."""
+"""Keras callbacks: the best weights always, the ranking of the catalogue, progress on one line."""
 
 from __future__ import annotations
 
 from types import TracebackType
 from typing import Any, Literal
 
+import numpy as np
 import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tfrs_twotower.data.splits import Split
+from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
 
 
 class BestWeights(tf.keras.callbacks.EarlyStopping):
@@ -46,6 +50,43 @@ class BestWeights(tf.keras.callbacks.EarlyStopping):
         super().on_train_end(logs)
         if self.best_weights is not None:
             self.model.set_weights(self.best_weights)
+
+
+class ValidationRanking(tf.keras.callbacks.Callback):
+    """Ranks the whole catalogue after each epoch, so that training can follow what is recommended.
+
+    It adds `val_precision@k`, `val_recall@k`, `val_ndcg@k` and `val_hit_rate@k` of the validation part to Keras's logs.
+    Callbacks that read them, such as `BestWeights`, come after it in the list.
+
+    Args:
+        split: Its validation part is ranked for; training events and the held-out queries' history are left out.
+        k: Slots of the ranking, 1 <= k <= num_candidates.
+    """
+
+    def __init__(self, split: Split, *, k: int = 10) -> None:
+        super().__init__()
+        if not 1 <= k <= split.train.num_candidates:
+            raise ValueError(f"`k` must be in 1..num_candidates, {split.train.num_candidates}. Received: {k}.")
+        self._split, self._k = split, k
+        self._context = split.context
+        self._seen = event_pairs(self._context)
+        self._queries = np.unique(split.validation.query_rows)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Ranks and measures."""
+        del epoch
+        queries, candidates = self.model.embed(self._split.validation, known=self._context)
+        ranked = np.full((len(queries), self._k), -1, np.int32)
+        is_asked = np.zeros(len(queries), bool)
+        is_asked[self._queries] = True
+        seen = self._seen[is_asked[self._seen[:, 0]]]
+        seen = np.stack([np.searchsorted(self._queries, seen[:, 0]), seen[:, 1]], axis=1)
+        ranked[self._queries] = rank_candidates(queries[self._queries], candidates, seen, k=self._k)
+        threshold = self.model.rating_task.threshold
+        metrics = ranking_metrics(ranked, self._split.validation, self._seen, threshold=threshold)
+        del metrics["num_queries"]
+        if logs is not None:
+            logs.update({f"val_{name}": value for name, value in metrics.items()})
 
 
 class ProgressLine(tf.keras.callbacks.Callback):

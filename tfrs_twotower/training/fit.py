@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tfrs_twotower.data.histories import HistoryKnown, Timeline
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.callbacks import BestWeights
+from tfrs_twotower.training.optimizers import LazyAdam
 
 _BATCH_SIZE = 1024
 _LEAST_STEPS = 64
@@ -37,7 +39,7 @@ def fit_two_tower(
         epochs: At most so many, >= 1.
         batch_size: Events per step; by default 1,024, or fewer where an epoch would have less than 64 steps: with a
             handful of steps an epoch, training would stop before batch normalisation has seen enough to be judged.
-        learning_rate: Adam's.
+        learning_rate: `LazyAdam`'s.
         patience: Epochs without a better validation log loss before training stops.
         callbacks: More of Keras's callbacks.
 
@@ -51,10 +53,12 @@ def fit_two_tower(
         raise ValueError(f"`epochs` must be at least 1. Received: {epochs}.")
     if batch_size is None:
         batch_size = max(1, min(_BATCH_SIZE, split.train.num_events // _LEAST_STEPS))
-    model.compile(optimizer=tf.keras.optimizers.Adam(learning_rate))
+    length = max((history.length for history in model.query_tower.histories), default=0)
+    known = HistoryKnown(timeline=Timeline(split.context), length=length) if length else None
+    model.compile(optimizer=LazyAdam(learning_rate))
     return model.fit(
         model.training_batches(split.train, batch_size=batch_size, seed=seed),
-        validation_data=model.evaluation_batches(split.validation),
+        validation_data=model.evaluation_batches(split.validation, history=known),
         epochs=epochs,
         callbacks=[BestWeights("val_log_loss", mode="min", patience=patience), *callbacks],
         verbose=0,

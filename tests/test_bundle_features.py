@@ -1,0 +1,283 @@
+"""The signatures of a bundle whose query tower takes every kind of feature, a history among them."""
+
+import dataclasses
+import datetime
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+
+import tfrs_twotower as tt
+from tests.conftest import CANDIDATE, QUERY
+from tfrs_twotower.data.histories import Timeline
+from tfrs_twotower.serving.bundle import build_bundle
+
+MOVIE_ID = CANDIDATE.features[0]
+FEATURES = (
+    tt.Categorical(name="user_id"),
+    tt.Numeric(name="income", log=True),
+    tt.Timestamp(name="joined"),
+    tt.Text(name="about"),
+    tt.Embedding(name="face", dim=2),
+    tt.Hashed(name="city", num_buckets=9),
+    tt.History(of=MOVIE_ID, length=4, by_rating=True, half_life=3.0),
+)
+
+
+@pytest.fixture(scope="module")
+def known(planted) -> tt.Interactions:
+    """The planted data, each query's events in an order of time that is not that of the rows."""
+    seen = planted.split.seen
+    rng = np.random.default_rng(0)
+    times = pa.array(rng.permutation(seen.num_events))
+    number = seen.num_queries
+    queries = pa.table(
+        {
+            "user_id": seen.queries["user_id"],
+            "income": rng.uniform(0, 1e5, number),
+            "joined": [datetime.datetime(2024, 1, 1) + datetime.timedelta(hours=row) for row in range(number)],
+            "about": [f"Likes words {row % 7}" for row in range(number)],
+            "face": pa.array(rng.normal(size=(number, 2)).tolist()),
+            "city": [f"city {row % 5}" for row in range(number)],
+        }
+    )
+    return dataclasses.replace(seen, queries=queries, events=seen.events.append_column("timestamp", times))
+
+
+@pytest.fixture(scope="module")
+def model(known) -> tt.TwoTowerModel:
+    tf.keras.utils.set_random_seed(0)
+    query = dataclasses.replace(QUERY, features=FEATURES)
+    model = tt.build_two_tower(known, query=query, candidate=CANDIDATE)
+    model.compile(optimizer=tt.LazyAdam(5e-3))
+    model.fit(model.training_batches(known, batch_size=64, seed=0), epochs=3, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def signatures(model, known):
+    return build_bundle(model, known, tt.ExactIndex, k=10).signatures
+
+
+@pytest.fixture(scope="module")
+def bundle(model, known, tmp_path_factory) -> tt.LoadedBundle:
+    return tt.load_bundle(
+        tt.export_bundle(model, known, tmp_path_factory.mktemp("features"), k=10, build_index=tt.ExactIndex)
+    )
+
+
+def silent(user: str, **given) -> dict[str, tf.Tensor]:
+    """A query that says who it is and nothing else but what is given."""
+    nan = float("nan")
+    inputs = {
+        "user_id": [user],
+        "income": [nan],
+        "joined": [tt.NO_TIME],
+        "about": [""],
+        "face": [[nan, nan]],
+        "city": [""],
+        "history": [[""]],
+        "history_rating": [[nan]],
+        **given,
+    }
+    dtypes = {"income": tf.float32, "joined": tf.int64, "face": tf.float32, "history_rating": tf.float32}
+    return {name: tf.constant(values, dtypes.get(name, tf.string)) for name, values in inputs.items()}
+
+
+def embed(signatures, user: str, **given) -> np.ndarray:
+    return signatures["embed_query"](**silent(user, **given))["retrieval"].numpy()[0]
+
+
+def test_all_that_a_known_query_leaves_out_is_remembered(signatures, model, known):
+    queries, _ = model.embed(known, known=known)
+    for row in (0, 7, 39):
+        np.testing.assert_allclose(embed(signatures, f"u{row}"), queries[row], rtol=1e-4, atol=1e-5)
+
+
+def past(known: tt.Interactions, row: int, length: int) -> tuple[list[str], list[float]]:
+    """Ids and ratings of a query's latest events, by hand."""
+    of_query = np.flatnonzero(known.query_rows == row)
+    latest = of_query[np.argsort(known.timestamps[of_query])][-length:]
+    ids = known.candidates["movie_id"].to_pylist()
+    return [ids[place] for place in known.candidate_rows[latest]], known.ratings[latest].tolist()
+
+
+def test_the_remembered_history_is_that_of_the_latest_events(signatures, known):
+    ids, ratings = past(known, 3, 4)
+    given = embed(signatures, "u3", history=[ids], history_rating=[ratings])
+    np.testing.assert_allclose(given, embed(signatures, "u3"), rtol=1e-5, atol=1e-6)
+    more_ids, more_ratings = past(known, 3, 9)
+    longer = embed(signatures, "u3", history=[more_ids], history_rating=[more_ratings])
+    np.testing.assert_allclose(longer, given, rtol=1e-5, atol=1e-6)
+
+
+def test_a_given_history_replaces_the_remembered_one(signatures, known):
+    ids, _ = past(known, 3, 4)
+    other = [f"m{row}" for row in range(24) if f"m{row}" not in ids][:2]
+    assert np.abs(embed(signatures, "u3", history=[other]) - embed(signatures, "u3")).max() > 1e-4
+
+
+@pytest.mark.parametrize("user", ["u3", "stranger"])
+def test_a_rating_that_is_not_given_is_missing(signatures, user):
+    """One rating beside six candidates is the first one's, alone and in a batch with another history."""
+    nan = float("nan")
+    ids = ["m1", "m2", "m5", "m6", "m7", "m8"]
+    for given, filled in (([nan], [nan] * 6), ([1.0], [1.0, *[nan] * 5]), ([5.0] * 9, [5.0] * 6)):
+        short = embed(signatures, user, history=[ids], history_rating=[given])
+        np.testing.assert_array_equal(short, embed(signatures, user, history=[ids], history_rating=[filled]))
+    two = {name: tf.concat([values, values], axis=0) for name, values in silent(user).items()}
+    two["history"] = tf.constant([[*ids, "", ""], ["m1"] * 8])
+    two["history_rating"] = tf.constant([[1.0, *[nan] * 7], [5.0] * 8])
+    in_batch = signatures["embed_query"](**two)["retrieval"].numpy()[0]
+    alone = embed(signatures, user, history=[ids], history_rating=[[1.0]])
+    np.testing.assert_allclose(in_batch, alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"income": [5.0]},
+        {"joined": [0]},
+        {"about": ["likes"]},
+        {"face": [[9.0, -9.0]]},
+        {"city": ["city 4"]},
+        {"history": [["m1"]]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_unknown_users_who_differ_get_different_recommendations(signatures, change):
+    plain, changed = (signatures["recommend"](**silent("stranger", **given)) for given in ({}, change))
+    assert np.abs(plain["scores"].numpy() - changed["scores"].numpy()).max() > 0
+
+
+def test_a_given_history_is_not_recommended_again(signatures):
+    inputs = silent("stranger", history=[["m1", "m2", "m3", "no such movie"]])
+    ids = signatures["recommend"](**inputs)["candidate_ids"].numpy()[0].astype(str)
+    assert len(set(ids)) == 10
+    assert not {"m1", "m2", "m3", ""} & set(ids)
+
+
+def test_queries_with_and_without_a_history_go_in_one_batch(signatures):
+    alone = [embed(signatures, "u5"), embed(signatures, "stranger", history=[["m1", "m2"]])]
+    both = {name: tf.concat([values, values], axis=0) for name, values in silent("u5").items()}
+    both.update(user_id=tf.constant(["u5", "stranger"]), history=tf.constant([["", ""], ["m1", "m2"]]))
+    nan = float("nan")
+    both["history_rating"] = tf.constant([[nan, nan], [nan, nan]])
+    together = signatures["embed_query"](**both)["retrieval"].numpy()
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_plain_values_go_in(bundle, signatures):
+    asked = {"user_id": "new", "income": 10, "joined": 86_400, "about": "words", "face": [[1.0, 2]], "city": "city 1"}
+    found = bundle.recommend({**asked, "history": [["m1", "m2"]], "history_rating": [[5, 1.0]]})
+    inputs = silent(
+        "new",
+        income=[10.0],
+        joined=[86_400],
+        about=["words"],
+        face=[[1.0, 2.0]],
+        city=["city 1"],
+        history=[["m1", "m2"]],
+        history_rating=[[5.0, 1.0]],
+    )
+    expected = signatures["recommend"](**inputs)
+    np.testing.assert_array_equal(found["candidate_ids"], expected["candidate_ids"].numpy().astype(str))
+    np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("queries", "error", "message"),
+    [
+        (
+            {"history": [["m1", "m2"]], "history_rating": [[5.0]]},
+            ValueError,
+            "`history_rating` must be as long as `history`. Received in row 0: 1 ratings for 2 candidates",
+        ),
+        ({"history_rating": [[5.0]]}, ValueError, "Received in row 0: 1 ratings for 0 candidates"),
+        ({"face": [[1.0]]}, ValueError, "`face` must be lists of 2 numbers. Received in row 0: 1"),
+        ({"face": [["a", "b"]]}, TypeError, "`face` must be numbers. Received in row 0: 'a'"),
+        ({"history": [[1, 2]]}, TypeError, "`history` must be strings. Received in row 0: 1"),
+        (
+            {"joined": ["2024-01-01"]},
+            TypeError,
+            "`joined` must be whole seconds since 1970 or datetimes",
+        ),
+        ({"movie_id": ["m1"]}, ValueError, "Unknown query feature 'movie_id'. Known: user_id, income"),
+    ],
+)
+def test_a_wrong_value_is_named(bundle, queries, error, message):
+    with pytest.raises(error, match=message):
+        bundle.recommend({"user_id": ["u1"], **queries})
+
+
+def test_a_time_may_be_a_datetime(bundle):
+    when = datetime.datetime(2024, 1, 2, 3, 4, 5, 600_000)
+    forms = [when, when.replace(tzinfo=datetime.timezone.utc), pd.Timestamp(when), 1_704_164_645]
+    scores = [bundle.recommend({"user_id": "new", "joined": [form]})["scores"] for form in forms]
+    for others in scores[1:]:
+        np.testing.assert_array_equal(scores[0], others)
+    missing = bundle.recommend({"user_id": "new", "joined": [tt.NO_TIME]})["scores"]
+    np.testing.assert_array_equal(missing, bundle.recommend({"user_id": "new"})["scores"])
+    assert np.abs(missing - scores[0]).max() > 0
+
+
+def test_the_manifest_describes_every_feature_and_every_input(bundle):
+    manifest = json.loads(json.dumps(bundle.manifest["query"]))
+    assert [feature["kind"] for feature in manifest["features"]] == [type(feature).__name__ for feature in FEATURES]
+    assert manifest["features"][-1]["of"]["name"] == "movie_id"
+    shapes = {spec["name"]: (spec["dtype"], spec["shape"]) for spec in manifest["inputs"]}
+    assert shapes == {
+        "user_id": ("string", [None]),
+        "income": ("float32", [None]),
+        "joined": ("int64", [None]),
+        "about": ("string", [None]),
+        "face": ("float32", [None, 2]),
+        "city": ("string", [None]),
+        "history": ("string", [None, None]),
+        "history_rating": ("float32", [None, None]),
+    }
+
+
+def test_the_timeline_gives_each_querys_latest(known):
+    timeline = Timeline(known)
+    slots = timeline.latest(np.array([3, 5]), 4)
+    rows, ratings = timeline.candidates_at(slots)
+    for place, query in enumerate((3, 5)):
+        ids, expected = past(known, query, 4)
+        assert [f"m{row}" for row in rows[place]] == ids
+        assert ratings[place].tolist() == expected
+
+
+@pytest.fixture(scope="module")
+def of_history_alone(known, tmp_path_factory) -> tuple[tt.TwoTowerModel, tt.LoadedBundle]:
+    """A query tower that takes no id: cold start is its trade."""
+    tf.keras.utils.set_random_seed(0)
+    model = tt.build_two_tower(known, query=dataclasses.replace(QUERY, features=FEATURES[-1:]), candidate=CANDIDATE)
+    folder = tmp_path_factory.mktemp("alone")
+    return model, tt.load_bundle(tt.export_bundle(model, known, folder, k=24, build_index=tt.ExactIndex))
+
+
+def test_a_tower_of_a_history_alone_still_knows_whom_the_bundle_remembers(known, of_history_alone):
+    model, bundle = of_history_alone
+    assert [spec["name"] for spec in bundle.manifest["query"]["inputs"]] == ["user_id", "history", "history_rating"]
+    found = bundle.recommend({"user_id": ["u3"]})
+    queries, candidates = model.embed(known, known=known)
+    scores = candidates @ queries[3]
+    scores[known.candidate_rows[known.query_rows == 3]] = -np.inf
+    expected = np.sort(scores[np.isfinite(scores)])[::-1]
+    np.testing.assert_allclose(found["scores"][0][: len(expected)], expected, rtol=1e-4, atol=1e-5)
+    assert (found["candidate_ids"][0] != "").sum() == len(expected)
+    stranger = bundle.recommend({"history": [["m1", "m2"]]})
+    assert (stranger["candidate_ids"][0] != "").sum() == 22
+
+
+def test_a_bundle_may_know_nobody(known, of_history_alone, tmp_path):
+    model, _ = of_history_alone
+    nobody = dataclasses.replace(known, queries=known.queries.slice(0, 0), events=known.events.slice(0, 0))
+    bundle = tt.load_bundle(tt.export_bundle(model, nobody, tmp_path / "nobody", k=3, build_index=tt.ExactIndex))
+    assert set(bundle.recommend({"user_id": "u1", "history": [["m1"]]})["candidate_ids"][0]) <= set(
+        known.candidates["movie_id"].to_pylist()
+    )

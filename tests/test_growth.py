@@ -1,0 +1,99 @@
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+
+import tfrs_twotower as tt
+from tests.conftest import CANDIDATE, QUERY, make_planted
+
+MOVIE_ID = tt.Categorical(name="movie_id", num_oov_buckets=2, unknown_rate=0.3)
+
+
+def make_model(train: tt.Interactions, embedding_dim: int | None = 8, **history) -> tt.TwoTowerModel:
+    tf.keras.utils.set_random_seed(0)
+    features = (*QUERY.features, tt.History(of=MOVIE_ID, by_rating=True, **history))
+    query = dataclasses.replace(QUERY, features=features, embedding_dim=embedding_dim)
+    features = (MOVIE_ID, *CANDIDATE.features[1:], tt.Text(name="title"))
+    candidate = dataclasses.replace(CANDIDATE, features=features, embedding_dim=embedding_dim)
+    model = tt.build_two_tower(train, query=query, candidate=candidate)
+    model.compile(optimizer=tt.LazyAdam(1e-2))
+    model.fit(model.training_batches(train, batch_size=64, seed=0), epochs=2, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[tt.Interactions, tt.Interactions]:
+    """(older, newer): a training split, and one with all of its ids and more, whose values come in another order."""
+    newer = make_planted(num_queries=12, num_candidates=16).split.train
+    older = newer.with_events(np.flatnonzero((newer.query_rows < 8) & (newer.candidate_rows % 3 > 0)))
+    return older, newer
+
+
+@pytest.mark.parametrize("embedding_dim", [8, None])
+@pytest.mark.parametrize("shares_embedding", [False, True])
+def test_a_grown_model_knows_more_and_answers_as_before(data, shares_embedding, embedding_dim):
+    older, newer = data
+    model = make_model(older, embedding_dim, shares_embedding=shares_embedding)
+    grown = tt.grow_two_tower(model, newer)
+    for tower, before in ((grown.query_tower, model.query_tower), (grown.candidate_tower, model.candidate_tower)):
+        for name in before.vocabularies:
+            values = before.vocabularies.values_of(name)
+            assert tower.vocabularies.values_of(name)[: len(values)] == values
+    assert len(grown.candidate_tower.vocabularies.values_of("movie_id")) == 16
+    assert len(model.candidate_tower.vocabularies.values_of("movie_id")) < 16
+    for ours, theirs in zip(grown.embed(newer, known=newer), model.embed(newer, known=newer), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    table = grown.candidate_tower.encoders["movie_id"].table
+    assert (grown.query_tower.encoders["history"].table is table) == shares_embedding
+
+
+def test_a_grown_model_learns_the_new_ids_and_leaves_the_old_model_alone(data):
+    older, newer = data
+    model = make_model(older)
+    before = [weight.copy() for weight in model.get_weights()]
+    grown = tt.grow_two_tower(model, newer)
+    grown.compile(optimizer=tt.LazyAdam(1e-2))
+    grown.fit(grown.training_batches(newer, batch_size=64, seed=0), epochs=2, verbose=0)
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    rows = grown.candidate_tower.encoders["movie_id"].table.embeddings.numpy()
+    assert len(np.unique(rows[3:], axis=0)) == 16  # each id has its own vector now
+
+
+def test_a_tower_alone_grows_too():
+    known = tt.Vocabularies({"id": tt.Vocabulary(("a", "b"))})
+    config = tt.TowerConfig(features=(tt.Categorical(name="id"), tt.Numeric(name="price")), hidden_units=())
+    tower = tt.build_tower(config, known, name="candidate")
+    grown = tt.grow_tower(tower, known.grow(tt.Vocabularies({"id": tt.Vocabulary(("c",))})))
+    raw = {"id": tf.constant(["a", "b", "c", "d", ""]), "price": tf.constant([1.0, 2.0, 3.0, 4.0, np.nan])}
+    np.testing.assert_array_equal(tower(raw), grown(raw))
+    assert grown.encoders["id"].num_codes == 5
+    assert tower.encoders["id"].num_codes == 4
+
+
+@pytest.mark.parametrize("embedding_dim", [8, None])
+def test_an_empty_vocabulary_grows(embedding_dim):
+    config = tt.TowerConfig(features=(tt.Categorical(name="id"),), embedding_dim=embedding_dim)
+    tower = tt.build_tower(config, tt.Vocabularies({"id": tt.Vocabulary(())}), name="candidate")
+    grown = tt.grow_tower(tower, tt.Vocabularies({"id": tt.Vocabulary(("a",))}))
+    raw = {"id": tf.constant(["a", "", "b"])}
+    np.testing.assert_array_equal(tower(raw), grown(raw))
+
+
+@pytest.mark.parametrize("values", [("b", "a"), ("a",), ("c", "a", "b")])
+def test_a_known_value_must_keep_its_place(values):
+    config = tt.TowerConfig(features=(tt.Categorical(name="id"),))
+    tower = tt.build_tower(config, tt.Vocabularies({"id": tt.Vocabulary(("a", "b"))}), name="candidate")
+    with pytest.raises(ValueError, match=r"`vocabularies\['id'\]` must grow from the tower's own"):
+        tt.grow_tower(tower, tt.Vocabularies({"id": tt.Vocabulary(values)}))
+
+
+def test_what_nobody_rated_is_not_known(data):
+    """A catalogue with a new item: it is known only once it has an event."""
+    older, _ = data
+    more = pa.concat_tables([older.candidates, older.candidates.slice(0, 1).set_column(0, "movie_id", [["new"]])])
+    model = make_model(older)
+    grown = tt.grow_two_tower(model, dataclasses.replace(older, candidates=more))
+    assert grown.candidate_tower.vocabularies == model.candidate_tower.vocabularies

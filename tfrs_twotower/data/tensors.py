@@ -1,0 +1,97 @@
+"""Arrow columns as the raw tensors that a tower takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from tfrs_twotower.data.columns import plain_table, require_columns
+from tfrs_twotower.data.times import NO_TIME, seconds
+
+
+def raw_tensors(table: pa.Table, specs: Sequence[tf.TensorSpec]) -> dict[str, tf.Tensor]:
+    """Turns Arrow columns into tensors.
+
+    Args:
+        table: Queries or candidates.
+        specs: Columns wanted, by name, and as what.
+
+    Returns:
+        string [None]: text, null as "", integers as their digits. string [None, None]: lists of these, padded with "".
+        float32 [None]: numbers, null as NaN. int64 [None]: times, seconds since 1970-01-01 UTC, null as `NO_TIME`.
+        float32 [None, dim]: lists of `dim` numbers, null as NaN.
+
+    Raises:
+        ValueError: If a column is missing, or a list of numbers has another length (row named).
+        TypeError: If a column holds something else than is wanted.
+
+    Example:
+        >>> table = pa.table({"genres": [["War"], ["Drama", "War"]]})
+        >>> raw_tensors(table, [tf.TensorSpec([None, None], tf.string, name="genres")])["genres"].numpy().tolist()
+        [[b'War', b''], [b'Drama', b'War']]
+    """
+    table = plain_table(table, "table")
+    require_columns(table, [spec.name for spec in specs])
+    return {spec.name: _raw_tensor(table[spec.name].combine_chunks(), spec) for spec in specs}
+
+
+def _raw_tensor(column: pa.Array, spec: tf.TensorSpec) -> tf.Tensor:
+    types, is_list = pa.types, spec.shape.rank == 2
+    kind = column.type
+    if types.is_null(kind):
+        inner = pa.string() if spec.dtype == tf.string else pa.float32()
+        kind = pa.list_(inner) if is_list else inner
+        column = column.cast(kind)
+    value_type = kind.value_type if types.is_list(kind) else kind
+    if types.is_null(value_type):  # of lists all of which are empty
+        value_type = pa.string() if spec.dtype == tf.string else pa.float32()
+        column = column.cast(pa.list_(value_type))
+    is_number = types.is_integer(value_type) or types.is_floating(value_type)
+    if types.is_list(kind) == is_list:
+        if spec.dtype == tf.string and (types.is_string(value_type) or types.is_integer(value_type)):
+            return _padded_lists(column) if is_list else _text(column)
+        if spec.dtype == tf.float32 and is_number:
+            return _vectors(column, spec) if is_list else tf.constant(_numbers(column, pa.float32()), tf.float32)
+        if spec.dtype == tf.int64:
+            times = seconds(column).fill_null(NO_TIME)
+            return tf.constant(times.to_numpy(zero_copy_only=False), tf.int64)
+    wanted = {
+        (tf.string, False): "strings or integers",
+        (tf.string, True): "lists of strings or integers",
+        (tf.float32, False): "numbers",
+        (tf.float32, True): f"lists of {spec.shape[-1]} numbers",
+        (tf.int64, False): "times",
+    }[spec.dtype, is_list]
+    raise TypeError(f"`{spec.name}` must hold {wanted}. Received: {column.type}.")
+
+
+def _text(column: pa.Array) -> tf.Tensor:
+    text = column.cast(pa.string()).fill_null("")
+    return tf.constant(text.to_numpy(zero_copy_only=False), tf.string, shape=(len(text),))
+
+
+def _numbers(column: pa.Array, kind: pa.DataType) -> np.ndarray:
+    numbers: np.ndarray = column.cast(kind, safe=False).to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _padded_lists(column: pa.Array) -> tf.Tensor:
+    lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return tf.RaggedTensor.from_row_lengths(_text(column.flatten()), lengths).to_tensor("")
+
+
+def _vectors(column: pa.Array, spec: tf.TensorSpec) -> tf.Tensor:
+    dim = spec.shape[-1]
+    lengths = column.value_lengths().to_numpy(zero_copy_only=False)  # NaN for null
+    bad = np.flatnonzero((lengths != dim) & ~np.isnan(lengths))
+    if bad.size:
+        raise ValueError(
+            f"`{spec.name}` must hold lists of {dim} numbers. Received {bad.size} others, first in row {bad[0]}: "
+            f"{int(lengths[bad[0]])} numbers."
+        )
+    vectors = np.full((len(column), dim), np.nan, np.float32)
+    vectors[~np.isnan(lengths)] = _numbers(column.flatten(), pa.float32()).reshape(-1, dim)
+    return tf.constant(vectors)

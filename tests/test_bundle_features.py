@@ -205,6 +205,8 @@ def test_plain_values_go_in(bundle, signatures):
             TypeError,
             "`joined` must be whole seconds since 1970 or datetimes",
         ),
+        ({"joined": [pd.NaT]}, TypeError, "`joined` must be whole seconds since 1970 or datetimes.*NaT"),
+        ({"joined": np.array(["NaT"], "datetime64[ns]")}, TypeError, "`joined` must be whole seconds"),
         ({"movie_id": ["m1"]}, ValueError, "Unknown query feature 'movie_id'. Known: user_id, income"),
     ],
 )
@@ -216,6 +218,12 @@ def test_a_wrong_value_is_named(bundle, queries, error, message):
 def test_a_time_may_be_a_datetime(bundle):
     when = datetime.datetime(2024, 1, 2, 3, 4, 5, 600_000)
     forms = [when, when.replace(tzinfo=datetime.timezone.utc), pd.Timestamp(when), 1_704_164_645]
+    forms += [np.datetime64(when, unit) for unit in ("s", "ms", "us", "ns")]
+    column = np.array([when], "datetime64[ns]")
+    np.testing.assert_array_equal(
+        bundle.recommend({"user_id": "new", "joined": column})["scores"],
+        bundle.recommend({"user_id": "new", "joined": pd.Series(column)})["scores"],
+    )
     scores = [bundle.recommend({"user_id": "new", "joined": [form]})["scores"] for form in forms]
     for others in scores[1:]:
         np.testing.assert_array_equal(scores[0], others)

@@ -26,6 +26,20 @@ def test_a_history_needs_no_further_word(planted):
     assert tt.evaluate(model, planted.split).cases["model"]["auc"] > 0.95
 
 
+def test_a_hundred_events_are_enough_to_learn_from():
+    """The first thing anybody tries; batches of a single event would teach nothing."""
+    import tensorflow as tf
+
+    from tests.conftest import CANDIDATE, QUERY, make_planted
+
+    split = make_planted(num_queries=7, num_candidates=20).split
+    assert 90 <= split.train.num_events <= 110
+    tf.keras.utils.set_random_seed(0)
+    model = tt.build_two_tower(split.train, query=QUERY, candidate=CANDIDATE)
+    tt.fit_two_tower(model, split, seed=0, epochs=60, learning_rate=5e-3, patience=60)
+    assert tt.evaluate(model, split).cases["model"]["auc"] > 0.95
+
+
 def test_no_epoch_is_no_training(planted, trained):
     with pytest.raises(ValueError, match="`epochs` must be at least 1. Received: 0"):
         tt.fit_two_tower(trained, planted.split, seed=0, epochs=0)

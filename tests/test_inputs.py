@@ -82,6 +82,7 @@ def test_columns_that_suit_pass():
             ["2024-01-01", None, "Jan 1 2024"],
             "`x` must hold times.*first in row 2: 'Jan 1",
         ),
+        (tt.Timestamp(name="x"), [0, tt.NO_TIME], "`x` must hold times.*a missing one is null.*first in row 1"),
         (tt.Embedding(name="x", dim=2), [[0.0, 1.0], [0.0]], "`x` must hold lists of 2 numbers.*first in row 1"),
     ],
 )

@@ -164,6 +164,29 @@ def test_a_history_is_of_the_candidates_id(planted):
         tt.build_two_tower(planted.split.train, query=query, candidate=CANDIDATE)
 
 
+@pytest.mark.parametrize("name", ["user id", "class", "candidate_id", "history"])
+def test_the_queries_id_must_name_an_input_where_a_history_is_looked_up(planted, name):
+    """Before training rather than at the export."""
+    train = planted.split.train
+    queries = train.queries.rename_columns([name, "age"])
+    named = dataclasses.replace(train, queries=queries, query_id=name)
+    with pytest.raises(ValueError, match=r"`name` must be|No query feature may|No history may be called"):
+        tt.build_two_tower(named, query=dataclasses.replace(QUERY, features=(PAST,)), candidate=CANDIDATE)
+    tt.build_two_tower(named, query=dataclasses.replace(QUERY, features=QUERY.features[1:]), candidate=CANDIDATE)
+
+
+def test_a_tower_with_shared_vectors_stands_alone(planted, tmp_path):
+    """Saved and grown without the candidate tower, whose vectors have another length than its own."""
+    train = planted.split.train
+    candidate = dataclasses.replace(CANDIDATE, embedding_dim=16)
+    model = tt.build_two_tower(train, query=with_history(shares_embedding=True), candidate=candidate)
+    raw = {**model.query_tower.raw_features(train.queries.slice(0, 1)), "history": tf.constant([["m1", "m2"]])}
+    expected = model.query_tower(raw)
+    model.query_tower.save(tmp_path / "query.keras")
+    np.testing.assert_array_equal(tf.keras.models.load_model(tmp_path / "query.keras")(raw), expected)
+    np.testing.assert_array_equal(tt.grow_tower(model.query_tower, model.query_tower.vocabularies)(raw), expected)
+
+
 def test_a_shared_table_needs_one_vocabulary():
     movie_id = tt.Categorical(name="movie_id")
     past = tt.History(of=movie_id, shares_embedding=True)

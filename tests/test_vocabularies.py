@@ -116,6 +116,11 @@ def test_words_count_as_often_as_they_occur():
     assert (known["title"].values, known["title"].counts) == (("red", "dog", "fox", "the"), (4, 3, 2, 1))
 
 
+def test_words_that_do_not_count_are_not_learnt():
+    known = learn(tt.Text(name="title", max_words=1), counts=(2, 1, 1, 1))
+    assert (known["title"].values, known["title"].counts) == (("red", "the"), (2, 1))
+
+
 def test_moments_are_those_of_the_events():
     # 1, 1, 4: mean 2, variance (1 + 1 + 4) / 3
     known = learn(tt.Numeric(name="price"), counts=(2, 1, 1, 0))

@@ -26,7 +26,7 @@ def seconds(values: pa.Array) -> pa.Array:
             without fraction and offset (UTC without one), or digits (seconds since 1970).
 
     Returns:
-        int64, null where the value is null, no such time (31 February), or beyond 64 bits.
+        int64, null where the value is null, no such time (31 February), `NO_TIME`, or beyond 64 bits.
 
     Raises:
         TypeError: If the type is none of these.
@@ -48,7 +48,8 @@ def seconds(values: pa.Array) -> pa.Array:
     if types.is_uint64(values.type):
         return pc.if_else(pc.less(values, pa.scalar(2**63, pa.uint64())), values, None).cast(pa.int64())
     if types.is_integer(values.type) or types.is_null(values.type):
-        return values.cast(pa.int64())
+        values = values.cast(pa.int64())
+        return pc.if_else(pc.equal(values, NO_TIME), None, values)
     raise TypeError(f"Times must be numbers, dates, timestamps or text. Received: {values.type}.")
 
 

@@ -49,7 +49,8 @@ def build_encoder(
     if isinstance(feature, Numeric | Timestamp | Embedding):
         return tf.keras.layers.Identity(name=name)
     size = num_codes(feature, vocabularies)
-    dim = feature.embedding_dim or embedding_dim or ruled_dim(size)
+    described = feature.of if isinstance(feature, History) and feature.shares_embedding else feature
+    dim = described.embedding_dim or embedding_dim or ruled_dim(size)
     match feature:
         case Bucketized() | Hashed():
             return CodeEmbedding(num_codes=size, embedding_dim=dim, name=name)

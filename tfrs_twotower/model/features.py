@@ -47,6 +47,22 @@ def whole_number(value: Any, name: str, least: int) -> int:
     return operator.index(value)
 
 
+def require_input_name(name: str) -> None:
+    """Checks that a SavedModel's signature can have an input of that name.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    # What TensorFlow takes as the name of a signature's input, unchanged.
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is None:
+        raise ValueError(
+            "`name` must be a letter, then letters, digits and underscores: it names an input of the SavedModel. "
+            f"Received: {name!r}."
+        )
+    if keyword.iskeyword(name) or name == "self":
+        raise ValueError(f"`name` must be no word of Python's: the signature could not be called. {name!r} is.")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Named:
     """What all kinds share: a name, which is that of the column and of the raw input."""
@@ -54,16 +70,7 @@ class _Named:
     name: str
 
     def __post_init__(self) -> None:
-        # What TensorFlow takes as the name of a signature's input, unchanged.
-        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name) is None:
-            raise ValueError(
-                "`name` must be a letter, then letters, digits and underscores: it names an input of the SavedModel. "
-                f"Received: {self.name!r}."
-            )
-        if keyword.iskeyword(self.name) or self.name == "self":
-            raise ValueError(
-                f"`name` must be no word of Python's: the signature could not be called. {self.name!r} is."
-            )
+        require_input_name(self.name)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name in _LEAST and not (value is None and field.default is None):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.model.features import Categorical, Feature, Hashed, History
+from tfrs_twotower.model.features import Feature, History
 from tfrs_twotower.model.lookups import FIRST_UNKNOWN_CODE, WordLookup
 from tfrs_twotower.model.towers import Tower, TowerConfig, build_tower
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
@@ -37,11 +36,9 @@ def grow_two_tower(model: TwoTowerModel, train: Interactions) -> TwoTowerModel:
     query, candidate = model.query_tower, model.candidate_tower
     newer_query = learn_query_vocabularies(query.config.features, train)
     newer_candidate = learn_candidate_vocabularies(candidate.config.features, train)
-    candidate_config = _with_fixed_dims(candidate)
-    fixed = dict(zip(candidate.config.features, candidate_config.features, strict=True))
     grown = join_towers(
-        query=_with_fixed_dims(query, fixed),
-        candidate=candidate_config,
+        query=_with_fixed_dims(query),
+        candidate=_with_fixed_dims(candidate),
         query_vocabularies=query.vocabularies.grow(newer_query),
         candidate_vocabularies=candidate.vocabularies.grow(newer_candidate),
         rating_task=type(model.rating_task).from_config(model.rating_task.get_config()),
@@ -74,19 +71,11 @@ def grow_tower(tower: Tower, vocabularies: Vocabularies) -> Tower:
     return result
 
 
-def _with_fixed_dims(tower: Tower, fixed: Mapping[Feature, Feature] | None = None) -> TowerConfig:
-    """A tower's configuration with the vectors' lengths that a rule gave it: they must not grow with the values.
-
-    Args:
-        tower: The tower.
-        fixed: What has become of the candidate tower's features, which histories refer to.
-    """
+def _with_fixed_dims(tower: Tower) -> TowerConfig:
+    """A tower's configuration with the vectors' lengths that a rule gave it: they must not grow with the values."""
     features: list[Feature] = []
     for feature in tower.config.features:
         dim = getattr(tower.encoders[feature.name], "embedding_dim", None)
-        if isinstance(feature, History):
-            of = (fixed or {}).get(feature.of)
-            feature = dataclasses.replace(feature, of=of) if isinstance(of, Categorical | Hashed) else feature
         if dim is not None and not (isinstance(feature, History) and feature.shares_embedding):
             feature = dataclasses.replace(feature, embedding_dim=dim)
         features.append(feature)

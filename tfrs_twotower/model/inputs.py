@@ -147,7 +147,12 @@ def _require_possible_values(feature: Feature, column: pa.Array) -> None:
                 _refuse(feature, numbers < 0, column, "be at least 0 for its logarithm")
     if isinstance(feature, Timestamp):
         is_time = seconds(column).is_valid().to_numpy(zero_copy_only=False)
-        _refuse(feature, is_given & ~is_time, column, "hold times, as text in ISO 8601 or seconds since 1970")
+        _refuse(
+            feature,
+            is_given & ~is_time,
+            column,
+            "hold times, as ISO 8601 text or seconds since 1970; a missing one is null",
+        )
     if isinstance(feature, Embedding):
         is_bad = np.zeros(len(column), bool)
         is_bad[list_rows(column)[~np.isfinite(_float32(column.flatten()))]] = True

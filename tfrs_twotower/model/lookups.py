@@ -192,8 +192,7 @@ class WordLookup(tf.keras.layers.Layer):
 
     def call(self, text: tf.Tensor) -> tf.Tensor:
         """Codes string [batch] as int64 [batch, most words], padded with 0."""
-        words = split_words(text)
-        return self.words((words if self.max_words is None else words[:, : self.max_words]).to_tensor(""))
+        return self.words(split_words(text, self.max_words).to_tensor(""))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

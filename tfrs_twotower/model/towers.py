@@ -21,7 +21,7 @@ from tfrs_twotower.model.features import (
     histories,
     whole_number,
 )
-from tfrs_twotower.model.inputs import raw_specs, read_columns
+from tfrs_twotower.model.inputs import MISSING, raw_specs, read_columns
 from tfrs_twotower.model.lookups import build_lookups
 from tfrs_twotower.model.mlp import Normalization, build_mlp
 from tfrs_twotower.model.vocabularies import Vocabularies
@@ -213,7 +213,8 @@ class Tower(tf.keras.Model):
 
         Raises:
             ValueError: If an input is missing.
-            TypeError: If an input has another dtype: an integer id is never taken for an unknown string.
+            TypeError: If an input has another dtype: an integer id is never taken for an unknown string. Numbers of any
+                size are numbers, and whole ones seconds.
         """
         codes = {}
         for spec in self.raw_specs:
@@ -331,15 +332,18 @@ class Tower(tf.keras.Model):
 
 def _to_tensor(values: Any, spec: tf.TensorSpec) -> tf.Tensor:
     """A raw input as a dense tensor of the dtype that its feature wants, and of no other."""
-    if isinstance(values, tf.RaggedTensor):
-        values = values.to_tensor("" if values.dtype == tf.string else None)
+    is_ragged = isinstance(values, tf.RaggedTensor)
+    if is_ragged and spec.shape.as_list() != [None, None]:
+        raise ValueError(f"`{spec.name}` must have the shape {spec.shape}. Received a ragged tensor: {values.shape}.")
     try:
-        values = tf.convert_to_tensor(values)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"`{spec.name}` cannot be made a {spec.dtype.name} tensor: {error}") from error
-    is_number = values.dtype.is_integer or values.dtype.is_floating
-    if (spec.dtype == tf.int64 and values.dtype.is_integer) or (spec.dtype == tf.float32 and is_number):
+        values = values if is_ragged else tf.convert_to_tensor(values)
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        raise ValueError(f"`{spec.name}` cannot be made a {spec.dtype.name} tensor: {error}") from error
+    is_whole = values.dtype.is_integer and values.dtype != tf.uint64
+    if (spec.dtype == tf.int64 and is_whole) or (spec.dtype == tf.float32 and (is_whole or values.dtype.is_floating)):
         values = tf.cast(values, spec.dtype)
+    if is_ragged:
+        values = values.to_tensor(MISSING.get(values.dtype))
     if values.dtype != spec.dtype:
         raise TypeError(f"`{spec.name}` must be {spec.dtype.name}. Received: {values.dtype.name}.")
     if not spec.shape.is_compatible_with(values.shape):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from tfrs_twotower.data.batches import WHOLE, Shard, build_evaluation_batches, b
 from tfrs_twotower.data.histories import HistoryApart, HistorySource, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.negatives import NegativeSampler
-from tfrs_twotower.model.features import histories
+from tfrs_twotower.model.features import Categorical, Feature, Hashed, History, histories, require_input_name
 from tfrs_twotower.model.tasks import RatingTask
 from tfrs_twotower.model.towers import Tower, TowerConfig, build_tower
 from tfrs_twotower.model.vocabularies import (
@@ -46,8 +47,15 @@ def build_two_tower(
         TypeError: If a column's type does not suit its feature.
     """
     # Columns are checked where they are learnt from.
-    if CANDIDATE_INPUT in [feature.name for feature in query.features]:
+    names = [feature.name for feature in query.features]
+    if histories(query.features) and train.query_id not in names:
+        # The signatures take it all the same, to look a known query's history up.
+        require_input_name(train.query_id)
+        names.append(train.query_id)
+    if CANDIDATE_INPUT in names:
         raise ValueError(f"No query feature may be called {CANDIDATE_INPUT!r}: the `score` signature has that input.")
+    if train.query_id in [name for past in histories(query.features) for name in (past.name, past.rating_name)]:
+        raise ValueError(f"No history may be called like the queries' id. Received: {train.query_id!r}.")
     for history in histories(query.features):
         if history.of.name != train.candidate_id:
             raise ValueError(
@@ -96,7 +104,7 @@ def join_towers(
     for history in histories(query.features):
         if not history.shares_embedding:
             continue
-        if history.of not in candidate.features:
+        if not any(_without_dim(history.of) == _without_dim(feature) for feature in candidate.features):
             raise ValueError(
                 f"The history {history.name!r} can share the vectors of a feature of the candidate tower only. "
                 f"Received: {history.of}."
@@ -107,11 +115,24 @@ def join_towers(
                 "share a table."
             )
         shared_tables[history.name] = candidate_tower.encoders[history.of.name].table
+    query = dataclasses.replace(query, features=tuple(_with_dim(feature, shared_tables) for feature in query.features))
     return TwoTowerModel(
         query_tower=build_tower(query, query_vocabularies, name="query", shared_tables=shared_tables),
         candidate_tower=candidate_tower,
         rating_task=rating_task,
     )
+
+
+def _without_dim(feature: Feature) -> Feature:
+    return dataclasses.replace(feature, embedding_dim=None) if isinstance(feature, Categorical | Hashed) else feature
+
+
+def _with_dim(feature: Feature, shared_tables: Mapping[str, tf.keras.layers.Embedding]) -> Feature:
+    """A history that knows how long the vectors are that it shares: its tower may be loaded alone."""
+    if not isinstance(feature, History) or feature.name not in shared_tables:
+        return feature
+    dim = shared_tables[feature.name].output_dim
+    return dataclasses.replace(feature, of=dataclasses.replace(feature.of, embedding_dim=dim))
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")

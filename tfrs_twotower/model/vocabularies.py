@@ -283,7 +283,7 @@ def _learn(feature: Feature, table: pa.Table, counts: np.ndarray) -> dict[str, L
             return {feature.name: _frequent(lists.flatten(), counts[list_rows(lists)], feature)}
         case Text():
             column = column.cast(pa.string())
-            words = split_words(column.fill_null("").to_numpy(zero_copy_only=False))
+            words = split_words(column.fill_null("").to_numpy(zero_copy_only=False), feature.max_words)
             values = pa.array(words.flat_values.numpy(), pa.binary()).cast(pa.string())
             return {feature.name: _frequent(values, counts[words.value_rowids().numpy()], feature)}
         case Numeric():

@@ -144,10 +144,15 @@ def _to_list(values: Any) -> list[Any]:
         if hasattr(values, convert):
             values = getattr(values, convert)()
     if isinstance(values, np.ndarray | np.generic):
-        values = values.tolist()
+        values = _to_plain(values)
     if isinstance(values, str | bytes) or not isinstance(values, Sequence):
         return [values]
-    return [value.item() if isinstance(value, np.generic) else value for value in values]
+    return [_to_plain(value) if isinstance(value, np.generic) else value for value in values]
+
+
+def _to_plain(values: np.ndarray | np.generic) -> Any:
+    # NumPy makes bare integers of nanoseconds, which would pass for seconds.
+    return values.astype("datetime64[s]").tolist() if values.dtype.kind == "M" else values.tolist()
 
 
 def _to_tensor(spec: Mapping[str, Any], values: list[Any] | None, batch: int) -> tf.Tensor:
@@ -166,7 +171,8 @@ def _to_tensor(spec: Mapping[str, Any], values: list[Any] | None, batch: int) ->
 
 def _to_item(name: str, dtype: tf.DType, item: Any, row: int) -> Any:
     """One value of an input, checked."""
-    if dtype == tf.int64 and isinstance(item, datetime.datetime):
+    # pandas's NaT is a datetime that is unequal to itself, and no time.
+    if dtype == tf.int64 and isinstance(item, datetime.datetime) and item == item:
         aware = item if item.tzinfo is not None else item.replace(tzinfo=datetime.timezone.utc)
         return int(aware.timestamp() // 1)
     wanted, kinds = _WANTED[dtype]

@@ -14,6 +14,8 @@ from tfrs_twotower.training.optimizers import LazyAdam
 
 _BATCH_SIZE = 1024
 _LEAST_STEPS = 64
+# Of one event, batch normalisation would leave nothing but its bias.
+_LEAST_BATCH_SIZE = 16
 
 
 def fit_two_tower(
@@ -37,8 +39,8 @@ def fit_two_tower(
         split: Its `train` and `validation` parts are used.
         seed: Of the order of the events.
         epochs: At most so many, >= 1.
-        batch_size: Events per step; by default 1,024, or fewer where an epoch would have less than 64 steps: with a
-            handful of steps an epoch, training would stop before batch normalisation has seen enough to be judged.
+        batch_size: Events per step; by default 1,024, or fewer, down to 16, where an epoch would have less than 64
+            steps: with a handful an epoch, training would stop before batch normalisation has seen enough to be judged.
         learning_rate: `LazyAdam`'s.
         patience: Epochs without a better validation log loss before training stops.
         callbacks: More of Keras's callbacks.
@@ -52,7 +54,7 @@ def fit_two_tower(
     if epochs < 1:
         raise ValueError(f"`epochs` must be at least 1. Received: {epochs}.")
     if batch_size is None:
-        batch_size = max(1, min(_BATCH_SIZE, split.train.num_events // _LEAST_STEPS))
+        batch_size = max(_LEAST_BATCH_SIZE, min(_BATCH_SIZE, split.train.num_events // _LEAST_STEPS))
     length = max((history.length for history in model.query_tower.histories), default=0)
     known = HistoryKnown(timeline=Timeline(split.context), length=length) if length else None
     model.compile(optimizer=LazyAdam(learning_rate))

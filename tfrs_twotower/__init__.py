@@ -43,7 +43,9 @@ if TYPE_CHECKING:
         Text,
         Timestamp,
     )
+    from tfrs_twotower.model.frequencies import FrequencyEstimator
     from tfrs_twotower.model.growth import grow_tower, grow_two_tower
+    from tfrs_twotower.model.retrieval import RetrievalTask
     from tfrs_twotower.model.tasks import RatingTask
     from tfrs_twotower.model.towers import Tower, TowerConfig, build_tower
     from tfrs_twotower.model.two_tower import TwoTowerModel, build_two_tower
@@ -67,6 +69,7 @@ _HOMES = {
     "Bucketized": "model.features",
     "Categorical": "model.features",
     "Embedding": "model.features",
+    "FrequencyEstimator": "model.frequencies",
     "ExactIndex": "serving.index",
     "Hashed": "model.features",
     "History": "model.features",
@@ -81,6 +84,7 @@ _HOMES = {
     "Numeric": "model.features",
     "RatingTask": "model.tasks",
     "Report": "evaluation.report",
+    "RetrievalTask": "model.retrieval",
     "ScannIndex": "serving.index",
     "Schema": "data.tables",
     "Shard": "data.batches",
@@ -125,6 +129,7 @@ __all__ = [
     "Categorical",
     "Embedding",
     "ExactIndex",
+    "FrequencyEstimator",
     "Hashed",
     "History",
     "HistoryApart",
@@ -138,6 +143,7 @@ __all__ = [
     "Numeric",
     "RatingTask",
     "Report",
+    "RetrievalTask",
     "ScannIndex",
     "Schema",
     "Shard",

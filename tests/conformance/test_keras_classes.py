@@ -79,6 +79,8 @@ EXAMPLES = [
     ),
     mlp.CrossStack(num_layers=2, l2=0.5, name="cross"),
     tt.RatingTask(threshold=4.5, name="liked"),
+    tt.RetrievalTask(temperature=0.5, learns_temperature=True, normalizes=True, num_hard_negatives=3, name="first"),
+    tt.FrequencyEstimator(num_slots=7, num_hashes=3, learning_rate=0.25, name="often"),
     tt.LazyAdam(
         # Keras takes one kind of clipping at a time.
         0.5,

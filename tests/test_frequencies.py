@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_twotower.model.frequencies import FrequencyEstimator
+
+
+def run(estimator: FrequencyEstimator, batches: np.ndarray) -> None:
+    learn = tf.function(lambda codes: estimator(codes, training=True))
+    for batch in batches:
+        learn(tf.constant(batch))
+
+
+def test_it_converges_to_the_known_frequencies():
+    """Zipf's law over 300 candidates, some of them many times in each batch and some in one of thirty."""
+    rng = np.random.default_rng(0)
+    shares = 1 / np.arange(1, 301)
+    shares /= shares.sum()
+    estimator = FrequencyEstimator(num_slots=10_000, learning_rate=0.01)
+    run(estimator, rng.choice(300, (2000, 200), p=shares))
+    found = estimator(tf.range(300)).numpy()
+    expected = np.log(shares * 200)
+    # A moving average of about 200 occurrences: a standard error of a fourteenth; the mean of 300 is unbiased.
+    assert np.abs(found - expected).mean() < 0.12
+    assert abs((found - expected).mean()) < 0.03
+    assert abs((found - expected)[:10].mean()) < 0.1
+
+
+def test_it_follows_a_change():
+    estimator = FrequencyEstimator(num_slots=50, learning_rate=0.1)
+    run(estimator, np.array([[0] + [1] * 9] * 60))
+    assert np.exp(estimator(tf.constant([0, 1]))).round(1).tolist() == [1.0, 9.0]
+    run(estimator, np.array([[1] + [0] * 9] * 60))
+    assert np.exp(estimator(tf.constant([0, 1]))).round(1).tolist() == [9.0, 1.0]
+
+
+def test_more_hashes_help_where_slots_are_shared():
+    rng = np.random.default_rng(1)
+    batches = rng.integers(0, 200, (600, 100))
+    errors = []
+    for num_hashes in (1, 4):
+        estimator = FrequencyEstimator(num_slots=400, num_hashes=num_hashes, learning_rate=0.02)
+        run(estimator, batches)
+        errors.append(np.abs(estimator(tf.range(200)).numpy() - np.log(0.5)).mean())
+    assert errors[1] < errors[0] / 1.5
+
+
+def test_asking_teaches_nothing():
+    estimator = FrequencyEstimator(num_slots=50)
+    run(estimator, np.array([[1, 2]] * 5))
+    before = [weight.numpy() for weight in estimator.weights]
+    estimator(tf.constant([1, 7]))
+    for weight, old in zip(estimator.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+
+
+def test_what_was_never_seen_is_rarer_than_all_that_was():
+    estimator = FrequencyEstimator(num_slots=5000)
+    run(estimator, np.array([[1, 2]] * 20))
+    seen, unseen = estimator(tf.constant([1, 99])).numpy()
+    assert seen == pytest.approx(0)
+    assert unseen == pytest.approx(np.log(1 / 20))
+    assert np.isfinite(FrequencyEstimator(num_slots=5)(tf.constant([3]))).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_slots": 0}, "`num_slots` must be at least 1"),
+        ({"num_slots": 5, "num_hashes": 7}, "`num_hashes` must be in 1..6"),
+        ({"num_slots": 5, "learning_rate": 1.0}, r"`learning_rate` must be in \(0, 1\)"),
+    ],
+)
+def test_a_bad_setting_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        FrequencyEstimator(**settings)

@@ -61,10 +61,7 @@ def build_lookups(feature: Feature, vocabularies: Vocabularies) -> dict[str, tf.
                 )
             return lookups
         case Bucketized():
-            boundaries = feature.boundaries
-            if boundaries is None:
-                boundaries = _known(vocabularies, feature.name, Boundaries(())).boundaries
-            return {feature.name: Buckets(boundaries=boundaries, name=name)}
+            return {feature.name: Buckets(boundaries=_boundaries(feature, vocabularies), name=name)}
         case Numeric():
             moments = _known(vocabularies, feature.name, Moments(0.0, 1.0))
             return {
@@ -87,10 +84,7 @@ def num_codes(feature: Feature, vocabularies: Vocabularies) -> int:
         case History():
             return _num_value_codes(feature.of, vocabularies.values_of(feature.name))
         case Bucketized():
-            boundaries = feature.boundaries
-            if boundaries is None:
-                boundaries = _known(vocabularies, feature.name, Boundaries(())).boundaries
-            return len(boundaries) + 2
+            return len(_boundaries(feature, vocabularies)) + 2
         case _:
             return _num_value_codes(feature, vocabularies.values_of(feature.name))
 
@@ -100,6 +94,14 @@ def is_missing(codes: tf.Tensor) -> tf.Tensor:
     if codes.dtype.is_floating:
         return codes[:, -1] == 1
     return codes == MISSING_CODE if codes.shape.rank == 1 else tf.reduce_all(codes == MISSING_CODE, axis=1)
+
+
+def _boundaries(feature: Bucketized, vocabularies: Vocabularies) -> tuple[float, ...]:
+    """Given ones, or those that were learnt."""
+    if feature.boundaries is not None:
+        return feature.boundaries
+    learnt: Boundaries = _known(vocabularies, feature.name, Boundaries(()))
+    return learnt.boundaries
 
 
 def _known(vocabularies: Vocabularies, name: str, default: Any) -> Any:

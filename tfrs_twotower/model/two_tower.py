@@ -214,8 +214,8 @@ class TwoTowerModel(tfrs.Model):
             raise ValueError("`train` must have an event.")
         if negatives is None:
             self.rating_task.require_two_classes(train.ratings)
-        if history is None and self._history_length:
-            history = HistoryApart(timeline=Timeline(train), length=self._history_length)
+        if history is None and self.history_length:
+            history = HistoryApart(timeline=Timeline(train), length=self.history_length)
         self._require_history_of(train, history)
         queries, candidates = self._encode_tables(train)
         batches = build_training_batches(
@@ -244,10 +244,10 @@ class TwoTowerModel(tfrs.Model):
         Raises:
             ValueError: If the query tower takes a history, and none is given.
         """
-        if history is None and self._history_length:
+        if history is None and self.history_length:
             raise ValueError(
                 "`history` must be given: the query tower takes one. For the validation part it is "
-                f"HistoryKnown(timeline=Timeline(split.context), length={self._history_length})."
+                f"HistoryKnown(timeline=Timeline(split.context), length={self.history_length})."
             )
         self._require_history_of(interactions, history)
         queries, candidates = self._encode_tables(interactions)
@@ -298,16 +298,16 @@ class TwoTowerModel(tfrs.Model):
         )
 
     @property
-    def _history_length(self) -> int:
+    def history_length(self) -> int:
         """Slots that the longest history of the query tower looks at, 0 where it has none."""
         return max((history.length for history in self.query_tower.histories), default=0)
 
     def _require_history_of(self, interactions: Interactions, history: HistorySource | None) -> None:
         if history is None:
             return
-        if history.length < self._history_length:
+        if history.length < self.history_length:
             raise ValueError(
-                f"`history` must have a length of at least {self._history_length}, the query tower's. "
+                f"`history` must have a length of at least {self.history_length}, the query tower's. "
                 f"Received: {history.length}."
             )
         if not history.timeline.interactions.has_rows_of(interactions):
@@ -315,7 +315,7 @@ class TwoTowerModel(tfrs.Model):
 
     def _with_histories(self, batches: tf.data.Dataset, interactions: Interactions) -> tf.data.Dataset:
         """Batches in which the rows of past candidates have become codes among the query's."""
-        if not self._history_length:
+        if not self.history_length:
             return batches
         tower = self.query_tower
         past = {name: tf.constant(codes) for name, codes in tower.encode_past(interactions.candidates).items()}
@@ -330,7 +330,7 @@ class TwoTowerModel(tfrs.Model):
     def _embed_queries(
         self, queries: dict[str, np.ndarray], interactions: Interactions, known: Interactions | None
     ) -> np.ndarray:
-        if not self._history_length:
+        if not self.history_length:
             return self.query_tower.embed_codes(queries)
         if known is None:
             raise ValueError("`known` must be given: the query tower takes a history. Of a split it is `split.seen`.")
@@ -340,7 +340,7 @@ class TwoTowerModel(tfrs.Model):
         parts = [np.zeros((0, self.query_tower.config.output_dim), np.float32)]
         for start in range(0, interactions.num_queries, _EMBEDDED_AT_ONCE):
             block = np.arange(start, min(start + _EMBEDDED_AT_ONCE, interactions.num_queries))
-            rows, ratings = timeline.candidates_at(timeline.latest(block, self._history_length))
+            rows, ratings = timeline.candidates_at(timeline.latest(block, self.history_length))
             codes = {name: values[block] for name, values in queries.items()}
             codes.update(_past_codes(self.query_tower, past, rows, ratings, np.take))
             parts.append(self.query_tower.embed_codes(codes))

@@ -71,17 +71,16 @@ class ValidationRanking(tf.keras.callbacks.Callback):
         self._context = split.context
         self._seen = event_pairs(self._context)
         self._queries = np.unique(split.validation.query_rows)
+        # What is left out of the ranking, by the places of the queries that are ranked for.
+        seen = self._seen[np.isin(self._seen[:, 0], self._queries)]
+        self._left_out = np.stack([np.searchsorted(self._queries, seen[:, 0]), seen[:, 1]], axis=1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Ranks and measures."""
         del epoch
         queries, candidates = self.model.embed(self._split.validation, known=self._context)
         ranked = np.full((len(queries), self._k), -1, np.int32)
-        is_asked = np.zeros(len(queries), bool)
-        is_asked[self._queries] = True
-        seen = self._seen[is_asked[self._seen[:, 0]]]
-        seen = np.stack([np.searchsorted(self._queries, seen[:, 0]), seen[:, 1]], axis=1)
-        ranked[self._queries] = rank_candidates(queries[self._queries], candidates, seen, k=self._k)
+        ranked[self._queries] = rank_candidates(queries[self._queries], candidates, self._left_out, k=self._k)
         threshold = self.model.rating_task.threshold
         metrics = ranking_metrics(ranked, self._split.validation, self._seen, threshold=threshold)
         del metrics["num_queries"]

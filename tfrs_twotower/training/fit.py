@@ -55,7 +55,7 @@ def fit_two_tower(
         raise ValueError(f"`epochs` must be at least 1. Received: {epochs}.")
     if batch_size is None:
         batch_size = max(_LEAST_BATCH_SIZE, min(_BATCH_SIZE, split.train.num_events // _LEAST_STEPS))
-    length = max((history.length for history in model.query_tower.histories), default=0)
+    length = model.history_length
     known = HistoryKnown(timeline=Timeline(split.context), length=length) if length else None
     model.compile(optimizer=LazyAdam(learning_rate))
     return model.fit(

@@ -98,7 +98,7 @@ def train_to_rank(
     model.fit(
         model.training_batches(train, batch_size=1024, seed=seed, negatives=negatives),
         epochs=15,
-        callbacks=[tt.ValidationRanking(split), tt.BestWeights("val_ndcg@10", mode="max", patience=4)],
+        callbacks=[tt.ValidationMetrics(split), tt.BestWeights("val_ndcg@10", mode="max", patience=4)],
         verbose=0,
     )
     return model

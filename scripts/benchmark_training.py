@@ -90,7 +90,7 @@ def build_model(size: int) -> TwoTowerModel:
         candidate=candidate,
         query_vocabularies=tt.Vocabularies({"user_id": values}),
         candidate_vocabularies=tt.Vocabularies({"item_id": values}),
-        rating_task=RatingTask(),
+        task=RatingTask(),
     )
 
 

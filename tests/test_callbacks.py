@@ -8,6 +8,7 @@ import tensorflow as tf
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, make_planted
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
+from tfrs_twotower.evaluation.rating import rating_metrics
 from tfrs_twotower.training.callbacks import ProgressLine
 
 
@@ -74,18 +75,43 @@ def test_progress_shows_epochs_and_metric(capsys):
     assert "val_score 0.7500" in output
 
 
-def test_the_validation_ranking_is_that_of_the_evaluation(planted, trained):
+def test_the_validation_metrics_are_that_of_the_evaluation(planted, trained):
     """It joins Keras's logs, where `BestWeights` finds it: the same figures as ranking everybody at once."""
     split = planted.split
     logs = {"loss": 0.5}
-    callback = tt.ValidationRanking(split, k=3)
+    callback = tt.ValidationMetrics(split, k=3)
     callback.set_model(trained)
     callback.on_epoch_end(0, logs)
     seen = event_pairs(split.train)
     ranked = rank_candidates(*trained.embed(split.validation), seen, k=3)
     expected = ranking_metrics(ranked, split.validation, seen, threshold=3)
     del expected["num_queries"]
+    queries, candidates = trained.embed(split.validation)
+    validation = split.validation
+    logits = np.einsum("nd,nd->n", queries[validation.query_rows], candidates[validation.candidate_rows])
+    expected.update(rating_metrics(validation.ratings >= 3, 1 / (1 + np.exp(-logits))))
     assert logs == {"loss": 0.5, **{f"val_{name}": pytest.approx(value) for name, value in expected.items()}}
+
+
+def test_averaged_weights_are_seen_after_an_epoch_and_kept_at_the_end():
+    """Adam's first steps move a weight by the learning rate each; the average follows by hand."""
+    model = tf.keras.Sequential([tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
+    model.build([None, 1])
+    model.compile(optimizer=tf.keras.optimizers.legacy.SGD(1.0), loss=lambda labels, outputs: -tf.reduce_mean(outputs))
+    seen = []
+    watch = tf.keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: seen.append(float(model.weights[0].numpy().item()))
+    )
+    callbacks = [tt.AveragedWeights(decay=0.5), watch]
+    model.fit(np.ones([2, 1]), np.ones([2, 1]), batch_size=1, epochs=2, callbacks=callbacks, verbose=0)
+    # The weight is 1, 2, 3, 4 after the steps; the decay is (1 + n) / (10 + n) while that is below 0.5.
+    average, averages = 0.0, []
+    for step in range(4):
+        decay = min(0.5, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * (step + 1)
+        averages.append(average)
+    assert seen == pytest.approx([averages[1], averages[3]], rel=1e-6)
+    assert model.weights[0].numpy().item() == pytest.approx(averages[3], rel=1e-6)
 
 
 def test_training_can_follow_the_validation_ranking_of_unseen_users():
@@ -99,7 +125,7 @@ def test_training_can_follow_the_validation_ranking_of_unseen_users():
     followed = model.fit(
         model.training_batches(split.train, batch_size=32, seed=0),
         epochs=12,
-        callbacks=[tt.ValidationRanking(split, k=5), tt.BestWeights("val_ndcg@5", mode="max", patience=12)],
+        callbacks=[tt.ValidationMetrics(split, k=5), tt.BestWeights("val_ndcg@5", mode="max", patience=12)],
         verbose=0,
     ).history
     assert max(followed["val_ndcg@5"]) > 0.9
@@ -111,7 +137,7 @@ def test_training_can_follow_the_validation_ranking_of_unseen_users():
 @pytest.mark.parametrize("k", [0, 25])
 def test_a_ranking_that_is_impossible_is_refused_before_training(planted, k):
     with pytest.raises(ValueError, match=f"`k` must be in 1..num_candidates, 24. Received: {k}"):
-        tt.ValidationRanking(planted.split, k=k)
+        tt.ValidationMetrics(planted.split, k=k)
 
 
 def planted_everywhere() -> tt.Interactions:

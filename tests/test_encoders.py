@@ -43,11 +43,23 @@ def test_an_empty_list_has_a_finite_gradient(pooling):
         assert np.isfinite(gradient).all()
 
 
-def test_weights_count_and_factors_pull_and_push():
-    vectors, weights, factors = tf.constant([[[1.0], [10.0]]]), tf.constant([[2.0, 1.0]]), tf.constant([[3.0, -1.0]])
-    # (2 * 3 * 1 - 1 * 1 * 10) over 2 + 1, and over the root of 4 + 1
-    assert pool(vectors, weights, "mean", factors).numpy().item() == pytest.approx(-4 / 3)
-    assert pool(vectors, weights, "sqrtn", factors).numpy().item() == pytest.approx(-4 / np.sqrt(5))
+def test_weights_count_and_ratings_pull_and_push():
+    # 1 + 2 * rating: factors 3 and -1; the later of two weighs 1, the earlier half
+    codes, ratings = tf.constant([[4, 3]]), tf.constant([[1.0, -1.0]])
+    for pooling, size in (("sum", 1), ("mean", 1.5), ("sqrtn", np.sqrt(1.25))):
+        encoder, table = history(by_rating=True, half_life=1.0, pooling=pooling)
+        encoder.slope.assign(2.0)
+        np.testing.assert_allclose(encoder(codes, ratings), [(1.5 * table[4] - table[3]) / size], rtol=1e-6)
+
+
+def test_the_parts_of_a_history_add_up_to_its_vector():
+    encoder, _ = history(by_rating=True, pooling="sqrtn", length=2)
+    codes, ratings = tf.constant([[2, 0, 4, 5], [0, 3, 0, 0]]), tf.constant([[1.0, 0, 2, -1], [0, 0.5, 0, 0]])
+    every_place = np.argwhere(np.ones([2, 4]))
+    parts = encoder.parts(codes, ratings, tf.constant(every_place)).numpy().reshape(2, 4, 2)
+    np.testing.assert_allclose(parts.sum(axis=1), encoder(codes, ratings), rtol=1e-6)
+    assert not parts[0, 0].any()  # too old
+    assert not parts[1, 0].any()  # padding
 
 
 @pytest.mark.parametrize("pooling", ["sum", "mean", "sqrtn"])

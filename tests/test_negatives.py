@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_interactions
-from tfrs_twotower.data.negatives import NegativeSampler
+from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
 
 
 def test_only_what_a_query_never_met_is_drawn_and_all_of_it():
@@ -45,3 +45,23 @@ def test_bad_numbers_are_refused(arguments, message):
     data = make_interactions([0], [0], [1], num_queries=1, num_candidates=1)
     with pytest.raises(ValueError, match=message):
         NegativeSampler(data, **arguments)
+
+
+def test_in_batch_negatives_know_other_positives_and_frequencies():
+    train = make_interactions([0, 0, 1, 1], [0, 1, 2, 1], [5.0, 4.0, 5.0, 2.0], num_queries=2, num_candidates=5)
+    negatives = InBatchNegatives(train, threshold=3, num_uniform=4)
+    queries, candidates = np.array([0, 1, 0], np.int32), np.array([0, 2, 1], np.int32)
+    rows, is_positive, logs = negatives.describe(queries, candidates, np.random.default_rng(0))
+    assert rows[:3].tolist() == [0, 2, 1]
+    assert len(rows) == 7
+    likes = {0: {0, 1}, 1: {2}}
+    assert is_positive.tolist() == [[row in likes[query] for row in rows] for query in queries]
+    # Three events of a batch by their share of four, and four draws of five candidates.
+    expected = 3 * np.array([1, 2, 1, 0, 0]) / 4 + 4 / 5
+    np.testing.assert_allclose(np.exp(logs), expected[rows], rtol=1e-5)
+
+
+def test_in_batch_negatives_of_a_number_below_zero_are_refused():
+    train = make_interactions([0], [0], [5.0], num_queries=1, num_candidates=1)
+    with pytest.raises(ValueError, match="`num_uniform` must be at least 0"):
+        InBatchNegatives(train, threshold=3, num_uniform=-1)

@@ -39,7 +39,8 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_positive():
 def test_normalisation_and_temperature_make_cosines():
     task = tt.RetrievalTask(temperature=0.1, normalizes=True)
     cosines = QUERIES @ CANDIDATES.T / np.linalg.norm(QUERIES, axis=1)[:, None] / np.linalg.norm(CANDIDATES, axis=1)
-    assert loss(task) == pytest.approx(expected(SAME, cosines / 0.1), rel=1e-4)
+    queries, candidates = task.scale_queries(tf.constant(QUERIES)), task.scale_candidates(tf.constant(CANDIDATES))
+    assert loss(task, queries, candidates) == pytest.approx(expected(SAME, cosines / 0.1), rel=1e-4)
 
 
 def test_the_correction_is_taken_off_every_score():
@@ -94,7 +95,7 @@ def test_a_learnt_temperature_learns_and_stays_positive():
     losses = []
     for _ in range(20):
         with tf.GradientTape() as tape:
-            value = task(tf.eye(3), tf.eye(3), tf.constant([1, 2, 3]))
+            value = task(task.scale_queries(tf.eye(3)), tf.eye(3), tf.constant([1, 2, 3]))
         optimizer.apply_gradients([(tape.gradient(value, task.log_scale), task.log_scale)])
         losses.append(float(value))
     assert losses[-1] < losses[0] / 10  # three orthogonal pairs: the larger the scale, the better
@@ -141,3 +142,39 @@ def test_the_correction_gives_popular_candidates_their_due():
 def test_a_bad_setting_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         tt.RetrievalTask(**settings)
+
+
+def catalogue_scores(task: tt.CatalogueTask, gains, **options) -> float:
+    places = tf.constant([[0, 1], [0, 2], [1, 0]], tf.int64)
+    return float(task(tf.constant(QUERIES[:2] @ CANDIDATES.T), places, tf.constant(gains), **options))
+
+
+def test_all_positives_of_a_query_are_one_multinomial():
+    scores = (QUERIES[:2] @ CANDIDATES.T).astype(np.float64)
+    logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    wanted = -(2.0 * logs[0, 1] + 1.0 * logs[0, 2] + 0.5 * logs[1, 0]) / 3.5
+    assert catalogue_scores(tt.CatalogueTask(), [2.0, 1.0, 0.5]) == pytest.approx(wanted, rel=1e-5)
+    assert catalogue_scores(tt.CatalogueTask(), [0.0, 0.0, 0.0]) == 0
+
+
+def test_a_targets_own_part_is_taken_off_its_own_score_alone():
+    scores = (QUERIES[:2] @ CANDIDATES.T).astype(np.float64)
+    scores[[0, 0, 1], [1, 2, 0]] -= [0.5, -1.0, 2.0]
+    logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    found = catalogue_scores(tt.CatalogueTask(), [1.0, 1.0, 1.0], own_scores=tf.constant([0.5, -1.0, 2.0]))
+    assert found == pytest.approx(-logs[[0, 0, 1], [1, 2, 0]].mean(), rel=1e-5)
+
+
+def test_only_positives_count_and_by_their_rating_if_wanted():
+    ratings = tf.constant([2.0, 3.0, 5.0])
+    assert tt.CatalogueTask().gains(ratings, None).numpy().tolist() == [0, 1, 1]
+    weights = tf.constant([1.0, 2.0, 1.0])
+    assert tt.CatalogueTask(by_rating=True).gains(ratings, weights).numpy().tolist() == [0, 6, 5]
+
+
+def test_the_correction_needs_frequencies_from_somewhere():
+    inputs = {"candidate_row": tf.constant([0, 1]), "rating": tf.constant([5.0, 5.0])}
+    with pytest.raises(ValueError, match="must say how often its candidates come"):
+        tt.RetrievalTask().event_loss(tf.eye(2), tf.eye(2), inputs, True)
+    estimated = tt.RetrievalTask(frequencies=tt.FrequencyEstimator(num_slots=10))
+    assert np.isfinite(estimated.event_loss(tf.eye(2), tf.eye(2), inputs, True))

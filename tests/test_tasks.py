@@ -50,3 +50,23 @@ def test_one_class_is_refused(ratings):
     with pytest.raises(ValueError, match="one class only. Choose another threshold, or sample negatives"):
         tt.RatingTask().require_two_classes(np.array(ratings, np.float32))
     tt.RatingTask(threshold=4).require_two_classes(np.array([1, 4], np.float32))
+
+
+def test_an_ordinal_loss_is_half_the_binary_one_and_half_those_of_the_other_cuts():
+    task = tt.RatingTask(other_cuts=(2.0, 5.0))
+    ratings, logits = np.array([1.0, 3.0, 5.0]), np.array([-1.0, 0.5, 2.0])
+    gap = np.log(2)  # softplus(0), from each cut to the next
+
+    def binary(cut: float, offset: float) -> float:
+        signs = np.where(ratings >= cut, 1, -1)
+        return float(np.logaddexp(0, -signs * (logits + offset)).mean())
+
+    expected = (binary(3, 0) + (binary(2, gap) + binary(5, -gap)) / 2) / 2
+    found = task(tf.constant(ratings, tf.float32), tf.constant(logits, tf.float32), training=True)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("cuts", [(3.0,), (4.0, 2.0), (2.0, 2.0)])
+def test_cuts_that_are_not_ascending_or_the_threshold_are_refused(cuts):
+    with pytest.raises(ValueError, match="`other_cuts` must be ascending, without the threshold"):
+        tt.RatingTask(other_cuts=cuts)

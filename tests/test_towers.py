@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tfrs_twotower.model.encoders import CodeEmbedding
+from tfrs_twotower.model.tower_config import tower_config_from_config
 from tfrs_twotower.model.vocabularies import Moments
 
 CONFIG = tt.TowerConfig(
@@ -198,7 +199,7 @@ def test_a_configuration_round_trips_with_every_setting():
         num_cross_layers=2,
         l2=0.5,
     )
-    assert tt.TowerConfig.from_config(json.loads(json.dumps(config.to_config()))) == config
+    assert tower_config_from_config(json.loads(json.dumps(config.to_config()))) == config
 
 
 def test_every_setting_makes_a_tower():
@@ -241,3 +242,66 @@ def test_a_table_over_2_gb_is_no_constant_in_the_graph():
         return initialize.get_concrete_function().graph.as_graph_def().ByteSize()
 
     assert size_of_graph(1_000_000) <= size_of_graph(10) + 100
+
+
+PAST = tt.History(of=tt.Categorical(name="movie_id"), by_rating=True, pooling="sqrtn")
+SUM_KNOWN = tt.Vocabularies(
+    {
+        "user_id": tt.Vocabulary(("1", "2"), (3, 1)),
+        "history": tt.Vocabulary(("m1", "m2")),
+        "history_rating": Moments(3.0, 1.0),
+    }
+)
+SUM_CONFIG = tt.SumTowerConfig(
+    features=(tt.Categorical(name="user_id"), PAST), output_dim=3, has_bias=True, frequency_of="user_id"
+)
+SUM_CODES = {
+    "user_id": tf.constant([2, 3], tf.int64),
+    "history": tf.constant([[2, 3], [0, 3]], tf.int64),
+    "history_rating": tf.constant([[1.0, -1.0], [0.0, 2.0]]),
+}
+
+
+def test_a_sum_tower_adds_vectors_and_a_bias_from_frequency():
+    tower = tt.build_tower(SUM_CONFIG, SUM_KNOWN)
+    vectors = [tower.encoders["user_id"](SUM_CODES["user_id"])]
+    vectors.append(tower.encoders["history"](SUM_CODES["history"], SUM_CODES["history_rating"]))
+    expected = vectors[0].numpy() + vectors[1].numpy()
+    logs = np.log([4.0, 2.0])
+    expected[:, 3] += logs - logs.mean()
+    np.testing.assert_allclose(tower.encode(SUM_CODES), expected, rtol=1e-5)
+
+
+def test_a_query_without_its_part_is_the_query_without_that_candidate():
+    """Up to the size that the root divides by, which stays."""
+    config = dataclasses.replace(SUM_CONFIG, features=(dataclasses.replace(PAST, pooling="sum"),), frequency_of=None)
+    tower = tt.build_tower(config, SUM_KNOWN)
+    outputs, parts = tower.encode_with_parts(SUM_CODES, tf.constant([[0, 0], [1, 1]], tf.int64))
+    without = {**SUM_CODES, "history": tf.constant([[0, 3], [0, 0]], tf.int64)}
+    np.testing.assert_allclose(outputs - parts, tower.encode(without), atol=1e-6)
+
+
+def test_a_part_loses_the_entries_that_its_query_loses():
+    config = dataclasses.replace(SUM_CONFIG, dropout=0.5, frequency_of=None)
+    tower = tt.build_tower(config, SUM_KNOWN)
+    places = tf.constant([[0, 0], [0, 1], [1, 1]], tf.int64)
+    outputs, parts = tower.encode_with_parts(SUM_CODES, places, training=True)
+    _, whole = tower.encode_with_parts(SUM_CODES, places)
+    kept = (outputs != 0).numpy()[[0, 0, 1]]
+    assert kept[:, 3].all()  # never the bias
+    factors = np.where(kept, [2.0, 2.0, 2.0, 1.0], 0.0)
+    np.testing.assert_allclose(parts, whole * factors, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": (tt.Categorical(name="user_id", embedding_dim=3),)}, "`embedding_dim` of 'user_id' must be left"),
+        ({"has_bias": False}, "`frequency_of` must name a Categorical of a tower that has a bias"),
+        ({"frequency_of": "history"}, "`frequency_of` must name a Categorical"),
+        ({"dropout": 1.0}, r"`dropout` must be in \[0, 1\)"),
+    ],
+)
+def test_an_impossible_sum_tower_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SUM_CONFIG, **change)

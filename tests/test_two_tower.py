@@ -60,7 +60,7 @@ def test_implicit_feedback_is_learnt_with_negatives():
     events = likes.events.set_column(2, "rating", [ones]).append_column("weight", [ones])
     likes = dataclasses.replace(likes, events=events)
     tf.keras.utils.set_random_seed(0)
-    model = tt.build_two_tower(likes, query=QUERY, candidate=CANDIDATE, rating_task=tt.RatingTask(threshold=1))
+    model = tt.build_two_tower(likes, query=QUERY, candidate=CANDIDATE, task=tt.RatingTask(threshold=1))
     model.compile(optimizer=tf.keras.optimizers.Adam(5e-3), steps_per_execution=4)
     sampler = tt.NegativeSampler(likes, per_positive=2, threshold=1)
     model.fit(model.training_batches(likes, batch_size=64, seed=0, negatives=sampler), epochs=20, verbose=0)
@@ -196,7 +196,7 @@ def test_a_shared_table_needs_one_vocabulary():
             candidate=tt.TowerConfig(features=(movie_id,)),
             query_vocabularies=tt.Vocabularies({"history": tt.Vocabulary(("b", "a"))}),
             candidate_vocabularies=tt.Vocabularies({"movie_id": tt.Vocabulary(("a", "b"))}),
-            rating_task=tt.RatingTask(),
+            task=tt.RatingTask(),
         )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tfrs_twotower.data.interactions import Interactions, normalize_ratings
     from tfrs_twotower.data.layouts import read_archive
     from tfrs_twotower.data.movielens import load_movielens
-    from tfrs_twotower.data.negatives import NegativeSampler
+    from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
     from tfrs_twotower.data.splits import (
         Split,
         leave_last_out_split,
@@ -45,9 +45,11 @@ if TYPE_CHECKING:
     )
     from tfrs_twotower.model.frequencies import FrequencyEstimator
     from tfrs_twotower.model.growth import grow_tower, grow_two_tower
-    from tfrs_twotower.model.retrieval import RetrievalTask
+    from tfrs_twotower.model.joint import JointModel
+    from tfrs_twotower.model.retrieval import CatalogueTask, RetrievalTask
     from tfrs_twotower.model.tasks import RatingTask
-    from tfrs_twotower.model.towers import Tower, TowerConfig, build_tower
+    from tfrs_twotower.model.tower_config import SumTowerConfig, TowerConfig
+    from tfrs_twotower.model.towers import Tower, build_tower
     from tfrs_twotower.model.two_tower import TwoTowerModel, build_two_tower
     from tfrs_twotower.model.vocabularies import (
         Vocabularies,
@@ -58,15 +60,17 @@ if TYPE_CHECKING:
     from tfrs_twotower.serving.export import export_bundle
     from tfrs_twotower.serving.index import ExactIndex, ScannIndex
     from tfrs_twotower.serving.loading import LoadedBundle, load_bundle
-    from tfrs_twotower.training.callbacks import BestWeights, ValidationRanking
-    from tfrs_twotower.training.fit import fit_two_tower
+    from tfrs_twotower.training.callbacks import AveragedWeights, BestWeights, ValidationMetrics
+    from tfrs_twotower.training.fit import fit_joint, fit_two_tower
     from tfrs_twotower.training.optimizers import LazyAdam
 
 # Public name -> the module that holds it.
 _HOMES = {
     "NO_TIME": "data.times",
+    "AveragedWeights": "training.callbacks",
     "BestWeights": "training.callbacks",
     "Bucketized": "model.features",
+    "CatalogueTask": "model.retrieval",
     "Categorical": "model.features",
     "Embedding": "model.features",
     "FrequencyEstimator": "model.frequencies",
@@ -76,7 +80,9 @@ _HOMES = {
     "HistoryApart": "data.histories",
     "HistoryBefore": "data.histories",
     "HistoryKnown": "data.histories",
+    "InBatchNegatives": "data.negatives",
     "Interactions": "data.interactions",
+    "JointModel": "model.joint",
     "LazyAdam": "training.optimizers",
     "LoadedBundle": "serving.loading",
     "MultiCategorical": "model.features",
@@ -89,19 +95,21 @@ _HOMES = {
     "Schema": "data.tables",
     "Shard": "data.batches",
     "Split": "data.splits",
+    "SumTowerConfig": "model.tower_config",
     "Text": "model.features",
     "Timeline": "data.histories",
     "Timestamp": "model.features",
     "Tower": "model.towers",
-    "TowerConfig": "model.towers",
+    "TowerConfig": "model.tower_config",
     "TwoTowerModel": "model.two_tower",
-    "ValidationRanking": "training.callbacks",
+    "ValidationMetrics": "training.callbacks",
     "Vocabularies": "model.vocabularies",
     "Vocabulary": "model.vocabularies",
     "build_tower": "model.towers",
     "build_two_tower": "model.two_tower",
     "evaluate": "evaluation.report",
     "export_bundle": "serving.export",
+    "fit_joint": "training.fit",
     "fit_two_tower": "training.fit",
     "grow_tower": "model.growth",
     "grow_two_tower": "model.growth",
@@ -124,8 +132,10 @@ _HOMES = {
 
 __all__ = [
     "NO_TIME",
+    "AveragedWeights",
     "BestWeights",
     "Bucketized",
+    "CatalogueTask",
     "Categorical",
     "Embedding",
     "ExactIndex",
@@ -135,7 +145,9 @@ __all__ = [
     "HistoryApart",
     "HistoryBefore",
     "HistoryKnown",
+    "InBatchNegatives",
     "Interactions",
+    "JointModel",
     "LazyAdam",
     "LoadedBundle",
     "MultiCategorical",
@@ -148,13 +160,14 @@ __all__ = [
     "Schema",
     "Shard",
     "Split",
+    "SumTowerConfig",
     "Text",
     "Timeline",
     "Timestamp",
     "Tower",
     "TowerConfig",
     "TwoTowerModel",
-    "ValidationRanking",
+    "ValidationMetrics",
     "Vocabularies",
     "Vocabulary",
     "__version__",
@@ -162,6 +175,7 @@ __all__ = [
     "build_two_tower",
     "evaluate",
     "export_bundle",
+    "fit_joint",
     "fit_two_tower",
     "grow_tower",
     "grow_two_tower",

@@ -6,6 +6,7 @@ A mistake of the user's is one line and exit code 2. TensorFlow is imported by t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import enum
 import io
 import logging
@@ -23,11 +24,21 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from tfrs_twotower.data.interactions import Interactions
+    from tfrs_twotower.data.splits import Split
     from tfrs_twotower.evaluation.report import Report
+    from tfrs_twotower.model.joint import JointModel
+    from tfrs_twotower.model.two_tower import TwoTowerModel
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 _out = Console()
 _err = Console(stderr=True)
+
+
+class Configuration(str, enum.Enum):
+    """Which model is trained."""
+
+    JOINT = "joint"
+    REFERENCE = "reference"
 
 
 class IndexKind(str, enum.Enum):
@@ -65,12 +76,20 @@ def train(
         Path | None, typer.Option(help="Local MovieLens folder or zip to prepare the ratings from.")
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="TFDS's data folder. Default: TFDS's own.")] = None,
+    configuration: Annotated[
+        Configuration,
+        typer.Option(help="joint: a head that ranks and one that knows probabilities. reference: the notebook's MLPs."),
+    ] = Configuration.JOINT,
     output: Annotated[Path, typer.Option(help="Where the model's folder is made.")] = Path("saved_models"),
     name: Annotated[str, typer.Option(help="Name of the model's folder.")] = "movielens-100k",
     index: Annotated[IndexKind, typer.Option(help="auto: ScaNN's where it is installed.")] = IndexKind.AUTO,
     k: Annotated[int, typer.Option("-k", "--k", help="Recommendations per query that the bundle gives.")] = 100,
-    epochs: Annotated[int, typer.Option(help="At most so many.")] = 100,
-    batch_size: Annotated[int, typer.Option(help="Events per training step.")] = 1024,
+    epochs: Annotated[
+        int | None, typer.Option(help="joint: of each head; reference: at most so many. Default: the configuration's.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="joint: users per step; reference: events. Default: the configuration's.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the split, the weights and the order of the events.")] = 0,
 ) -> None:
     """Trains on MovieLens, evaluates on the test split, and publishes a SavedModel."""
@@ -80,7 +99,7 @@ def train(
         ("--batch-size", batch_size, 1),
         ("--seed", seed, 0),
     ):
-        if value < least:
+        if value is not None and value < least:
             raise ValueError(f"`{option}` must be at least {least}. Received: {value}.")
     directory = output / name
     from tfrs_twotower.serving import publish
@@ -93,11 +112,7 @@ def train(
 
         from tfrs_twotower.data.splits import random_split
         from tfrs_twotower.evaluation.report import evaluate
-        from tfrs_twotower.model.reference import MOVIELENS_CANDIDATE, MOVIELENS_QUERY, with_columns_of
-        from tfrs_twotower.model.two_tower import build_two_tower
         from tfrs_twotower.serving.export import export_bundle
-        from tfrs_twotower.training.callbacks import ProgressLine
-        from tfrs_twotower.training.fit import fit_two_tower
 
         build_index = _index_builder(index)
     tf.keras.utils.set_random_seed(seed)
@@ -109,18 +124,16 @@ def train(
         split = random_split(ratings, seed=seed)
     for note in notes:
         _print_line(str(note.message))
-    query = with_columns_of(MOVIELENS_QUERY, ratings.queries)
-    model = build_two_tower(split.train, query=query, candidate=MOVIELENS_CANDIDATE)
     start = time.perf_counter()
-    with ProgressLine("val_log_loss") as line:
-        history = fit_two_tower(model, split, seed=seed, epochs=epochs, batch_size=batch_size, callbacks=[line])
+    fit = _fit_joint if configuration is Configuration.JOINT else _fit_reference
+    model, num_epochs = fit(split, seed, epochs, batch_size)
     fit_s = time.perf_counter() - start
     with _err.status("Evaluating on the test split"):
         report = evaluate(model, split)
     with _err.status("Exporting, and asking the export in a fresh process"):
         path = export_bundle(model, split.seen, directory, k=k, build_index=build_index, metrics=report.to_dict())
     _print_report(report)
-    _print_line(f"{len(history.epoch)} epochs in {fit_s:.0f} s. Published: {path}")
+    _print_line(f"{num_epochs} epochs in {fit_s:.0f} s. Published: {path}")
 
 
 @app.command()
@@ -150,12 +163,52 @@ def recommend(
         ("probability", "right"),
     ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    rows = zip(*(outputs[key][0].tolist() for key in ("candidate_ids", "scores", "probabilities")), strict=True)
-    for rank, (candidate_id, score, probability) in enumerate(rows, start=1):
+    ids, scores = outputs["candidate_ids"][0].tolist(), outputs["scores"][0].tolist()
+    # A model that only ranks knows no probabilities.
+    probabilities = [f"{value:.3f}" for value in outputs["probabilities"][0]] if "probabilities" in outputs else None
+    for rank, (candidate_id, score) in enumerate(zip(ids, scores, strict=True), start=1):
         if candidate_id:
             title = escape(titles.get(candidate_id) or "")
-            table.add_row(str(rank), escape(candidate_id), title, f"{score:.3f}", f"{probability:.3f}")
+            probability = probabilities[rank - 1] if probabilities else ""
+            table.add_row(str(rank), escape(candidate_id), title, f"{score:.3f}", probability)
     _out.print(table)
+
+
+def _fit_joint(split: Split, seed: int, epochs: int | None, batch_size: int | None) -> tuple[JointModel, str]:
+    """Trains on all but the test part: validation has chosen the configuration, and the number of epochs."""
+    from tfrs_twotower.model.joint_movielens import build_movielens_joint
+    from tfrs_twotower.training.callbacks import ProgressLine
+    from tfrs_twotower.training.fit import RATING_TRAINING, RETRIEVAL_TRAINING, fit_by_query
+
+    model = build_movielens_joint(split.seen)
+    changes = {"epochs": epochs, "batch_size": batch_size}
+    given = {name: value for name, value in changes.items() if value is not None}
+    counts = []
+    for head, training, monitor in (
+        (model.retrieval, RETRIEVAL_TRAINING, "catalogue_loss"),
+        (model.rating, RATING_TRAINING, "log_loss"),
+    ):
+        training = dataclasses.replace(training, **given)
+        with ProgressLine(monitor) as line:
+            fit_by_query(head, split.seen, seed=seed, training=training, callbacks=[line])
+        counts.append(str(training.epochs))
+    return model, " and ".join(counts)
+
+
+def _fit_reference(split: Split, seed: int, epochs: int | None, batch_size: int | None) -> tuple[TwoTowerModel, str]:
+    """Trains on the training part, and stops by the validation part."""
+    from tfrs_twotower.model.reference import MOVIELENS_CANDIDATE, MOVIELENS_QUERY, with_columns_of
+    from tfrs_twotower.model.two_tower import build_two_tower
+    from tfrs_twotower.training.callbacks import ProgressLine
+    from tfrs_twotower.training.fit import fit_two_tower
+
+    query = with_columns_of(MOVIELENS_QUERY, split.train.queries)
+    model = build_two_tower(split.train, query=query, candidate=MOVIELENS_CANDIDATE)
+    with ProgressLine("val_log_loss") as line:
+        history = fit_two_tower(
+            model, split, seed=seed, epochs=epochs or 100, batch_size=batch_size or 1024, callbacks=[line]
+        )
+    return model, str(len(history.epoch))
 
 
 def _load_ratings(dataset: str, data_dir: Path | None, archive: Path | None) -> Interactions:
@@ -199,6 +252,8 @@ def _print_report(report: Report) -> None:
             table.add_row(metric, *("" if value is None else f"{value:.4f}" for value in values))
     _out.print(table)
     confusion = report.confusion
+    if confusion is None:
+        return
     _print_line(
         f"At probability 0.5: {confusion.true_positives:,} true and {confusion.false_positives:,} false positives, "
         f"{confusion.true_negatives:,} true and {confusion.false_negatives:,} false negatives."

@@ -37,6 +37,9 @@ TOWER = tt.TowerConfig(
     num_cross_layers=1,
     l2=0.5,
 )
+SUM_TOWER = tt.SumTowerConfig(
+    features=TOWER.features, output_dim=3, has_bias=True, frequency_of="id", dropout=0.1, l2=0.5
+)
 KNOWN = tt.Vocabularies({"id": tt.Vocabulary(("a", "b"), (2, 1)), "price": Moments(2.0, 3.0)})
 
 
@@ -48,15 +51,18 @@ def build_model() -> TwoTowerModel:
         candidate=TOWER,
         query_vocabularies=tt.Vocabularies({"past": KNOWN["id"]}),
         candidate_vocabularies=KNOWN,
-        rating_task=tt.RatingTask(threshold=4.5),
+        task=tt.RatingTask(threshold=4.5),
     )
 
 
 #: One of each class, with no argument at its default.
 EXAMPLES = [
     encoders.NeutralRows(3),
-    encoders.CodeEmbedding(num_codes=5, embedding_dim=3, num_unknown=2, unknown_rate=0.5, name="ids"),
-    encoders.PooledEmbedding(num_codes=5, embedding_dim=3, num_unknown=2, pooling="sqrtn", name="tags"),
+    encoders.CodeEmbedding(num_codes=5, embedding_dim=3, num_unknown=2, unknown_rate=0.5, regularizer="l2", name="ids"),
+    encoders.PooledEmbedding(
+        num_codes=5, embedding_dim=3, num_unknown=2, pooling="sqrtn", regularizer="l2", name="tags"
+    ),
+    encoders.FrequencyBias(num_codes=5, name="often"),
     encoders.HistoryEmbedding(
         num_codes=5,
         embedding_dim=3,
@@ -64,6 +70,8 @@ EXAMPLES = [
         pooling="sum",
         length=7,
         by_rating=True,
+        rating_vectors=True,
+        regularizer=tf.keras.regularizers.L2(0.5),
         half_life=2.5,
         name="past",
     ),
@@ -78,8 +86,20 @@ EXAMPLES = [
         units=4, activation="tanh", normalization="layer", dropout=0.25, residual=True, l2=0.5, name="hidden"
     ),
     mlp.CrossStack(num_layers=2, l2=0.5, name="cross"),
-    tt.RatingTask(threshold=4.5, name="liked"),
-    tt.RetrievalTask(temperature=0.5, learns_temperature=True, normalizes=True, num_hard_negatives=3, name="first"),
+    mlp.VectorSum(dropout=0.25, has_bias=True, name="sum"),
+    tt.RatingTask(threshold=4.5, other_cuts=(2.0, 5.0), name="liked"),
+    tt.RetrievalTask(
+        threshold=4.5,
+        by_rating=True,
+        temperature=0.5,
+        learns_temperature=True,
+        normalizes=True,
+        num_hard_negatives=3,
+        corrects_frequency=False,
+        frequencies=tt.FrequencyEstimator(num_slots=7),
+        name="first",
+    ),
+    tt.CatalogueTask(threshold=4.5, by_rating=True, temperature=0.5, learns_temperature=True, name="whole"),
     tt.FrequencyEstimator(num_slots=7, num_hashes=3, learning_rate=0.25, name="often"),
     tt.LazyAdam(
         # Keras takes one kind of clipping at a time.
@@ -91,7 +111,9 @@ EXAMPLES = [
         name="lazy",
     ),
     tt.build_tower(TOWER, KNOWN, name="candidate"),
+    tt.build_tower(SUM_TOWER, KNOWN, name="candidate"),
     build_model(),
+    tt.JointModel(retrieval=build_model(), rating=build_model(), retrieval_weight=0.5, rating_weight=2.0),
 ]
 IDS = [type(example).__name__ for example in EXAMPLES]
 
@@ -127,7 +149,7 @@ def test_keras_knows_it_by_name(example):
 @pytest.mark.parametrize("example", EXAMPLES, ids=IDS)
 def test_its_configuration_leaves_no_argument_out(example):
     """Constructor's own arguments are in the configuration, but the tables that are another layer's."""
-    if isinstance(example, tt.TwoTowerModel | tt.Tower):
+    if isinstance(example, tt.TwoTowerModel | tt.JointModel | tt.Tower):
         expected = set(inspect.signature(type(example).__init__).parameters) - {"shared_tables"}
     else:
         expected = set()
@@ -143,7 +165,7 @@ import numpy as np
 import tfrs_twotower as tt
 import tensorflow as tf
 model = tf.keras.models.load_model(sys.argv[1])
-task, optimizer = model.rating_task, model.optimizer
+task, optimizer = model.task, model.optimizer
 shared = model.query_tower.encoders["past"].table is model.candidate_tower.encoders["id"].table
 print(json.dumps({
     "logits": model({"query": {"past": tf.constant([[2, 3]])}, "candidate": model.candidate_tower.lookup(

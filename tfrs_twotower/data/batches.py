@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.data.histories import HistorySource
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.data.negatives import NEGATIVE_RATING, NegativeSampler
+from tfrs_twotower.data.negatives import NEGATIVE_RATING, InBatchNegatives, NegativeSampler
 from tfrs_twotower.data.shuffle import shuffled_positions
 
 #: Feature name -> what a tower's lookup made of it, one row per query (or candidate).
@@ -54,7 +54,7 @@ def build_training_batches(
     seed: int,
     initial_epoch: int = 0,
     shard: Shard = WHOLE,
-    negatives: NegativeSampler | None = None,
+    negatives: NegativeSampler | InBatchNegatives | None = None,
     history: HistorySource | None = None,
 ) -> tf.data.Dataset:
     """Shuffled batches for `model.fit`. The n-th iteration over the data set is epoch `initial_epoch + n`.
@@ -69,8 +69,11 @@ def build_training_batches(
         seed: Of the shuffle and of the negatives, >= 0.
         initial_epoch: Epoch of the first iteration; for a training that goes on where it stopped, the same as `fit`'s.
         shard: This worker's part.
-        negatives: Adds candidates that the query never met, with a rating of 0, after the events. The queries'
-            features, and histories, stay one row per event, and "query_place" int32 [pairs] says whose each pair is.
+        negatives: A `NegativeSampler` adds candidates that the query never met, with a rating of 0, after the events.
+            The queries' features, and histories, stay one row per event, and "query_place" int32 [pairs] says whose
+            each pair is. `InBatchNegatives` add their uniform candidates after the events', and for a softmax
+            "candidate_row" int32 [num_rows], "is_other_positive" bool [batch, num_rows] and "log_frequency" float32
+            [num_rows].
         history: Adds what the query did besides.
 
     Returns:
@@ -80,19 +83,12 @@ def build_training_batches(
         ValueError: If `batch_size` is below 1, an encoded table has another length, or the history's timeline is of
             other events.
     """
-    epoch = initial_epoch
-
-    def epochs() -> Iterator[int]:
-        nonlocal epoch
-        epoch += 1
-        yield epoch - 1
 
     def order(places: np.ndarray, number: int) -> np.ndarray:
         return shuffled_positions(places, interactions.num_events, seed=seed, epoch=number)
 
-    columns = _Columns(interactions, order, shard, batch_size, seed, negatives, history)
-    numbers = tf.data.Dataset.from_generator(epochs, output_signature=tf.TensorSpec([], tf.int64))
-    return _batches(numbers, columns, queries, candidates)
+    columns = _EventColumns(interactions, order, shard, batch_size, seed, negatives, history)
+    return gather_batches(epoch_numbers(initial_epoch), columns, queries, candidates)
 
 
 def build_evaluation_batches(
@@ -113,7 +109,8 @@ def build_evaluation_batches(
         history: Adds what the query is known to have done, usually a `HistoryKnown`.
 
     Returns:
-        Batches `{"query": {name: [batch, ...]}, "candidate": {name: [batch, ...]}, "rating": float32 [batch]}`; with
+        Batches `{"query": {name: [batch, ...]}, "candidate": {name: [batch, ...]}, "candidate_row": int32 [batch],
+        "rating": float32 [batch]}`; with
         weights, "weight" float32 [batch]; with a history, "history" int32 [batch, length], rows of candidates or -1,
         and "history_rating" float32 [batch, length], 0 beside a -1.
 
@@ -121,12 +118,89 @@ def build_evaluation_batches(
         ValueError: If `batch_size` is below 1, an encoded table has another length, or the history's timeline is of
             other events.
     """
-    columns = _Columns(interactions, lambda places, _: places, WHOLE, batch_size, 0, None, history)
-    return _batches(tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)), columns, queries, candidates)
+    columns = _EventColumns(interactions, lambda places, _: places, WHOLE, batch_size, 0, None, history)
+    return gather_batches(tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)), columns, queries, candidates)
 
 
-class _Columns:
-    """The columns of one batch, in NumPy: what the gathers of features are made from."""
+class Columns(Protocol):
+    """The columns of batches, in NumPy: what the gathers of features are made from.
+
+    Attributes:
+        num_queries: Rows of the queries' features.
+        num_candidates: Rows of the candidates' features.
+        num_batches: Batches of an epoch.
+        specs: Name, shape and dtype of each column, with "query_row" and "candidate_row" among them.
+    """
+
+    num_queries: int
+    num_candidates: int
+    num_batches: int
+    specs: dict[str, tf.TensorSpec]
+
+    def batch(self, epoch: int, number: int) -> list[np.ndarray]:
+        """Batch `number` of an epoch, one array per entry of `specs`."""
+
+
+def epoch_numbers(initial_epoch: int) -> tf.data.Dataset:
+    """One epoch's number, int64, the next one at each iteration."""
+    epoch = initial_epoch
+
+    def epochs() -> Iterator[int]:
+        nonlocal epoch
+        epoch += 1
+        yield epoch - 1
+
+    return tf.data.Dataset.from_generator(epochs, output_signature=tf.TensorSpec([], tf.int64))
+
+
+def gather_batches(
+    epochs: tf.data.Dataset, columns: Columns, queries: EncodedTable, candidates: EncodedTable
+) -> tf.data.Dataset:
+    """Batches in which rows have become features: "query" and "candidate", beside the other columns.
+
+    Args:
+        epochs: Numbers of the epochs that one iteration goes through.
+        columns: What the batches hold.
+        queries: Encoded features, arrays [num_queries, ...].
+        candidates: Encoded features, arrays [num_candidates, ...].
+
+    Raises:
+        ValueError: If an encoded table has another length.
+    """
+    for name, tables, num_rows in (
+        ("queries", queries, columns.num_queries),
+        ("candidates", candidates, columns.num_candidates),
+    ):
+        for feature, values in tables.items():
+            if len(values) != num_rows:
+                raise ValueError(f"`{name}[{feature!r}]` must have {num_rows} rows. Received: {len(values)}.")
+    query_tables = {name: tf.constant(values) for name, values in queries.items()}
+    candidate_tables = {name: tf.constant(values) for name, values in candidates.items()}
+    dtypes = [spec.dtype for spec in columns.specs.values()]
+
+    def batch(epoch: tf.Tensor, number: tf.Tensor) -> dict[str, Any]:
+        arrays = tf.numpy_function(columns.batch, [epoch, number], dtypes, stateful=False)
+        named = {
+            name: tf.ensure_shape(array, spec.shape)
+            for (name, spec), array in zip(columns.specs.items(), arrays, strict=True)
+        }
+        query, candidate = named.pop("query_row"), named["candidate_row"]
+        return {
+            "query": {name: tf.gather(table, query) for name, table in query_tables.items()},
+            "candidate": {name: tf.gather(table, candidate) for name, table in candidate_tables.items()},
+            **named,
+        }
+
+    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        numbers = tf.data.Dataset.range(columns.num_batches)
+        return numbers.map(lambda number: batch(epoch, number), num_parallel_calls=tf.data.AUTOTUNE)
+
+    batches = epochs.flat_map(epoch_batches).apply(tf.data.experimental.assert_cardinality(columns.num_batches))
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+class _EventColumns:
+    """Batches of events."""
 
     def __init__(
         self,
@@ -135,7 +209,7 @@ class _Columns:
         shard: Shard,
         batch_size: int,
         seed: int,
-        negatives: NegativeSampler | None,
+        negatives: NegativeSampler | InBatchNegatives | None,
         history: HistorySource | None,
     ) -> None:
         if batch_size < 1:
@@ -159,8 +233,11 @@ class _Columns:
         }
         if self._weights is not None:
             self.specs["weight"] = tf.TensorSpec([None], tf.float32)
-        if negatives is not None:
+        if isinstance(negatives, NegativeSampler):
             self.specs["query_place"] = tf.TensorSpec([None], tf.int32)
+        if isinstance(negatives, InBatchNegatives):
+            self.specs["is_other_positive"] = tf.TensorSpec([None, None], tf.bool)
+            self.specs["log_frequency"] = tf.TensorSpec([None], tf.float32)
         if history is not None:
             self.specs["history"] = tf.TensorSpec([None, history.length], tf.int32)
             self.specs["history_rating"] = tf.TensorSpec([None, history.length], tf.float32)
@@ -179,8 +256,11 @@ class _Columns:
         if self._history is not None:
             slots = self._history.slots(events, columns["query_row"], columns["candidate_row"])
             columns["history"], columns["history_rating"] = self._history.timeline.candidates_at(slots)
-        if self._negatives is not None:
-            generator = np.random.default_rng([self._seed, int(epoch), int(number), self._shard.index])
+        generator = np.random.default_rng([self._seed, int(epoch), int(number), self._shard.index])
+        if isinstance(self._negatives, InBatchNegatives):
+            described = self._negatives.describe(columns["query_row"], columns["candidate_row"], generator)
+            columns["candidate_row"], columns["is_other_positive"], columns["log_frequency"] = described
+        if isinstance(self._negatives, NegativeSampler):
             beside, drawn = self._negatives.sample(columns["query_row"], columns["rating"], generator)
             columns["candidate_row"] = np.concatenate([columns["candidate_row"], drawn])
             columns["rating"] = np.concatenate([columns["rating"], np.full(len(drawn), NEGATIVE_RATING, np.float32)])
@@ -188,38 +268,3 @@ class _Columns:
                 columns["weight"] = np.concatenate([columns["weight"], columns["weight"][beside]])
             columns["query_place"] = np.concatenate([np.arange(len(events)), beside]).astype(np.int32)
         return [columns[name] for name in self.specs]
-
-
-def _batches(
-    epochs: tf.data.Dataset, columns: _Columns, queries: EncodedTable, candidates: EncodedTable
-) -> tf.data.Dataset:
-    for name, tables, num_rows in (
-        ("queries", queries, columns.num_queries),
-        ("candidates", candidates, columns.num_candidates),
-    ):
-        for feature, values in tables.items():
-            if len(values) != num_rows:
-                raise ValueError(f"`{name}[{feature!r}]` must have {num_rows} rows. Received: {len(values)}.")
-    query_tables = {name: tf.constant(values) for name, values in queries.items()}
-    candidate_tables = {name: tf.constant(values) for name, values in candidates.items()}
-    dtypes = [spec.dtype for spec in columns.specs.values()]
-
-    def batch(epoch: tf.Tensor, number: tf.Tensor) -> dict[str, Any]:
-        arrays = tf.numpy_function(columns.batch, [epoch, number], dtypes, stateful=False)
-        named = {
-            name: tf.ensure_shape(array, spec.shape)
-            for (name, spec), array in zip(columns.specs.items(), arrays, strict=True)
-        }
-        query, candidate = named.pop("query_row"), named.pop("candidate_row")
-        return {
-            "query": {name: tf.gather(table, query) for name, table in query_tables.items()},
-            "candidate": {name: tf.gather(table, candidate) for name, table in candidate_tables.items()},
-            **named,
-        }
-
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        numbers = tf.data.Dataset.range(columns.num_batches)
-        return numbers.map(lambda number: batch(epoch, number), num_parallel_calls=tf.data.AUTOTUNE)
-
-    batches = epochs.flat_map(epoch_batches).apply(tf.data.experimental.assert_cardinality(columns.num_batches))
-    return batches.prefetch(tf.data.AUTOTUNE)

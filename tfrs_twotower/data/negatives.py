@@ -1,4 +1,4 @@
-"""Candidates that a query never met, as negative examples beside its positive ones."""
+"""Negative examples: candidates that a query never met, and the other candidates of its batch."""
 
 from __future__ import annotations
 
@@ -72,3 +72,70 @@ class NegativeSampler:
 
     def _pairs(self, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
         return query_rows.astype(np.int64) * self._num_candidates + candidate_rows
+
+
+class InBatchNegatives:
+    """A batch's other candidates as negatives, uniformly drawn ones beside them, and what a softmax must know of both.
+
+    Args:
+        interactions: The training part: its positives are no negatives of their queries, and how often a candidate
+            comes into a batch follows from its events.
+        threshold: A rating of at least this is positive.
+        num_uniform: Candidates drawn from the whole catalogue for each batch, >= 0: what has few events, or none, is
+            seen too (mixed negative sampling, Yang et al. 2020).
+
+    Raises:
+        ValueError: If `num_uniform` is below 0.
+
+    References:
+        Yang et al. 2020, "Mixed Negative Sampling for Learning Two-tower Neural Networks in Recommendations".
+    """
+
+    def __init__(self, interactions: Interactions, *, threshold: float, num_uniform: int = 0) -> None:
+        if num_uniform < 0:
+            raise ValueError(f"`num_uniform` must be at least 0. Received: {num_uniform}.")
+        self.threshold, self.num_uniform = threshold, num_uniform
+        self._num_candidates = interactions.num_candidates
+        counts = np.bincount(interactions.candidate_rows, minlength=interactions.num_candidates)
+        self._event_shares = counts / max(1, interactions.num_events)
+        positive = np.flatnonzero(interactions.ratings >= threshold)
+        query_rows = interactions.query_rows[positive]
+        # The positives of each query, one query after the other.
+        self._positives = interactions.candidate_rows[positive[np.argsort(query_rows, kind="stable")]]
+        counts = np.bincount(query_rows, minlength=interactions.num_queries)
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+
+    def describe(
+        self, query_rows: np.ndarray, candidate_rows: np.ndarray, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Adds uniform candidates to a batch's, and says what each is to each query.
+
+        Args:
+            query_rows: int32 [batch].
+            candidate_rows: int32 [batch].
+            generator: The source of chance.
+
+        Returns:
+            (rows, is_other_positive, log_frequencies): int32 [num_rows], the batch's candidates and the drawn ones;
+            bool [batch, num_rows], whether training has it as the query's positive; float32 [num_rows], the logarithm
+            of how many times such a batch is expected to hold the candidate.
+        """
+        drawn = generator.integers(0, self._num_candidates, self.num_uniform, dtype=np.int32)
+        rows = np.concatenate([candidate_rows, drawn]).astype(np.int32)
+        expected = len(query_rows) * self._event_shares[rows] + self.num_uniform / self._num_candidates
+        # Of a candidate without events no batch of these events holds one; the floor keeps the logarithm finite.
+        log_frequencies = np.log(np.maximum(expected, np.finfo(np.float32).tiny)).astype(np.float32)
+        return rows, self._is_positive(query_rows, rows), log_frequencies
+
+    def _is_positive(self, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
+        """Bool [batch, num_rows]; a query's positives are looked up among the batch's candidates, not the reverse."""
+        unique, places = np.unique(candidate_rows, return_inverse=True)
+        starts, counts = self._starts[query_rows], self._starts[query_rows + 1] - self._starts[query_rows]
+        batch_places = np.repeat(np.arange(len(query_rows)), counts)
+        within = np.arange(len(batch_places)) - np.repeat(np.cumsum(counts) - counts, counts)
+        positives = self._positives[np.repeat(starts, counts) + within]
+        columns = np.minimum(np.searchsorted(unique, positives), len(unique) - 1)
+        is_here = unique[columns] == positives
+        is_positive = np.zeros((len(query_rows), len(unique)), bool)
+        is_positive[batch_places[is_here], columns[is_here]] = True
+        return is_positive[:, places]

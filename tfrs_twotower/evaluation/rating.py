@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import sklearn.metrics
 
+from tfrs_twotower.data.interactions import Interactions
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfusionMatrix:
@@ -16,6 +18,22 @@ class ConfusionMatrix:
     false_positives: int
     false_negatives: int
     true_negatives: int
+
+
+def pair_probabilities(queries: np.ndarray, candidates: np.ndarray, interactions: Interactions) -> np.ndarray:
+    """Probabilities of events by a head whose dot products are log-odds.
+
+    Args:
+        queries: float32 [num_queries, embedding_dim].
+        candidates: float32 [num_candidates, embedding_dim].
+        interactions: Their events.
+
+    Returns:
+        float64 [num_events].
+    """
+    logits = np.einsum("nd,nd->n", queries[interactions.query_rows], candidates[interactions.candidate_rows])
+    probabilities: np.ndarray = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return probabilities
 
 
 def rating_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:

@@ -10,7 +10,13 @@ import numpy as np
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.baselines import all_positive, popularity
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
-from tfrs_twotower.evaluation.rating import ConfusionMatrix, confusion_matrix, rating_metrics
+from tfrs_twotower.evaluation.rating import (
+    ConfusionMatrix,
+    confusion_matrix,
+    pair_probabilities,
+    rating_metrics,
+)
+from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
 
 
@@ -20,13 +26,13 @@ class Report:
 
     Attributes:
         cases: Case ("model", "all-positive", "popularity") -> metric -> value. A case has only the metrics that
-            make sense for it.
-        confusion: The model's confusion matrix at a probability of 0.5.
+            make sense for it, the model those of the ratings only if it knows probabilities.
+        confusion: The model's confusion matrix at a probability of 0.5, None if it knows none.
         num_events: Events of the test part.
     """
 
     cases: dict[str, dict[str, float]]
-    confusion: ConfusionMatrix
+    confusion: ConfusionMatrix | None
     num_events: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -34,11 +40,11 @@ class Report:
         return dataclasses.asdict(self)
 
 
-def evaluate(model: TwoTowerModel, split: Split, *, k: int = 10) -> Report:
+def evaluate(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10) -> Report:
     """Evaluates a model on the test part of a split.
 
-    Ratings: every test event. Ranking: the whole catalogue for each query, its training and validation candidates
-    left out; relevant is what the test part rates positive.
+    Ratings: every test event, by the rating head if there is one. Ranking: the whole catalogue for each query by the
+    retrieval head, its training and validation candidates left out; relevant is what the test part rates positive.
 
     Args:
         model: A trained model.
@@ -48,12 +54,15 @@ def evaluate(model: TwoTowerModel, split: Split, *, k: int = 10) -> Report:
     Raises:
         ValueError: If `k` is out of range, or the test part has ratings of one class only.
     """
-    threshold = model.rating_task.threshold
-    test = split.test
+    threshold, test = model.threshold, split.test
     labels = test.ratings >= threshold
-    queries, candidates = model.embed(test, known=split.seen)
-    logits = np.einsum("nd,nd->n", queries[test.query_rows], candidates[test.candidate_rows])
-    probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    embedded = model.retrieval_head.embed(test, known=split.seen)
+    probabilities = None
+    if model.rating_head is not None:
+        of_ratings = embedded
+        if model.rating_head is not model.retrieval_head:
+            of_ratings = model.rating_head.embed(test, known=split.seen)
+        probabilities = pair_probabilities(*of_ratings, test)
     seen = event_pairs(split.seen)
 
     def ranking(case: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
@@ -61,10 +70,10 @@ def evaluate(model: TwoTowerModel, split: Split, *, k: int = 10) -> Report:
 
     return Report(
         cases={
-            "model": {**rating_metrics(labels, probabilities), **ranking((queries, candidates))},
+            "model": {**({} if probabilities is None else rating_metrics(labels, probabilities)), **ranking(embedded)},
             "all-positive": all_positive(split.train, labels, threshold=threshold),
             "popularity": ranking(popularity(split.train, threshold=threshold)),
         },
-        confusion=confusion_matrix(labels, probabilities),
+        confusion=None if probabilities is None else confusion_matrix(labels, probabilities),
         num_events=test.num_events,
     )

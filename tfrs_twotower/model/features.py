@@ -278,6 +278,8 @@ class History(_Named):
         pooling: "sum", "mean" or "sqrtn", of the candidates' vectors times their weights.
         by_rating: Multiply each candidate's vector by 1 + slope * (its rating, normalised by the training split), slope
             learnt: what was disliked may push away. What mean and root are taken over does not change with it.
+        rating_vectors: With `by_rating`, each candidate has a second vector, which its rating multiplies, in place of
+            one slope for all: what it says that somebody met it, and what, that they liked it (Koren 2008, "SVD++").
         half_life: Weigh each candidate by its place: half as much for each so many later ones, > 0. None: all alike.
         shares_embedding: Use the candidate tower's vectors of `of`, rather than learn others for what was seen.
     """
@@ -288,6 +290,7 @@ class History(_Named):
     embedding_dim: int | None = None
     pooling: Pooling = "mean"
     by_rating: bool = False
+    rating_vectors: bool = False
     half_life: float | None = None
     shares_embedding: bool = False
 
@@ -295,6 +298,8 @@ class History(_Named):
         super().__post_init__()
         if not isinstance(self.of, Categorical | Hashed):
             raise TypeError(f"`of` must be the candidate id's Categorical or Hashed. Received: {self.of!r}.")
+        if self.rating_vectors and not self.by_rating:
+            raise ValueError(f"`rating_vectors` of {self.name!r} need `by_rating`.")
         if self.half_life is not None and not 0 < self.half_life < math.inf:
             raise ValueError(f"`half_life` of {self.name!r} must be positive and finite. Received: {self.half_life}.")
         if self.shares_embedding and self.embedding_dim is not None:

@@ -10,7 +10,8 @@ import tensorflow as tf
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.features import Feature, History
 from tfrs_twotower.model.lookups import FIRST_UNKNOWN_CODE, WordLookup
-from tfrs_twotower.model.towers import Tower, TowerConfig, build_tower
+from tfrs_twotower.model.tower_config import SumTowerConfig, TowerConfig
+from tfrs_twotower.model.towers import Tower, build_tower
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
 from tfrs_twotower.model.vocabularies import (
     Vocabularies,
@@ -41,8 +42,9 @@ def grow_two_tower(model: TwoTowerModel, train: Interactions) -> TwoTowerModel:
         candidate=_with_fixed_dims(candidate),
         query_vocabularies=query.vocabularies.grow(newer_query),
         candidate_vocabularies=candidate.vocabularies.grow(newer_candidate),
-        rating_task=type(model.rating_task).from_config(model.rating_task.get_config()),
+        task=type(model.task).from_config(model.task.get_config()),
     )
+    grown.task.set_weights(model.task.get_weights())
     _copy_weights(query, grown.query_tower)
     _copy_weights(candidate, grown.candidate_tower)
     return grown
@@ -71,8 +73,10 @@ def grow_tower(tower: Tower, vocabularies: Vocabularies) -> Tower:
     return result
 
 
-def _with_fixed_dims(tower: Tower) -> TowerConfig:
+def _with_fixed_dims(tower: Tower) -> TowerConfig | SumTowerConfig:
     """A tower's configuration with the vectors' lengths that a rule gave it: they must not grow with the values."""
+    if isinstance(tower.config, SumTowerConfig):
+        return tower.config
     features: list[Feature] = []
     for feature in tower.config.features:
         dim = getattr(tower.encoders[feature.name], "embedding_dim", None)
@@ -83,9 +87,14 @@ def _with_fixed_dims(tower: Tower) -> TowerConfig:
 
 
 def _copy_weights(tower: Tower, grown: Tower) -> None:
-    grown.mlp.set_weights(tower.mlp.get_weights())
+    grown.top.set_weights(tower.top.get_weights())
+    if tower.frequency is not None and grown.frequency is not None and tower.config.frequency_of is not None:
+        rows = _source_rows(tower, grown, tower.config.frequency_of)
+        grown.frequency.factor.assign(tower.frequency.factor)
+        grown.frequency.log_counts.assign(tf.gather(tower.frequency.log_counts, rows))
     for name, encoder in tower.encoders.items():
-        is_table = [weight is encoder.table.embeddings for weight in encoder.weights] if encoder.weights else []
+        # All but the tables of vectors are alike in both.
+        is_table = [len(weight.shape) == 2 and weight.shape[0] == encoder.num_codes for weight in encoder.weights]
         for of_table, old, new in zip(is_table, encoder.weights, grown.encoders[name].weights, strict=True):
             values = grown.vocabularies.values_of(name)
             new.assign(tf.gather(old, _source_rows(tower, grown, name)) if of_table and values else old)

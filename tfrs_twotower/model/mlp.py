@@ -1,4 +1,4 @@
-"""The layers between a tower's vectors and its embedding."""
+"""The layers between a tower's vectors and what comes out of it."""
 
 from __future__ import annotations
 
@@ -156,3 +156,41 @@ class CrossStack(tf.keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "num_layers": len(self.crosses), "l2": self.l2}
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class VectorSum(tf.keras.layers.Layer):
+    """The sum of vectors, some of whose entries training drops.
+
+    Args:
+        dropout: Share of a row's entries that training sets to zero, the others made larger to match, in [0, 1).
+        has_bias: Whether the last entry is a bias, which is never dropped.
+
+    References:
+        Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting".
+    """
+
+    def __init__(self, *, dropout: float = 0.0, has_bias: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dropout, self.has_bias = dropout, has_bias
+
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
+        """Notes how long the vectors are."""
+        self._width = int(input_shape[0][-1])
+        super().build(input_shape)
+
+    def call(self, vectors: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Adds float32 [batch, width] each to [batch, width]."""
+        return tf.add_n(list(vectors)) * self.mask(tf.shape(vectors[0])[0], training)
+
+    def mask(self, num_rows: tf.Tensor, training: bool) -> tf.Tensor:
+        """float32 [num_rows, width], what the entries of a sum are multiplied by; after the first call."""
+        ones = tf.ones([num_rows, self._width])
+        if not training or not self.dropout:
+            return ones
+        kept = tf.nn.dropout(ones, self.dropout)
+        return tf.concat([kept[:, :-1], ones[:, -1:]], axis=1) if self.has_bias else kept
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "dropout": self.dropout, "has_bias": self.has_bias}

@@ -5,7 +5,7 @@ import dataclasses
 import pyarrow as pa
 
 from tfrs_twotower.model.features import Bucketized, Categorical, MultiCategorical
-from tfrs_twotower.model.towers import TowerConfig
+from tfrs_twotower.model.tower_config import TowerConfig
 
 #: The age groups of the MovieLens data sets, in years.
 AGE_BOUNDARIES = (18.0, 25.0, 35.0, 45.0, 50.0, 56.0)

@@ -1,27 +1,105 @@
-"""What comes first out of the catalogue: a softmax over a batch's candidates, corrected for how they got there."""
+"""What comes first out of the catalogue: a softmax over candidates, corrected for how they got into the batch.
+
+`RetrievalTask` trains by event, against the other candidates of the batch; `CatalogueTask` by query, against all.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.model.frequencies import FrequencyEstimator
+
 _LOWEST = float(np.finfo(np.float32).min)
 
 
+class _Softmax(tf.keras.layers.Layer):
+    """What both tasks share: who is positive, and by how much scores differ.
+
+    Args:
+        threshold: A candidate is positive if its rating is at least this.
+        by_rating: Whether a positive counts in proportion to its rating, or else all alike.
+        temperature: What scores are divided by, > 0; where it is learnt, the start.
+        learns_temperature: Whether training adjusts it. It stays positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: float = 3.0,
+        by_rating: bool = False,
+        temperature: float = 1.0,
+        learns_temperature: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 0 < temperature < np.inf:
+            raise ValueError(f"`temperature` must be positive and finite. Received: {temperature}.")
+        self.threshold, self.by_rating = float(threshold), by_rating
+        self.temperature, self.learns_temperature = temperature, learns_temperature
+        self.log_scale = self.add_weight(
+            name="log_scale",
+            shape=(),
+            initializer=tf.keras.initializers.Constant(-np.log(temperature)),
+            trainable=learns_temperature,
+        )
+
+    def gains(self, ratings: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+        """float32 [n], what each event counts: nothing where it is not positive.
+
+        Args:
+            ratings: float32 [n].
+            weights: float32 [n], or None for 1 each.
+        """
+        gains = tf.where(ratings >= self.threshold, ratings if self.by_rating else tf.ones_like(ratings), 0.0)
+        return gains if weights is None else gains * weights
+
+    def require_positives(self, ratings: np.ndarray) -> None:
+        """Refuses ratings from which there is nothing to learn.
+
+        Args:
+            ratings: float32 [n].
+
+        Raises:
+            ValueError: If none is positive, or one that counts by its rating is below zero.
+        """
+        if not len(ratings) or ratings.max() < self.threshold:
+            highest = f"the highest is {ratings.max():g}" if len(ratings) else "there is none"
+            raise ValueError(f"`rating` must reach the threshold {self.threshold:g} somewhere; {highest}.")
+        if self.by_rating and self.threshold < 0:
+            raise ValueError(f"`by_rating` needs a threshold of at least 0. Received: {self.threshold:g}.")
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "threshold": self.threshold,
+            "by_rating": self.by_rating,
+            "temperature": self.temperature,
+            "learns_temperature": self.learns_temperature,
+        }
+
+
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
-class RetrievalTask(tf.keras.layers.Layer):
+class RetrievalTask(_Softmax):
     """Puts each query's positive candidate before the batch's other candidates.
 
     The loss is the mean over the batch, so that it does not grow with it. A candidate that comes into batches often is
     a negative often: without the correction by that frequency's logarithm (logQ), popular candidates would lose it.
 
     Args:
+        threshold: A candidate is positive if its rating is at least this; other events only give negatives.
+        by_rating: Whether a positive counts in proportion to its rating, or else all alike.
         temperature: What scores are divided by, > 0; where it is learnt, the start.
         learns_temperature: Whether training adjusts it. It stays positive.
         normalizes: Whether embeddings are cut to length 1 first, so that scores are cosines.
         num_hard_negatives: Only the highest-scored so many negatives of each query count, >= 1; None for all.
+        corrects_frequency: Whether scores are corrected in training; False is for comparison.
+        frequencies: Estimates how often a candidate comes into a batch, where the events cannot be counted beforehand;
+            None for the counts of the training part.
 
     References:
         Bengio & Senécal 2003 (the correction); Yi et al. 2019, eq. 3-5.
@@ -30,26 +108,18 @@ class RetrievalTask(tf.keras.layers.Layer):
     def __init__(
         self,
         *,
-        temperature: float = 1.0,
-        learns_temperature: bool = False,
         normalizes: bool = False,
         num_hard_negatives: int | None = None,
+        corrects_frequency: bool = True,
+        frequencies: FrequencyEstimator | None = None,
         name: str = "retrieval_task",
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
-        if not 0 < temperature < np.inf:
-            raise ValueError(f"`temperature` must be positive and finite. Received: {temperature}.")
         if num_hard_negatives is not None and num_hard_negatives < 1:
             raise ValueError(f"`num_hard_negatives` must be at least 1. Received: {num_hard_negatives}.")
-        self.temperature, self.learns_temperature = temperature, learns_temperature
         self.normalizes, self.num_hard_negatives = normalizes, num_hard_negatives
-        self.log_scale = self.add_weight(
-            name="log_scale",
-            shape=(),
-            initializer=tf.keras.initializers.Constant(-np.log(temperature)),
-            trainable=learns_temperature,
-        )
+        self.corrects_frequency, self.frequencies = corrects_frequency, frequencies
         # In-batch: not to be taken for the loss over the catalogue, which a batch does not see.
         self.in_batch_loss = tf.keras.metrics.Mean(name="in_batch_loss")
 
@@ -66,7 +136,8 @@ class RetrievalTask(tf.keras.layers.Layer):
         """The loss, a float32 scalar: the weighted mean of each query's cross-entropy; 0 for an empty batch.
 
         Args:
-            queries: float32 [batch, embedding_dim].
+            queries: float32 [batch, embedding_dim]; its products with candidates are the scores, as `scale_queries` and
+                `scale_candidates` make them.
             candidates: float32 [num_candidates, embedding_dim], num_candidates >= batch: the i-th is the positive of
                 the i-th query; what comes after the batch's are negatives of all (mixed negative sampling, Yang et al.
                 2020).
@@ -77,7 +148,7 @@ class RetrievalTask(tf.keras.layers.Layer):
             is_other_positive: bool [batch, num_candidates], candidates that the query likes besides: they are left out.
             weights: float32 [batch], what each query counts; None for 1 each.
         """
-        scores = self.scores(queries, candidates)
+        scores = tf.matmul(queries, candidates, transpose_b=True)
         if log_frequencies is not None:
             scores -= log_frequencies
         positives = tf.linalg.diag_part(scores)[:, tf.newaxis]
@@ -94,18 +165,147 @@ class RetrievalTask(tf.keras.layers.Layer):
         self.in_batch_loss.update_state(losses, sample_weight=weights)
         return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
 
-    def scores(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        """float32 [batch, num_candidates], the products of embeddings over the temperature."""
-        if self.normalizes:
-            queries, candidates = tf.math.l2_normalize(queries, axis=1), tf.math.l2_normalize(candidates, axis=1)
-        return tf.matmul(queries, candidates, transpose_b=True) * tf.exp(self.log_scale)
+    def event_loss(
+        self, queries: tf.Tensor, candidates: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> tf.Tensor:
+        """The loss of a batch of events as `InBatchNegatives` describe it, or of one with "candidate_row" alone.
+
+        Args:
+            queries: float32 [batch, embedding_dim].
+            candidates: float32 [num_candidates, embedding_dim].
+            inputs: The batch.
+            training: Whether this is a training step.
+
+        Raises:
+            ValueError: If the correction is wanted, and neither the batch nor an estimator says how often candidates
+                come.
+        """
+        log_frequencies = None
+        if self.frequencies is not None and self.corrects_frequency:
+            log_frequencies = self.frequencies(inputs["candidate_row"], training=training)
+        elif self.corrects_frequency:
+            if "log_frequency" not in inputs:
+                raise ValueError(
+                    "The batch must say how often its candidates come (`log_frequency`), or the task must estimate it: "
+                    "RetrievalTask(frequencies=FrequencyEstimator(...))."
+                )
+            log_frequencies = inputs["log_frequency"]
+        return self(
+            queries,
+            candidates,
+            inputs["candidate_row"],
+            log_frequencies=log_frequencies,
+            is_other_positive=inputs.get("is_other_positive"),
+            weights=self.gains(inputs["rating"], inputs.get("weight")),
+        )
+
+    def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
+        """What a query's vector becomes, so that its product with a candidate's is the score."""
+        vectors = tf.math.l2_normalize(vectors, axis=1) if self.normalizes else vectors
+        return vectors * tf.exp(self.log_scale)
+
+    def scale_candidates(self, vectors: tf.Tensor) -> tf.Tensor:
+        """What a candidate's vector becomes."""
+        return tf.math.l2_normalize(vectors, axis=1) if self.normalizes else vectors
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             **super().get_config(),
-            "temperature": self.temperature,
-            "learns_temperature": self.learns_temperature,
             "normalizes": self.normalizes,
             "num_hard_negatives": self.num_hard_negatives,
+            "corrects_frequency": self.corrects_frequency,
+            "frequencies": tf.keras.layers.serialize(self.frequencies) if self.frequencies is not None else None,
         }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> RetrievalTask:
+        """The task that `get_config` described."""
+        described = config["frequencies"]
+        return cls(**{**config, "frequencies": tf.keras.layers.deserialize(described) if described else None})
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class CatalogueTask(_Softmax):
+    """Puts all of a query's positives before all other candidates of the catalogue: one multinomial per query.
+
+    A query's history holds its targets. Each target is scored without what it contributes itself, so that the score is
+    that of a candidate which the query has not met yet.
+
+    Args:
+        threshold: A candidate is positive if its rating is at least this.
+        by_rating: Whether a positive counts in proportion to its rating, or else all alike.
+        temperature: What scores are divided by, > 0; where it is learnt, the start.
+        learns_temperature: Whether training adjusts it. It stays positive.
+
+    References:
+        Liang et al. 2018, "Variational Autoencoders for Collaborative Filtering", eq. 2 (the multinomial); Steck 2019,
+        "Embarrassingly Shallow Autoencoders for Sparse Data" (why a target must not predict itself).
+    """
+
+    def __init__(self, *, name: str = "catalogue_task", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.catalogue_loss = tf.keras.metrics.Mean(name="catalogue_loss")
+
+    def call(
+        self,
+        scores: tf.Tensor,
+        target_places: tf.Tensor,
+        gains: tf.Tensor,
+        *,
+        own_scores: tf.Tensor | None = None,
+        log_frequencies: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """The loss, a float32 scalar: the cross-entropy of each target, averaged by what it counts; 0 without targets.
+
+        Args:
+            scores: float32 [batch, num_candidates].
+            target_places: int64 [n, 2], each event's query and candidate in `scores`.
+            gains: float32 [n], what each counts, >= 0.
+            own_scores: float32 [n], what each event contributes to its own candidate's score, to be taken off.
+            log_frequencies: float32 [num_candidates], the logarithm of the probability that the batch holds a
+                candidate; None for the whole catalogue.
+        """
+        if own_scores is not None:
+            scores = tf.tensor_scatter_nd_sub(scores, target_places, own_scores)
+        if log_frequencies is not None:
+            scores -= log_frequencies
+        losses = -tf.gather_nd(tf.nn.log_softmax(scores, axis=1), target_places)
+        self.catalogue_loss.update_state(losses, sample_weight=gains)
+        return tf.math.divide_no_nan(tf.reduce_sum(losses * gains), tf.reduce_sum(gains))
+
+    def query_loss(
+        self,
+        queries: tf.Tensor,
+        parts: tf.Tensor,
+        candidates: tf.Tensor,
+        inputs: Mapping[str, tf.Tensor],
+        training: bool,
+    ) -> tf.Tensor:
+        """The loss of a batch of queries, from `build_query_batches`.
+
+        Args:
+            queries: float32 [batch, embedding_dim].
+            parts: float32 [events, embedding_dim], what each event contributes to its query.
+            candidates: float32 [num_candidates, embedding_dim].
+            inputs: The batch.
+            training: Whether this is a training step.
+        """
+        del training
+        columns = inputs["target_candidate"]
+        places = tf.stack([inputs["target_place"][:, 0], tf.cast(columns, tf.int64)], axis=1)
+        return self(
+            tf.matmul(queries, candidates, transpose_b=True),
+            places,
+            self.gains(inputs["rating"], inputs.get("weight")),
+            own_scores=tf.reduce_sum(parts * tf.gather(candidates, columns), axis=1),
+            log_frequencies=inputs["log_frequency"],
+        )
+
+    def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
+        """What a query's vector becomes, so that its product with a candidate's is the score."""
+        return vectors * tf.exp(self.log_scale)
+
+    def scale_candidates(self, vectors: tf.Tensor) -> tf.Tensor:
+        """What a candidate's vector becomes: it stays."""
+        return vectors

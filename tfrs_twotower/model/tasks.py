@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,41 @@ from tfrs_twotower._tfrs import tfrs
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class RatingTask(tf.keras.layers.Layer):
-    """Tells liked from disliked among rated pairs: binary cross-entropy on logits.
+    """Tells liked from disliked among rated pairs: cross-entropy on logits, binary or ordinal.
 
-    Attributes:
+    Ordinal, one half of the loss is the binary one at the threshold, the other the mean of those at other cuts, whose
+    logits differ from the pair's by learnt numbers: how high a rating is says more than on which side of the threshold
+    it lies. The probability stays the one at the threshold.
+
+    Args:
         threshold: A pair is positive if its rating is at least this.
+        other_cuts: Other ratings to cut at, ascending; () for the binary loss.
+
+    References:
+        Rennie & Srebro 2005, "Loss Functions for Preference Levels", section 3.2 (all thresholds).
     """
 
-    def __init__(self, *, threshold: float = 3.0, name: str = "rating_task", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        threshold: float = 3.0,
+        other_cuts: Sequence[float] = (),
+        name: str = "rating_task",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.threshold = float(threshold)
+        self.other_cuts = tuple(float(cut) for cut in other_cuts)
+        if list(self.other_cuts) != sorted(set(self.other_cuts)) or self.threshold in self.other_cuts:
+            raise ValueError(
+                "`other_cuts` must be ascending, without the threshold. "
+                f"Received: {list(other_cuts)}, threshold {self.threshold:g}."
+            )
+        if self.other_cuts:
+            cuts = sorted([*self.other_cuts, self.threshold])
+            self._place = cuts.index(self.threshold)
+            # The distance from each cut to the next, through a softplus, which keeps the cuts in order.
+            self.gaps = self.add_weight(name="gaps", shape=(len(self.other_cuts),), initializer="zeros")
         self.ranking = tfrs.tasks.Ranking(
             loss=tf.keras.losses.BinaryCrossentropy(from_logits=True),
             metrics=[
@@ -43,17 +70,84 @@ class RatingTask(tf.keras.layers.Layer):
             weights: float32 [batch], what each pair counts, in the metrics too; None for 1 each.
             training: Whether this is a training step.
         """
-        labels = tf.cast(ratings >= self.threshold, tf.float32)
-        return self.ranking(
-            labels=labels[:, tf.newaxis],
-            predictions=logits[:, tf.newaxis],
-            sample_weight=weights,
-            training=training,
-        )
+        loss = self._binary_loss(ratings, logits, self.threshold, weights, training, is_measured=True)
+        if not self.other_cuts:
+            return loss
+        distances = tf.concat([[0.0], tf.cumsum(tf.math.softplus(self.gaps))], axis=0)
+        offsets = distances[self._place] - distances
+        cuts = sorted([*self.other_cuts, self.threshold])
+        others = tf.zeros([])
+        for place, cut in enumerate(cuts):
+            if place != self._place:
+                others += self._binary_loss(ratings, logits + offsets[place], cut, weights, training, is_measured=False)
+        return (loss + others / len(self.other_cuts)) / 2
+
+    def event_loss(
+        self, queries: tf.Tensor, candidates: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> tf.Tensor:
+        """The loss of a batch of events.
+
+        Args:
+            queries: float32 [events, embedding_dim].
+            candidates: float32 [pairs, embedding_dim], one for each event, and for each negative if there are any.
+            inputs: The batch.
+            training: Whether this is a training step.
+        """
+        if "query_place" in inputs:
+            queries = tf.gather(queries, inputs["query_place"])
+        logits = tf.reduce_sum(queries * candidates, axis=1)
+        return self(inputs["rating"], logits, weights=inputs.get("weight"), training=training)
+
+    def query_loss(
+        self,
+        queries: tf.Tensor,
+        parts: tf.Tensor,
+        candidates: tf.Tensor,
+        inputs: Mapping[str, tf.Tensor],
+        training: bool,
+    ) -> tf.Tensor:
+        """The loss of a batch of queries, from `build_query_batches`: each event without its own part in the history.
+
+        Args:
+            queries: float32 [batch, embedding_dim].
+            parts: float32 [events, embedding_dim], what each event contributes to its query.
+            candidates: float32 [num_candidates, embedding_dim].
+            inputs: The batch.
+            training: Whether this is a training step.
+        """
+        others = tf.gather(queries, inputs["target_place"][:, 0]) - parts
+        logits = tf.reduce_sum(others * tf.gather(candidates, inputs["target_candidate"]), axis=1)
+        return self(inputs["rating"], logits, weights=inputs.get("weight"), training=training)
+
+    def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
+        """What a query's vector becomes, so that its product with a candidate's is the logit: it stays."""
+        return vectors
+
+    def scale_candidates(self, vectors: tf.Tensor) -> tf.Tensor:
+        """What a candidate's vector becomes: it stays."""
+        return vectors
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "threshold": self.threshold}
+        return {**super().get_config(), "threshold": self.threshold, "other_cuts": list(self.other_cuts)}
+
+    def _binary_loss(
+        self,
+        ratings: tf.Tensor,
+        logits: tf.Tensor,
+        cut: float,
+        weights: tf.Tensor | None,
+        training: bool,
+        *,
+        is_measured: bool,
+    ) -> tf.Tensor:
+        return self.ranking(
+            labels=tf.cast(ratings >= cut, tf.float32)[:, tf.newaxis],
+            predictions=logits[:, tf.newaxis],
+            sample_weight=weights,
+            training=training,
+            compute_metrics=is_measured,
+        )
 
     def require_two_classes(self, ratings: np.ndarray) -> None:
         """Refuses ratings among which there is nothing to tell apart.

@@ -1,8 +1,7 @@
-"""A tower: each feature looked up and encoded, the vectors joined, an MLP on top, an embedding out."""
+"""A tower: each feature looked up and encoded, the vectors joined or added, an embedding out."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -11,101 +10,17 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.model.encoders import CodeEmbedding, build_encoder
-from tfrs_twotower.model.features import (
-    KINDS,
-    Feature,
-    History,
-    feature_from_config,
-    feature_to_config,
-    histories,
-    whole_number,
-)
+from tfrs_twotower.model.encoders import CodeEmbedding, FrequencyBias, build_encoder
+from tfrs_twotower.model.features import Embedding, History, Numeric, Timestamp, histories
 from tfrs_twotower.model.inputs import MISSING, raw_specs, read_columns
 from tfrs_twotower.model.lookups import build_lookups
-from tfrs_twotower.model.mlp import Normalization, build_mlp
-from tfrs_twotower.model.vocabularies import Vocabularies
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TowerConfig:
-    """What a tower is made of.
-
-    Attributes:
-        features: Inputs, by unique names. The one that identifies a row is usually among them.
-        embedding_dim: Length of a feature's vector where the feature names none, >= 1; None for a rule by the number
-            of values, `tfrs_twotower.model.encoders.ruled_dim`.
-        hidden_units: Widths of the hidden layers, each with activation, normalisation and dropout; () for none.
-        output_dim: Length of the embedding that comes out, >= 1; the same in both towers.
-        activation: Of the hidden layers, a name that Keras knows.
-        normalization: Of the hidden layers, "batch", "layer" or "none".
-        dropout: Share of hidden units dropped in training, in [0, 1).
-        residual: Whether a hidden layer's input is added to its output, through a matrix where their widths differ.
-        num_cross_layers: Cross layers (DCN V2) before the hidden ones, >= 0.
-        l2: Weight of the squared norms of the MLP's kernels in the loss, >= 0. The default is the validation part's
-            choice on MovieLens 100K, for AUC and log loss alike.
-    """
-
-    features: tuple[Feature, ...]
-    embedding_dim: int | None = 50
-    hidden_units: tuple[int, ...] = (128, 64)
-    output_dim: int = 64
-    activation: str = "relu"
-    normalization: Normalization = "batch"
-    dropout: float = 0.3
-    residual: bool = False
-    num_cross_layers: int = 0
-    l2: float = 3e-3
-
-    def __post_init__(self) -> None:
-        for name in ("features", "hidden_units"):
-            if not isinstance(getattr(self, name), tuple | list):
-                raise TypeError(f"`{name}` must be a tuple. Received: {getattr(self, name)!r}.")
-        strangers = [feature for feature in self.features if not isinstance(feature, tuple(KINDS.values()))]
-        if strangers:
-            raise TypeError(f"`features` must be of these kinds: {', '.join(KINDS)}. Received: {strangers[0]!r}.")
-        object.__setattr__(self, "features", tuple(self.features))
-        inputs = [spec.name for feature in self.features for spec in raw_specs(feature)]
-        if not inputs or len(set(inputs)) < len(inputs):
-            raise ValueError(f"`features` must be at least one, with unique names. Received: {inputs}.")
-        widths = tuple(whole_number(units, "`hidden_units`", 1) for units in self.hidden_units)
-        object.__setattr__(self, "hidden_units", widths)
-        for name, least in (("embedding_dim", 1), ("output_dim", 1), ("num_cross_layers", 0)):
-            if name != "embedding_dim" or self.embedding_dim is not None:
-                object.__setattr__(self, name, whole_number(getattr(self, name), f"`{name}`", least))
-        if self.normalization not in ("batch", "layer", "none"):
-            raise ValueError(f"`normalization` must be batch, layer or none. Received: {self.normalization!r}.")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"`dropout` must be in [0, 1). Received: {self.dropout}.")
-        if not self.l2 >= 0:
-            raise ValueError(f"`l2` must be at least 0. Received: {self.l2}.")
-        if not isinstance(self.activation, str):
-            raise TypeError(f"`activation` must be a name that Keras knows. Received: {self.activation!r}.")
-        try:
-            tf.keras.activations.get(self.activation)
-        except ValueError as error:
-            raise ValueError(f"`activation` must be a name that Keras knows. Received: {self.activation!r}.") from error
-
-    def to_config(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        features = [feature_to_config(feature) for feature in self.features]
-        return {**settings, "features": features, "hidden_units": list(self.hidden_units)}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> TowerConfig:
-        """What `to_config` described.
-
-        Raises:
-            ValueError: If a value is impossible.
-            TypeError: If there is no such setting.
-        """
-        features = tuple(feature_from_config(feature) for feature in config["features"])
-        return cls(**{**config, "features": features})
+from tfrs_twotower.model.mlp import VectorSum, build_mlp
+from tfrs_twotower.model.tower_config import SumTowerConfig, TowerConfig, tower_config_from_config
+from tfrs_twotower.model.vocabularies import Vocabularies, Vocabulary
 
 
 def build_tower(
-    config: TowerConfig,
+    config: TowerConfig | SumTowerConfig,
     vocabularies: Vocabularies,
     *,
     name: str = "tower",
@@ -128,7 +43,8 @@ def build_tower(
         >>> tower({"user_id": tf.constant(["42", "never seen"])}).shape
         TensorShape([2, 4])
     """
-    tower = Tower(config, vocabularies, name=name, shared_tables=shared_tables)
+    kind = SumTower if isinstance(config, SumTowerConfig) else Tower
+    tower = kind(config, vocabularies, name=name, shared_tables=shared_tables)
     tower({spec.name: tf.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in tower.raw_specs})
     return tower
 
@@ -139,16 +55,20 @@ class Tower(tf.keras.Model):
 
     The training pipeline looks every query and candidate up once (`encode_table`) and feeds `encode` alone.
 
+    What comes out is the embedding and, where the configuration asks for one, a bias after it.
+
     Attributes:
         config: What the tower is made of.
         vocabularies: What it knows of its features.
         lookups: Input name -> layer from raw values to codes.
         encoders: Feature name -> layer from codes to a vector.
+        top: From the features' vectors to what comes out.
+        frequency: From the codes of `config.frequency_of` to a part of the bias, or None.
     """
 
     def __init__(
         self,
-        config: TowerConfig,
+        config: TowerConfig | SumTowerConfig,
         vocabularies: Vocabularies,
         *,
         name: str,
@@ -160,22 +80,13 @@ class Tower(tf.keras.Model):
         self.lookups = {}
         for feature in config.features:
             self.lookups.update(build_lookups(feature, vocabularies))
-        self.encoders = {
-            feature.name: build_encoder(
-                feature, vocabularies, config.embedding_dim, shared_table=(shared_tables or {}).get(feature.name)
-            )
-            for feature in config.features
-        }
-        self.mlp = build_mlp(
-            hidden_units=config.hidden_units,
-            output_dim=config.output_dim,
-            activation=config.activation,
-            normalization=config.normalization,
-            dropout=config.dropout,
-            residual=config.residual,
-            num_cross_layers=config.num_cross_layers,
-            l2=config.l2,
-        )
+        self.encoders = self._build_encoders(shared_tables or {})
+        self.top = self._build_top()
+        self.frequency = None
+        if config.frequency_of is not None:
+            self.frequency = FrequencyBias(num_codes=self.encoders[config.frequency_of].num_codes, name="frequency")
+            known = vocabularies.get(config.frequency_of)
+            self.frequency.learn(known.counts if isinstance(known, Vocabulary) else ())
         # Not computed in the graph, whose tracing cannot read a `match`.
         self._raw_specs = tuple(spec for feature in config.features for spec in raw_specs(feature))
         self._rated = tuple((past.name, past.rating_name) for past in self.histories if past.by_rating)
@@ -228,16 +139,15 @@ class Tower(tf.keras.Model):
         return codes
 
     def encode(self, codes: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """Codes, as `lookup` gives them, to float32 [batch, output_dim]."""
-        vectors = []
-        for name, encoder in self.encoders.items():
-            inputs = [codes[input_name] for input_name in self._inputs[name]]
-            options = {"training": training} if isinstance(encoder, CodeEmbedding) else {}
-            vectors.append(encoder(*inputs, **options))
-        return self.mlp(tf.concat(vectors, axis=1), training=training)
+        """Codes, as `lookup` gives them, to float32 [batch, num_outputs]."""
+        outputs = self._join(self._feature_vectors(codes, training), training)
+        if self.frequency is None or self.config.frequency_of is None:
+            return outputs
+        bias = self.frequency(codes[self.config.frequency_of])
+        return tf.concat([outputs[:, :-1], outputs[:, -1:] + bias[:, tf.newaxis]], axis=1)
 
     def call(self, raw: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """Raw features to float32 [batch, output_dim]."""
+        """Raw features to float32 [batch, num_outputs]."""
         return self.encode(self.lookup(raw), training=training)
 
     def raw_features(self, table: pa.Table) -> dict[str, tf.Tensor]:
@@ -284,10 +194,10 @@ class Tower(tf.keras.Model):
             batch_size: Rows at a time.
 
         Returns:
-            float32 [num_rows, output_dim].
+            float32 [num_rows, num_outputs].
         """
         num_rows = len(next(iter(codes.values())))
-        parts = [np.zeros((0, self.config.output_dim), np.float32)]
+        parts = [np.zeros((0, self.config.num_outputs), np.float32)]
         for start in range(0, num_rows, batch_size):
             part = {name: tf.constant(values[start : start + batch_size]) for name, values in codes.items()}
             parts.append(self._encode_in_graph(part).numpy())
@@ -297,6 +207,41 @@ class Tower(tf.keras.Model):
     def _encode_in_graph(self) -> Any:
         """`encode`, traced once for any number of rows."""
         return tf.function(lambda codes: self.encode(codes)).get_concrete_function(self._code_specs())
+
+    def _build_encoders(self, shared_tables: Mapping[str, tf.keras.layers.Embedding]) -> dict[str, Any]:
+        config = self.config
+        assert isinstance(config, TowerConfig)
+        return {
+            feature.name: build_encoder(
+                feature, self.vocabularies, config.embedding_dim, shared_table=shared_tables.get(feature.name)
+            )
+            for feature in config.features
+        }
+
+    def _build_top(self) -> tf.keras.layers.Layer:
+        config = self.config
+        assert isinstance(config, TowerConfig)
+        return build_mlp(
+            hidden_units=config.hidden_units,
+            output_dim=config.num_outputs,
+            activation=config.activation,
+            normalization=config.normalization,
+            dropout=config.dropout,
+            residual=config.residual,
+            num_cross_layers=config.num_cross_layers,
+            l2=config.l2,
+        )
+
+    def _feature_vectors(self, codes: Mapping[str, tf.Tensor], training: bool) -> list[tf.Tensor]:
+        vectors = []
+        for name, encoder in self.encoders.items():
+            inputs = [codes[input_name] for input_name in self._inputs[name]]
+            options = {"training": training} if isinstance(encoder, CodeEmbedding) else {}
+            vectors.append(encoder(*inputs, **options))
+        return vectors
+
+    def _join(self, vectors: list[tf.Tensor], training: bool) -> tf.Tensor:
+        return self.top(tf.concat(vectors, axis=1), training=training)
 
     def _code_specs(self) -> dict[str, tf.TensorSpec]:
         """Shape and dtype of each input's codes."""
@@ -324,10 +269,60 @@ class Tower(tf.keras.Model):
         """The untrained tower that `get_config` described, with its vocabularies."""
         del custom_objects
         return build_tower(
-            TowerConfig.from_config(config["config"]),
+            tower_config_from_config(config["config"]),
             Vocabularies.from_config(config["vocabularies"]),
             name=config["name"],
         )
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class SumTower(Tower):
+    """A tower whose features' vectors are added, so that what a past candidate contributes can be taken away."""
+
+    def encode_with_parts(
+        self, codes: Mapping[str, tf.Tensor], places: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Encodes queries, and what single past candidates contribute to them.
+
+        Args:
+            codes: As `lookup` gives them.
+            places: int64 [n, 2], (row, slot) in the histories.
+            training: Whether to drop units: of a query and its parts the same ones.
+
+        Returns:
+            (outputs, parts): float32 [batch, num_outputs] and [n, num_outputs].
+        """
+        parts = tf.zeros([tf.shape(places)[0], self.config.num_outputs])
+        for past in self.histories:
+            ratings = codes[past.rating_name] if past.by_rating else None
+            parts += self.encoders[past.name].parts(codes[past.name], ratings, places)
+        outputs = tf.add_n(self._feature_vectors(codes, training))
+        kept = self.top.mask(tf.shape(outputs)[0], training)
+        return outputs * kept, parts * tf.gather(kept, places[:, 0])
+
+    def _build_encoders(self, shared_tables: Mapping[str, tf.keras.layers.Embedding]) -> dict[str, Any]:
+        regularizer = tf.keras.regularizers.L2(self.config.l2) if self.config.l2 else None
+        encoders = {}
+        for feature in self.config.features:
+            encoder = build_encoder(
+                feature,
+                self.vocabularies,
+                self.config.num_outputs,
+                shared_table=shared_tables.get(feature.name),
+                regularizer=regularizer,
+            )
+            if isinstance(feature, Numeric | Timestamp | Embedding):
+                encoder = tf.keras.layers.Dense(
+                    self.config.num_outputs, use_bias=False, kernel_regularizer=regularizer, name=encoder.name
+                )
+            encoders[feature.name] = encoder
+        return encoders
+
+    def _build_top(self) -> tf.keras.layers.Layer:
+        return VectorSum(dropout=self.config.dropout, has_bias=self.config.has_bias, name="sum")
+
+    def _join(self, vectors: list[tf.Tensor], training: bool) -> tf.Tensor:
+        return self.top(vectors, training=training)
 
 
 def _to_tensor(values: Any, spec: tf.TensorSpec) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""The two-tower model: the logit of a pair is the dot product of its two embeddings."""
+"""The two-tower model: the score of a pair is the dot product of its two embeddings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from tfrs_twotower._tfrs import tfrs
 from tfrs_twotower.data.batches import WHOLE, Shard, build_evaluation_batches, build_training_batches
 from tfrs_twotower.data.histories import HistoryApart, HistorySource, Timeline
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.data.negatives import NegativeSampler
+from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
+from tfrs_twotower.data.query_batches import WHOLE_CATALOGUE, build_query_batches
 from tfrs_twotower.model.features import Categorical, Feature, Hashed, History, histories, require_input_name
+from tfrs_twotower.model.retrieval import CatalogueTask, RetrievalTask
 from tfrs_twotower.model.tasks import RatingTask
-from tfrs_twotower.model.towers import Tower, TowerConfig, build_tower
+from tfrs_twotower.model.tower_config import SumTowerConfig, TowerConfig, tower_config_from_config
+from tfrs_twotower.model.towers import SumTower, Tower, build_tower
 from tfrs_twotower.model.vocabularies import (
     Vocabularies,
     learn_candidate_vocabularies,
@@ -26,12 +29,18 @@ from tfrs_twotower.model.vocabularies import (
 #: Input of the signatures that are asked about one candidate, beside the query's features.
 CANDIDATE_INPUT = "candidate_id"
 
+#: What a model can be trained for.
+Task = RatingTask | RetrievalTask | CatalogueTask
+AnyTowerConfig = TowerConfig | SumTowerConfig
+
 #: Queries whose histories are held at once.
 _EMBEDDED_AT_ONCE = 4096
 
+_NUM_SAMPLED = 8192
+
 
 def build_two_tower(
-    train: Interactions, *, query: TowerConfig, candidate: TowerConfig, rating_task: RatingTask | None = None
+    train: Interactions, *, query: AnyTowerConfig, candidate: AnyTowerConfig, task: Task | None = None
 ) -> TwoTowerModel:
     """Builds an untrained model whose vocabularies come from the training split.
 
@@ -39,7 +48,7 @@ def build_two_tower(
         train: The training split.
         query: The query tower; its features are columns of `train.queries`.
         candidate: The candidate tower; its features are columns of `train.candidates`.
-        rating_task: What to train for; by default the binary task, positive from a rating of 3 on.
+        task: What to train for; by default the binary rating task, positive from a rating of 3 on.
 
     Raises:
         ValueError: If a feature has no column, or one with values that it cannot take; if the towers' output lengths
@@ -67,17 +76,17 @@ def build_two_tower(
         candidate=candidate,
         query_vocabularies=learn_query_vocabularies(query.features, train),
         candidate_vocabularies=learn_candidate_vocabularies(candidate.features, train),
-        rating_task=rating_task if rating_task is not None else RatingTask(),
+        task=task if task is not None else RatingTask(),
     )
 
 
 def join_towers(
     *,
-    query: TowerConfig,
-    candidate: TowerConfig,
+    query: AnyTowerConfig,
+    candidate: AnyTowerConfig,
     query_vocabularies: Vocabularies,
     candidate_vocabularies: Vocabularies,
-    rating_task: RatingTask,
+    task: Task,
 ) -> TwoTowerModel:
     """Builds two towers that fit each other and joins them in an untrained model.
 
@@ -86,7 +95,7 @@ def join_towers(
         candidate: The candidate tower.
         query_vocabularies: What the query tower knows.
         candidate_vocabularies: What the candidate tower knows.
-        rating_task: What to train for.
+        task: What to train for.
 
     Raises:
         ValueError: If the towers' output lengths differ, the candidate tower has a history, or a history shares the
@@ -115,11 +124,18 @@ def join_towers(
                 "share a table."
             )
         shared_tables[history.name] = candidate_tower.encoders[history.of.name].table
-    query = dataclasses.replace(query, features=tuple(_with_dim(feature, shared_tables) for feature in query.features))
+    if isinstance(query, TowerConfig):
+        features = tuple(_with_dim(feature, shared_tables) for feature in query.features)
+        query = dataclasses.replace(query, features=features)
+    elif any(table.output_dim != query.num_outputs for table in shared_tables.values()):
+        raise ValueError(
+            "A history can share the candidate's vectors only where they are as long as the query tower's outputs, "
+            f"{query.num_outputs}. Received: {[table.output_dim for table in shared_tables.values()]}."
+        )
     return TwoTowerModel(
         query_tower=build_tower(query, query_vocabularies, name="query", shared_tables=shared_tables),
         candidate_tower=candidate_tower,
-        rating_task=rating_task,
+        task=task,
     )
 
 
@@ -139,22 +155,46 @@ def _with_dim(feature: Feature, shared_tables: Mapping[str, tf.keras.layers.Embe
 class TwoTowerModel(tfrs.Model):
     """Trains two towers together; `compile` and `fit` are Keras's.
 
-    Inputs are batches of *codes*, as `training_batches` makes them. A data set of raw features goes through
-    `lookup` first: `raw.map(model.lookup)`.
+    Inputs are batches of *codes*, as `training_batches` and `query_batches` make them. A data set of raw features goes
+    through `lookup` first: `raw.map(model.lookup)`.
+
+    The embeddings of a query and a candidate are what their towers give, made ready for one dot product: the task's
+    scale is in the query's, and a bias is one more entry, beside a 1 in the other's. Any index can serve them.
 
     Attributes:
-        query_tower: Raw query features -> embedding.
-        candidate_tower: Raw candidate features -> embedding.
-        rating_task: The loss and its metrics.
+        query_tower: Raw query features -> vector, and bias if it has one.
+        candidate_tower: Raw candidate features -> vector, and bias if it has one.
+        task: The loss and its metrics.
     """
 
-    def __init__(self, *, query_tower: Tower, candidate_tower: Tower, rating_task: RatingTask) -> None:
+    def __init__(self, *, query_tower: Tower, candidate_tower: Tower, task: Task) -> None:
         super().__init__(name="two_tower")
         self.query_tower = query_tower
         self.candidate_tower = candidate_tower
-        self.rating_task = rating_task
+        self.task = task
         # The towers have their variables: Keras may restore an optimizer's state before the first batch.
         self.built = True
+
+    @property
+    def retrieval_head(self) -> TwoTowerModel:
+        """What ranks the catalogue: this model."""
+        return self
+
+    @property
+    def rating_head(self) -> TwoTowerModel | None:
+        """What knows probabilities: this model if it was trained for that."""
+        return self if isinstance(self.task, RatingTask) else None
+
+    @property
+    def threshold(self) -> float:
+        """A rating of at least this is positive."""
+        return self.task.threshold
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of the embeddings, biases with them."""
+        configs = self.query_tower.config, self.candidate_tower.config
+        return configs[0].output_dim + sum(config.has_bias for config in configs)
 
     def lookup(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Turns a raw batch into one of codes.
@@ -171,18 +211,36 @@ class TwoTowerModel(tfrs.Model):
         )
         return {**raw, "query": query, "candidate": candidate}
 
+    def embed_queries(self, codes: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """float32 [batch, embedding_dim], of the query tower's codes."""
+        return self._query_side(self.query_tower.encode(codes, training=training), 1.0)
+
+    def embed_candidates(self, codes: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """float32 [batch, embedding_dim], of the candidate tower's codes."""
+        return self._candidate_side(self.candidate_tower.encode(codes, training=training))
+
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
-        """float32 [batch], the log-odds of each pair in a batch of codes."""
-        query = self.query_tower.encode(inputs["query"], training=training)
+        """float32 [batch], the score of each pair in a batch of codes; of the rating task its log-odds."""
+        query = self.embed_queries(inputs["query"], training=training)
         if "query_place" in inputs:
             query = tf.gather(query, inputs["query_place"])
-        candidate = self.candidate_tower.encode(inputs["candidate"], training=training)
-        return tf.reduce_sum(query * candidate, axis=1)
+        return tf.reduce_sum(query * self.embed_candidates(inputs["candidate"], training=training), axis=1)
 
     def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
-        """The loss of a batch of codes with "rating"; called by Keras."""
-        logits = self(inputs, training=training)
-        return self.rating_task(inputs["rating"], logits, weights=inputs.get("weight"), training=training)
+        """The loss of a batch of codes with "rating", of events or of whole queries; called by Keras."""
+        candidates = self.embed_candidates(inputs["candidate"], training=training)
+        if "target_place" not in inputs:
+            queries = self.embed_queries(inputs["query"], training=training)
+            return self.task.event_loss(queries, candidates, inputs, training)
+        places = inputs["target_place"]
+        if isinstance(self.query_tower, SumTower):
+            outputs, part_outputs = self.query_tower.encode_with_parts(inputs["query"], places, training=training)
+            # In the difference of a query and its part the candidate's bias must count once.
+            queries, parts = self._query_side(outputs, 1.0), self._query_side(part_outputs, 0.0)
+        else:
+            queries = self.embed_queries(inputs["query"], training=training)
+            parts = tf.zeros([tf.shape(places)[0], self.embedding_dim])
+        return self.task.query_loss(queries, parts, candidates, inputs, training)
 
     def training_batches(
         self,
@@ -192,10 +250,10 @@ class TwoTowerModel(tfrs.Model):
         seed: int,
         initial_epoch: int = 0,
         shard: Shard = WHOLE,
-        negatives: NegativeSampler | None = None,
+        negatives: NegativeSampler | InBatchNegatives | None = None,
         history: HistorySource | None = None,
     ) -> tf.data.Dataset:
-        """Shuffled batches for `fit`; see `build_training_batches`.
+        """Shuffled batches of events for `fit`; see `build_training_batches`.
 
         Args:
             train: The training split.
@@ -203,17 +261,30 @@ class TwoTowerModel(tfrs.Model):
             seed: Of the shuffle and of the negatives, >= 0.
             initial_epoch: Epoch of the first iteration.
             shard: This worker's part.
-            negatives: Adds candidates that the query never met.
+            negatives: For the rating task a `NegativeSampler`, which adds candidates that the query never met; for the
+                retrieval task `InBatchNegatives`, by default without uniform ones.
             history: What a query is known to have done besides; by default, where the query tower takes a history, a
                 `HistoryApart` of the training split.
 
         Raises:
-            ValueError: If the rating task finds one class only: nothing can be told apart then.
+            ValueError: If the rating task finds one class only, or a retrieval task no positive: there is nothing to
+                learn then.
+            TypeError: If the task is trained by query, or the negatives are another task's.
         """
         if not train.num_events:
             raise ValueError("`train` must have an event.")
-        if negatives is None:
-            self.rating_task.require_two_classes(train.ratings)
+        if isinstance(self.task, CatalogueTask):
+            raise TypeError("A CatalogueTask is trained by query: use `query_batches`.")
+        if isinstance(self.task, RetrievalTask):
+            self.task.require_positives(train.ratings)
+            negatives = negatives or InBatchNegatives(train, threshold=self.task.threshold)
+        elif negatives is None:
+            self.task.require_two_classes(train.ratings)
+        wanted = InBatchNegatives if isinstance(self.task, RetrievalTask) else NegativeSampler
+        if negatives is not None and not isinstance(negatives, wanted):
+            raise TypeError(
+                f"`negatives` of a {type(self.task).__name__} must be {wanted.__name__}. Received: {negatives!r}."
+            )
         if history is None and self.history_length:
             history = HistoryApart(timeline=Timeline(train), length=self.history_length)
         self._require_history_of(train, history)
@@ -228,6 +299,57 @@ class TwoTowerModel(tfrs.Model):
             shard=shard,
             negatives=negatives,
             history=history,
+        )
+        return self._with_histories(batches, train)
+
+    def query_batches(
+        self,
+        train: Interactions,
+        *,
+        batch_size: int = 256,
+        seed: int,
+        initial_epoch: int = 0,
+        num_sampled: int | None = None,
+    ) -> tf.data.Dataset:
+        """Shuffled batches of whole queries for `fit`; see `build_query_batches`.
+
+        Each query is encoded once for all its events, and what an event contributes to its own query is taken off. An
+        epoch takes a fraction of the time that it takes by event.
+
+        Args:
+            train: The training split.
+            batch_size: Queries per batch, >= 1.
+            seed: Of the order of the queries, >= 0.
+            initial_epoch: Epoch of the first iteration.
+            num_sampled: Candidates drawn for a batch beside its own; by default the whole catalogue up to 50,000
+                candidates, 8,192 drawn ones above.
+
+        Raises:
+            TypeError: If the task is trained by event, or the query tower has a history that it does not just add.
+            ValueError: If there is nothing to learn in the ratings.
+        """
+        if isinstance(self.task, RetrievalTask):
+            raise TypeError("A RetrievalTask is trained by event: use `training_batches`, or a CatalogueTask.")
+        if self.history_length and not isinstance(self.query_tower, SumTower):
+            raise TypeError(
+                "By query, a history must be taken apart again, which a `SumTowerConfig` allows alone. Give the query "
+                "tower one, or train by event with `training_batches`."
+            )
+        if isinstance(self.task, CatalogueTask):
+            self.task.require_positives(train.ratings)
+        else:
+            self.task.require_two_classes(train.ratings)
+        if num_sampled is None and train.num_candidates > WHOLE_CATALOGUE:
+            num_sampled = _NUM_SAMPLED
+        queries, candidates = self._encode_tables(train)
+        batches = build_query_batches(
+            train,
+            queries,
+            candidates,
+            batch_size=batch_size,
+            seed=seed,
+            initial_epoch=initial_epoch,
+            num_sampled=num_sampled,
         )
         return self._with_histories(batches, train)
 
@@ -262,16 +384,20 @@ class TwoTowerModel(tfrs.Model):
             known: Events of these queries with these candidates, for a query tower that takes a history.
 
         Returns:
-            (queries, candidates): float32 [num_queries, output_dim] and [num_candidates, output_dim].
+            (queries, candidates): float32 [num_queries, embedding_dim] and [num_candidates, embedding_dim].
 
         Raises:
             ValueError: If the query tower takes a history, and no events are given.
         """
         queries, candidates = self._encode_tables(interactions)
         return (
-            self._embed_queries(queries, interactions, known),
-            self.candidate_tower.embed_codes(candidates),
+            self._query_side(tf.constant(self._encode_queries(queries, interactions, known)), 1.0).numpy(),
+            self.embed_catalogue(candidates),
         )
+
+    def embed_catalogue(self, codes: Mapping[str, np.ndarray]) -> np.ndarray:
+        """float32 [num_candidates, embedding_dim], of all candidates' codes, from `candidate_tower.encode_table`."""
+        return self._candidate_side(tf.constant(self.candidate_tower.embed_codes(codes))).numpy()
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
         """Nothing is left to build: `from_config` gives towers that have their variables."""
@@ -281,7 +407,7 @@ class TwoTowerModel(tfrs.Model):
         return {
             "query_tower": self.query_tower.get_config(),
             "candidate_tower": self.candidate_tower.get_config(),
-            "rating_task": self.rating_task.get_config(),
+            "task": tf.keras.layers.serialize(self.task),
         }
 
     @classmethod
@@ -290,11 +416,11 @@ class TwoTowerModel(tfrs.Model):
         del custom_objects
         query, candidate = config["query_tower"], config["candidate_tower"]
         return join_towers(
-            query=TowerConfig.from_config(query["config"]),
-            candidate=TowerConfig.from_config(candidate["config"]),
+            query=tower_config_from_config(query["config"]),
+            candidate=tower_config_from_config(candidate["config"]),
             query_vocabularies=Vocabularies.from_config(query["vocabularies"]),
             candidate_vocabularies=Vocabularies.from_config(candidate["vocabularies"]),
-            rating_task=RatingTask.from_config(config["rating_task"]),
+            task=tf.keras.layers.deserialize(config["task"]),
         )
 
     @property
@@ -327,7 +453,7 @@ class TwoTowerModel(tfrs.Model):
 
         return batches.map(look_up, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
-    def _embed_queries(
+    def _encode_queries(
         self, queries: dict[str, np.ndarray], interactions: Interactions, known: Interactions | None
     ) -> np.ndarray:
         if not self.history_length:
@@ -337,7 +463,7 @@ class TwoTowerModel(tfrs.Model):
         if not known.has_rows_of(interactions):
             raise ValueError("`known` must have the queries and candidates of `interactions`, in their order.")
         timeline, past = Timeline(known), self.query_tower.encode_past(interactions.candidates)
-        parts = [np.zeros((0, self.query_tower.config.output_dim), np.float32)]
+        parts = [np.zeros((0, self.query_tower.config.num_outputs), np.float32)]
         for start in range(0, interactions.num_queries, _EMBEDDED_AT_ONCE):
             block = np.arange(start, min(start + _EMBEDDED_AT_ONCE, interactions.num_queries))
             rows, ratings = timeline.candidates_at(timeline.latest(block, self.history_length))
@@ -345,6 +471,22 @@ class TwoTowerModel(tfrs.Model):
             codes.update(_past_codes(self.query_tower, past, rows, ratings, np.take))
             parts.append(self.query_tower.embed_codes(codes))
         return np.concatenate(parts)
+
+    def _query_side(self, outputs: tf.Tensor, one: float) -> tf.Tensor:
+        """What the query tower gave, for the dot product; `one` is what the candidate's bias is multiplied by."""
+        dim = self.query_tower.config.output_dim
+        entries = [self.task.scale_queries(outputs[:, :dim]), outputs[:, dim:]]
+        if self.candidate_tower.config.has_bias:
+            entries.append(tf.fill([tf.shape(outputs)[0], 1], one))
+        return tf.concat(entries, axis=1)
+
+    def _candidate_side(self, outputs: tf.Tensor) -> tf.Tensor:
+        """What the candidate tower gave, for the dot product."""
+        dim = self.candidate_tower.config.output_dim
+        entries = [self.task.scale_candidates(outputs[:, :dim])]
+        if self.query_tower.config.has_bias:
+            entries.append(tf.ones([tf.shape(outputs)[0], 1]))
+        return tf.concat([*entries, outputs[:, dim:]], axis=1)
 
     def _encode_tables(self, interactions: Interactions) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         return (

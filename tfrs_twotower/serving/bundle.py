@@ -1,4 +1,4 @@
-"""What a bundle computes: the towers, the known queries and an index, joined into the SavedModel's signatures.
+"""What a bundle computes: the towers of its heads, the known queries and an index, joined into signatures.
 
 Only variables, lookup tables and index state are tracked, no Keras object: any program that has TensorFlow loads it.
 """
@@ -23,6 +23,7 @@ from tfrs_twotower.data.histories import Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.features import History, feature_to_config
 from tfrs_twotower.model.inputs import MISSING
+from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.lookups import is_missing
 from tfrs_twotower.model.towers import Tower
 from tfrs_twotower.model.two_tower import CANDIDATE_INPUT, TwoTowerModel
@@ -71,7 +72,7 @@ class Bundle:
 
 
 def build_bundle(
-    model: TwoTowerModel,
+    model: TwoTowerModel | JointModel,
     known: Interactions,
     build_index: Callable[[np.ndarray, list[str]], Index],
     *,
@@ -94,22 +95,53 @@ def build_bundle(
     if not 1 <= k <= known.num_candidates:
         raise ValueError(f"`k` must be in 1..num_candidates. Received: k={k}, num_candidates={known.num_candidates}.")
     ids = known.candidates[known.candidate_id].to_pylist()
-    candidate_codes = model.candidate_tower.encode_table(known.candidates)
-    embeddings = model.candidate_tower.embed_codes(candidate_codes)
-    index = build_index(embeddings, ids)
-    queries = _KnownQueries(known, model.query_tower)
+    retrieval = model.retrieval_head
+    heads = [_Head(retrieval, known)]
+    if model.rating_head is not None and model.rating_head is not retrieval:
+        heads.append(_Head(model.rating_head, known))
+    index = build_index(heads[0].catalogue.numpy(), ids)
+    queries = _KnownQueries(known, id_input_of(model, known))
     catalogue = _Catalogue(ids)
 
     module = tf.Module(name="two_tower_bundle")
-    module.weights = [*model.query_tower.variables, *model.candidate_tower.variables]
-    module.tables = model.query_tower.lookup_tables + model.candidate_tower.lookup_tables
-    module.index, module.queries, module.catalogue = index, queries, catalogue
+    module.heads, module.index, module.queries, module.catalogue = heads, index, queries, catalogue
     return Bundle(
         module=module,
-        signatures=_build_signatures(model, queries, catalogue, index, k),
+        signatures=_build_signatures(model, known, heads, queries, catalogue, index, k),
         candidates=known.candidates,
-        manifest=_build_manifest(model, known, queries.id_input, index, k, metrics or {}),
+        manifest=_build_manifest(model, known, index, k, metrics or {}),
     )
+
+
+def query_inputs(model: TwoTowerModel | JointModel, known: Interactions) -> list[tf.TensorSpec]:
+    """The raw inputs of the signatures about queries: all heads' towers', and the id if no tower takes it."""
+    id_input = id_input_of(model, known)
+    specs = {} if id_input is None else {id_input: tf.TensorSpec([None], tf.string, name=id_input)}
+    for tower in _query_towers(model):
+        specs.update({spec.name: spec for spec in tower.raw_specs})
+    return list(specs.values())
+
+
+def candidate_inputs(model: TwoTowerModel | JointModel) -> list[tf.TensorSpec]:
+    """The raw inputs of the signature about candidates: all heads' towers'."""
+    specs = {spec.name: spec for head in _heads(model) for spec in head.candidate_tower.raw_specs}
+    return list(specs.values())
+
+
+def id_input_of(model: TwoTowerModel | JointModel, known: Interactions) -> str | None:
+    """The input by which a query is recognised: its id, if a tower takes it, or a history, which is looked up by it."""
+    towers = _query_towers(model)
+    is_taken = any(known.query_id in tower.feature_names or tower.histories for tower in towers)
+    return known.query_id if is_taken else None
+
+
+def _heads(model: TwoTowerModel | JointModel) -> list[TwoTowerModel]:
+    heads = [model.retrieval_head, model.rating_head]
+    return [head for place, head in enumerate(heads) if head is not None and head not in heads[:place]]
+
+
+def _query_towers(model: TwoTowerModel | JointModel) -> list[Tower]:
+    return [head.query_tower for head in _heads(model)]
 
 
 def missing_input(spec: tf.TensorSpec, num_rows: int = 1) -> tf.Tensor:
@@ -118,36 +150,16 @@ def missing_input(spec: tf.TensorSpec, num_rows: int = 1) -> tf.Tensor:
 
 
 class _KnownQueries(tf.Module):
-    """What the bundle remembers of queries it knows: their features and what they have seen. Row 0 is any other."""
+    """The queries the bundle knows, and what each has seen. Row 0 is any other."""
 
-    def __init__(self, known: Interactions, tower: Tower) -> None:
+    def __init__(self, known: Interactions, id_input: str | None) -> None:
         super().__init__(name="known_queries")
-        # A query is recognised by its id, if the tower takes one, or a history, which the bundle has to look up.
-        self.id_input = known.query_id if known.query_id in tower.feature_names or tower.histories else None
+        self.id_input = id_input
         ids = known.queries[known.query_id].to_pylist()
         self.table = _build_table(ids, np.arange(1, len(ids) + 1), default=0)
-        nobody = {spec.name: missing_input(spec) for spec in tower.raw_specs}
-        missing = {name: codes.numpy() for name, codes in tower.lookup(nobody).items()}
-        self.codes = {
-            name: tf.Variable(_with_first(missing[name], codes), trainable=False, name=f"{name}_codes")
-            for name, codes in tower.encode_table(known.queries).items()
-        }
         timeline = Timeline(known)
-        splits = np.concatenate([[0], timeline.starts])
         self.seen = tf.Variable(timeline.candidate_rows, trainable=False, name="seen_rows")
-        self.seen_splits = tf.Variable(splits, trainable=False, name="seen_splits")
-        self.past = {
-            name: tf.Variable(codes, trainable=False, name=f"{name}_past")
-            for name, codes in tower.encode_past(known.candidates).items()
-        }
-        self.ratings = {
-            history.rating_name: tf.Variable(
-                tower.lookups[history.rating_name](timeline.ratings), trainable=False, name=history.rating_name
-            )
-            for history in tower.histories
-            if history.by_rating
-        }
-        self._features = tower.config.features
+        self.splits = tf.Variable(np.concatenate([[0], timeline.starts]), trainable=False, name="seen_splits")
 
     def rows(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """int64 [batch], each query's row, 0 where it is not known."""
@@ -155,36 +167,76 @@ class _KnownQueries(tf.Module):
             return tf.zeros(tf.shape(next(iter(features.values())))[:1], tf.int64)
         return self.table.lookup(features[self.id_input])
 
-    def fill_missing(self, codes: Mapping[str, tf.Tensor], rows: tf.Tensor) -> dict[str, tf.Tensor]:
+    def seen_rows(self, rows: tf.Tensor) -> tf.Tensor:
+        """int32 [batch, most], the candidates each query has seen, padded with -1."""
+        return self.of_queries(self.seen, rows).to_tensor(default_value=NO_ROW)
+
+    def of_queries(self, values: tf.Variable, rows: tf.Tensor) -> tf.RaggedTensor:
+        """[batch, any], what each query has of something that every seen event has."""
+        return tf.gather(tf.RaggedTensor.from_row_splits(values, self.splits, validate=False), rows)
+
+
+class _Head(tf.Module):
+    """One head of the model with what the bundle remembers for it: queries' features, ratings, the catalogue."""
+
+    def __init__(self, model: TwoTowerModel, known: Interactions) -> None:
+        super().__init__(name=f"{model.task.name}_head")
+        tower = model.query_tower
+        # The model itself is no attribute: no Keras object may be tracked.
+        self.weights = [*tower.variables, *model.candidate_tower.variables, *model.task.variables]
+        self.tables = tower.lookup_tables + model.candidate_tower.lookup_tables
+        embeddings = model.embed_catalogue(model.candidate_tower.encode_table(known.candidates))
+        self.catalogue = tf.Variable(embeddings, trainable=False, name="catalogue")
+        nobody = {spec.name: missing_input(spec) for spec in tower.raw_specs}
+        missing = {name: codes.numpy() for name, codes in tower.lookup(nobody).items()}
+        self.codes = {
+            name: tf.Variable(_with_first(missing[name], codes), trainable=False, name=f"{name}_codes")
+            for name, codes in tower.encode_table(known.queries).items()
+        }
+        self.past = {
+            name: tf.Variable(codes, trainable=False, name=f"{name}_past")
+            for name, codes in tower.encode_past(known.candidates).items()
+        }
+        ratings = Timeline(known).ratings
+        self.ratings = {
+            history.rating_name: tf.Variable(
+                tower.lookups[history.rating_name](ratings), trainable=False, name=history.rating_name
+            )
+            for history in tower.histories
+            if history.by_rating
+        }
+
+    def embed(
+        self, model: TwoTowerModel, queries: _KnownQueries, features: Mapping[str, tf.Tensor], rows: tf.Tensor
+    ) -> tf.Tensor:
+        """float32 [batch, embedding_dim], of what is given, or else remembered, of each query."""
+        codes = model.query_tower.lookup(features)
+        return model.embed_queries(self._fill_missing(model, queries, codes, rows))
+
+    def _fill_missing(
+        self, model: TwoTowerModel, queries: _KnownQueries, codes: Mapping[str, tf.Tensor], rows: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """Takes what the bundle remembers for each feature that is missing; a given value stands."""
         filled = {}
-        for feature in self._features:
+        for feature in model.query_tower.config.features:
             is_given = ~is_missing(codes[feature.name])
             if isinstance(feature, History):
-                remembered = self._remembered_history(feature, rows)
+                remembered = self._remembered_history(queries, feature, rows)
             else:
                 remembered = {feature.name: tf.gather(self.codes[feature.name], rows)}
             for name, values in remembered.items():
                 filled[name] = _choose(is_given, codes[name], values)
         return filled
 
-    def seen_rows(self, rows: tf.Tensor) -> tf.Tensor:
-        """int32 [batch, most], the candidates each query has seen, padded with -1."""
-        return self._of_queries(self.seen, rows).to_tensor(default_value=NO_ROW)
-
-    def _remembered_history(self, history: History, rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        latest = self._of_queries(self.seen, rows)[:, -history.length :]
+    def _remembered_history(self, queries: _KnownQueries, history: History, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        latest = queries.of_queries(queries.seen, rows)[:, -history.length :]
         # The padding's code is the last.
         places = latest.to_tensor(default_value=tf.size(self.past[history.name]) - 1)
         remembered = {history.name: tf.gather(self.past[history.name], places)}
         if history.by_rating:
-            ratings = self._of_queries(self.ratings[history.rating_name], rows)
+            ratings = queries.of_queries(self.ratings[history.rating_name], rows)
             remembered[history.rating_name] = ratings[:, -history.length :].to_tensor()
         return remembered
-
-    def _of_queries(self, values: tf.Variable, rows: tf.Tensor) -> tf.RaggedTensor:
-        """[batch, any], what each query has of something that every seen event has."""
-        return tf.gather(tf.RaggedTensor.from_row_splits(values, self.seen_splits, validate=False), rows)
 
 
 class _Catalogue(tf.Module):
@@ -200,50 +252,61 @@ class _Catalogue(tf.Module):
         return tf.gather(self.ids, tf.where(rows == NO_ROW, tf.size(self.ids) - 1, rows))
 
 
-def query_inputs(tower: Tower, id_input: str | None) -> list[tf.TensorSpec]:
-    """The raw inputs of the signatures about queries: the tower's, and the id if the tower does not take it."""
-    if id_input is None or id_input in [spec.name for spec in tower.raw_specs]:
-        return tower.raw_specs
-    return [tf.TensorSpec([None], tf.string, name=id_input), *tower.raw_specs]
-
-
 def _build_signatures(
-    model: TwoTowerModel, queries: _KnownQueries, catalogue: _Catalogue, index: Index, k: int
+    model: TwoTowerModel | JointModel,
+    known: Interactions,
+    heads: list[_Head],
+    queries: _KnownQueries,
+    catalogue: _Catalogue,
+    index: Index,
+    k: int,
 ) -> Signatures:
-    histories = [history.name for history in model.query_tower.histories]
+    models = _heads(model)
+    histories = sorted({history.name for tower in _query_towers(model) for history in tower.histories})
 
-    def embed(features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    def embed(features: Mapping[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
         rows = queries.rows(features)
-        codes = queries.fill_missing(model.query_tower.lookup(features), rows)
-        return model.query_tower.encode(codes), rows
+        return [head.embed(of, queries, features, rows) for head, of in zip(heads, models, strict=True)], rows
+
+    def with_probabilities(
+        outputs: dict[str, tf.Tensor], embeddings: list[tf.Tensor], rows: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Adds the rating head's probability of each row, int32 [batch, any] or [batch], 0 for an empty slot."""
+        if model.rating_head is None:
+            return outputs
+        logits = outputs["scores"]
+        if len(heads) == 2:
+            candidates = tf.gather(heads[1].catalogue, tf.maximum(rows, 0))
+            query = embeddings[1] if rows.shape.rank == 1 else embeddings[1][:, tf.newaxis]
+            logits = tf.reduce_sum(query * candidates, axis=-1)
+        return {**outputs, "probabilities": tf.where(rows == NO_ROW, 0.0, tf.sigmoid(logits))}
 
     def recommend(**features: tf.Tensor) -> dict[str, tf.Tensor]:
         embeddings, rows = embed(features)
         given = [catalogue.table.lookup(features[name]) for name in histories]
-        scores, found = index.search(embeddings, k, tf.concat([queries.seen_rows(rows), *given], axis=1))
-        return {
-            "candidate_ids": catalogue.names(found),
-            "scores": scores,
-            "probabilities": _probabilities(scores),
-        }
+        scores, found = index.search(embeddings[0], k, tf.concat([queries.seen_rows(rows), *given], axis=1))
+        return with_probabilities({"candidate_ids": catalogue.names(found), "scores": scores}, embeddings, found)
 
     def score(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = catalogue.table.lookup(inputs.pop(CANDIDATE_INPUT))
         embeddings, _ = embed(inputs)
         candidates = tf.gather(index.embeddings, tf.maximum(rows, 0))
-        scores = tf.where(rows == NO_ROW, NO_SCORE, tf.reduce_sum(embeddings * candidates, axis=1))
-        return {"scores": scores, "probabilities": _probabilities(scores)}
+        scores = tf.where(rows == NO_ROW, NO_SCORE, tf.reduce_sum(embeddings[0] * candidates, axis=1))
+        return with_probabilities({"scores": scores}, embeddings, rows)
+
+    def named(embeddings: list[tf.Tensor]) -> dict[str, tf.Tensor]:
+        if model.rating_head is None:
+            return {"retrieval": embeddings[0]}
+        return {"retrieval": embeddings[0], "rating": embeddings[-1]}
 
     def embed_query(**features: tf.Tensor) -> dict[str, tf.Tensor]:
-        embeddings, _ = embed(features)
-        return {"retrieval": embeddings, "rating": embeddings}
+        return named(embed(features)[0])
 
     def embed_candidate(**features: tf.Tensor) -> dict[str, tf.Tensor]:
-        embeddings = model.candidate_tower(features)
-        return {"retrieval": embeddings, "rating": embeddings}
+        return named([of.embed_candidates(of.candidate_tower.lookup(features)) for of in models])
 
-    query_specs = {spec.name: spec for spec in query_inputs(model.query_tower, queries.id_input)}
-    candidate_specs = {spec.name: spec for spec in model.candidate_tower.raw_specs}
+    query_specs = {spec.name: spec for spec in query_inputs(model, known)}
+    candidate_specs = {spec.name: spec for spec in candidate_inputs(model)}
     candidate_id = tf.TensorSpec([None], tf.string, name=CANDIDATE_INPUT)
     recommend_function = tf.function(recommend).get_concrete_function(**query_specs)
     return {
@@ -256,42 +319,39 @@ def _build_signatures(
 
 
 def _build_manifest(
-    model: TwoTowerModel,
-    known: Interactions,
-    id_input: str | None,
-    index: Index,
-    k: int,
-    metrics: Mapping[str, Any],
+    model: TwoTowerModel | JointModel, known: Interactions, index: Index, k: int, metrics: Mapping[str, Any]
 ) -> dict[str, Any]:
     versions = {"tfrs_twotower": __version__, "tensorflow": tf.__version__}
     if index.kind == "scann":
         versions["scann"] = importlib.metadata.version("scann")
+    queries = _schema([head.query_tower for head in _heads(model)], query_inputs(model, known))
+    candidates = _schema([head.candidate_tower for head in _heads(model)], candidate_inputs(model))
     return {
         "versions": versions,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "query": {"id": known.query_id, **_schema(model.query_tower, query_inputs(model.query_tower, id_input))},
-        "candidate": {"id": known.candidate_id, **_schema(model.candidate_tower, model.candidate_tower.raw_specs)},
+        "query": {"id": known.query_id, **queries},
+        "candidate": {"id": known.candidate_id, **candidates},
         "num_candidates": known.num_candidates,
         "num_queries": known.num_queries,
         "k": k,
         "index": {"kind": index.kind, "is_exact": index.is_exact},
-        "positive_threshold": model.rating_task.threshold,
+        "positive_threshold": model.threshold,
+        "has_probabilities": model.rating_head is not None,
         "metrics": dict(metrics),
         "data": {"source": known.source, "fingerprint": known.fingerprint()},
     }
 
 
-def _schema(tower: Tower, inputs: Sequence[tf.TensorSpec]) -> dict[str, Any]:
-    """The tower's features, and the raw inputs with null for an axis of any length."""
+def _schema(towers: Sequence[Tower], inputs: Sequence[tf.TensorSpec]) -> dict[str, Any]:
+    """The towers' features, and the raw inputs with null for an axis of any length."""
+    features: list[dict[str, Any]] = []
+    for feature in (feature_to_config(feature) for tower in towers for feature in tower.config.features):
+        if feature not in features:
+            features.append(feature)
     return {
-        "features": [feature_to_config(feature) for feature in tower.config.features],
+        "features": features,
         "inputs": [{"name": spec.name, "dtype": spec.dtype.name, "shape": spec.shape.as_list()} for spec in inputs],
     }
-
-
-def _probabilities(scores: tf.Tensor) -> tf.Tensor:
-    """Of a score that is a logit; 0 for an empty slot."""
-    return tf.where(scores > NO_SCORE, tf.sigmoid(scores), 0.0)
 
 
 def _choose(is_given: tf.Tensor, codes: tf.Tensor, remembered: tf.Tensor) -> tf.Tensor:

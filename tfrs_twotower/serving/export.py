@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import CANDIDATE_INPUT, TwoTowerModel
 from tfrs_twotower.serving import fresh
 from tfrs_twotower.serving.bundle import Bundle, build_bundle, missing_input, query_inputs
@@ -29,7 +30,7 @@ _Requests = list[tuple[str, dict[str, tf.Tensor]]]
 
 
 def export_bundle(
-    model: TwoTowerModel,
+    model: TwoTowerModel | JointModel,
     known: Interactions,
     directory: str | Path,
     *,
@@ -122,19 +123,24 @@ def ask_in_fresh_process(path: Path, requests: _Requests) -> list[dict[str, Any]
     return replies
 
 
-def _sample_requests(model: TwoTowerModel, known: Interactions) -> _Requests:
+def _sample_requests(model: TwoTowerModel | JointModel, known: Interactions) -> _Requests:
     """The first known queries and candidates through every signature; also a query that says no more than a history."""
-    tower = model.query_tower
-    specs = query_inputs(tower, known.query_id if tower.histories else None)
+    heads = [model.retrieval_head, model.rating_head or model.retrieval_head]
+    towers = [head.query_tower for head in heads]
+    specs = query_inputs(model, known)
     given = known.candidates[known.candidate_id].slice(0, _NUM_GIVEN).to_pylist()
+    histories = [history.name for tower in towers for history in tower.histories]
     stranger = {spec.name: missing_input(spec) for spec in specs}
-    stranger.update({history.name: tf.constant([given], tf.string) for history in tower.histories})
+    stranger.update({name: tf.constant([given], tf.string) for name in histories})
     queries = stranger
     if known.num_queries:
         table = known.queries.slice(0, _NUM_CHECKED)
-        said = {known.query_id: tf.constant(table[known.query_id].to_pylist(), tf.string), **tower.raw_features(table)}
+        said = {known.query_id: tf.constant(table[known.query_id].to_pylist(), tf.string)}
+        for tower in towers:
+            said.update(tower.raw_features(table))
         queries = {spec.name: said.get(spec.name, missing_input(spec, table.num_rows)) for spec in specs}
-    candidates = model.candidate_tower.raw_features(known.candidates.slice(0, _NUM_CHECKED))
+    rows = known.candidates.slice(0, _NUM_CHECKED)
+    candidates = {name: values for head in heads for name, values in head.candidate_tower.raw_features(rows).items()}
     num_pairs = min(_NUM_CHECKED, max(1, known.num_queries), known.num_candidates)
     ids = tf.constant(known.candidates[known.candidate_id].slice(0, num_pairs).to_pylist(), tf.string)
     pairs = {name: values[:num_pairs] for name, values in queries.items()}

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
 from tfrs_twotower.model.inputs import MISSING
+from tfrs_twotower.model.two_tower import CANDIDATE_INPUT
 from tfrs_twotower.serving.bundle import CANDIDATES_FILE, MANIFEST_FILE
 from tfrs_twotower.serving.publish import versions
 
@@ -76,8 +77,8 @@ class LoadedBundle:
             k: Recommendations per query, 1 <= k <= the bundle's; by default all it gives.
 
         Returns:
-            `candidate_ids` (str), `scores` and `probabilities` (float32), all [batch, k]. An empty slot holds "",
-            the lowest finite float32, and 0.
+            `candidate_ids` (str), `scores` and, of a model that knows probabilities, `probabilities` (float32), all
+            [batch, k]. An empty slot holds "", the lowest finite float32, and 0.
 
         Raises:
             ValueError: If a feature is unknown, lengths differ, or `k` is out of range.
@@ -97,6 +98,30 @@ class LoadedBundle:
             **arrays,
             "candidate_ids": np.vectorize(bytes.decode, otypes=[object])(arrays["candidate_ids"]),
         }
+
+    def score(self, queries: Mapping[str, Any], candidate_ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Scores pairs of a query and a candidate.
+
+        Args:
+            queries: As in `recommend`.
+            candidate_ids: One for each query.
+
+        Returns:
+            `scores` and, of a model that knows probabilities, `probabilities`, float32 [batch]; of an id that is not in
+            the catalogue the lowest finite float32, and 0.
+
+        Raises:
+            ValueError: If a feature is unknown, or lengths differ.
+            TypeError: If a value has the wrong type.
+        """
+        tensors = self._query_tensors(queries)
+        batch = next(iter(tensors.values())).shape[0]
+        ids = _to_list(candidate_ids)
+        if len(ids) != batch:
+            raise ValueError(f"`candidate_ids` must be one for each query. Received: {len(ids)} for {batch} queries.")
+        spec = {"name": "candidate_ids", "dtype": "string", "shape": [None]}
+        tensors[CANDIDATE_INPUT] = _to_tensor(spec, ids, batch)
+        return {name: values.numpy() for name, values in self._loaded.signatures["score"](**tensors).items()}
 
     def _query_tensors(self, queries: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         inputs = {spec["name"]: spec for spec in self.manifest["query"]["inputs"]}

@@ -1,7 +1,8 @@
-"""Keras callbacks: the best weights always, the ranking of the catalogue, progress on one line."""
+"""Keras callbacks: the best weights always, their average, validation figures, progress on one line."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
+from tfrs_twotower.evaluation.rating import pair_probabilities, rating_metrics
 
 
 class BestWeights(tf.keras.callbacks.EarlyStopping):
@@ -52,14 +54,17 @@ class BestWeights(tf.keras.callbacks.EarlyStopping):
             self.model.set_weights(self.best_weights)
 
 
-class ValidationRanking(tf.keras.callbacks.Callback):
-    """Ranks the whole catalogue after each epoch, so that training can follow what is recommended.
+class ValidationMetrics(tf.keras.callbacks.Callback):
+    """Measures the validation part after an epoch as `evaluate` measures the test part: each query embedded once.
 
-    It adds `val_precision@k`, `val_recall@k`, `val_ndcg@k` and `val_hit_rate@k` of the validation part to Keras's logs.
-    Callbacks that read them, such as `BestWeights`, come after it in the list.
+    It adds `val_precision@k`, `val_recall@k`, `val_ndcg@k` and `val_hit_rate@k` of the whole catalogue to Keras's logs
+    and, of a model that knows probabilities and ratings of both classes, `val_log_loss`, `val_auc`, `val_accuracy` and
+    `val_f1`. Callbacks that
+    read them, such as `BestWeights`, come after it in the list.
 
     Args:
-        split: Its validation part is ranked for; training events and the held-out queries' history are left out.
+        split: Its validation part is measured; training events and the held-out queries' history are left out of the
+            ranking.
         k: Slots of the ranking, 1 <= k <= num_candidates.
     """
 
@@ -76,16 +81,88 @@ class ValidationRanking(tf.keras.callbacks.Callback):
         self._left_out = np.stack([np.searchsorted(self._queries, seen[:, 0]), seen[:, 1]], axis=1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Ranks and measures."""
+        """Measures."""
         del epoch
-        queries, candidates = self.model.embed(self._split.validation, known=self._context)
-        ranked = np.full((len(queries), self._k), -1, np.int32)
-        ranked[self._queries] = rank_candidates(queries[self._queries], candidates, self._left_out, k=self._k)
-        threshold = self.model.rating_task.threshold
-        metrics = ranking_metrics(ranked, self._split.validation, self._seen, threshold=threshold)
-        del metrics["num_queries"]
+        validation, threshold = self._split.validation, self.model.threshold
+        retrieval, rating = self.model.retrieval_head, self.model.rating_head
+        embedded = retrieval.embed(validation, known=self._context)
+        metrics = self._ranking(embedded, threshold)
+        labels = validation.ratings >= threshold
+        if rating is not None and labels.any() and not labels.all():
+            if rating is not retrieval:
+                embedded = rating.embed(validation, known=self._context)
+            metrics.update(rating_metrics(labels, pair_probabilities(embedded[0], embedded[1], validation)))
         if logs is not None:
             logs.update({f"val_{name}": value for name, value in metrics.items()})
+
+    def _ranking(self, embedded: tuple[np.ndarray, np.ndarray], threshold: float) -> dict[str, float]:
+        queries, candidates = embedded
+        ranked = np.full((len(queries), self._k), -1, np.int32)
+        ranked[self._queries] = rank_candidates(queries[self._queries], candidates, self._left_out, k=self._k)
+        metrics = ranking_metrics(ranked, self._split.validation, self._seen, threshold=threshold)
+        del metrics["num_queries"]
+        return metrics
+
+
+class AveragedWeights(tf.keras.callbacks.Callback):
+    """Evaluates, and ends with, a moving average of the weights over the steps; training goes on from the last ones.
+
+    An average is smoother than what a single step leaves: it ranks better, and its best epoch is a matter of the
+    training rather than of chance. Callbacks that come after it in the list see the average at the end of an epoch;
+    Keras's own `validation_data` does not.
+
+    Args:
+        decay: How much of the average a step keeps, in (0, 1): it reaches back 1 / (1 - decay) steps. The first steps
+            keep less.
+
+    References:
+        Polyak & Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging".
+    """
+
+    def __init__(self, *, decay: float) -> None:
+        super().__init__()
+        if not 0 < decay < 1:
+            raise ValueError(f"`decay` must be in (0, 1). Received: {decay}.")
+        self._decay = decay
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Starts from the weights as they are."""
+        del logs
+        self._variables = list(self.model.trainable_variables)
+        self._averages = [tf.Variable(variable, trainable=False) for variable in self._variables]
+        self._latest: list[tf.Variable] | None = None
+        self._step = tf.Variable(0.0, trainable=False)
+        self._average = tf.function(self._average_step)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Goes on from the latest weights."""
+        del epoch, logs
+        if self._latest is not None:
+            _assign(self._variables, self._latest)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Takes a step into the average."""
+        del batch, logs
+        self._average()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Puts the average in the weights' place."""
+        del epoch, logs
+        if self._latest is None:
+            self._latest = [tf.Variable(variable, trainable=False) for variable in self._variables]
+        _assign(self._latest, self._variables)
+        _assign(self._variables, self._averages)
+
+    def _average_step(self) -> None:
+        decay = tf.minimum(self._decay, (1 + self._step) / (10 + self._step))
+        for average, variable in zip(self._averages, self._variables, strict=True):
+            average.assign(decay * average + (1 - decay) * variable)
+        self._step.assign_add(1.0)
+
+
+def _assign(variables: Sequence[tf.Variable], values: Sequence[tf.Variable]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 class ProgressLine(tf.keras.callbacks.Callback):

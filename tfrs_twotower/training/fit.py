@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from tfrs_twotower.data.histories import HistoryKnown, Timeline
+from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
+from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
-from tfrs_twotower.training.callbacks import BestWeights
+from tfrs_twotower.training.callbacks import AveragedWeights, BestWeights
 from tfrs_twotower.training.optimizers import LazyAdam
 
 _BATCH_SIZE = 1024
@@ -63,5 +66,93 @@ def fit_two_tower(
         validation_data=model.evaluation_batches(split.validation, history=known),
         epochs=epochs,
         callbacks=[BestWeights("val_log_loss", mode="min", patience=patience), *callbacks],
+        verbose=0,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QueryTraining:
+    """How a head is trained by query, for a fixed number of epochs.
+
+    Attributes:
+        epochs: Passes over the queries, >= 1; the validation part's choice, since nothing stops it earlier.
+        batch_size: Queries per step, >= 1.
+        learning_rate: `LazyAdam`'s, > 0.
+        decay: Of the moving average of the weights, in (0, 1); see `AveragedWeights`.
+    """
+
+    epochs: int
+    batch_size: int = 256
+    learning_rate: float = 4e-3
+    decay: float = 0.97
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}.")
+        if not self.learning_rate > 0:
+            raise ValueError(f"`learning_rate` must be positive. Received: {self.learning_rate}.")
+
+
+#: The validation part's choice on MovieLens 100K, for the configuration in `tfrs_twotower.model.joint_movielens`.
+RETRIEVAL_TRAINING = QueryTraining(epochs=44)
+RATING_TRAINING = QueryTraining(epochs=56, batch_size=64, learning_rate=3e-3)
+
+
+def fit_joint(
+    model: JointModel,
+    train: Interactions,
+    *,
+    seed: int,
+    retrieval: QueryTraining = RETRIEVAL_TRAINING,
+    rating: QueryTraining = RATING_TRAINING,
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+) -> dict[str, tf.keras.callbacks.History]:
+    """Trains the heads one after the other: they share nothing, and each has steps and rates of its own.
+
+    With the epochs fixed beforehand, the validation part can be trained on, too: `split.seen`.
+
+    Args:
+        model: From `build_two_tower` for each head.
+        train: The events to train on.
+        seed: Of the order of the queries.
+        retrieval: How the retrieval head is trained.
+        rating: How the rating head is trained.
+        callbacks: More of Keras's callbacks, for both.
+
+    Returns:
+        "retrieval" and "rating" -> Keras's history.
+    """
+    return {
+        name: fit_by_query(head, train, seed=seed, training=training, callbacks=callbacks)
+        for name, head, training in (("retrieval", model.retrieval, retrieval), ("rating", model.rating, rating))
+    }
+
+
+def fit_by_query(
+    model: TwoTowerModel,
+    train: Interactions,
+    *,
+    seed: int,
+    training: QueryTraining,
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+) -> tf.keras.callbacks.History:
+    """Trains a model by query for a fixed number of epochs, and leaves it with the average of its weights.
+
+    Args:
+        model: From `build_two_tower`, with a `CatalogueTask` or a `RatingTask`.
+        train: The events to train on.
+        seed: Of the order of the queries.
+        training: How long and how fast.
+        callbacks: More of Keras's callbacks; they see the averaged weights at an epoch's end.
+
+    Returns:
+        Keras's history.
+    """
+    model.compile(optimizer=LazyAdam(training.learning_rate))
+    return model.fit(
+        model.query_batches(train, batch_size=training.batch_size, seed=seed),
+        epochs=training.epochs,
+        callbacks=[AveragedWeights(decay=training.decay), *callbacks],
         verbose=0,
     )

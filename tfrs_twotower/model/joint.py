@@ -1,0 +1,127 @@
+"""Two models in one: a retrieval head that ranks the catalogue, and a rating head that knows the probability."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_twotower._tfrs import tfrs
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.model.tasks import RatingTask
+from tfrs_twotower.model.two_tower import TwoTowerModel
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class JointModel(tfrs.Model):
+    """Ranks by one head and gives the other's probability; the heads have towers of their own.
+
+    Since they share nothing, training them one after the other, each to its own best epoch (`fit_joint`), does what
+    training them together does; `fit` on `query_batches` trains both at once by the weighted sum of their losses.
+
+    Args:
+        retrieval: Its scores rank.
+        rating: Its scores are log-odds; its task is a `RatingTask`.
+        retrieval_weight: Of the retrieval head's loss, >= 0.
+        rating_weight: Of the rating head's loss, >= 0.
+
+    Raises:
+        TypeError: If the rating head was made for another task.
+        ValueError: If the heads disagree about what is positive, about an input, or a weight is negative.
+    """
+
+    def __init__(
+        self,
+        *,
+        retrieval: TwoTowerModel,
+        rating: TwoTowerModel,
+        retrieval_weight: float = 1.0,
+        rating_weight: float = 1.0,
+    ) -> None:
+        super().__init__(name="joint")
+        if not isinstance(rating.task, RatingTask):
+            raise TypeError(f"`rating` must have a RatingTask. Received: {type(rating.task).__name__}.")
+        if retrieval.threshold != rating.threshold:
+            raise ValueError(
+                "Both heads must have the same threshold of what is positive. "
+                f"Received: retrieval {retrieval.threshold:g}, rating {rating.threshold:g}."
+            )
+        if not (retrieval_weight >= 0 and rating_weight >= 0):
+            raise ValueError(f"Weights must be at least 0. Received: {retrieval_weight}, {rating_weight}.")
+        for towers in (
+            (retrieval.query_tower, rating.query_tower),
+            (retrieval.candidate_tower, rating.candidate_tower),
+        ):
+            specs = [{spec.name: spec for spec in tower.raw_specs} for tower in towers]
+            for name in specs[0].keys() & specs[1].keys():
+                if specs[0][name] != specs[1][name]:
+                    raise ValueError(
+                        f"Both heads must take {name!r} alike: they are given the same input. "
+                        f"Received: {specs[0][name]} and {specs[1][name]}."
+                    )
+        self.retrieval, self.rating = retrieval, rating
+        self.retrieval_weight, self.rating_weight = float(retrieval_weight), float(rating_weight)
+        self.built = True
+
+    @property
+    def retrieval_head(self) -> TwoTowerModel:
+        """What ranks the catalogue."""
+        return self.retrieval
+
+    @property
+    def rating_head(self) -> TwoTowerModel:
+        """What knows probabilities."""
+        return self.rating
+
+    @property
+    def threshold(self) -> float:
+        """A rating of at least this is positive."""
+        return self.rating.threshold
+
+    def query_batches(
+        self, train: Interactions, *, batch_size: int = 256, seed: int, num_sampled: int | None = None
+    ) -> tf.data.Dataset:
+        """Batches of both heads for `fit`, of the same queries; see `TwoTowerModel.query_batches`."""
+        heads = {"retrieval": self.retrieval, "rating": self.rating}
+        batches = {
+            name: head.query_batches(train, batch_size=batch_size, seed=seed, num_sampled=num_sampled)
+            for name, head in heads.items()
+        }
+        return tf.data.Dataset.zip(batches)
+
+    def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
+        """The weighted sum of both heads' losses of their batches; called by Keras."""
+        return self.retrieval_weight * self.retrieval.compute_loss(
+            inputs["retrieval"], training=training
+        ) + self.rating_weight * self.rating.compute_loss(inputs["rating"], training=training)
+
+    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, tf.Tensor]:
+        """float32 [batch], each head's scores of the pairs in its batch of codes."""
+        return {
+            "retrieval": self.retrieval(inputs["retrieval"], training=training),
+            "rating": self.rating(inputs["rating"], training=training),
+        }
+
+    def build_from_config(self, config: Mapping[str, Any]) -> None:
+        """Nothing is left to build: `from_config` gives towers that have their variables."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Both heads and their weights."""
+        return {
+            "retrieval": self.retrieval.get_config(),
+            "rating": self.rating.get_config(),
+            "retrieval_weight": self.retrieval_weight,
+            "rating_weight": self.rating_weight,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> JointModel:
+        """The untrained model that `get_config` described."""
+        del custom_objects
+        return cls(
+            retrieval=TwoTowerModel.from_config(config["retrieval"]),
+            rating=TwoTowerModel.from_config(config["rating"]),
+            retrieval_weight=config["retrieval_weight"],
+            rating_weight=config["rating_weight"],
+        )

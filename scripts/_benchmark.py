@@ -46,9 +46,14 @@ class Row:
 def parse_arguments(description: str | None) -> argparse.Namespace:
     """The options that all benchmarks have: `--json FILE` and `--repeats N`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    return parser.parse_args()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that all benchmarks have."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--repeats", type=int, default=3, help="rounds, of which the median counts (default 3)")
-    return parser.parse_args()
 
 
 def time_in_turns(contenders: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, float]:

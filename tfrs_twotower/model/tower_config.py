@@ -139,7 +139,7 @@ class SumTowerConfig(_AnyTowerConfig):
     """A tower that adds its features' vectors, and nothing on top: with a bias, half a factorisation machine.
 
     All vectors are as long as the output, so no feature may have an `embedding_dim`; numbers go through a matrix. What
-    a past candidate contributes can be taken away exactly, which training with whole histories needs (`QueryBatches`).
+    a past candidate contributes can be taken away exactly, as training by query (`TwoTowerModel.query_batches`) needs.
 
     Attributes:
         features: Inputs, by unique names. The one that identifies a row is usually among them.

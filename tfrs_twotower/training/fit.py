@@ -53,7 +53,13 @@ def fit_two_tower(
 
     Raises:
         ValueError: If `epochs` is below 1.
+        TypeError: If the model has no rating task: there is no log loss to follow.
     """
+    if model.rating_head is None:
+        raise TypeError(
+            "`fit_two_tower` follows the validation log loss, which a RatingTask alone has. For others use `model.fit` "
+            f"with ValidationMetrics, or `fit_by_query`. Received: {type(model.task).__name__}."
+        )
     if epochs < 1:
         raise ValueError(f"`epochs` must be at least 1. Received: {epochs}.")
     if batch_size is None:

@@ -221,7 +221,7 @@ def test_embedding_in_blocks_gives_the_whole(planted, monkeypatch):
     split = planted.split
     model = tt.build_two_tower(split.train, query=with_history(by_rating=True), candidate=CANDIDATE)
     whole, _ = model.embed(split.test, known=split.seen)
-    monkeypatch.setattr("tfrs_twotower.model.two_tower._EMBEDDED_AT_ONCE", 7)
+    monkeypatch.setattr("tfrs_twotower.model.feeding._EMBEDDED_AT_ONCE", 7)
     parts, _ = model.embed(split.test, known=split.seen)
     np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
 

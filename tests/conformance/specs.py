@@ -137,18 +137,11 @@ EXAMPLES = [
         unknown={"past": [["never seen"]], "past_rating": [[NAN]]},
         known={"past": WORDS, "past_rating": Moments(3.0, 1.0)},
     ),
-    Example(
-        feature=tt.History(
-            of=MOVIE_ID, name="past", length=2, embedding_dim=5, pooling="sum", by_rating=True, rating_vectors=True
-        ),
-        column=None,
-        raw={
-            "past": [["red", "", ""], ["blue", "red", "red"], ["", "", ""]],
-            "past_rating": [[5.0, NAN, NAN], [1.0, 2.0, 3.0], [NAN, NAN, NAN]],
-        },
-        missing={"past": [[""]], "past_rating": [[NAN]]},
-        unknown={"past": [["never seen"]], "past_rating": [[NAN]]},
-        known={"past": WORDS, "past_rating": Moments(3.0, 1.0)},
-    ),
 ]
+# The other way for a rating to count, which excludes the first.
+EXAMPLES.append(
+    dataclasses.replace(
+        EXAMPLES[-1], feature=dataclasses.replace(EXAMPLES[-1].feature, half_life=None, rating_vectors=True)
+    )
+)
 IDS = [f"{type(example.feature).__name__}-{place}" for place, example in enumerate(EXAMPLES)]

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tfrs_twotower.model import encoders, lookups, mlp
+from tfrs_twotower.model import encoders, lookups, mlp, tasks
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
 from tfrs_twotower.model.vocabularies import Moments
 
@@ -87,6 +87,7 @@ EXAMPLES = [
     ),
     mlp.CrossStack(num_layers=2, l2=0.5, name="cross"),
     mlp.VectorSum(dropout=0.25, has_bias=True, name="sum"),
+    tasks.Task(threshold=4.5, name="any"),
     tt.RatingTask(threshold=4.5, other_cuts=(2.0, 5.0), name="liked"),
     tt.RetrievalTask(
         threshold=4.5,

@@ -56,13 +56,10 @@ def evaluate(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10) ->
     """
     threshold, test = model.threshold, split.test
     labels = test.ratings >= threshold
-    embedded = model.retrieval_head.embed(test, known=split.seen)
-    probabilities = None
-    if model.rating_head is not None:
-        of_ratings = embedded
-        if model.rating_head is not model.retrieval_head:
-            of_ratings = model.rating_head.embed(test, known=split.seen)
-        probabilities = pair_probabilities(*of_ratings, test)
+    # Of the only head, or of the one that ranks and the one that knows probabilities.
+    embedded = [head.embed(test, known=split.seen) for head in model.heads]
+    probabilities = pair_probabilities(*embedded[-1], test) if model.rating_head is not None else None
+    of_ratings = {} if probabilities is None else rating_metrics(labels, probabilities)
     seen = event_pairs(split.seen)
 
     def ranking(case: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
@@ -70,7 +67,7 @@ def evaluate(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10) ->
 
     return Report(
         cases={
-            "model": {**({} if probabilities is None else rating_metrics(labels, probabilities)), **ranking(embedded)},
+            "model": {**of_ratings, **ranking(embedded[0])},
             "all-positive": all_positive(split.train, labels, threshold=threshold),
             "popularity": ranking(popularity(split.train, threshold=threshold)),
         },

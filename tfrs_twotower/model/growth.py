@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.features import Feature, History
 from tfrs_twotower.model.lookups import FIRST_UNKNOWN_CODE, WordLookup
-from tfrs_twotower.model.tower_config import SumTowerConfig, TowerConfig
+from tfrs_twotower.model.tower_config import AnyTowerConfig, SumTowerConfig
 from tfrs_twotower.model.towers import Tower, build_tower
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
 from tfrs_twotower.model.vocabularies import (
@@ -73,7 +73,7 @@ def grow_tower(tower: Tower, vocabularies: Vocabularies) -> Tower:
     return result
 
 
-def _with_fixed_dims(tower: Tower) -> TowerConfig | SumTowerConfig:
+def _with_fixed_dims(tower: Tower) -> AnyTowerConfig:
     """A tower's configuration with the vectors' lengths that a rule gave it: they must not grow with the values."""
     if isinstance(tower.config, SumTowerConfig):
         return tower.config

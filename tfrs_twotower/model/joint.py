@@ -65,9 +65,9 @@ class JointModel(tfrs.Model):
         self.built = True
 
     @property
-    def retrieval_head(self) -> TwoTowerModel:
-        """What ranks the catalogue."""
-        return self.retrieval
+    def heads(self) -> list[TwoTowerModel]:
+        """The models that this one is made of, the retrieval head first."""
+        return [self.retrieval, self.rating]
 
     @property
     def rating_head(self) -> TwoTowerModel:

@@ -12,12 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.model.frequencies import FrequencyEstimator
+from tfrs_twotower.model.tasks import Task
 
 _LOWEST = float(np.finfo(np.float32).min)
 
 
-class _Softmax(tf.keras.layers.Layer):
-    """What both tasks share: who is positive, and by how much scores differ.
+class _Softmax(Task):
+    """What both softmax tasks share: what a positive counts, and by how much scores differ.
 
     Args:
         threshold: A candidate is positive if its rating is at least this.
@@ -29,7 +30,6 @@ class _Softmax(tf.keras.layers.Layer):
     def __init__(
         self,
         *,
-        threshold: float = 3.0,
         by_rating: bool = False,
         temperature: float = 1.0,
         learns_temperature: bool = False,
@@ -38,7 +38,9 @@ class _Softmax(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         if not 0 < temperature < np.inf:
             raise ValueError(f"`temperature` must be positive and finite. Received: {temperature}.")
-        self.threshold, self.by_rating = float(threshold), by_rating
+        if by_rating and self.threshold < 0:
+            raise ValueError(f"`by_rating` needs a threshold of at least 0. Received: {self.threshold:g}.")
+        self.by_rating = by_rating
         self.temperature, self.learns_temperature = temperature, learns_temperature
         self.log_scale = self.add_weight(
             name="log_scale",
@@ -64,19 +66,20 @@ class _Softmax(tf.keras.layers.Layer):
             ratings: float32 [n].
 
         Raises:
-            ValueError: If none is positive, or one that counts by its rating is below zero.
+            ValueError: If none is positive.
         """
         if not len(ratings) or ratings.max() < self.threshold:
             highest = f"the highest is {ratings.max():g}" if len(ratings) else "there is none"
             raise ValueError(f"`rating` must reach the threshold {self.threshold:g} somewhere; {highest}.")
-        if self.by_rating and self.threshold < 0:
-            raise ValueError(f"`by_rating` needs a threshold of at least 0. Received: {self.threshold:g}.")
+
+    def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
+        """A query's vector over the temperature; see `Task`."""
+        return vectors * tf.exp(self.log_scale)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             **super().get_config(),
-            "threshold": self.threshold,
             "by_rating": self.by_rating,
             "temperature": self.temperature,
             "learns_temperature": self.learns_temperature,
@@ -168,13 +171,7 @@ class RetrievalTask(_Softmax):
     def event_loss(
         self, queries: tf.Tensor, candidates: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: bool
     ) -> tf.Tensor:
-        """The loss of a batch of events as `InBatchNegatives` describe it, or of one with "candidate_row" alone.
-
-        Args:
-            queries: float32 [batch, embedding_dim].
-            candidates: float32 [num_candidates, embedding_dim].
-            inputs: The batch.
-            training: Whether this is a training step.
+        """The loss of a batch as `InBatchNegatives` describe it, or of one with "candidate_row" alone; see `Task`.
 
         Raises:
             ValueError: If the correction is wanted, and neither the batch nor an estimator says how often candidates
@@ -200,12 +197,11 @@ class RetrievalTask(_Softmax):
         )
 
     def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
-        """What a query's vector becomes, so that its product with a candidate's is the score."""
-        vectors = tf.math.l2_normalize(vectors, axis=1) if self.normalizes else vectors
-        return vectors * tf.exp(self.log_scale)
+        """A query's vector, of length 1 if wanted, over the temperature; see `Task`."""
+        return super().scale_queries(self.scale_candidates(vectors))
 
     def scale_candidates(self, vectors: tf.Tensor) -> tf.Tensor:
-        """What a candidate's vector becomes."""
+        """A candidate's vector, of length 1 if wanted; see `Task`."""
         return tf.math.l2_normalize(vectors, axis=1) if self.normalizes else vectors
 
     def get_config(self) -> dict[str, Any]:
@@ -282,30 +278,13 @@ class CatalogueTask(_Softmax):
         inputs: Mapping[str, tf.Tensor],
         training: bool,
     ) -> tf.Tensor:
-        """The loss of a batch of queries, from `build_query_batches`.
-
-        Args:
-            queries: float32 [batch, embedding_dim].
-            parts: float32 [events, embedding_dim], what each event contributes to its query.
-            candidates: float32 [num_candidates, embedding_dim].
-            inputs: The batch.
-            training: Whether this is a training step.
-        """
+        """The loss of a batch of queries, each event's score without what it contributes itself; see `Task`."""
         del training
         columns = inputs["target_candidate"]
-        places = tf.stack([inputs["target_place"][:, 0], tf.cast(columns, tf.int64)], axis=1)
         return self(
             tf.matmul(queries, candidates, transpose_b=True),
-            places,
+            tf.stack([inputs["target_place"][:, 0], tf.cast(columns, tf.int64)], axis=1),
             self.gains(inputs["rating"], inputs.get("weight")),
             own_scores=tf.reduce_sum(parts * tf.gather(candidates, columns), axis=1),
             log_frequencies=inputs["log_frequency"],
         )
-
-    def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
-        """What a query's vector becomes, so that its product with a candidate's is the score."""
-        return vectors * tf.exp(self.log_scale)
-
-    def scale_candidates(self, vectors: tf.Tensor) -> tf.Tensor:
-        """What a candidate's vector becomes: it stays."""
-        return vectors

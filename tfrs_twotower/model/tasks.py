@@ -12,7 +12,64 @@ from tfrs_twotower._tfrs import tfrs
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
-class RatingTask(tf.keras.layers.Layer):
+class Task(tf.keras.layers.Layer):
+    """What all tasks share. A batch is of events or of whole queries; a task has a loss for one of them, or for both.
+
+    Args:
+        threshold: A candidate is positive if its rating is at least this.
+    """
+
+    def __init__(self, *, threshold: float = 3.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.threshold = float(threshold)
+
+    def event_loss(
+        self, queries: tf.Tensor, candidates: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> tf.Tensor:
+        """The loss of a batch of events, from `build_training_batches`.
+
+        Args:
+            queries: float32 [events, embedding_dim].
+            candidates: float32 [num_rows, embedding_dim], those of the events first.
+            inputs: The batch.
+            training: Whether this is a training step.
+        """
+        raise TypeError(f"A {type(self).__name__} is trained by query, not by event.")
+
+    def query_loss(
+        self,
+        queries: tf.Tensor,
+        parts: tf.Tensor,
+        candidates: tf.Tensor,
+        inputs: Mapping[str, tf.Tensor],
+        training: bool,
+    ) -> tf.Tensor:
+        """The loss of a batch of queries, from `build_query_batches`: each event without its own part in the history.
+
+        Args:
+            queries: float32 [batch, embedding_dim].
+            parts: float32 [events, embedding_dim], what each event contributes to its query.
+            candidates: float32 [num_candidates, embedding_dim].
+            inputs: The batch.
+            training: Whether this is a training step.
+        """
+        raise TypeError(f"A {type(self).__name__} is trained by event, not by query.")
+
+    def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
+        """What a query's vector becomes, so that its product with a candidate's is the score."""
+        return vectors
+
+    def scale_candidates(self, vectors: tf.Tensor) -> tf.Tensor:
+        """What a candidate's vector becomes."""
+        return vectors
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "threshold": self.threshold}
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class RatingTask(Task):
     """Tells liked from disliked among rated pairs: cross-entropy on logits, binary or ordinal.
 
     Ordinal, one half of the loss is the binary one at the threshold, the other the mean of those at other cuts, whose
@@ -27,16 +84,8 @@ class RatingTask(tf.keras.layers.Layer):
         Rennie & Srebro 2005, "Loss Functions for Preference Levels", section 3.2 (all thresholds).
     """
 
-    def __init__(
-        self,
-        *,
-        threshold: float = 3.0,
-        other_cuts: Sequence[float] = (),
-        name: str = "rating_task",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, other_cuts: Sequence[float] = (), name: str = "rating_task", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
-        self.threshold = float(threshold)
         self.other_cuts = tuple(float(cut) for cut in other_cuts)
         if list(self.other_cuts) != sorted(set(self.other_cuts)) or self.threshold in self.other_cuts:
             raise ValueError(
@@ -85,18 +134,10 @@ class RatingTask(tf.keras.layers.Layer):
     def event_loss(
         self, queries: tf.Tensor, candidates: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: bool
     ) -> tf.Tensor:
-        """The loss of a batch of events.
-
-        Args:
-            queries: float32 [events, embedding_dim].
-            candidates: float32 [pairs, embedding_dim], one for each event, and for each negative if there are any.
-            inputs: The batch.
-            training: Whether this is a training step.
-        """
+        """The loss of each event, and of each negative if there are any; see `Task`."""
         if "query_place" in inputs:
             queries = tf.gather(queries, inputs["query_place"])
-        logits = tf.reduce_sum(queries * candidates, axis=1)
-        return self(inputs["rating"], logits, weights=inputs.get("weight"), training=training)
+        return self._pair_loss(queries, candidates, inputs, training)
 
     def query_loss(
         self,
@@ -106,30 +147,19 @@ class RatingTask(tf.keras.layers.Layer):
         inputs: Mapping[str, tf.Tensor],
         training: bool,
     ) -> tf.Tensor:
-        """The loss of a batch of queries, from `build_query_batches`: each event without its own part in the history.
-
-        Args:
-            queries: float32 [batch, embedding_dim].
-            parts: float32 [events, embedding_dim], what each event contributes to its query.
-            candidates: float32 [num_candidates, embedding_dim].
-            inputs: The batch.
-            training: Whether this is a training step.
-        """
+        """The loss of each event; see `Task`."""
         others = tf.gather(queries, inputs["target_place"][:, 0]) - parts
-        logits = tf.reduce_sum(others * tf.gather(candidates, inputs["target_candidate"]), axis=1)
-        return self(inputs["rating"], logits, weights=inputs.get("weight"), training=training)
-
-    def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
-        """What a query's vector becomes, so that its product with a candidate's is the logit: it stays."""
-        return vectors
-
-    def scale_candidates(self, vectors: tf.Tensor) -> tf.Tensor:
-        """What a candidate's vector becomes: it stays."""
-        return vectors
+        return self._pair_loss(others, tf.gather(candidates, inputs["target_candidate"]), inputs, training)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "threshold": self.threshold, "other_cuts": list(self.other_cuts)}
+        return {**super().get_config(), "other_cuts": list(self.other_cuts)}
+
+    def _pair_loss(
+        self, queries: tf.Tensor, candidates: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> tf.Tensor:
+        logits = tf.reduce_sum(queries * candidates, axis=1)
+        return self(inputs["rating"], logits, weights=inputs.get("weight"), training=training)
 
     def _binary_loss(
         self,

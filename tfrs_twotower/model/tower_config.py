@@ -167,11 +167,13 @@ class SumTowerConfig(_AnyTowerConfig):
                 )
 
 
+AnyTowerConfig = TowerConfig | SumTowerConfig
+
 #: Every kind of configuration, by the name that a saved one calls it.
 _CONFIGS: Mapping[str, type[_AnyTowerConfig]] = {kind.__name__: kind for kind in (TowerConfig, SumTowerConfig)}
 
 
-def tower_config_from_config(config: Mapping[str, Any]) -> TowerConfig | SumTowerConfig:
+def tower_config_from_config(config: Mapping[str, Any]) -> AnyTowerConfig:
     """What `to_config` of either kind described.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,12 @@ from tfrs_twotower.model.features import Embedding, History, Numeric, Timestamp,
 from tfrs_twotower.model.inputs import MISSING, raw_specs, read_columns
 from tfrs_twotower.model.lookups import build_lookups
 from tfrs_twotower.model.mlp import VectorSum, build_mlp
-from tfrs_twotower.model.tower_config import SumTowerConfig, TowerConfig, tower_config_from_config
+from tfrs_twotower.model.tower_config import AnyTowerConfig, SumTowerConfig, TowerConfig, tower_config_from_config
 from tfrs_twotower.model.vocabularies import Vocabularies, Vocabulary
 
 
 def build_tower(
-    config: TowerConfig | SumTowerConfig,
+    config: AnyTowerConfig,
     vocabularies: Vocabularies,
     *,
     name: str = "tower",
@@ -68,7 +68,7 @@ class Tower(tf.keras.Model):
 
     def __init__(
         self,
-        config: TowerConfig | SumTowerConfig,
+        config: AnyTowerConfig,
         vocabularies: Vocabularies,
         *,
         name: str,
@@ -108,6 +108,11 @@ class Tower(tf.keras.Model):
         return histories(self.config.features)
 
     @property
+    def history_length(self) -> int:
+        """Slots that the longest history looks at, 0 where there is none."""
+        return max((history.length for history in self.histories), default=0)
+
+    @property
     def lookup_tables(self) -> list[Any]:
         """TensorFlow's resources behind the lookups, which an export has to track."""
         layers = [part for layer in self.lookups.values() for part in (layer, *layer.submodules)]
@@ -140,7 +145,7 @@ class Tower(tf.keras.Model):
 
     def encode(self, codes: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Codes, as `lookup` gives them, to float32 [batch, num_outputs]."""
-        outputs = self._join(self._feature_vectors(codes, training), training)
+        outputs = self._join(self._feature_vectors(codes, training, self.encoders), training)
         if self.frequency is None or self.config.frequency_of is None:
             return outputs
         bias = self.frequency(codes[self.config.frequency_of])
@@ -232,9 +237,10 @@ class Tower(tf.keras.Model):
             l2=config.l2,
         )
 
-    def _feature_vectors(self, codes: Mapping[str, tf.Tensor], training: bool) -> list[tf.Tensor]:
+    def _feature_vectors(self, codes: Mapping[str, tf.Tensor], training: bool, names: Iterable[str]) -> list[tf.Tensor]:
         vectors = []
-        for name, encoder in self.encoders.items():
+        for name in names:
+            encoder = self.encoders[name]
             inputs = [codes[input_name] for input_name in self._inputs[name]]
             options = {"training": training} if isinstance(encoder, CodeEmbedding) else {}
             vectors.append(encoder(*inputs, **options))
@@ -282,11 +288,11 @@ class SumTower(Tower):
     def encode_with_parts(
         self, codes: Mapping[str, tf.Tensor], places: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Encodes queries, and what single past candidates contribute to them.
+        """Encodes queries, and what each past candidate contributes to them.
 
         Args:
             codes: As `lookup` gives them.
-            places: int64 [n, 2], (row, slot) in the histories.
+            places: int64 [n, 2], (row, slot) of every past candidate in the histories.
             training: Whether to drop units: of a query and its parts the same ones.
 
         Returns:
@@ -296,8 +302,12 @@ class SumTower(Tower):
         for past in self.histories:
             ratings = codes[past.rating_name] if past.by_rating else None
             parts += self.encoders[past.name].parts(codes[past.name], ratings, places)
-        outputs = tf.add_n(self._feature_vectors(codes, training))
-        kept = self.top.mask(tf.shape(outputs)[0], training)
+        past_names = {past.name for past in self.histories}
+        others = self._feature_vectors(codes, training, [name for name in self.encoders if name not in past_names])
+        num_rows = tf.shape(next(iter(codes.values())))[0]
+        # A history's vector is the sum of its parts, which are looked up once.
+        outputs = tf.add_n([tf.math.unsorted_segment_sum(parts, places[:, 0], num_rows), *others])
+        kept = self.top.mask(num_rows, training)
         return outputs * kept, parts * tf.gather(kept, places[:, 0])
 
     def _build_encoders(self, shared_tables: Mapping[str, tf.keras.layers.Embedding]) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
@@ -15,11 +15,13 @@ from tfrs_twotower.data.histories import HistoryApart, HistorySource, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
 from tfrs_twotower.data.query_batches import WHOLE_CATALOGUE, build_query_batches
-from tfrs_twotower.model.features import Categorical, Feature, Hashed, History, histories, require_input_name
+from tfrs_twotower.model.features import histories, require_input_name
+from tfrs_twotower.model.feeding import encode_queries, encoded_batches, require_history_of
 from tfrs_twotower.model.retrieval import CatalogueTask, RetrievalTask
-from tfrs_twotower.model.tasks import RatingTask
-from tfrs_twotower.model.tower_config import SumTowerConfig, TowerConfig, tower_config_from_config
-from tfrs_twotower.model.towers import SumTower, Tower, build_tower
+from tfrs_twotower.model.tasks import RatingTask, Task
+from tfrs_twotower.model.tower_config import AnyTowerConfig, tower_config_from_config
+from tfrs_twotower.model.tower_pair import build_tower_pair
+from tfrs_twotower.model.towers import SumTower, Tower
 from tfrs_twotower.model.vocabularies import (
     Vocabularies,
     learn_candidate_vocabularies,
@@ -28,13 +30,6 @@ from tfrs_twotower.model.vocabularies import (
 
 #: Input of the signatures that are asked about one candidate, beside the query's features.
 CANDIDATE_INPUT = "candidate_id"
-
-#: What a model can be trained for.
-Task = RatingTask | RetrievalTask | CatalogueTask
-AnyTowerConfig = TowerConfig | SumTowerConfig
-
-#: Queries whose histories are held at once.
-_EMBEDDED_AT_ONCE = 4096
 
 _NUM_SAMPLED = 8192
 
@@ -98,57 +93,15 @@ def join_towers(
         task: What to train for.
 
     Raises:
-        ValueError: If the towers' output lengths differ, the candidate tower has a history, or a history shares the
-            vectors of a feature that the candidate tower does not have, or knows other values of.
+        ValueError: If the towers do not fit; see `build_tower_pair`.
     """
-    if query.output_dim != candidate.output_dim:
-        raise ValueError(
-            "`output_dim` must be the same in both towers: the score is a dot product. "
-            f"Received: query {query.output_dim}, candidate {candidate.output_dim}."
-        )
-    if histories(candidate.features):
-        raise ValueError(f"`candidate` must have no History: only queries have one. Received: {candidate.features}.")
-    candidate_tower = build_tower(candidate, candidate_vocabularies, name="candidate")
-    shared_tables = {}
-    for history in histories(query.features):
-        if not history.shares_embedding:
-            continue
-        if not any(_without_dim(history.of) == _without_dim(feature) for feature in candidate.features):
-            raise ValueError(
-                f"The history {history.name!r} can share the vectors of a feature of the candidate tower only. "
-                f"Received: {history.of}."
-            )
-        if query_vocabularies.get(history.name) != candidate_vocabularies.get(history.of.name):
-            raise ValueError(
-                f"`query_vocabularies[{history.name!r}]` must be `candidate_vocabularies[{history.of.name!r}]`: they "
-                "share a table."
-            )
-        shared_tables[history.name] = candidate_tower.encoders[history.of.name].table
-    if isinstance(query, TowerConfig):
-        features = tuple(_with_dim(feature, shared_tables) for feature in query.features)
-        query = dataclasses.replace(query, features=features)
-    elif any(table.output_dim != query.num_outputs for table in shared_tables.values()):
-        raise ValueError(
-            "A history can share the candidate's vectors only where they are as long as the query tower's outputs, "
-            f"{query.num_outputs}. Received: {[table.output_dim for table in shared_tables.values()]}."
-        )
-    return TwoTowerModel(
-        query_tower=build_tower(query, query_vocabularies, name="query", shared_tables=shared_tables),
-        candidate_tower=candidate_tower,
-        task=task,
+    query_tower, candidate_tower = build_tower_pair(
+        query=query,
+        candidate=candidate,
+        query_vocabularies=query_vocabularies,
+        candidate_vocabularies=candidate_vocabularies,
     )
-
-
-def _without_dim(feature: Feature) -> Feature:
-    return dataclasses.replace(feature, embedding_dim=None) if isinstance(feature, Categorical | Hashed) else feature
-
-
-def _with_dim(feature: Feature, shared_tables: Mapping[str, tf.keras.layers.Embedding]) -> Feature:
-    """A history that knows how long the vectors are that it shares: its tower may be loaded alone."""
-    if not isinstance(feature, History) or feature.name not in shared_tables:
-        return feature
-    dim = shared_tables[feature.name].output_dim
-    return dataclasses.replace(feature, of=dataclasses.replace(feature.of, embedding_dim=dim))
+    return TwoTowerModel(query_tower=query_tower, candidate_tower=candidate_tower, task=task)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
@@ -176,9 +129,9 @@ class TwoTowerModel(tfrs.Model):
         self.built = True
 
     @property
-    def retrieval_head(self) -> TwoTowerModel:
-        """What ranks the catalogue: this model."""
-        return self
+    def heads(self) -> list[TwoTowerModel]:
+        """The different models that this one is made of: itself alone."""
+        return [self]
 
     @property
     def rating_head(self) -> TwoTowerModel | None:
@@ -287,12 +240,12 @@ class TwoTowerModel(tfrs.Model):
             )
         if history is None and self.history_length:
             history = HistoryApart(timeline=Timeline(train), length=self.history_length)
-        self._require_history_of(train, history)
-        queries, candidates = self._encode_tables(train)
-        batches = build_training_batches(
+        require_history_of(self.query_tower, train, history)
+        return encoded_batches(
+            build_training_batches,
+            self.query_tower,
+            self.candidate_tower,
             train,
-            queries,
-            candidates,
             batch_size=batch_size,
             seed=seed,
             initial_epoch=initial_epoch,
@@ -300,7 +253,6 @@ class TwoTowerModel(tfrs.Model):
             negatives=negatives,
             history=history,
         )
-        return self._with_histories(batches, train)
 
     def query_batches(
         self,
@@ -341,17 +293,16 @@ class TwoTowerModel(tfrs.Model):
             self.task.require_two_classes(train.ratings)
         if num_sampled is None and train.num_candidates > WHOLE_CATALOGUE:
             num_sampled = _NUM_SAMPLED
-        queries, candidates = self._encode_tables(train)
-        batches = build_query_batches(
+        return encoded_batches(
+            build_query_batches,
+            self.query_tower,
+            self.candidate_tower,
             train,
-            queries,
-            candidates,
             batch_size=batch_size,
             seed=seed,
             initial_epoch=initial_epoch,
             num_sampled=num_sampled,
         )
-        return self._with_histories(batches, train)
 
     def evaluation_batches(
         self, interactions: Interactions, *, batch_size: int = 8192, history: HistorySource | None = None
@@ -371,10 +322,15 @@ class TwoTowerModel(tfrs.Model):
                 "`history` must be given: the query tower takes one. For the validation part it is "
                 f"HistoryKnown(timeline=Timeline(split.context), length={self.history_length})."
             )
-        self._require_history_of(interactions, history)
-        queries, candidates = self._encode_tables(interactions)
-        batches = build_evaluation_batches(interactions, queries, candidates, batch_size=batch_size, history=history)
-        return self._with_histories(batches, interactions)
+        require_history_of(self.query_tower, interactions, history)
+        return encoded_batches(
+            build_evaluation_batches,
+            self.query_tower,
+            self.candidate_tower,
+            interactions,
+            batch_size=batch_size,
+            history=history,
+        )
 
     def embed(self, interactions: Interactions, *, known: Interactions | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Embeds every query and every candidate once.
@@ -389,15 +345,13 @@ class TwoTowerModel(tfrs.Model):
         Raises:
             ValueError: If the query tower takes a history, and no events are given.
         """
-        queries, candidates = self._encode_tables(interactions)
-        return (
-            self._query_side(tf.constant(self._encode_queries(queries, interactions, known)), 1.0).numpy(),
-            self.embed_catalogue(candidates),
-        )
+        outputs = encode_queries(self.query_tower, interactions, known)
+        return self._query_side(tf.constant(outputs), 1.0).numpy(), self.embed_catalogue(interactions.candidates)
 
-    def embed_catalogue(self, codes: Mapping[str, np.ndarray]) -> np.ndarray:
-        """float32 [num_candidates, embedding_dim], of all candidates' codes, from `candidate_tower.encode_table`."""
-        return self._candidate_side(tf.constant(self.candidate_tower.embed_codes(codes))).numpy()
+    def embed_catalogue(self, candidates: pa.Table) -> np.ndarray:
+        """float32 [num_candidates, embedding_dim], of all rows of a table of candidates."""
+        outputs = self.candidate_tower.embed_codes(self.candidate_tower.encode_table(candidates))
+        return self._candidate_side(tf.constant(outputs)).numpy()
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
         """Nothing is left to build: `from_config` gives towers that have their variables."""
@@ -426,51 +380,7 @@ class TwoTowerModel(tfrs.Model):
     @property
     def history_length(self) -> int:
         """Slots that the longest history of the query tower looks at, 0 where it has none."""
-        return max((history.length for history in self.query_tower.histories), default=0)
-
-    def _require_history_of(self, interactions: Interactions, history: HistorySource | None) -> None:
-        if history is None:
-            return
-        if history.length < self.history_length:
-            raise ValueError(
-                f"`history` must have a length of at least {self.history_length}, the query tower's. "
-                f"Received: {history.length}."
-            )
-        if not history.timeline.interactions.has_rows_of(interactions):
-            raise ValueError("`history` must be of the same queries and candidates as the events, in their order.")
-
-    def _with_histories(self, batches: tf.data.Dataset, interactions: Interactions) -> tf.data.Dataset:
-        """Batches in which the rows of past candidates have become codes among the query's."""
-        if not self.history_length:
-            return batches
-        tower = self.query_tower
-        past = {name: tf.constant(codes) for name, codes in tower.encode_past(interactions.candidates).items()}
-
-        def look_up(batch: dict[str, Any]) -> dict[str, Any]:
-            rows, ratings = batch["history"], batch["history_rating"]
-            rows = tf.where(rows < 0, interactions.num_candidates, rows)  # the padding's code is the last
-            return {**batch, "query": {**batch["query"], **_past_codes(tower, past, rows, ratings, tf.gather)}}
-
-        return batches.map(look_up, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-    def _encode_queries(
-        self, queries: dict[str, np.ndarray], interactions: Interactions, known: Interactions | None
-    ) -> np.ndarray:
-        if not self.history_length:
-            return self.query_tower.embed_codes(queries)
-        if known is None:
-            raise ValueError("`known` must be given: the query tower takes a history. Of a split it is `split.seen`.")
-        if not known.has_rows_of(interactions):
-            raise ValueError("`known` must have the queries and candidates of `interactions`, in their order.")
-        timeline, past = Timeline(known), self.query_tower.encode_past(interactions.candidates)
-        parts = [np.zeros((0, self.query_tower.config.num_outputs), np.float32)]
-        for start in range(0, interactions.num_queries, _EMBEDDED_AT_ONCE):
-            block = np.arange(start, min(start + _EMBEDDED_AT_ONCE, interactions.num_queries))
-            rows, ratings = timeline.candidates_at(timeline.latest(block, self.history_length))
-            codes = {name: values[block] for name, values in queries.items()}
-            codes.update(_past_codes(self.query_tower, past, rows, ratings, np.take))
-            parts.append(self.query_tower.embed_codes(codes))
-        return np.concatenate(parts)
+        return self.query_tower.history_length
 
     def _query_side(self, outputs: tf.Tensor, one: float) -> tf.Tensor:
         """What the query tower gave, for the dot product; `one` is what the candidate's bias is multiplied by."""
@@ -487,25 +397,3 @@ class TwoTowerModel(tfrs.Model):
         if self.query_tower.config.has_bias:
             entries.append(tf.ones([tf.shape(outputs)[0], 1]))
         return tf.concat([*entries, outputs[:, dim:]], axis=1)
-
-    def _encode_tables(self, interactions: Interactions) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        return (
-            self.query_tower.encode_table(interactions.queries),
-            self.candidate_tower.encode_table(interactions.candidates),
-        )
-
-
-def _past_codes(
-    tower: Tower,
-    past: Mapping[str, Any],
-    rows: Any,
-    ratings: Any,
-    take: Callable[[Any, Any], Any],
-) -> dict[str, Any]:
-    """Codes of the tower's histories from rows of past candidates and their ratings, [batch, length] each."""
-    codes = {}
-    for history in tower.histories:
-        codes[history.name] = take(past[history.name], rows)
-        if history.by_rating:
-            codes[history.rating_name] = tower.lookups[history.rating_name](ratings)
-    return codes

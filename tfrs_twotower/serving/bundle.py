@@ -95,12 +95,14 @@ def build_bundle(
     if not 1 <= k <= known.num_candidates:
         raise ValueError(f"`k` must be in 1..num_candidates. Received: k={k}, num_candidates={known.num_candidates}.")
     ids = known.candidates[known.candidate_id].to_pylist()
-    retrieval = model.retrieval_head
-    heads = [_Head(retrieval, known)]
-    if model.rating_head is not None and model.rating_head is not retrieval:
-        heads.append(_Head(model.rating_head, known))
-    index = build_index(heads[0].catalogue.numpy(), ids)
-    queries = _KnownQueries(known, id_input_of(model, known))
+    timeline = Timeline(known)
+    catalogues = [head.embed_catalogue(known.candidates) for head in model.heads]
+    index = build_index(catalogues[0], ids)
+    heads = [_Head(head, timeline, index.embeddings) for head in model.heads[:1]]
+    # The index holds the first head's catalogue.
+    for head, embeddings in zip(model.heads[1:], catalogues[1:], strict=True):
+        heads.append(_Head(head, timeline, tf.Variable(embeddings, trainable=False, name="catalogue")))
+    queries = _KnownQueries(timeline, id_input_of(model, known))
     catalogue = _Catalogue(ids)
 
     module = tf.Module(name="two_tower_bundle")
@@ -124,7 +126,7 @@ def query_inputs(model: TwoTowerModel | JointModel, known: Interactions) -> list
 
 def candidate_inputs(model: TwoTowerModel | JointModel) -> list[tf.TensorSpec]:
     """The raw inputs of the signature about candidates: all heads' towers'."""
-    specs = {spec.name: spec for head in _heads(model) for spec in head.candidate_tower.raw_specs}
+    specs = {spec.name: spec for head in model.heads for spec in head.candidate_tower.raw_specs}
     return list(specs.values())
 
 
@@ -135,13 +137,8 @@ def id_input_of(model: TwoTowerModel | JointModel, known: Interactions) -> str |
     return known.query_id if is_taken else None
 
 
-def _heads(model: TwoTowerModel | JointModel) -> list[TwoTowerModel]:
-    heads = [model.retrieval_head, model.rating_head]
-    return [head for place, head in enumerate(heads) if head is not None and head not in heads[:place]]
-
-
 def _query_towers(model: TwoTowerModel | JointModel) -> list[Tower]:
-    return [head.query_tower for head in _heads(model)]
+    return [head.query_tower for head in model.heads]
 
 
 def missing_input(spec: tf.TensorSpec, num_rows: int = 1) -> tf.Tensor:
@@ -152,12 +149,12 @@ def missing_input(spec: tf.TensorSpec, num_rows: int = 1) -> tf.Tensor:
 class _KnownQueries(tf.Module):
     """The queries the bundle knows, and what each has seen. Row 0 is any other."""
 
-    def __init__(self, known: Interactions, id_input: str | None) -> None:
+    def __init__(self, timeline: Timeline, id_input: str | None) -> None:
         super().__init__(name="known_queries")
+        known = timeline.interactions
         self.id_input = id_input
         ids = known.queries[known.query_id].to_pylist()
         self.table = _build_table(ids, np.arange(1, len(ids) + 1), default=0)
-        timeline = Timeline(known)
         self.seen = tf.Variable(timeline.candidate_rows, trainable=False, name="seen_rows")
         self.splits = tf.Variable(np.concatenate([[0], timeline.starts]), trainable=False, name="seen_splits")
 
@@ -179,14 +176,14 @@ class _KnownQueries(tf.Module):
 class _Head(tf.Module):
     """One head of the model with what the bundle remembers for it: queries' features, ratings, the catalogue."""
 
-    def __init__(self, model: TwoTowerModel, known: Interactions) -> None:
+    def __init__(self, model: TwoTowerModel, timeline: Timeline, catalogue: tf.Variable) -> None:
         super().__init__(name=f"{model.task.name}_head")
         tower = model.query_tower
         # The model itself is no attribute: no Keras object may be tracked.
         self.weights = [*tower.variables, *model.candidate_tower.variables, *model.task.variables]
         self.tables = tower.lookup_tables + model.candidate_tower.lookup_tables
-        embeddings = model.embed_catalogue(model.candidate_tower.encode_table(known.candidates))
-        self.catalogue = tf.Variable(embeddings, trainable=False, name="catalogue")
+        self.catalogue = catalogue
+        known = timeline.interactions
         nobody = {spec.name: missing_input(spec) for spec in tower.raw_specs}
         missing = {name: codes.numpy() for name, codes in tower.lookup(nobody).items()}
         self.codes = {
@@ -197,10 +194,9 @@ class _Head(tf.Module):
             name: tf.Variable(codes, trainable=False, name=f"{name}_past")
             for name, codes in tower.encode_past(known.candidates).items()
         }
-        ratings = Timeline(known).ratings
         self.ratings = {
             history.rating_name: tf.Variable(
-                tower.lookups[history.rating_name](ratings), trainable=False, name=history.rating_name
+                tower.lookups[history.rating_name](timeline.ratings), trainable=False, name=history.rating_name
             )
             for history in tower.histories
             if history.by_rating
@@ -261,12 +257,11 @@ def _build_signatures(
     index: Index,
     k: int,
 ) -> Signatures:
-    models = _heads(model)
     histories = sorted({history.name for tower in _query_towers(model) for history in tower.histories})
 
     def embed(features: Mapping[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
         rows = queries.rows(features)
-        return [head.embed(of, queries, features, rows) for head, of in zip(heads, models, strict=True)], rows
+        return [head.embed(of, queries, features, rows) for head, of in zip(heads, model.heads, strict=True)], rows
 
     def with_probabilities(
         outputs: dict[str, tf.Tensor], embeddings: list[tf.Tensor], rows: tf.Tensor
@@ -290,7 +285,7 @@ def _build_signatures(
     def score(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = catalogue.table.lookup(inputs.pop(CANDIDATE_INPUT))
         embeddings, _ = embed(inputs)
-        candidates = tf.gather(index.embeddings, tf.maximum(rows, 0))
+        candidates = tf.gather(heads[0].catalogue, tf.maximum(rows, 0))
         scores = tf.where(rows == NO_ROW, NO_SCORE, tf.reduce_sum(embeddings[0] * candidates, axis=1))
         return with_probabilities({"scores": scores}, embeddings, rows)
 
@@ -303,7 +298,7 @@ def _build_signatures(
         return named(embed(features)[0])
 
     def embed_candidate(**features: tf.Tensor) -> dict[str, tf.Tensor]:
-        return named([of.embed_candidates(of.candidate_tower.lookup(features)) for of in models])
+        return named([of.embed_candidates(of.candidate_tower.lookup(features)) for of in model.heads])
 
     query_specs = {spec.name: spec for spec in query_inputs(model, known)}
     candidate_specs = {spec.name: spec for spec in candidate_inputs(model)}
@@ -324,8 +319,8 @@ def _build_manifest(
     versions = {"tfrs_twotower": __version__, "tensorflow": tf.__version__}
     if index.kind == "scann":
         versions["scann"] = importlib.metadata.version("scann")
-    queries = _schema([head.query_tower for head in _heads(model)], query_inputs(model, known))
-    candidates = _schema([head.candidate_tower for head in _heads(model)], candidate_inputs(model))
+    queries = _schema(_query_towers(model), query_inputs(model, known))
+    candidates = _schema([head.candidate_tower for head in model.heads], candidate_inputs(model))
     return {
         "versions": versions,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -125,8 +125,7 @@ def ask_in_fresh_process(path: Path, requests: _Requests) -> list[dict[str, Any]
 
 def _sample_requests(model: TwoTowerModel | JointModel, known: Interactions) -> _Requests:
     """The first known queries and candidates through every signature; also a query that says no more than a history."""
-    heads = [model.retrieval_head, model.rating_head or model.retrieval_head]
-    towers = [head.query_tower for head in heads]
+    towers = [head.query_tower for head in model.heads]
     specs = query_inputs(model, known)
     given = known.candidates[known.candidate_id].slice(0, _NUM_GIVEN).to_pylist()
     histories = [history.name for tower in towers for history in tower.histories]
@@ -140,7 +139,9 @@ def _sample_requests(model: TwoTowerModel | JointModel, known: Interactions) -> 
             said.update(tower.raw_features(table))
         queries = {spec.name: said.get(spec.name, missing_input(spec, table.num_rows)) for spec in specs}
     rows = known.candidates.slice(0, _NUM_CHECKED)
-    candidates = {name: values for head in heads for name, values in head.candidate_tower.raw_features(rows).items()}
+    candidates: dict[str, tf.Tensor] = {}
+    for head in model.heads:
+        candidates.update(head.candidate_tower.raw_features(rows))
     num_pairs = min(_NUM_CHECKED, max(1, known.num_queries), known.num_candidates)
     ids = tf.constant(known.candidates[known.candidate_id].slice(0, num_pairs).to_pylist(), tf.string)
     pairs = {name: values[:num_pairs] for name, values in queries.items()}

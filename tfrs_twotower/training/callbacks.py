@@ -84,14 +84,11 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         """Measures."""
         del epoch
         validation, threshold = self._split.validation, self.model.threshold
-        retrieval, rating = self.model.retrieval_head, self.model.rating_head
-        embedded = retrieval.embed(validation, known=self._context)
-        metrics = self._ranking(embedded, threshold)
+        embedded = [head.embed(validation, known=self._context) for head in self.model.heads]
+        metrics = self._ranking(embedded[0], threshold)
         labels = validation.ratings >= threshold
-        if rating is not None and labels.any() and not labels.all():
-            if rating is not retrieval:
-                embedded = rating.embed(validation, known=self._context)
-            metrics.update(rating_metrics(labels, pair_probabilities(embedded[0], embedded[1], validation)))
+        if self.model.rating_head is not None and labels.any() and not labels.all():
+            metrics.update(rating_metrics(labels, pair_probabilities(embedded[-1][0], embedded[-1][1], validation)))
         if logs is not None:
             logs.update({f"val_{name}": value for name, value in metrics.items()})
 

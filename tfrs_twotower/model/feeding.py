@@ -1,0 +1,112 @@
+"""Interactions become what towers take: batches of codes with histories, and all queries at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.data.histories import HistorySource, Timeline
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.model.towers import Tower
+
+#: Queries whose histories are held at once.
+_EMBEDDED_AT_ONCE = 4096
+
+
+def encoded_batches(
+    build: Callable[..., tf.data.Dataset],
+    query_tower: Tower,
+    candidate_tower: Tower,
+    interactions: Interactions,
+    **options: Any,
+) -> tf.data.Dataset:
+    """Batches in which the rows of past candidates have become codes among the query's.
+
+    Args:
+        build: `build_training_batches`, or another that takes interactions and both encoded tables.
+        query_tower: Looks queries up, and past candidates.
+        candidate_tower: Looks candidates up.
+        interactions: Whose events the batches are made of.
+        **options: More arguments of `build`.
+    """
+    queries = query_tower.encode_table(interactions.queries)
+    candidates = candidate_tower.encode_table(interactions.candidates)
+    batches = build(interactions, queries, candidates, **options)
+    if not query_tower.histories:
+        return batches
+    past = {name: tf.constant(codes) for name, codes in query_tower.encode_past(interactions.candidates).items()}
+
+    def look_up(batch: dict[str, Any]) -> dict[str, Any]:
+        rows, ratings = batch["history"], batch["history_rating"]
+        rows = tf.where(rows < 0, interactions.num_candidates, rows)  # the padding's code is the last
+        return {**batch, "query": {**batch["query"], **_past_codes(query_tower, past, rows, ratings, tf.gather)}}
+
+    return batches.map(look_up, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def encode_queries(tower: Tower, interactions: Interactions, known: Interactions | None) -> np.ndarray:
+    """What the query tower gives for every query.
+
+    Args:
+        tower: The query tower.
+        interactions: Whose queries are wanted.
+        known: Events of these queries with these candidates, for a tower that takes a history.
+
+    Returns:
+        float32 [num_queries, num_outputs].
+
+    Raises:
+        ValueError: If the tower takes a history, and no events are given, or those of others.
+    """
+    queries = tower.encode_table(interactions.queries)
+    if not tower.histories:
+        return tower.embed_codes(queries)
+    if known is None:
+        raise ValueError("`known` must be given: the query tower takes a history. Of a split it is `split.seen`.")
+    if not known.has_rows_of(interactions):
+        raise ValueError("`known` must have the queries and candidates of `interactions`, in their order.")
+    timeline, past = Timeline(known), tower.encode_past(interactions.candidates)
+    parts = [np.zeros((0, tower.config.num_outputs), np.float32)]
+    for start in range(0, interactions.num_queries, _EMBEDDED_AT_ONCE):
+        block = np.arange(start, min(start + _EMBEDDED_AT_ONCE, interactions.num_queries))
+        rows, ratings = timeline.candidates_at(timeline.latest(block, tower.history_length))
+        codes = {name: values[block] for name, values in queries.items()}
+        codes.update(_past_codes(tower, past, rows, ratings, np.take))
+        parts.append(tower.embed_codes(codes))
+    return np.concatenate(parts)
+
+
+def require_history_of(tower: Tower, interactions: Interactions, history: HistorySource | None) -> None:
+    """Refuses a source of histories that is too short for the tower, or of other queries and candidates.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if history is None:
+        return
+    if history.length < tower.history_length:
+        raise ValueError(
+            f"`history` must have a length of at least {tower.history_length}, the query tower's. "
+            f"Received: {history.length}."
+        )
+    if not history.timeline.interactions.has_rows_of(interactions):
+        raise ValueError("`history` must be of the same queries and candidates as the events, in their order.")
+
+
+def _past_codes(
+    tower: Tower,
+    past: Mapping[str, Any],
+    rows: Any,
+    ratings: Any,
+    take: Callable[[Any, Any], Any],
+) -> dict[str, Any]:
+    """Codes of the tower's histories from rows of past candidates and their ratings, [batch, length] each."""
+    codes = {}
+    for history in tower.histories:
+        codes[history.name] = take(past[history.name], rows)
+        if history.by_rating:
+            codes[history.rating_name] = tower.lookups[history.rating_name](ratings)
+    return codes

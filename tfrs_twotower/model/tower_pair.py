@@ -1,0 +1,78 @@
+"""Two towers that fit each other: equally long outputs, and vectors that a history shares with the candidates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from tfrs_twotower.model.features import Categorical, Feature, Hashed, History, histories
+from tfrs_twotower.model.tower_config import AnyTowerConfig, TowerConfig
+from tfrs_twotower.model.towers import Tower, build_tower
+from tfrs_twotower.model.vocabularies import Vocabularies
+
+
+def build_tower_pair(
+    *,
+    query: AnyTowerConfig,
+    candidate: AnyTowerConfig,
+    query_vocabularies: Vocabularies,
+    candidate_vocabularies: Vocabularies,
+) -> tuple[Tower, Tower]:
+    """Builds a query tower and a candidate tower.
+
+    Args:
+        query: The query tower.
+        candidate: The candidate tower.
+        query_vocabularies: What the query tower knows.
+        candidate_vocabularies: What the candidate tower knows.
+
+    Raises:
+        ValueError: If the towers' output lengths differ, the candidate tower has a history, or a history shares the
+            vectors of a feature that the candidate tower does not have, or knows other values of.
+    """
+    if query.output_dim != candidate.output_dim:
+        raise ValueError(
+            "`output_dim` must be the same in both towers: the score is a dot product. "
+            f"Received: query {query.output_dim}, candidate {candidate.output_dim}."
+        )
+    if histories(candidate.features):
+        raise ValueError(f"`candidate` must have no History: only queries have one. Received: {candidate.features}.")
+    candidate_tower = build_tower(candidate, candidate_vocabularies, name="candidate")
+    shared_tables = {}
+    for history in histories(query.features):
+        if not history.shares_embedding:
+            continue
+        if not any(_without_dim(history.of) == _without_dim(feature) for feature in candidate.features):
+            raise ValueError(
+                f"The history {history.name!r} can share the vectors of a feature of the candidate tower only. "
+                f"Received: {history.of}."
+            )
+        if query_vocabularies.get(history.name) != candidate_vocabularies.get(history.of.name):
+            raise ValueError(
+                f"`query_vocabularies[{history.name!r}]` must be `candidate_vocabularies[{history.of.name!r}]`: they "
+                "share a table."
+            )
+        shared_tables[history.name] = candidate_tower.encoders[history.of.name].table
+    if isinstance(query, TowerConfig):
+        features = tuple(_with_dim(feature, shared_tables) for feature in query.features)
+        query = dataclasses.replace(query, features=features)
+    elif any(table.output_dim != query.num_outputs for table in shared_tables.values()):
+        raise ValueError(
+            "A history can share the candidate's vectors only where they are as long as the query tower's outputs, "
+            f"{query.num_outputs}. Received: {[table.output_dim for table in shared_tables.values()]}."
+        )
+    return build_tower(query, query_vocabularies, name="query", shared_tables=shared_tables), candidate_tower
+
+
+def _without_dim(feature: Feature) -> Feature:
+    return dataclasses.replace(feature, embedding_dim=None) if isinstance(feature, Categorical | Hashed) else feature
+
+
+def _with_dim(feature: Feature, shared_tables: Mapping[str, tf.keras.layers.Embedding]) -> Feature:
+    """A history that knows how long the vectors are that it shares: its tower may be loaded alone."""
+    if not isinstance(feature, History) or feature.name not in shared_tables:
+        return feature
+    dim = shared_tables[feature.name].output_dim
+    return dataclasses.replace(feature, of=dataclasses.replace(feature.of, embedding_dim=dim))

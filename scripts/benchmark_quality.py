@@ -1,24 +1,34 @@
 """How well it ranks and how well it knows the probability, on MovieLens 100K; the figures of `joint` are a bundle's.
 
-Random 80/20 split, seeds 0, 1, 2; every setting was chosen on a validation part. `joint` trains on the whole 80 %, for
-as many epochs as validation chose; `reference` is stopped by its validation part. Relevant is a rating of 3 or more;
-what was trained on is left out of the ranking. Unseen users are those of `unseen_queries_split`, known by the earlier
-part of their events alone.
+Random 80/20 split, seeds 0, 1, 2; every setting was chosen on a validation part. All cases train on the whole 80 %, for
+as many epochs as validation chose, but `reference`, which its validation part stops: on 72 %. Relevant is a rating of 3
+or more; what was trained on is left out of the ranking.
 
-The cases `in-batch ...` train by event, against the batch's other candidates: with the correction from counts, with the
-correction estimated on the stream, and without it.
+- `unseen users ...`: ten folds of `unseen_queries_folds`; each user is held out once, and known by four fifths of their
+  events alone.
+- `later events ...`: `temporal_split`, trained on the first 80 % of all events; most of the test's users are new, too.
+- `in-batch ...`: training by event, against the batch's other candidates: with the correction from counts, with the
+  correction estimated on the stream, and without it.
+- `EASE`, `implicit ALS` and `notebook`: other people's, in scripts/_peers.py; left out without the extra `bench`.
 
     python scripts/benchmark_quality.py [--json FILE] [--repeats SEEDS] [--case NAME ...] [--readme]
 """
 
 import argparse
+import dataclasses
+import functools
+import importlib.util
+import itertools
 import resource
 import statistics
+import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import _peers
 import numpy as np
 import scipy.stats
 from _benchmark import Row, add_arguments, show
@@ -26,19 +36,23 @@ from _benchmark import Row, add_arguments, show
 import tfrs_twotower as tt  # isort: skip  # before TensorFlow
 import tensorflow as tf
 
-from tfrs_twotower.evaluation.baselines import all_positive, popularity
+from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
-from tfrs_twotower.evaluation.rating import rating_metrics
-from tfrs_twotower.model.joint_movielens import build_movielens_joint
+from tfrs_twotower.evaluation.rating import pair_probabilities, rating_metrics
+from tfrs_twotower.model.joint_movielens import RETRIEVAL_CANDIDATE, RETRIEVAL_QUERY, build_retrieval_head
 from tfrs_twotower.model.reference import MOVIELENS_CANDIDATE, MOVIELENS_QUERY
+from tfrs_twotower.training.fit import RETRIEVAL_TRAINING
 
 _K = 10
 _THRESHOLD = 3.0
 _BEGIN, _END = "<!-- quality: written by scripts/benchmark_quality.py -->", "<!-- /quality -->"
 _SHOWN = ("auc", "accuracy", "f1", "log_loss", "ndcg@10", "precision@10", "recall@10", "hit_rate@10")
 _UNITS = {"fit": "s", "log_loss": "nats", "memory": "bytes"}
-_IN_BATCH_EPOCHS = 12
+_NUM_FOLDS = 10
+_IN_BATCH_EPOCHS = 14
+_SHARED_EPOCHS = 56
 Figures = dict[str, float]
+Embeddings = tuple[np.ndarray, np.ndarray]
 
 
 def main() -> None:
@@ -50,14 +64,20 @@ def main() -> None:
     parser.add_argument("--readme", action="store_true", help="write the README's table of results")
     arguments = parser.parse_args()
     ratings = tt.load_movielens("movielens/100k-ratings")
-    figures = {
-        case: [cases[case](ratings, seed) for seed in range(arguments.repeats)] for case in arguments.case or cases
-    }
+    figures = {}
+    for case in arguments.case or cases:
+        start = time.perf_counter()
+        rounds = range(_NUM_FOLDS if case.startswith("unseen users") else arguments.repeats)
+        with warnings.catch_warnings():
+            # Every split says that it has a few movies without a training event.
+            warnings.simplefilter("ignore")
+            figures[case] = [cases[case](ratings, number) for number in rounds]
+        print(f"{case}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     rows = []
-    for case, of_seeds in figures.items():
-        for metric in of_seeds[0]:
+    for case, of_rounds in figures.items():
+        for metric in of_rounds[0]:
             unit = _UNITS.get(metric, "")
-            mean, half_width = _interval([of_seed[metric] for of_seed in of_seeds])
+            mean, half_width = _interval([of_round[metric] for of_round in of_rounds])
             rows.append(Row(case=case, metric=metric, value=mean, unit=unit))
             rows.append(Row(case=case, metric=f"{metric} ±", value=half_width, unit=unit))
     show(f"MovieLens 100K, mean of {arguments.repeats} seeds and half its 95 % interval", rows, arguments.json)
@@ -66,18 +86,36 @@ def main() -> None:
 
 
 def _cases() -> dict[str, Callable[[tt.Interactions, int], Figures]]:
-    return {
+    """Case -> what measures it, given the ratings and a seed or the number of a fold."""
+
+    def estimator() -> tt.FrequencyEstimator:
+        return tt.FrequencyEstimator(num_slots=20_000, learning_rate=0.02)
+
+    cases: dict[str, Callable[[tt.Interactions, int], Figures]] = {
         "all-positive": measure_all_positive,
         "popularity": measure_popularity,
+        "biases": measure_biases,
         "reference": measure_reference,
+        "retrieval": measure_retrieval,
         "joint": measure_joint,
-        "joint, unseen users": measure_unseen,
-        "in-batch, counted": lambda ratings, seed: _measure_in_batch(ratings, seed),
-        "in-batch, estimated": lambda ratings, seed: _measure_in_batch(
-            ratings, seed, frequencies=tt.FrequencyEstimator(num_slots=20_000, learning_rate=0.02)
-        ),
-        "in-batch, uncorrected": lambda ratings, seed: _measure_in_batch(ratings, seed, corrects_frequency=False),
+        "joint, shared towers": measure_shared,
+        "unseen users, popularity": measure_unseen_popularity,
+        "unseen users, joint": measure_unseen,
+        "later events, popularity": measure_later_popularity,
+        "later events, joint": measure_later,
+        "in-batch, counted": measure_in_batch,
+        "in-batch, estimated": lambda ratings, seed: measure_in_batch(ratings, seed, frequencies=estimator()),
+        "in-batch, uncorrected": functools.partial(measure_in_batch, corrects_frequency=False),
     }
+    if all(importlib.util.find_spec(package) for package in ("implicit", "torch")):
+        cases["EASE"] = functools.partial(measure_peer, lambda train, seed: _peers.ease(train, threshold=_THRESHOLD))
+        cases["implicit ALS"] = functools.partial(
+            measure_peer, lambda train, seed: _peers.implicit_als(train, threshold=_THRESHOLD, seed=seed)
+        )
+        cases["notebook"] = functools.partial(
+            measure_peer, lambda train, seed: _peers.notebook(train, threshold=_THRESHOLD, seed=seed), knows=True
+        )
+    return cases
 
 
 def _interval(values: list[float]) -> tuple[float, float]:
@@ -90,13 +128,12 @@ def _interval(values: list[float]) -> tuple[float, float]:
 
 def _write_readme(figures: Mapping[str, list[Figures]], readme: Path) -> None:
     """Replaces what stands between the README's marks by the table."""
-    lines = [f"| mean of {len(next(iter(figures.values())))} seeds | " + " | ".join(_SHOWN) + " |"]
-    lines.append("|---" * (len(_SHOWN) + 1) + "|")
-    for case, of_seeds in figures.items():
+    lines = ["| mean and half its 95 % interval | " + " | ".join(_SHOWN) + " |", "|---" * (len(_SHOWN) + 1) + "|"]
+    for case, of_rounds in figures.items():
         cells = []
         for metric in _SHOWN:
-            is_measured = metric in of_seeds[0]
-            mean, half_width = _interval([of_seed[metric] for of_seed in of_seeds]) if is_measured else (0, 0)
+            is_measured = metric in of_rounds[0]
+            mean, half_width = _interval([of_round[metric] for of_round in of_rounds]) if is_measured else (0, 0)
             cells.append(f"{mean:.4f} ± {half_width:.4f}" if is_measured else "")
         lines.append(f"| `{case}` | " + " | ".join(cells) + " |")
     before, _, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
@@ -106,44 +143,91 @@ def _write_readme(figures: Mapping[str, list[Figures]], readme: Path) -> None:
 
 def measure_all_positive(ratings: tt.Interactions, seed: int) -> Figures:
     """Takes every pair for positive."""
-    split = tt.random_split(ratings, test=0.2, validation=0.1, seed=seed)
+    split = _random_split(ratings, seed)
     return all_positive(split.seen, split.test.ratings >= _THRESHOLD, threshold=_THRESHOLD)
 
 
 def measure_popularity(ratings: tt.Interactions, seed: int) -> Figures:
     """Recommends what most users like."""
-    split = tt.random_split(ratings, test=0.2, validation=0.1, seed=seed)
-    seen = event_pairs(split.seen)
-    ranked = rank_candidates(*popularity(split.seen, threshold=_THRESHOLD), seen, k=_K)
-    return _without_count(ranking_metrics(ranked, split.test, seen, threshold=_THRESHOLD))
+    split = _random_split(ratings, seed)
+    return _rank(popularity(split.seen, threshold=_THRESHOLD), split)
+
+
+def measure_biases(ratings: tt.Interactions, seed: int) -> Figures:
+    """Logistic regression on user and movie."""
+    split = _random_split(ratings, seed)
+    return _rank_and_rate(biases(split.seen, threshold=_THRESHOLD), split)
 
 
 def measure_reference(ratings: tt.Interactions, seed: int) -> Figures:
     """The notebook's architecture and loss."""
     tf.keras.utils.set_random_seed(seed)
-    split = tt.random_split(ratings, test=0.2, validation=0.1, seed=seed)
+    split = _random_split(ratings, seed)
     model = tt.build_two_tower(split.train, query=MOVIELENS_QUERY, candidate=MOVIELENS_CANDIDATE)
-    start = time.perf_counter()
-    tt.fit_two_tower(model, split, seed=seed)
-    seconds = time.perf_counter() - start
+    seconds = _time(lambda: tt.fit_two_tower(model, split, seed=seed))
+    return {**_without_count(tt.evaluate(model, split, k=_K).cases["model"]), "fit": seconds}
+
+
+def measure_retrieval(ratings: tt.Interactions, seed: int) -> Figures:
+    """The default configuration's head that ranks, alone."""
+    tf.keras.utils.set_random_seed(seed)
+    split = _random_split(ratings, seed)
+    model = build_retrieval_head(split.seen)
+    seconds = _time(lambda: tt.fit_by_query(model, split.seen, seed=seed, training=RETRIEVAL_TRAINING))
     return {**_without_count(tt.evaluate(model, split, k=_K).cases["model"]), "fit": seconds}
 
 
 def measure_joint(ratings: tt.Interactions, seed: int) -> Figures:
     """The default configuration, asked through the signatures of its bundle."""
-    split = tt.random_split(ratings, test=0.2, validation=0.1, seed=seed)
+    split = _random_split(ratings, seed)
     return _measure_bundle(split, split.seen, seed)
 
 
-def measure_unseen(ratings: tt.Interactions, seed: int) -> Figures:
-    """The same for users whom training never met."""
-    split = tt.unseen_queries_split(ratings, seed=seed)
+def measure_shared(ratings: tt.Interactions, seed: int) -> Figures:
+    """One pair of towers for both tasks, the retrieval head's with biases."""
+    tf.keras.utils.set_random_seed(seed)
+    split = _random_split(ratings, seed)
+    query = dataclasses.replace(RETRIEVAL_QUERY, has_bias=True)
+    task = tt.CatalogueTask(by_rating=True, learns_temperature=True)
+    ranks = tt.build_two_tower(split.seen, query=query, candidate=RETRIEVAL_CANDIDATE, task=task)
+    towers = {"query_tower": ranks.query_tower, "candidate_tower": ranks.candidate_tower}
+    knows = tt.TwoTowerModel(**towers, task=tt.RatingTask(other_cuts=(2.0, 4.0, 5.0)))
+    joint = tt.JointModel(retrieval=ranks, rating=knows)
+    joint.compile(optimizer=tt.LazyAdam(RETRIEVAL_TRAINING.learning_rate))
+    batches = joint.query_batches(split.seen, batch_size=RETRIEVAL_TRAINING.batch_size, seed=seed)
+    average = tt.AveragedWeights(decay=0.97)
+    seconds = _time(lambda: joint.fit(batches, epochs=_SHARED_EPOCHS, callbacks=[average], verbose=0))
+    return {**_without_count(tt.evaluate(joint, split, k=_K).cases["model"]), "fit": seconds}
+
+
+def measure_unseen_popularity(ratings: tt.Interactions, fold: int) -> Figures:
+    """What most users like, for users whom training never met."""
+    split = _fold(ratings, fold)
+    return _rank(popularity(split.seen, threshold=_THRESHOLD), split)
+
+
+def measure_unseen(ratings: tt.Interactions, fold: int) -> Figures:
+    """The bundle of the default configuration, for users whom training never met."""
+    split = _fold(ratings, fold)
     # Validation has done its work: its users are trained on, too.
     is_trained_on = ~np.isin(ratings.query_rows, split.test.query_rows)
-    return _measure_bundle(split, ratings.with_events(np.flatnonzero(is_trained_on)), seed)
+    return _measure_bundle(split, ratings.with_events(np.flatnonzero(is_trained_on)), fold)
 
 
-def _measure_in_batch(
+def measure_later_popularity(ratings: tt.Interactions, seed: int) -> Figures:
+    """What most users have liked so far, for what comes after."""
+    del seed
+    split = tt.temporal_split(ratings)
+    return _rank(popularity(split.seen, threshold=_THRESHOLD), split)
+
+
+def measure_later(ratings: tt.Interactions, seed: int) -> Figures:
+    """The bundle of the default configuration, for what comes after."""
+    split = tt.temporal_split(ratings)
+    return _measure_bundle(split, split.seen, seed)
+
+
+def measure_in_batch(
     ratings: tt.Interactions,
     seed: int,
     *,
@@ -152,30 +236,65 @@ def _measure_in_batch(
 ) -> Figures:
     """A softmax over the batch, by event: the history in, no id of the user."""
     tf.keras.utils.set_random_seed(seed)
-    split = tt.random_split(ratings, test=0.2, validation=0.1, seed=seed)
+    split = _random_split(ratings, seed)
     movie = tt.Categorical(name="movie_id")
+    about = (tt.Categorical(name="release_year"), tt.MultiCategorical(name="genres"))
     past = tt.History(of=movie, length=300, pooling="sqrtn", by_rating=True)
     model = tt.build_two_tower(
         split.seen,
-        query=tt.SumTowerConfig(features=(past,), dropout=0.4),
-        candidate=tt.SumTowerConfig(features=(movie,)),
+        query=tt.SumTowerConfig(features=(past,), dropout=0.6),
+        candidate=tt.SumTowerConfig(features=(movie, *about), has_bias=True, frequency_of="movie_id"),
         task=tt.RetrievalTask(
             by_rating=True, learns_temperature=True, frequencies=frequencies, corrects_frequency=corrects_frequency
         ),
     )
     model.compile(optimizer=tt.LazyAdam(2e-3))
-    start = time.perf_counter()
-    model.fit(model.training_batches(split.seen, seed=seed), epochs=_IN_BATCH_EPOCHS, verbose=0)
-    seconds = time.perf_counter() - start
+    batches, average = model.training_batches(split.seen, seed=seed), tt.AveragedWeights(decay=0.97)
+    seconds = _time(lambda: model.fit(batches, epochs=_IN_BATCH_EPOCHS, callbacks=[average], verbose=0))
     return {**_without_count(tt.evaluate(model, split, k=_K).cases["model"]), "fit": seconds}
+
+
+def measure_peer(
+    train: Callable[[tt.Interactions, int], Embeddings], ratings: tt.Interactions, seed: int, *, knows: bool = False
+) -> Figures:
+    """Other people's: its ranking, and where it knows probabilities, those."""
+    split = _random_split(ratings, seed)
+    start = time.perf_counter()
+    embeddings = train(split.seen, seed)
+    seconds = time.perf_counter() - start
+    return {**(_rank_and_rate if knows else _rank)(embeddings, split), "fit": seconds}
+
+
+def _random_split(ratings: tt.Interactions, seed: int) -> tt.Split:
+    return tt.random_split(ratings, test=0.2, validation=0.1, seed=seed)
+
+
+def _fold(ratings: tt.Interactions, fold: int) -> tt.Split:
+    return next(itertools.islice(tt.unseen_queries_folds(ratings, num_folds=_NUM_FOLDS, seed=0), fold, None))
+
+
+def _time(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _rank(embeddings: Embeddings, split: tt.Split) -> Figures:
+    seen = event_pairs(split.seen)
+    return _without_count(
+        ranking_metrics(rank_candidates(*embeddings, seen, k=_K), split.test, seen, threshold=_THRESHOLD)
+    )
+
+
+def _rank_and_rate(embeddings: Embeddings, split: tt.Split) -> Figures:
+    labels = split.test.ratings >= _THRESHOLD
+    return {**rating_metrics(labels, pair_probabilities(*embeddings, split.test)), **_rank(embeddings, split)}
 
 
 def _measure_bundle(split: tt.Split, train: tt.Interactions, seed: int) -> Figures:
     tf.keras.utils.set_random_seed(seed)
-    model = build_movielens_joint(train)
-    start = time.perf_counter()
-    tt.fit_joint(model, train, seed=seed)
-    seconds = time.perf_counter() - start
+    model = tt.build_movielens_joint(train)
+    seconds = _time(lambda: tt.fit_joint(model, train, seed=seed))
     # The most the process has held so far: TensorFlow, the data and the models of earlier seeds are in it.
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     with tempfile.TemporaryDirectory() as folder:

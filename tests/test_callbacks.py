@@ -75,6 +75,19 @@ def test_progress_shows_epochs_and_metric(capsys):
     assert "val_score 0.7500" in output
 
 
+def test_each_training_has_a_line_of_progress_with_the_metric_that_it_has(capsys):
+    data = tf.data.Dataset.from_tensors(np.zeros((1, 1), np.float32))
+    with ProgressLine("val_score", "loss") as line:
+        for validation in ({}, {"validation_data": data}):
+            model = ScriptedModel([0.25, 0.75, 0.5])
+            model.compile()
+            model.fit(data, epochs=3, callbacks=[line], verbose=0, **validation)
+    output = capsys.readouterr().err
+    assert "loss 3.0000" in output
+    assert "val_score 0.5000" in output
+    assert output.count("3/3") >= 2
+
+
 def test_the_validation_metrics_are_that_of_the_evaluation(planted, trained):
     """It joins Keras's logs, where `BestWeights` finds it: the same figures as ranking everybody at once."""
     split = planted.split
@@ -112,6 +125,17 @@ def test_averaged_weights_are_seen_after_an_epoch_and_kept_at_the_end():
         averages.append(average)
     assert seen == pytest.approx([averages[1], averages[3]], rel=1e-6)
     assert model.weights[0].numpy().item() == pytest.approx(averages[3], rel=1e-6)
+
+
+def test_what_batch_normalisation_measured_is_averaged_with_the_weights():
+    model = tf.keras.Sequential([tf.keras.layers.BatchNormalization(momentum=0.5)])
+    model.build([None, 1])
+    model.compile(optimizer=tf.keras.optimizers.legacy.SGD(0.0), loss="mse")
+    inputs = np.array([[1.0], [3.0]], np.float32)
+    model.fit(inputs, inputs, batch_size=1, shuffle=False, callbacks=[tt.AveragedWeights(decay=0.9)], verbose=0)
+    # The mean is 0.5 after the first step and 1.75 after the second; the decays are 1/10 and 2/11.
+    average = 2 / 11 * (0.9 * 0.5) + 9 / 11 * 1.75
+    assert model.layers[0].moving_mean.numpy() == pytest.approx([average], rel=1e-5)
 
 
 def test_training_can_follow_the_validation_ranking_of_unseen_users():

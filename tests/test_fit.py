@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -64,7 +65,36 @@ def test_heads_are_trained_one_after_the_other_and_averaged(planted):
     assert figures["auc"] >= 0.95
 
 
-@pytest.mark.parametrize("change", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}])
+def test_heads_that_share_towers_are_not_trained_one_after_the_other(planted, trained):
+    shared = tt.TwoTowerModel(
+        query_tower=trained.query_tower, candidate_tower=trained.candidate_tower, task=tt.RatingTask()
+    )
+    joint = tt.JointModel(retrieval=trained, rating=shared)
+    with pytest.raises(
+        ValueError, match=r"these share their towers. Train both at once: model.fit\(model.query_batches"
+    ):
+        tt.fit_joint(joint, planted.split.train, seed=0)
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is(planted, trained):
+    train = planted.split.train
+    joint = tt.JointModel(retrieval=trained, rating=tt.build_two_tower(train, query=QUERY, candidate=CANDIDATE))
+    with pytest.raises(TypeError, match="`model` must be a TwoTowerModel; of two heads, `fit_joint` trains"):
+        tt.fit_two_tower(joint, planted.split, seed=0)
+    past = tt.History(of=CANDIDATE.features[0], length=24)
+    rating = tt.build_two_tower(
+        train, query=dataclasses.replace(QUERY, features=(*QUERY.features, past)), candidate=CANDIDATE
+    )
+    before = trained.get_weights()
+    with pytest.raises(TypeError, match="which a `SumTowerConfig` allows alone"):
+        tt.fit_joint(tt.JointModel(retrieval=trained, rating=rating), train, seed=0)
+    for ours, theirs in zip(trained.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "change", [{"epochs": 0}, {"epochs": 1.5}, {"batch_size": 0}, {"learning_rate": 0.0}, {"decay": 1.0}]
+)
 def test_an_impossible_training_is_refused(change):
-    with pytest.raises(ValueError, match=f"`{next(iter(change))}` must be"):
+    with pytest.raises((TypeError, ValueError), match=f"`{next(iter(change))}` must be"):
         QueryTraining(**{"epochs": 1, **change})

@@ -63,6 +63,21 @@ def test_what_was_never_seen_is_rarer_than_all_that_was():
     assert np.isfinite(FrequencyEstimator(num_slots=5)(tf.constant([3]))).all()
 
 
+def test_what_was_never_seen_is_known_by_a_single_empty_slot():
+    """Of a thousand others a fifth shares one of two slots with the candidate seen, a hundredth both."""
+    estimator = FrequencyEstimator(num_slots=10, num_hashes=2)
+    run(estimator, np.array([[1]] * 20))
+    others = np.exp(estimator(tf.range(2, 1002)).numpy())
+    assert np.mean(others > 0.5) < 0.03
+    assert np.isclose(others, 1 / 20).mean() > 0.97
+
+
+def test_any_integer_is_a_code():
+    estimator = FrequencyEstimator(num_slots=1000)
+    codes = tf.constant([2**62 - 1, -5, 2**31], tf.int64)
+    assert np.isfinite(estimator(codes, training=True)).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

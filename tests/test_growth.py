@@ -62,6 +62,42 @@ def test_a_grown_model_learns_the_new_ids_and_leaves_the_old_model_alone(data):
     assert len(np.unique(rows[3:], axis=0)) == 16  # each id has its own vector now
 
 
+def test_a_sum_tower_with_numbers_grows_and_its_estimator_still_knows_every_candidate(data):
+    older, newer = (with_years(part) for part in data)
+    config = tt.SumTowerConfig(features=(tt.Categorical(name="movie_id"), tt.Numeric(name="year")), output_dim=4)
+    task = tt.RetrievalTask(frequencies=tt.FrequencyEstimator(num_slots=500))
+    query = tt.SumTowerConfig(features=(tt.Categorical(name="user_id"), tt.Numeric(name="age")), output_dim=4)
+    model = tt.build_two_tower(older, query=query, candidate=config, task=task)
+    model.compile(optimizer=tt.LazyAdam(1e-2))
+    model.fit(model.training_batches(older, batch_size=16, seed=0), epochs=3, verbose=0)
+    # The newer catalogue is in another order.
+    order = np.arange(newer.num_candidates)[::-1]
+    rows = pa.array(order[newer.candidate_rows], pa.int32())
+    turned = dataclasses.replace(
+        newer,
+        candidates=newer.candidates.take(order),
+        events=newer.events.set_column(newer.events.column_names.index("candidate_row"), "candidate_row", rows),
+    )
+    grown = tt.grow_two_tower(model, turned)
+    queries, candidates = model.embed(newer)
+    np.testing.assert_array_equal(grown.embed(turned)[0], queries)
+    np.testing.assert_array_equal(grown.embed(turned)[1], candidates[order])
+
+    def estimates(of: tt.TwoTowerModel, train: tt.Interactions) -> dict[str, float]:
+        batch = next(iter(of.training_batches(train, batch_size=500, seed=0)))
+        ids = train.candidates["movie_id"].take(batch["candidate_row"].numpy()).to_pylist()
+        return dict(zip(ids, of.task.frequencies(batch["candidate_key"]).numpy().tolist(), strict=True))
+
+    before, after = estimates(model, newer), estimates(grown, turned)
+    assert after == pytest.approx(before)
+    assert len({round(value, 3) for value in before.values()}) > 3
+
+
+def with_years(part: tt.Interactions) -> tt.Interactions:
+    years = pa.array(1990.0 + np.arange(part.num_candidates), pa.float32())
+    return dataclasses.replace(part, candidates=part.candidates.append_column("year", years))
+
+
 def test_a_tower_alone_grows_too():
     known = tt.Vocabularies({"id": tt.Vocabulary(("a", "b"))})
     config = tt.TowerConfig(features=(tt.Categorical(name="id"), tt.Numeric(name="price")), hidden_units=())

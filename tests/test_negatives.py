@@ -63,5 +63,6 @@ def test_in_batch_negatives_know_other_positives_and_frequencies():
 
 def test_in_batch_negatives_of_a_number_below_zero_are_refused():
     train = make_interactions([0], [0], [5.0], num_queries=1, num_candidates=1)
-    with pytest.raises(ValueError, match="`num_uniform` must be at least 0"):
-        InBatchNegatives(train, threshold=3, num_uniform=-1)
+    for number in (-1, 2.5):
+        with pytest.raises(ValueError, match=f"`num_uniform` must be a whole number of at least 0. Received: {number}"):
+            InBatchNegatives(train, threshold=3, num_uniform=number)

@@ -44,12 +44,25 @@ def test_the_whole_catalogue_is_in_every_batch_unless_it_is_sampled():
         assert len(set(rows)) == len(rows) <= len(set(batch["history"].ravel()) - {-1}) + 1
 
 
-def test_a_sampled_candidates_frequency_is_the_share_of_batches_that_hold_it():
-    """Two of three active queries are in a batch, independently in the formula: 1 - (1 - 2/3)^count (1 - 1/6)^3."""
-    counts = np.bincount(TRAIN.candidate_rows, minlength=6)
-    expected = 1 - (1 / 3) ** counts * (5 / 6) ** 3
-    for batch in batches(num_sampled=3):
-        np.testing.assert_allclose(np.exp(batch["log_frequency"]), expected[batch["candidate_row"]], rtol=1e-5)
+def test_a_sampled_candidates_frequency_is_how_often_a_query_finds_it_beside_its_own():
+    """Counted over a thousand epochs, so that the formula is not its own witness."""
+    rng = np.random.default_rng(0)
+    rows = np.argwhere(rng.random((12, 30)) < 0.1)
+    train = make_interactions(*rows.T, np.ones(len(rows)), num_queries=12, num_candidates=30)
+    tables = {"user": np.arange(12)}, {"movie": np.arange(30)}
+    data = build_query_batches(train, *tables, batch_size=4, seed=0, num_sampled=5)
+    own = np.zeros((12, 30), bool)
+    own[rows[:, 0], rows[:, 1]] = True
+    found, met, expected = np.zeros(30), np.zeros(30), np.full(30, np.nan)
+    for batch in data.repeat(1000).as_numpy_iterator():
+        is_here = np.zeros(30, bool)
+        is_here[batch["candidate_row"]] = True
+        expected[batch["candidate_row"]] = np.exp(batch["log_frequency"])
+        if len(batch["query"]["user"]) == 4:  # not the last batch of an epoch
+            others = ~own[batch["query"]["user"]]
+            met += others.sum(axis=0)
+            found += (others & is_here).sum(axis=0)
+    np.testing.assert_allclose(found / met, expected, atol=0.03)
 
 
 def test_the_order_follows_from_seed_and_epoch():

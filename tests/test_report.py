@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 
 import tfrs_twotower as tt
 from tests.conftest import make_interactions
-from tfrs_twotower.evaluation.baselines import all_positive, popularity
+from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity
+from tfrs_twotower.evaluation.rating import pair_probabilities
 
 
 @pytest.mark.parametrize(("ratings", "base_rate"), [([5, 4, 3, 2], 0.75), ([5, 2, 2, 2], 0.25)])
@@ -22,6 +24,29 @@ def test_popularity_counts_positive_events():
     train = make_interactions([0, 1, 0, 1], [2, 2, 1, 0], [5, 3, 4, 1], num_queries=2, num_candidates=4)
     queries, candidates = popularity(train, threshold=3)
     assert (queries @ candidates.T).tolist() == [[0, 1, 2, 0]] * 2
+
+
+def test_biases_are_the_optimum_of_the_penalised_likelihood():
+    """At the optimum the gradient is zero: each bias is the sum of what its events lack."""
+    rng = np.random.default_rng(0)
+    rows, columns, ratings = rng.integers(0, 6, 80), rng.integers(0, 5, 80), rng.integers(1, 6, 80)
+    train = make_interactions(rows, columns, ratings, num_queries=7, num_candidates=6)
+    queries, candidates = biases(train, threshold=3)
+    missing = (ratings >= 3) - pair_probabilities(queries, candidates, train)
+    assert missing.sum() == pytest.approx(0, abs=1e-2)
+    overall = queries[6, 0]  # nobody's events: the bias of all alone
+    np.testing.assert_allclose(queries[:, 0] - overall, np.bincount(rows, missing, 7), atol=1e-2)
+    np.testing.assert_allclose(candidates[:, 1], np.bincount(columns, missing, 6), atol=1e-2)
+
+
+def test_biases_need_both_classes(planted, trained):
+    train = make_interactions([0, 1], [0, 1], [5, 4], num_queries=2, num_candidates=2)
+    with pytest.raises(ValueError, match="`train` must have ratings on both sides of 3, for biases to be learnt"):
+        biases(train, threshold=3)
+    parts = {name: getattr(planted.split, name) for name in ("train", "validation")}
+    liked = {name: part.with_events(np.flatnonzero(part.ratings >= 3)) for name, part in parts.items()}
+    report = tt.evaluate(trained, dataclasses.replace(planted.split, **liked), k=3)
+    assert set(report.cases) == {"model", "all-positive", "popularity"}
 
 
 def test_planted_preferences_are_reported_as_found(planted, trained):

@@ -137,10 +137,12 @@ def test_the_correction_gives_popular_candidates_their_due():
     [
         ({"temperature": 0.0}, "`temperature` must be positive and finite"),
         ({"num_hard_negatives": 0}, "`num_hard_negatives` must be at least 1"),
+        ({"num_hard_negatives": 2.5}, "`num_hard_negatives` must be a whole number"),
+        ({"frequencies": {1: 2}}, "`frequencies` must be a FrequencyEstimator or None"),
     ],
 )
 def test_a_bad_setting_is_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         tt.RetrievalTask(**settings)
 
 
@@ -163,6 +165,29 @@ def test_a_targets_own_part_is_taken_off_its_own_score_alone():
     logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
     found = catalogue_scores(tt.CatalogueTask(), [1.0, 1.0, 1.0], own_scores=tf.constant([0.5, -1.0, 2.0]))
     assert found == pytest.approx(-logs[[0, 0, 1], [1, 2, 0]].mean(), rel=1e-5)
+
+
+def test_a_targets_score_is_as_it_is_whatever_the_frequencies_are():
+    """A query's own candidates are always in its batch: of two alike, the rarer one must not be pushed down."""
+    scores, gains = tf.Variable(tf.zeros([1, 6])), tf.constant([1.0, 1.0])
+    logs = tf.constant(np.log([0.9, 0.01, 0.5, 0.5, 0.2, 0.1]), tf.float32)
+    with tf.GradientTape() as tape:
+        value = tt.CatalogueTask()(scores, tf.constant([[0, 0], [0, 1]], tf.int64), gains, log_frequencies=logs)
+    popular, rare = tape.gradient(value, scores).numpy()[0, :2]
+    assert popular == pytest.approx(rare, rel=1e-6)
+    # The sum over the catalogue: both targets, and each of the others for as many as it stands for.
+    assert float(value) == pytest.approx(np.log(2 + 1 / 0.5 + 1 / 0.5 + 1 / 0.2 + 1 / 0.1), rel=1e-5)
+
+
+def test_a_pair_that_occurs_twice_loses_its_part_once():
+    scores = (QUERIES[:1] @ CANDIDATES.T).astype(np.float64)
+    scores[0, 1] -= 0.5
+    wanted = np.log(np.exp(scores).sum()) - scores[0, 1]
+    places, gains = tf.constant([[0, 1], [0, 1]], tf.int64), tf.constant([1.0, 3.0])
+    found = tt.CatalogueTask()(
+        tf.constant(QUERIES[:1] @ CANDIDATES.T), places, gains, own_scores=tf.constant([0.5, 0.5])
+    )
+    assert float(found) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_only_positives_count_and_by_their_rating_if_wanted():

@@ -130,6 +130,26 @@ def test_unseen_queries_are_met_nowhere_in_training(data, seed, target, share):
     assert parts(again) == parts(split)
 
 
+@settings(deadline=None)
+@given(data=timed(), seed=st.integers(0, 1000), num_folds=st.integers(2, 5))
+def test_folds_hold_out_every_query_once(data, seed, num_folds):
+    occurring = np.unique(data.query_rows)
+    if not 2 <= num_folds <= len(occurring):
+        with pytest.raises(ValueError, match=f"`num_folds` must be in 2..{len(occurring)}, .* Received: {num_folds}."):
+            tt.unseen_queries_folds(data, num_folds=num_folds, seed=seed)
+        return
+    folds = quietly(lambda: list(tt.unseen_queries_folds(data, num_folds=num_folds, seed=seed)))
+    if folds is None:
+        return
+    assert sorted(np.concatenate([np.unique(fold.test.query_rows) for fold in folds])) == occurring.tolist()
+    for fold in folds:
+        check_partition(fold, data)
+        held_out = {*fold.validation.query_rows, *fold.test.query_rows}
+        assert not held_out & set(fold.train.query_rows)
+        assert not set(fold.validation.query_rows) & set(fold.test.query_rows)
+        assert set(fold.history.query_rows) <= held_out
+
+
 def test_coarse_times_are_split_where_that_is_possible():
     """Five days of twenty events: a tenth for the test is the last day, and the day before is left to validate."""
     data = interactions(100)
@@ -151,6 +171,18 @@ def test_a_warning_points_at_the_callers_line():
         lambda: tt.temporal_split(data),
         lambda: tt.temporal_split_at(data, validation_start=3, test_start=4),
         lambda: tt.leave_last_out_split(data),
+    ):
+        with pytest.warns(UserWarning, match="Without a training event") as record:
+            make()
+        assert record[0].filename == __file__
+
+
+def test_a_warning_of_held_out_queries_points_at_the_callers_line():
+    rows = np.arange(6)
+    data = make_interactions(rows, rows, rows, num_queries=6, num_candidates=6)
+    for make in (
+        lambda: tt.unseen_queries_split(data, test=0.3, validation=0.3, seed=0),
+        lambda: next(tt.unseen_queries_folds(data, num_folds=3, validation=0.3, seed=0)),
     ):
         with pytest.warns(UserWarning, match="Without a training event") as record:
             make()

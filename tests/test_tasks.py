@@ -34,15 +34,18 @@ def test_metrics_are_those_of_scikit_learn_over_all_batches():
 
 
 def test_weights_count_in_loss_and_metrics():
-    """A weight of 2 is the pair twice, a weight of 0 is no pair; the loss is divided by the pairs, as Keras does."""
+    """A weight of 2 is the pair twice, a weight of 0 is no pair; the scale of all weights says nothing."""
     weights = np.array([2, 0, 1, 1, 0, 1], np.float32)
     rows = np.repeat(np.arange(6), weights.astype(int))
     weighted, repeated = tt.RatingTask(), tt.RatingTask()
     loss = weighted(tf.constant(RATINGS), tf.constant(LOGITS), weights=tf.constant(weights))
-    expected = repeated(tf.constant(RATINGS[rows]), tf.constant(LOGITS[rows])) * len(rows) / len(weights)
+    expected = repeated(tf.constant(RATINGS[rows]), tf.constant(LOGITS[rows]))
     assert loss.numpy() == pytest.approx(expected.numpy(), rel=1e-5)
     for ours, theirs in zip(weighted.metrics, repeated.metrics, strict=True):
         assert ours.result().numpy() == pytest.approx(theirs.result().numpy(), rel=1e-5), ours.name
+    ten_times = tt.RatingTask()(tf.constant(RATINGS), tf.constant(LOGITS), weights=tf.constant(10 * weights))
+    assert ten_times.numpy() == pytest.approx(expected.numpy(), rel=1e-5)
+    assert tt.RatingTask()(tf.constant(RATINGS), tf.constant(LOGITS), weights=tf.zeros(6)).numpy() == 0
 
 
 @pytest.mark.parametrize("ratings", [[3, 5], [1, 2.9]])
@@ -66,7 +69,14 @@ def test_an_ordinal_loss_is_half_the_binary_one_and_half_those_of_the_other_cuts
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("cuts", [(3.0,), (4.0, 2.0), (2.0, 2.0)])
+@pytest.mark.parametrize("cuts", [(3.0,), (4.0, 2.0), (2.0, 2.0), (float("nan"),)])
 def test_cuts_that_are_not_ascending_or_the_threshold_are_refused(cuts):
-    with pytest.raises(ValueError, match="`other_cuts` must be ascending, without the threshold"):
+    with pytest.raises(ValueError, match="`other_cuts` must be finite and ascending, without the threshold"):
         tt.RatingTask(other_cuts=cuts)
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(TypeError, match="`other_cuts` must be a sequence of ratings. Received: 2.0"):
+        tt.RatingTask(other_cuts=2.0)
+    with pytest.raises(ValueError, match="`threshold` must be finite. Received: nan"):
+        tt.RatingTask(threshold=float("nan"))

@@ -274,8 +274,8 @@ def test_a_sum_tower_adds_vectors_and_a_bias_from_frequency():
 
 def test_a_query_without_its_part_is_the_query_without_that_candidate():
     """Up to the size that the root divides by, which stays."""
-    config = dataclasses.replace(SUM_CONFIG, features=(dataclasses.replace(PAST, pooling="sum"),), frequency_of=None)
-    tower = tt.build_tower(config, SUM_KNOWN)
+    features = (SUM_CONFIG.features[0], dataclasses.replace(PAST, pooling="sum"))
+    tower = tt.build_tower(dataclasses.replace(SUM_CONFIG, features=features), SUM_KNOWN)
     outputs, parts = tower.encode_with_parts(SUM_CODES, tf.constant([[0, 0], [0, 1], [1, 1]], tf.int64))
     np.testing.assert_allclose(outputs, tower.encode(SUM_CODES), atol=1e-6)
     without = {**SUM_CODES, "history": tf.constant([[0, 3], [0, 0]], tf.int64)}
@@ -283,8 +283,7 @@ def test_a_query_without_its_part_is_the_query_without_that_candidate():
 
 
 def test_a_part_loses_the_entries_that_its_query_loses():
-    config = dataclasses.replace(SUM_CONFIG, dropout=0.5, frequency_of=None)
-    tower = tt.build_tower(config, SUM_KNOWN)
+    tower = tt.build_tower(dataclasses.replace(SUM_CONFIG, dropout=0.5), SUM_KNOWN)
     places = tf.constant([[0, 0], [0, 1], [1, 1]], tf.int64)
     outputs, parts = tower.encode_with_parts(SUM_CODES, places, training=True)
     _, whole = tower.encode_with_parts(SUM_CODES, places)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         temporal_split,
         temporal_split_at,
         unseen_candidates_split,
+        unseen_queries_folds,
         unseen_queries_split,
     )
     from tfrs_twotower.data.storage import open_interactions, save_interactions
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from tfrs_twotower.model.frequencies import FrequencyEstimator
     from tfrs_twotower.model.growth import grow_tower, grow_two_tower
     from tfrs_twotower.model.joint import JointModel
+    from tfrs_twotower.model.joint_movielens import build_movielens_joint
     from tfrs_twotower.model.retrieval import CatalogueTask, RetrievalTask
     from tfrs_twotower.model.tasks import RatingTask
     from tfrs_twotower.model.tower_config import SumTowerConfig, TowerConfig
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
     from tfrs_twotower.serving.index import ExactIndex, ScannIndex
     from tfrs_twotower.serving.loading import LoadedBundle, load_bundle
     from tfrs_twotower.training.callbacks import AveragedWeights, BestWeights, ValidationMetrics
-    from tfrs_twotower.training.fit import fit_joint, fit_two_tower
+    from tfrs_twotower.training.fit import QueryTraining, fit_by_query, fit_joint, fit_two_tower
     from tfrs_twotower.training.optimizers import LazyAdam
 
 # Public name -> the module that holds it.
@@ -88,6 +90,7 @@ _HOMES = {
     "MultiCategorical": "model.features",
     "NegativeSampler": "data.negatives",
     "Numeric": "model.features",
+    "QueryTraining": "training.fit",
     "RatingTask": "model.tasks",
     "Report": "evaluation.report",
     "RetrievalTask": "model.retrieval",
@@ -106,9 +109,11 @@ _HOMES = {
     "Vocabularies": "model.vocabularies",
     "Vocabulary": "model.vocabularies",
     "build_tower": "model.towers",
+    "build_movielens_joint": "model.joint_movielens",
     "build_two_tower": "model.two_tower",
     "evaluate": "evaluation.report",
     "export_bundle": "serving.export",
+    "fit_by_query": "training.fit",
     "fit_joint": "training.fit",
     "fit_two_tower": "training.fit",
     "grow_tower": "model.growth",
@@ -127,6 +132,7 @@ _HOMES = {
     "temporal_split": "data.splits",
     "temporal_split_at": "data.splits",
     "unseen_candidates_split": "data.splits",
+    "unseen_queries_folds": "data.splits",
     "unseen_queries_split": "data.splits",
 }
 
@@ -153,6 +159,7 @@ __all__ = [
     "MultiCategorical",
     "NegativeSampler",
     "Numeric",
+    "QueryTraining",
     "RatingTask",
     "Report",
     "RetrievalTask",
@@ -171,10 +178,12 @@ __all__ = [
     "Vocabularies",
     "Vocabulary",
     "__version__",
+    "build_movielens_joint",
     "build_tower",
     "build_two_tower",
     "evaluate",
     "export_bundle",
+    "fit_by_query",
     "fit_joint",
     "fit_two_tower",
     "grow_tower",
@@ -193,6 +202,7 @@ __all__ = [
     "temporal_split",
     "temporal_split_at",
     "unseen_candidates_split",
+    "unseen_queries_folds",
     "unseen_queries_split",
 ]
 

@@ -178,21 +178,15 @@ def _fit_joint(split: Split, seed: int, epochs: int | None, batch_size: int | No
     """Trains on all but the test part: validation has chosen the configuration, and the number of epochs."""
     from tfrs_twotower.model.joint_movielens import build_movielens_joint
     from tfrs_twotower.training.callbacks import ProgressLine
-    from tfrs_twotower.training.fit import RATING_TRAINING, RETRIEVAL_TRAINING, fit_by_query
+    from tfrs_twotower.training.fit import RATING_TRAINING, RETRIEVAL_TRAINING, fit_joint
 
     model = build_movielens_joint(split.seen)
     changes = {"epochs": epochs, "batch_size": batch_size}
     given = {name: value for name, value in changes.items() if value is not None}
-    counts = []
-    for head, training, monitor in (
-        (model.retrieval, RETRIEVAL_TRAINING, "catalogue_loss"),
-        (model.rating, RATING_TRAINING, "log_loss"),
-    ):
-        training = dataclasses.replace(training, **given)
-        with ProgressLine(monitor) as line:
-            fit_by_query(head, split.seen, seed=seed, training=training, callbacks=[line])
-        counts.append(str(training.epochs))
-    return model, " and ".join(counts)
+    retrieval, rating = (dataclasses.replace(training, **given) for training in (RETRIEVAL_TRAINING, RATING_TRAINING))
+    with ProgressLine("catalogue_loss", "log_loss") as line:
+        fit_joint(model, split.seen, seed=seed, retrieval=retrieval, rating=rating, callbacks=[line])
+    return model, f"{retrieval.epochs} and {rating.epochs}"
 
 
 def _fit_reference(split: Split, seed: int, epochs: int | None, batch_size: int | None) -> tuple[TwoTowerModel, str]:

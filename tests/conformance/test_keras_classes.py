@@ -190,3 +190,15 @@ def test_a_compiled_model_is_saved_and_loaded_in_a_new_process(tmp_path):
     loaded = json.loads(result.stdout.splitlines()[-1])
     np.testing.assert_allclose(loaded.pop("logits"), model(batch), rtol=1e-5)
     assert loaded == {"threshold": 4.5, "optimizer": "LazyAdam", "rate": 0.25, "steps": 1, "shared": True}
+
+
+def test_heads_that_share_towers_share_them_again_when_loaded(tmp_path):
+    ranks = build_model()
+    towers = {"query_tower": ranks.query_tower, "candidate_tower": ranks.candidate_tower}
+    joint = tt.JointModel(retrieval=ranks, rating=tt.TwoTowerModel(**towers, task=tt.RatingTask(threshold=4.5)))
+    joint.save(tmp_path / "joint.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "joint.keras")
+    assert loaded.shares_towers
+    assert len(loaded.trainable_variables) == len(ranks.trainable_variables)
+    for ours, theirs in zip(joint.variables, loaded.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -34,6 +34,7 @@ class NegativeSampler:
             )
         self.per_positive = per_positive
         self.threshold = threshold
+        self.interactions = interactions
         self._num_candidates = interactions.num_candidates
         self._known = np.unique(self._pairs(interactions.query_rows, interactions.candidate_rows))
 
@@ -92,9 +93,10 @@ class InBatchNegatives:
     """
 
     def __init__(self, interactions: Interactions, *, threshold: float, num_uniform: int = 0) -> None:
-        if num_uniform < 0:
-            raise ValueError(f"`num_uniform` must be at least 0. Received: {num_uniform}.")
-        self.threshold, self.num_uniform = threshold, num_uniform
+        if num_uniform != int(num_uniform) or num_uniform < 0:
+            raise ValueError(f"`num_uniform` must be a whole number of at least 0. Received: {num_uniform}.")
+        self.threshold, self.num_uniform = threshold, int(num_uniform)
+        self.interactions = interactions
         self._num_candidates = interactions.num_candidates
         counts = np.bincount(interactions.candidate_rows, minlength=interactions.num_candidates)
         self._event_shares = counts / max(1, interactions.num_events)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import gammaln
 
 from tfrs_twotower.data.batches import EncodedTable, epoch_numbers, gather_batches
 from tfrs_twotower.data.histories import Timeline
@@ -42,7 +43,8 @@ def build_query_batches(
         "history_rating" float32 [batch, most], 0 beside a -1; and one entry per event in "target_place" int64
         [events, 2], where it stands in the histories, "target_candidate" int32 [events], its place among the batch's
         candidates, "rating" float32 [events], and, with weights, "weight" float32 [events]. "log_frequency" float32
-        [num_rows] is the logarithm of the probability that such a batch holds the candidate.
+        [num_rows] is the logarithm of the probability that a query finds the candidate in its batch if it is none of
+        its own.
 
     Raises:
         ValueError: If a number is out of range, there is no event, or an encoded table has another length.
@@ -73,12 +75,9 @@ class _QueryColumns:
         self.num_batches = -(-len(self._active) // batch_size)
         self._log_frequencies = np.zeros(self.num_candidates, np.float32)
         if num_sampled is not None:
-            # Absent if no query of the batch has it and no draw hits it.
-            counts = np.bincount(interactions.candidate_rows, minlength=self.num_candidates)
-            absent = np.minimum(batch_size / len(self._active), 1 - 1e-6)
-            draw = np.minimum(1 / self.num_candidates, 1 - 1e-6)
-            logs = counts * np.log1p(-absent) + num_sampled * np.log1p(-draw)
-            self._log_frequencies = np.log(np.maximum(-np.expm1(logs), np.finfo(np.float32).tiny)).astype(np.float32)
+            absent = _absent_beside(interactions, len(self._active), batch_size)
+            absent *= (1 - 1 / self.num_candidates) ** num_sampled
+            self._log_frequencies = np.log(np.maximum(1 - absent, np.finfo(np.float32).tiny)).astype(np.float32)
         self.specs = {
             "query_row": tf.TensorSpec([None], tf.int32),
             "candidate_row": tf.TensorSpec([None], tf.int32),
@@ -124,3 +123,23 @@ class _QueryColumns:
         drawn = generator.integers(0, self.num_candidates, self._num_sampled)
         rows = np.unique(np.concatenate([targets, drawn]))
         return rows.astype(np.int32), np.searchsorted(rows, targets).astype(np.int32)
+
+
+def _absent_beside(interactions: Interactions, num_active: int, batch_size: int) -> np.ndarray:
+    """float64 [num_candidates], the probability that no other query of a query's batch has a candidate.
+
+    The batch's other queries are drawn without repetition, from all that are active but the one: hypergeometric.
+    """
+    pairs = np.unique(
+        interactions.query_rows.astype(np.int64) * interactions.num_candidates + interactions.candidate_rows
+    )
+    owners = np.bincount(pairs % interactions.num_candidates, minlength=interactions.num_candidates)
+    others, beside = num_active - 1, min(batch_size, num_active) - 1
+    left = np.maximum(others - owners, 0)
+    logs = (
+        gammaln(left + 1)
+        - gammaln(np.maximum(left - beside, 0) + 1)
+        - gammaln(others + 1)
+        + gammaln(others - beside + 1)
+    )
+    return np.where(left >= beside, np.exp(logs), 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ class Split:
         validation: What early stopping and every choice of a setting look at.
         test: What the figures are computed on, and nothing else.
         history: What is known of held-out queries when they are evaluated: an input, never a target, never trained on.
-            Only `unseen_queries_split` has any.
+            Only `unseen_queries_split` and `unseen_queries_folds` give any.
     """
 
     train: Interactions
@@ -166,13 +167,70 @@ def unseen_queries_split(
     """
     _check_shares(test=test, validation=validation, target=target)
     generator = np.random.default_rng(seed)
+    queries = generator.permutation(np.unique(interactions.query_rows))
+    num_test, num_validation = _part_sizes(len(queries), test, validation)
+    return _hold_out_queries(
+        interactions,
+        test=queries[:num_test],
+        validation=queries[num_test : num_test + num_validation],
+        target=target,
+        generator=generator,
+    )
+
+
+def unseen_queries_folds(
+    interactions: Interactions, *, num_folds: int = 10, validation: float = 0.1, target: float = 0.2, seed: int
+) -> Iterator[Split]:
+    """Holds out every query once: cross-validation of what `unseen_queries_split` does.
+
+    Args:
+        interactions: Any.
+        num_folds: Into how many test parts the queries are divided, from 2 to the number of queries with events.
+        validation: Share of the remaining queries held out for validation, in (0, 1).
+        target: Share of a held-out query's events that is evaluated, in (0, 1), at least one event.
+        seed: Any integer >= 0.
+
+    Yields:
+        One split per fold.
+
+    Raises:
+        ValueError: If a number is out of range or a part would be empty.
+    """
+    _check_shares(validation=validation, target=target)
+    queries = np.random.default_rng(seed).permutation(np.unique(interactions.query_rows))
+    if not 2 <= num_folds <= len(queries):
+        raise ValueError(f"`num_folds` must be in 2..{len(queries)}, the queries with events. Received: {num_folds}.")
+    return _folds(interactions, np.array_split(queries, num_folds), validation, target, seed)
+
+
+def _folds(
+    interactions: Interactions, folds: Sequence[np.ndarray], validation: float, target: float, seed: int
+) -> Iterator[Split]:
+    for place, test in enumerate(folds):
+        others = np.concatenate([fold for fold in folds if fold is not test])
+        generator = np.random.default_rng([seed, place])
+        yield _hold_out_queries(
+            interactions,
+            test=test,
+            validation=generator.permutation(others)[: max(1, round(len(others) * validation))],
+            target=target,
+            generator=generator,
+        )
+
+
+def _hold_out_queries(
+    interactions: Interactions,
+    *,
+    test: np.ndarray,
+    validation: np.ndarray,
+    target: float,
+    generator: np.random.Generator,
+) -> Split:
+    """Of the held-out queries a share of the events, by lot, is evaluated, and the rest is their history."""
     rows = interactions.query_rows
     counts = np.bincount(rows, minlength=interactions.num_queries)
-    queries = generator.permutation(np.flatnonzero(counts))
-    num_test, num_validation = _part_sizes(len(queries), test, validation)
     part = np.zeros(interactions.num_queries, np.int8)  # 0 train, 1 validation, 2 test
-    part[queries[:num_test]] = 2
-    part[queries[num_test : num_test + num_validation]] = 1
+    part[test], part[validation] = 2, 1
     # Each query's events in an order by lot; the first of them are its targets.
     order = generator.permutation(interactions.num_events)
     order = order[np.argsort(rows[order], kind="stable")]
@@ -187,6 +245,7 @@ def unseen_queries_split(
         validation=order[is_target & (of_part == 1)],
         history=order[~is_target & (of_part > 0)],
         unseen="queries",
+        stacklevel=5,
     )
 
 
@@ -250,8 +309,12 @@ def _split(
     validation: np.ndarray,
     history: np.ndarray | None = None,
     unseen: str | None = None,
+    stacklevel: int = 4,
 ) -> Split:
-    """Makes a split of rows of the events; what is in no other part trains. Warns of what training never sees."""
+    """Makes a split of rows of the events; what is in no other part trains. Warns of what training never sees.
+
+    The warning points at the line of the caller's caller, or as many levels up as `stacklevel` counts from the warning.
+    """
     history = history if history is not None else np.zeros(0, np.int64)
     trains = np.ones(interactions.num_events, bool)
     for rows in (test, validation, history):
@@ -268,11 +331,11 @@ def _split(
         for name, rows in (("train", train), ("validation", validation), ("test", test), ("history", history))
     }
     split = Split(**parts)
-    _warn_of_unseen(split, unseen)
+    _warn_of_unseen(split, unseen, stacklevel)
     return split
 
 
-def _warn_of_unseen(split: Split, intended: str | None) -> None:
+def _warn_of_unseen(split: Split, intended: str | None, stacklevel: int) -> None:
     findings = []
     for name, trained, tested in (
         ("queries", split.train.query_rows, split.test.query_rows),
@@ -286,4 +349,4 @@ def _warn_of_unseen(split: Split, intended: str | None) -> None:
             events = int(np.isin(tested, unseen).sum())
             findings.append(f"{unseen.size} of {occurring.size} {name} of the test part ({events} events)")
     if findings:
-        warnings.warn(f"Without a training event: {'; '.join(findings)}.", stacklevel=4)
+        warnings.warn(f"Without a training event: {'; '.join(findings)}.", stacklevel=stacklevel)

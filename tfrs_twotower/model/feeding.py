@@ -12,8 +12,11 @@ from tfrs_twotower.data.histories import HistorySource, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.towers import Tower
 
-#: Queries whose histories are held at once.
+# Slots of histories that are embedded at once, and queries at most.
+_SLOTS_AT_ONCE = 2**20
 _EMBEDDED_AT_ONCE = 4096
+# Of the hash by which candidates are told apart whatever table they are in.
+_NUM_KEYS = 2**62
 
 
 def encoded_batches(
@@ -70,13 +73,36 @@ def encode_queries(tower: Tower, interactions: Interactions, known: Interactions
         raise ValueError("`known` must have the queries and candidates of `interactions`, in their order.")
     timeline, past = Timeline(known), tower.encode_past(interactions.candidates)
     parts = [np.zeros((0, tower.config.num_outputs), np.float32)]
-    for start in range(0, interactions.num_queries, _EMBEDDED_AT_ONCE):
-        block = np.arange(start, min(start + _EMBEDDED_AT_ONCE, interactions.num_queries))
+    block_size = max(1, min(_EMBEDDED_AT_ONCE, _SLOTS_AT_ONCE // tower.history_length))
+    for start in range(0, interactions.num_queries, block_size):
+        block = np.arange(start, min(start + block_size, interactions.num_queries))
         rows, ratings = timeline.candidates_at(timeline.latest(block, tower.history_length))
         codes = {name: values[block] for name, values in queries.items()}
         codes.update(_past_codes(tower, past, rows, ratings, np.take))
         parts.append(tower.embed_codes(codes))
     return np.concatenate(parts)
+
+
+def with_candidate_keys(batches: tf.data.Dataset, interactions: Interactions) -> tf.data.Dataset:
+    """Adds "candidate_key", int64 [num_rows], a hash of the ids: rows are numbered anew in every table.
+
+    Args:
+        batches: With "candidate_row".
+        interactions: Whose candidates the rows are.
+    """
+    ids = tf.constant(interactions.candidates[interactions.candidate_id].to_pylist())
+    keys = tf.strings.to_hash_bucket_fast(ids, _NUM_KEYS)
+    return batches.map(lambda batch: {**batch, "candidate_key": tf.gather(keys, batch["candidate_row"])})
+
+
+def require_events(train: Interactions) -> None:
+    """Refuses a training part without events.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if not train.num_events:
+        raise ValueError("`train` must have an event.")
 
 
 def require_history_of(tower: Tower, interactions: Interactions, history: HistorySource | None) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-# Of multiply-add hashes modulo a prime (Carter & Wegman 1979); codes below it keep products within 64 bits.
+from tfrs_twotower.model.features import whole_number
+
+# Of multiply-add hashes modulo a prime (Carter & Wegman 1979); codes modulo it keep products within 64 bits.
 _PRIME = 2**31 - 1
 _MULTIPLIERS = (1_103_515_245, 2_147_001_325, 1_664_525_011, 1_812_433_253, 1_566_083_941, 1_284_865_837)
 _OFFSETS = (12_345, 1_013_904_223, 374_761_393, 668_265_263, 1_274_126_177, 974_711_141)
@@ -40,9 +42,8 @@ class FrequencyEstimator(tf.keras.layers.Layer):
 
     def __init__(self, *, num_slots: int, num_hashes: int = 2, learning_rate: float = 0.05, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if num_slots < 1:
-            raise ValueError(f"`num_slots` must be at least 1. Received: {num_slots}.")
-        if not 1 <= num_hashes <= len(_MULTIPLIERS):
+        whole_number(num_slots, "`num_slots`", 1)
+        if not whole_number(num_hashes, "`num_hashes`", 1) <= len(_MULTIPLIERS):
             raise ValueError(f"`num_hashes` must be in 1..{len(_MULTIPLIERS)}. Received: {num_hashes}.")
         if not 0 < learning_rate < 1:
             raise ValueError(f"`learning_rate` must be in (0, 1). Received: {learning_rate}.")
@@ -58,7 +59,7 @@ class FrequencyEstimator(tf.keras.layers.Layer):
         """Estimates, and in training learns from the batch first.
 
         Args:
-            codes: Integers [n] in [0, 2^31 - 1), each candidate's number; repetitions are occurrences.
+            codes: Integers [n], each candidate's number, the same in all batches; repetitions are occurrences.
             training: Whether this is a batch of the stream.
 
         Returns:
@@ -68,9 +69,11 @@ class FrequencyEstimator(tf.keras.layers.Layer):
         slots = self._slots(codes)
         if training:
             self._learn(tf.reshape(slots, [-1]))
-        gaps = tf.reduce_max(tf.gather(self.gap, slots), axis=0)
+        gaps = tf.gather(self.gap, slots)
+        # A single slot that nothing ever fell into is proof enough.
+        is_seen = tf.reduce_min(gaps, axis=0) > 0
         longest = tf.cast(tf.maximum(self.step, 1), tf.float32)
-        return -tf.math.log(tf.where(gaps > 0, gaps, longest))
+        return -tf.math.log(tf.where(is_seen, tf.reduce_max(gaps, axis=0), longest))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -83,7 +86,7 @@ class FrequencyEstimator(tf.keras.layers.Layer):
 
     def _slots(self, codes: tf.Tensor) -> tf.Tensor:
         """int64 [num_hashes, n], places in the arrays, which the hashes have one after the other."""
-        codes = tf.cast(codes, tf.int64)
+        codes = tf.cast(codes, tf.int64) % _PRIME
         hashed = [
             (codes * multiplier + offset) % _PRIME % self.num_slots + number * self.num_slots
             for number, (multiplier, offset) in enumerate(zip(_MULTIPLIERS, _OFFSETS, strict=True))

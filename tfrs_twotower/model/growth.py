@@ -93,8 +93,9 @@ def _copy_weights(tower: Tower, grown: Tower) -> None:
         grown.frequency.factor.assign(tower.frequency.factor)
         grown.frequency.log_counts.assign(tf.gather(tower.frequency.log_counts, rows))
     for name, encoder in tower.encoders.items():
-        # All but the tables of vectors are alike in both.
-        is_table = [len(weight.shape) == 2 and weight.shape[0] == encoder.num_codes for weight in encoder.weights]
+        # All but the tables of vectors are alike in both; a layer without codes, such as a number's, has none.
+        num_codes = getattr(encoder, "num_codes", None)
+        is_table = [len(weight.shape) == 2 and weight.shape[0] == num_codes for weight in encoder.weights]
         for of_table, old, new in zip(is_table, encoder.weights, grown.encoders[name].weights, strict=True):
             values = grown.vocabularies.values_of(name)
             new.assign(tf.gather(old, _source_rows(tower, grown, name)) if of_table and values else old)

@@ -15,20 +15,23 @@ from tfrs_twotower.model.two_tower import TwoTowerModel
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class JointModel(tfrs.Model):
-    """Ranks by one head and gives the other's probability; the heads have towers of their own.
+    """Ranks by one head and gives the other's probability; the heads have towers of their own, or share both.
 
-    Since they share nothing, training them one after the other, each to its own best epoch (`fit_joint`), does what
-    training them together does; `fit` on `query_batches` trains both at once by the weighted sum of their losses.
+    Of heads that share nothing, training one after the other, each to its own best epoch (`fit_joint`), does what
+    training them together does. `fit` on `query_batches`, or on both heads' `training_batches` zipped as "retrieval"
+    and "rating", trains both at once by the weighted sum of their losses; heads that share towers are trained so.
 
     Args:
         retrieval: Its scores rank.
-        rating: Its scores are log-odds; its task is a `RatingTask`.
-        retrieval_weight: Of the retrieval head's loss, >= 0.
-        rating_weight: Of the rating head's loss, >= 0.
+        rating: Its scores are log-odds; its task is a `RatingTask`. Made of the retrieval head's own towers, it shares
+            them.
+        retrieval_weight: Of the retrieval head's loss, finite, >= 0.
+        rating_weight: Of the rating head's loss, finite, >= 0.
 
     Raises:
-        TypeError: If the rating head was made for another task.
-        ValueError: If the heads disagree about what is positive, about an input, or a weight is negative.
+        TypeError: If a head is no two-tower model, or the rating head was made for another task.
+        ValueError: If the heads disagree about what is positive or about an input, share one tower of two, or a weight
+            is out of range.
     """
 
     def __init__(
@@ -40,6 +43,9 @@ class JointModel(tfrs.Model):
         rating_weight: float = 1.0,
     ) -> None:
         super().__init__(name="joint")
+        for name, head in (("retrieval", retrieval), ("rating", rating)):
+            if not isinstance(head, TwoTowerModel):
+                raise TypeError(f"`{name}` must be a TwoTowerModel. Received: {head!r}.")
         if not isinstance(rating.task, RatingTask):
             raise TypeError(f"`rating` must have a RatingTask. Received: {type(rating.task).__name__}.")
         if retrieval.threshold != rating.threshold:
@@ -47,12 +53,16 @@ class JointModel(tfrs.Model):
                 "Both heads must have the same threshold of what is positive. "
                 f"Received: retrieval {retrieval.threshold:g}, rating {rating.threshold:g}."
             )
-        if not (retrieval_weight >= 0 and rating_weight >= 0):
-            raise ValueError(f"Weights must be at least 0. Received: {retrieval_weight}, {rating_weight}.")
-        for towers in (
+        for name, weight in (("retrieval_weight", retrieval_weight), ("rating_weight", rating_weight)):
+            if not 0 <= weight < float("inf"):
+                raise ValueError(f"`{name}` must be finite and at least 0. Received: {weight}.")
+        pairs = (
             (retrieval.query_tower, rating.query_tower),
             (retrieval.candidate_tower, rating.candidate_tower),
-        ):
+        )
+        if len({first is second for first, second in pairs}) == 2:
+            raise ValueError("The heads must share both towers or none: a history may share the candidates' vectors.")
+        for towers in pairs:
             specs = [{spec.name: spec for spec in tower.raw_specs} for tower in towers]
             for name in specs[0].keys() & specs[1].keys():
                 if specs[0][name] != specs[1][name]:
@@ -75,6 +85,11 @@ class JointModel(tfrs.Model):
         return self.rating
 
     @property
+    def shares_towers(self) -> bool:
+        """Whether both heads are made of the same towers."""
+        return self.retrieval.query_tower is self.rating.query_tower
+
+    @property
     def threshold(self) -> float:
         """A rating of at least this is positive."""
         return self.rating.threshold
@@ -83,12 +98,10 @@ class JointModel(tfrs.Model):
         self, train: Interactions, *, batch_size: int = 256, seed: int, num_sampled: int | None = None
     ) -> tf.data.Dataset:
         """Batches of both heads for `fit`, of the same queries; see `TwoTowerModel.query_batches`."""
-        heads = {"retrieval": self.retrieval, "rating": self.rating}
-        batches = {
-            name: head.query_batches(train, batch_size=batch_size, seed=seed, num_sampled=num_sampled)
-            for name, head in heads.items()
-        }
-        return tf.data.Dataset.zip(batches)
+        options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "num_sampled": num_sampled}
+        retrieval = self.retrieval.query_batches(train, **options)
+        rating = retrieval if self.shares_towers else self.rating.query_batches(train, **options)
+        return tf.data.Dataset.zip({"retrieval": retrieval, "rating": rating})
 
     def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
         """The weighted sum of both heads' losses of their batches; called by Keras."""
@@ -97,7 +110,7 @@ class JointModel(tfrs.Model):
         ) + self.rating_weight * self.rating.compute_loss(inputs["rating"], training=training)
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, tf.Tensor]:
-        """float32 [batch], each head's scores of the pairs in its batch of codes."""
+        """float32 [batch], each head's scores of the pairs in its batch of events, "retrieval" and "rating"."""
         return {
             "retrieval": self.retrieval(inputs["retrieval"], training=training),
             "rating": self.rating(inputs["rating"], training=training),
@@ -107,10 +120,11 @@ class JointModel(tfrs.Model):
         """Nothing is left to build: `from_config` gives towers that have their variables."""
 
     def get_config(self) -> dict[str, Any]:
-        """Both heads and their weights."""
+        """Both heads, whether they share their towers, and their weights."""
         return {
             "retrieval": self.retrieval.get_config(),
             "rating": self.rating.get_config(),
+            "shares_towers": self.shares_towers,
             "retrieval_weight": self.retrieval_weight,
             "rating_weight": self.rating_weight,
         }
@@ -119,9 +133,13 @@ class JointModel(tfrs.Model):
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> JointModel:
         """The untrained model that `get_config` described."""
         del custom_objects
+        retrieval, rating = (TwoTowerModel.from_config(config[name]) for name in ("retrieval", "rating"))
+        if config["shares_towers"]:
+            towers = {"query_tower": retrieval.query_tower, "candidate_tower": retrieval.candidate_tower}
+            rating = TwoTowerModel(**towers, task=rating.task)
         return cls(
-            retrieval=TwoTowerModel.from_config(config["retrieval"]),
-            rating=TwoTowerModel.from_config(config["rating"]),
+            retrieval=retrieval,
+            rating=rating,
             retrieval_weight=config["retrieval_weight"],
             rating_weight=config["rating_weight"],
         )

@@ -6,6 +6,10 @@ history, the bias that starts from popularity, strong dropout. An MLP over the h
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
+
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.features import Categorical, History, MultiCategorical
 from tfrs_twotower.model.joint import JointModel
@@ -18,7 +22,7 @@ _MOVIE = Categorical(name="movie_id")
 # A user without it is known by the history alone.
 _USER = Categorical(name="user_id", unknown_rate=0.5)
 _ABOUT = (Categorical(name="release_year"), MultiCategorical(name="genres"))
-# Longer than any user's.
+# Longer than any user's of MovieLens 100K; a larger data set's longest history takes its place.
 _LENGTH = 1000
 _RETRIEVAL_L2 = 2e-4
 _RATING_L2 = 3e-5
@@ -49,7 +53,8 @@ def build_retrieval_head(train: Interactions) -> TwoTowerModel:
         train: MovieLens events.
     """
     task = CatalogueTask(by_rating=True, learns_temperature=True)
-    return build_two_tower(train, query=RETRIEVAL_QUERY, candidate=RETRIEVAL_CANDIDATE, task=task)
+    query = _with_whole_history(RETRIEVAL_QUERY, train)
+    return build_two_tower(train, query=query, candidate=RETRIEVAL_CANDIDATE, task=task)
 
 
 def build_rating_head(train: Interactions) -> TwoTowerModel:
@@ -59,7 +64,8 @@ def build_rating_head(train: Interactions) -> TwoTowerModel:
         train: MovieLens events.
     """
     task = RatingTask(other_cuts=(2.0, 4.0, 5.0))
-    return build_two_tower(train, query=RATING_QUERY, candidate=RATING_CANDIDATE, task=task)
+    query = _with_whole_history(RATING_QUERY, train)
+    return build_two_tower(train, query=query, candidate=RATING_CANDIDATE, task=task)
 
 
 def build_movielens_joint(train: Interactions) -> JointModel:
@@ -69,3 +75,13 @@ def build_movielens_joint(train: Interactions) -> JointModel:
         train: MovieLens events.
     """
     return JointModel(retrieval=build_retrieval_head(train), rating=build_rating_head(train))
+
+
+def _with_whole_history(query: SumTowerConfig, train: Interactions) -> SumTowerConfig:
+    """Training by query sees all that a user did, and so must the tower when it is asked."""
+    longest = int(np.bincount(train.query_rows, minlength=1).max())
+    features = tuple(
+        dataclasses.replace(feature, length=max(feature.length, longest)) if isinstance(feature, History) else feature
+        for feature in query.features
+    )
+    return dataclasses.replace(query, features=features)

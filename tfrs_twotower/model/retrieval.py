@@ -11,10 +11,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
+from tfrs_twotower.data.query_batches import WHOLE_CATALOGUE
+from tfrs_twotower.model.features import whole_number
 from tfrs_twotower.model.frequencies import FrequencyEstimator
 from tfrs_twotower.model.tasks import Task
 
 _LOWEST = float(np.finfo(np.float32).min)
+#: Candidates drawn for a batch of queries where the catalogue is too large to hold.
+_NUM_SAMPLED = 8192
 
 
 class _Softmax(Task):
@@ -59,18 +65,27 @@ class _Softmax(Task):
         gains = tf.where(ratings >= self.threshold, ratings if self.by_rating else tf.ones_like(ratings), 0.0)
         return gains if weights is None else gains * weights
 
-    def require_positives(self, ratings: np.ndarray) -> None:
-        """Refuses ratings from which there is nothing to learn.
+    @property
+    def score_variables(self) -> list[tf.Variable]:
+        """The scale; see `Task`."""
+        return [self.log_scale]
+
+    def require_positives(self, train: Interactions) -> None:
+        """Refuses events from which there is nothing to learn.
 
         Args:
-            ratings: float32 [n].
+            train: The training part, with an event.
 
         Raises:
-            ValueError: If none is positive.
+            ValueError: If none is positive, or there is one candidate only.
         """
-        if not len(ratings) or ratings.max() < self.threshold:
-            highest = f"the highest is {ratings.max():g}" if len(ratings) else "there is none"
-            raise ValueError(f"`rating` must reach the threshold {self.threshold:g} somewhere; {highest}.")
+        highest = train.ratings.max()
+        if highest < self.threshold:
+            raise ValueError(
+                f"`rating` must reach the threshold {self.threshold:g} somewhere; the highest is {highest:g}."
+            )
+        if train.num_candidates < 2:
+            raise ValueError("`train` must have two candidates or more: a single one comes first whatever is learnt.")
 
     def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
         """A query's vector over the temperature; see `Task`."""
@@ -119,8 +134,10 @@ class RetrievalTask(_Softmax):
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
-        if num_hard_negatives is not None and num_hard_negatives < 1:
-            raise ValueError(f"`num_hard_negatives` must be at least 1. Received: {num_hard_negatives}.")
+        if num_hard_negatives is not None:
+            whole_number(num_hard_negatives, "`num_hard_negatives`", 1)
+        if frequencies is not None and not isinstance(frequencies, FrequencyEstimator):
+            raise TypeError(f"`frequencies` must be a FrequencyEstimator or None. Received: {frequencies!r}.")
         self.normalizes, self.num_hard_negatives = normalizes, num_hard_negatives
         self.corrects_frequency, self.frequencies = corrects_frequency, frequencies
         # In-batch: not to be taken for the loss over the catalogue, which a batch does not see.
@@ -168,18 +185,52 @@ class RetrievalTask(_Softmax):
         self.in_batch_loss.update_state(losses, sample_weight=weights)
         return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
 
+    def prepare_events(
+        self, train: Interactions, negatives: NegativeSampler | InBatchNegatives | None, batch_size: int
+    ) -> InBatchNegatives:
+        """The batch's other candidates are always negatives; see `Task`."""
+        self.require_positives(train)
+        negatives = InBatchNegatives(train, threshold=self.threshold) if negatives is None else negatives
+        if not isinstance(negatives, InBatchNegatives):
+            raise TypeError(f"`negatives` of a RetrievalTask must be InBatchNegatives. Received: {negatives!r}.")
+        if negatives.threshold != self.threshold:
+            raise ValueError(
+                f"`negatives` must have the task's threshold, {self.threshold:g}: what is positive to them is no "
+                f"negative. Received: {negatives.threshold:g}."
+            )
+        if batch_size < 2 and not negatives.num_uniform:
+            raise ValueError(
+                "`batch_size` must be at least 2, so that a candidate has another beside it, unless `negatives` have "
+                f"uniform ones. Received: {batch_size}."
+            )
+        return negatives
+
+    def prepare_queries(self, train: Interactions) -> int | None:
+        """Refuses them; see `Task`."""
+        raise TypeError("A RetrievalTask is trained by event: use `training_batches`, or a CatalogueTask.")
+
     def event_loss(
         self, queries: tf.Tensor, candidates: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: bool
     ) -> tf.Tensor:
-        """The loss of a batch as `InBatchNegatives` describe it, or of one with "candidate_row" alone; see `Task`.
+        """The loss of a batch as `InBatchNegatives` describe it, or in training of one without; see `Task`.
+
+        Candidates are told apart by "candidate_key", integers that stay the same from one data set to the next, or by
+        "candidate_row".
 
         Raises:
             ValueError: If the correction is wanted, and neither the batch nor an estimator says how often candidates
                 come.
+            TypeError: If an evaluation batch has no negatives.
         """
+        if not training and "is_other_positive" not in inputs:
+            raise TypeError(
+                "A RetrievalTask has no loss on evaluation batches, which have no negatives: follow the validation "
+                "part by the callback ValidationMetrics, not by `validation_data`."
+            )
+        codes = inputs["candidate_key"] if "candidate_key" in inputs else inputs["candidate_row"]
         log_frequencies = None
         if self.frequencies is not None and self.corrects_frequency:
-            log_frequencies = self.frequencies(inputs["candidate_row"], training=training)
+            log_frequencies = self.frequencies(codes, training=training)
         elif self.corrects_frequency:
             if "log_frequency" not in inputs:
                 raise ValueError(
@@ -190,7 +241,7 @@ class RetrievalTask(_Softmax):
         return self(
             queries,
             candidates,
-            inputs["candidate_row"],
+            codes,
             log_frequencies=log_frequencies,
             is_other_positive=inputs.get("is_other_positive"),
             weights=self.gains(inputs["rating"], inputs.get("weight")),
@@ -226,7 +277,8 @@ class CatalogueTask(_Softmax):
     """Puts all of a query's positives before all other candidates of the catalogue: one multinomial per query.
 
     A query's history holds its targets. Each target is scored without what it contributes itself, so that the score is
-    that of a candidate which the query has not met yet.
+    that of a candidate which the query has not met yet. All other candidates are scored by the whole history; what a
+    target adds to every score alike is therefore left in its own, or else its lack alone would give the target away.
 
     Args:
         threshold: A candidate is positive if its rating is at least this.
@@ -258,17 +310,44 @@ class CatalogueTask(_Softmax):
             scores: float32 [batch, num_candidates].
             target_places: int64 [n, 2], each event's query and candidate in `scores`.
             gains: float32 [n], what each counts, >= 0.
-            own_scores: float32 [n], what each event contributes to its own candidate's score, to be taken off.
-            log_frequencies: float32 [num_candidates], the logarithm of the probability that the batch holds a
-                candidate; None for the whole catalogue.
+            own_scores: float32 [n], what each event's candidate contributes to its own score, to be taken off; of a
+                pair that occurs twice the same number twice.
+            log_frequencies: float32 [num_candidates], the logarithm of the probability that a query finds a candidate
+                in its batch that is none of its targets, which are always there; None for the whole catalogue.
         """
+        targets = tf.gather_nd(scores, target_places)
         if own_scores is not None:
-            scores = tf.tensor_scatter_nd_sub(scores, target_places, own_scores)
+            targets -= own_scores
         if log_frequencies is not None:
-            scores -= log_frequencies
+            scores = scores - log_frequencies
+        scores = tf.tensor_scatter_nd_update(scores, target_places, targets)
         losses = -tf.gather_nd(tf.nn.log_softmax(scores, axis=1), target_places)
         self.catalogue_loss.update_state(losses, sample_weight=gains)
         return tf.math.divide_no_nan(tf.reduce_sum(losses * gains), tf.reduce_sum(gains))
+
+    def prepare_events(
+        self, train: Interactions, negatives: NegativeSampler | InBatchNegatives | None, batch_size: int
+    ) -> None:
+        """Refuses them; see `Task`."""
+        raise TypeError("A CatalogueTask is trained by query: use `query_batches`.")
+
+    def prepare_queries(self, train: Interactions) -> int | None:
+        """The whole catalogue up to 50,000 candidates, and 8,192 of them above; see `Task`."""
+        self.require_positives(train)
+        return None if train.num_candidates <= WHOLE_CATALOGUE else _NUM_SAMPLED
+
+    def event_loss(
+        self, queries: tf.Tensor, candidates: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> tf.Tensor:
+        """Refuses them; see `Task`.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            "A CatalogueTask has no loss on batches of events: train by `query_batches`, and follow the validation "
+            "part by the callback ValidationMetrics, not by `validation_data`."
+        )
 
     def query_loss(
         self,
@@ -281,10 +360,11 @@ class CatalogueTask(_Softmax):
         """The loss of a batch of queries, each event's score without what it contributes itself; see `Task`."""
         del training
         columns = inputs["target_candidate"]
+        beyond_mean = tf.gather(candidates - tf.reduce_mean(candidates, axis=0), columns)
         return self(
             tf.matmul(queries, candidates, transpose_b=True),
             tf.stack([inputs["target_place"][:, 0], tf.cast(columns, tf.int64)], axis=1),
             self.gains(inputs["rating"], inputs.get("weight")),
-            own_scores=tf.reduce_sum(parts * tf.gather(candidates, columns), axis=1),
+            own_scores=tf.reduce_sum(parts * beyond_mean, axis=1),
             log_frequencies=inputs["log_frequency"],
         )

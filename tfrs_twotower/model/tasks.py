@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
@@ -22,6 +24,49 @@ class Task(tf.keras.layers.Layer):
     def __init__(self, *, threshold: float = 3.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.threshold = float(threshold)
+        if not np.isfinite(self.threshold):
+            raise ValueError(f"`threshold` must be finite. Received: {threshold}.")
+
+    @property
+    def score_variables(self) -> list[tf.Variable]:
+        """What a score depends on besides the towers."""
+        return []
+
+    def prepare_events(
+        self, train: Interactions, negatives: NegativeSampler | InBatchNegatives | None, batch_size: int
+    ) -> NegativeSampler | InBatchNegatives | None:
+        """Refuses events from which there is nothing to learn, and says what their batches need.
+
+        Args:
+            train: The training part, with an event.
+            negatives: What the caller wants, if anything.
+            batch_size: Events per batch.
+
+        Returns:
+            The negatives of the batches, if any.
+
+        Raises:
+            ValueError: If there is nothing to learn.
+            TypeError: If the task is trained by query, or the negatives are another task's.
+        """
+        del train, batch_size
+        return negatives
+
+    def prepare_queries(self, train: Interactions) -> int | None:
+        """Refuses queries from which there is nothing to learn, and says what their batches need.
+
+        Args:
+            train: The training part, with an event.
+
+        Returns:
+            How many candidates to draw for a batch beside its own; None for the whole catalogue.
+
+        Raises:
+            ValueError: If there is nothing to learn.
+            TypeError: If the task is trained by event.
+        """
+        del train
+        return 0
 
     def event_loss(
         self, queries: tf.Tensor, candidates: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: bool
@@ -48,7 +93,8 @@ class Task(tf.keras.layers.Layer):
 
         Args:
             queries: float32 [batch, embedding_dim].
-            parts: float32 [events, embedding_dim], what each event contributes to its query.
+            parts: float32 [events, embedding_dim], what each event's candidate contributes to its query, by all events
+                of the pair.
             candidates: float32 [num_candidates, embedding_dim].
             inputs: The batch.
             training: Whether this is a training step.
@@ -86,10 +132,13 @@ class RatingTask(Task):
 
     def __init__(self, *, other_cuts: Sequence[float] = (), name: str = "rating_task", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
+        if not isinstance(other_cuts, Sequence) or isinstance(other_cuts, str):
+            raise TypeError(f"`other_cuts` must be a sequence of ratings. Received: {other_cuts!r}.")
         self.other_cuts = tuple(float(cut) for cut in other_cuts)
-        if list(self.other_cuts) != sorted(set(self.other_cuts)) or self.threshold in self.other_cuts:
+        is_ascending = list(self.other_cuts) == sorted(set(self.other_cuts)) and np.isfinite(self.other_cuts).all()
+        if not is_ascending or self.threshold in self.other_cuts:
             raise ValueError(
-                "`other_cuts` must be ascending, without the threshold. "
+                "`other_cuts` must be finite and ascending, without the threshold. "
                 f"Received: {list(other_cuts)}, threshold {self.threshold:g}."
             )
         if self.other_cuts:
@@ -111,7 +160,7 @@ class RatingTask(Task):
     def call(
         self, ratings: tf.Tensor, logits: tf.Tensor, weights: tf.Tensor | None = None, training: bool = False
     ) -> tf.Tensor:
-        """The loss, a float32 scalar: the mean over the batch of each pair's loss times its weight.
+        """The loss, a float32 scalar: the weighted mean of the pairs' losses; 0 if nothing counts.
 
         Args:
             ratings: float32 [batch].
@@ -119,6 +168,9 @@ class RatingTask(Task):
             weights: float32 [batch], what each pair counts, in the metrics too; None for 1 each.
             training: Whether this is a training step.
         """
+        if weights is not None:
+            # Of mean 1: Keras divides by the pairs, whatever they weigh.
+            weights = tf.math.divide_no_nan(weights, tf.reduce_mean(weights))
         loss = self._binary_loss(ratings, logits, self.threshold, weights, training, is_measured=True)
         if not self.other_cuts:
             return loss
@@ -130,6 +182,38 @@ class RatingTask(Task):
             if place != self._place:
                 others += self._binary_loss(ratings, logits + offsets[place], cut, weights, training, is_measured=False)
         return (loss + others / len(self.other_cuts)) / 2
+
+    def prepare_events(
+        self, train: Interactions, negatives: NegativeSampler | InBatchNegatives | None, batch_size: int
+    ) -> NegativeSampler | InBatchNegatives | None:
+        """Ratings of one class need a `NegativeSampler`; see `Task`."""
+        if negatives is None:
+            self.require_two_classes(train.ratings)
+        elif not isinstance(negatives, NegativeSampler):
+            raise TypeError(f"`negatives` of a RatingTask must be a NegativeSampler. Received: {negatives!r}.")
+        return negatives
+
+    def prepare_queries(self, train: Interactions) -> int | None:
+        """A batch needs the candidates of its own events alone; see `Task`."""
+        self.require_two_classes(train.ratings)
+        return 0
+
+    def require_two_classes(self, ratings: np.ndarray) -> None:
+        """Refuses ratings among which there is nothing to tell apart.
+
+        Args:
+            ratings: float32 [n], n >= 1.
+
+        Raises:
+            ValueError: If all or none are positive.
+        """
+        lowest, highest = ratings.min(), ratings.max()
+        if lowest < self.threshold <= highest:
+            return
+        raise ValueError(
+            f"`rating` must be on both sides of the threshold {self.threshold:g}. Received: {len(ratings)} ratings "
+            f"from {lowest:g} to {highest:g}, one class only. Choose another threshold, or sample negatives."
+        )
 
     def event_loss(
         self, queries: tf.Tensor, candidates: tf.Tensor, inputs: Mapping[str, tf.Tensor], training: bool
@@ -179,19 +263,23 @@ class RatingTask(Task):
             compute_metrics=is_measured,
         )
 
-    def require_two_classes(self, ratings: np.ndarray) -> None:
-        """Refuses ratings among which there is nothing to tell apart.
 
-        Args:
-            ratings: float32 [n].
+def sum_over_pairs(parts: tf.Tensor, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    """What all events of a pair of query and candidate contribute, for each event: a pair may occur more than once.
 
-        Raises:
-            ValueError: If all or none are positive.
-        """
-        lowest, highest = ratings.min(), ratings.max()
-        if lowest < self.threshold <= highest:
-            return
-        raise ValueError(
-            f"`rating` must be on both sides of the threshold {self.threshold:g}. Received: {len(ratings)} ratings "
-            f"from {lowest:g} to {highest:g}, one class only. Choose another threshold, or sample negatives."
-        )
+    Args:
+        parts: float32 [n, dim], of each event.
+        queries: int64 [n], rows.
+        candidates: int32 [n], rows.
+
+    Returns:
+        float32 [n, dim].
+
+    Example:
+        >>> rows = tf.constant([0, 0, 1], tf.int64), tf.constant([5, 5, 5])
+        >>> print(sum_over_pairs(tf.constant([[1.0], [2.0], [4.0]]), *rows).numpy()[:, 0])
+        [3. 3. 4.]
+    """
+    width = tf.reduce_max(tf.concat([candidates, [0]], axis=0)) + 1
+    pairs, places = tf.unique(queries * tf.cast(width, tf.int64) + tf.cast(candidates, tf.int64))
+    return tf.gather(tf.math.unsorted_segment_sum(parts, places, tf.size(pairs)), places)

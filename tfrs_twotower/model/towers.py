@@ -145,11 +145,7 @@ class Tower(tf.keras.Model):
 
     def encode(self, codes: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Codes, as `lookup` gives them, to float32 [batch, num_outputs]."""
-        outputs = self._join(self._feature_vectors(codes, training, self.encoders), training)
-        if self.frequency is None or self.config.frequency_of is None:
-            return outputs
-        bias = self.frequency(codes[self.config.frequency_of])
-        return tf.concat([outputs[:, :-1], outputs[:, -1:] + bias[:, tf.newaxis]], axis=1)
+        return self._with_frequency(self._join(self._feature_vectors(codes, training, self.encoders), training), codes)
 
     def call(self, raw: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Raw features to float32 [batch, num_outputs]."""
@@ -249,6 +245,13 @@ class Tower(tf.keras.Model):
     def _join(self, vectors: list[tf.Tensor], training: bool) -> tf.Tensor:
         return self.top(tf.concat(vectors, axis=1), training=training)
 
+    def _with_frequency(self, outputs: tf.Tensor, codes: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Adds to the bias, the last entry, what frequency contributes to it, if anything."""
+        if self.frequency is None or self.config.frequency_of is None:
+            return outputs
+        bias = self.frequency(codes[self.config.frequency_of])
+        return tf.concat([outputs[:, :-1], outputs[:, -1:] + bias[:, tf.newaxis]], axis=1)
+
     def _code_specs(self) -> dict[str, tf.TensorSpec]:
         """Shape and dtype of each input's codes."""
         specs = {}
@@ -308,7 +311,7 @@ class SumTower(Tower):
         # A history's vector is the sum of its parts, which are looked up once.
         outputs = tf.add_n([tf.math.unsorted_segment_sum(parts, places[:, 0], num_rows), *others])
         kept = self.top.mask(num_rows, training)
-        return outputs * kept, parts * tf.gather(kept, places[:, 0])
+        return self._with_frequency(outputs * kept, codes), parts * tf.gather(kept, places[:, 0])
 
     def _build_encoders(self, shared_tables: Mapping[str, tf.keras.layers.Embedding]) -> dict[str, Any]:
         regularizer = tf.keras.regularizers.L2(self.config.l2) if self.config.l2 else None

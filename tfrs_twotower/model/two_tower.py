@@ -14,11 +14,17 @@ from tfrs_twotower.data.batches import WHOLE, Shard, build_evaluation_batches, b
 from tfrs_twotower.data.histories import HistoryApart, HistorySource, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
-from tfrs_twotower.data.query_batches import WHOLE_CATALOGUE, build_query_batches
+from tfrs_twotower.data.query_batches import build_query_batches
 from tfrs_twotower.model.features import histories, require_input_name
-from tfrs_twotower.model.feeding import encode_queries, encoded_batches, require_history_of
-from tfrs_twotower.model.retrieval import CatalogueTask, RetrievalTask
-from tfrs_twotower.model.tasks import RatingTask, Task
+from tfrs_twotower.model.feeding import (
+    encode_queries,
+    encoded_batches,
+    require_events,
+    require_history_of,
+    with_candidate_keys,
+)
+from tfrs_twotower.model.retrieval import RetrievalTask
+from tfrs_twotower.model.tasks import RatingTask, Task, sum_over_pairs
 from tfrs_twotower.model.tower_config import AnyTowerConfig, tower_config_from_config
 from tfrs_twotower.model.tower_pair import build_tower_pair
 from tfrs_twotower.model.towers import SumTower, Tower
@@ -30,8 +36,6 @@ from tfrs_twotower.model.vocabularies import (
 
 #: Input of the signatures that are asked about one candidate, beside the query's features.
 CANDIDATE_INPUT = "candidate_id"
-
-_NUM_SAMPLED = 8192
 
 
 def build_two_tower(
@@ -122,6 +126,8 @@ class TwoTowerModel(tfrs.Model):
 
     def __init__(self, *, query_tower: Tower, candidate_tower: Tower, task: Task) -> None:
         super().__init__(name="two_tower")
+        if not isinstance(task, Task):
+            raise TypeError(f"`task` must be a task, such as RatingTask(). Received: {task!r}.")
         self.query_tower = query_tower
         self.candidate_tower = candidate_tower
         self.task = task
@@ -173,11 +179,19 @@ class TwoTowerModel(tfrs.Model):
         return self._candidate_side(self.candidate_tower.encode(codes, training=training))
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
-        """float32 [batch], the score of each pair in a batch of codes; of the rating task its log-odds."""
+        """float32 [batch], the score of each pair in a batch of events; of the rating task its log-odds.
+
+        Raises:
+            TypeError: If the batch is of queries.
+        """
+        if "target_place" in inputs:
+            raise TypeError("A batch of queries has no pairs to score. Give batches of events: `evaluation_batches`.")
         query = self.embed_queries(inputs["query"], training=training)
         if "query_place" in inputs:
             query = tf.gather(query, inputs["query_place"])
-        return tf.reduce_sum(query * self.embed_candidates(inputs["candidate"], training=training), axis=1)
+        # What comes after the pairs' own candidates are negatives of all.
+        candidates = self.embed_candidates(inputs["candidate"], training=training)[: tf.shape(query)[0]]
+        return tf.reduce_sum(query * candidates, axis=1)
 
     def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
         """The loss of a batch of codes with "rating", of events or of whole queries; called by Keras."""
@@ -190,6 +204,7 @@ class TwoTowerModel(tfrs.Model):
             outputs, part_outputs = self.query_tower.encode_with_parts(inputs["query"], places, training=training)
             # In the difference of a query and its part the candidate's bias must count once.
             queries, parts = self._query_side(outputs, 1.0), self._query_side(part_outputs, 0.0)
+            parts = sum_over_pairs(parts, places[:, 0], inputs["target_candidate"])
         else:
             queries = self.embed_queries(inputs["query"], training=training)
             parts = tf.zeros([tf.shape(places)[0], self.embedding_dim])
@@ -224,24 +239,14 @@ class TwoTowerModel(tfrs.Model):
                 learn then.
             TypeError: If the task is trained by query, or the negatives are another task's.
         """
-        if not train.num_events:
-            raise ValueError("`train` must have an event.")
-        if isinstance(self.task, CatalogueTask):
-            raise TypeError("A CatalogueTask is trained by query: use `query_batches`.")
-        if isinstance(self.task, RetrievalTask):
-            self.task.require_positives(train.ratings)
-            negatives = negatives or InBatchNegatives(train, threshold=self.task.threshold)
-        elif negatives is None:
-            self.task.require_two_classes(train.ratings)
-        wanted = InBatchNegatives if isinstance(self.task, RetrievalTask) else NegativeSampler
-        if negatives is not None and not isinstance(negatives, wanted):
-            raise TypeError(
-                f"`negatives` of a {type(self.task).__name__} must be {wanted.__name__}. Received: {negatives!r}."
-            )
+        require_events(train)
+        negatives = self.task.prepare_events(train, negatives, batch_size)
+        if negatives is not None and not negatives.interactions.has_rows_of(train):
+            raise ValueError("`negatives` must be of the queries and candidates of `train`, in their order.")
         if history is None and self.history_length:
             history = HistoryApart(timeline=Timeline(train), length=self.history_length)
         require_history_of(self.query_tower, train, history)
-        return encoded_batches(
+        batches = encoded_batches(
             build_training_batches,
             self.query_tower,
             self.candidate_tower,
@@ -253,6 +258,9 @@ class TwoTowerModel(tfrs.Model):
             negatives=negatives,
             history=history,
         )
+        if not isinstance(self.task, RetrievalTask) or self.task.frequencies is None:
+            return batches
+        return with_candidate_keys(batches, train)
 
     def query_batches(
         self,
@@ -273,26 +281,20 @@ class TwoTowerModel(tfrs.Model):
             batch_size: Queries per batch, >= 1.
             seed: Of the order of the queries, >= 0.
             initial_epoch: Epoch of the first iteration.
-            num_sampled: Candidates drawn for a batch beside its own; by default the whole catalogue up to 50,000
-                candidates, 8,192 drawn ones above.
+            num_sampled: Candidates drawn for a batch beside its own; by default what the task needs: a CatalogueTask
+                the whole catalogue up to 50,000 candidates, 8,192 drawn ones above.
 
         Raises:
             TypeError: If the task is trained by event, or the query tower has a history that it does not just add.
             ValueError: If there is nothing to learn in the ratings.
         """
-        if isinstance(self.task, RetrievalTask):
-            raise TypeError("A RetrievalTask is trained by event: use `training_batches`, or a CatalogueTask.")
+        require_events(train)
+        wanted = self.task.prepare_queries(train)
         if self.history_length and not isinstance(self.query_tower, SumTower):
             raise TypeError(
                 "By query, a history must be taken apart again, which a `SumTowerConfig` allows alone. Give the query "
                 "tower one, or train by event with `training_batches`."
             )
-        if isinstance(self.task, CatalogueTask):
-            self.task.require_positives(train.ratings)
-        else:
-            self.task.require_two_classes(train.ratings)
-        if num_sampled is None and train.num_candidates > WHOLE_CATALOGUE:
-            num_sampled = _NUM_SAMPLED
         return encoded_batches(
             build_query_batches,
             self.query_tower,
@@ -301,7 +303,7 @@ class TwoTowerModel(tfrs.Model):
             batch_size=batch_size,
             seed=seed,
             initial_epoch=initial_epoch,
-            num_sampled=num_sampled,
+            num_sampled=wanted if num_sampled is None else num_sampled,
         )
 
     def evaluation_batches(

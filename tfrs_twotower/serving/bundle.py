@@ -180,7 +180,7 @@ class _Head(tf.Module):
         super().__init__(name=f"{model.task.name}_head")
         tower = model.query_tower
         # The model itself is no attribute: no Keras object may be tracked.
-        self.weights = [*tower.variables, *model.candidate_tower.variables, *model.task.variables]
+        self.weights = [*tower.variables, *model.candidate_tower.variables, *model.task.score_variables]
         self.tables = tower.lookup_tables + model.candidate_tower.lookup_tables
         self.catalogue = catalogue
         known = timeline.interactions

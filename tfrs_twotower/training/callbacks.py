@@ -108,6 +108,8 @@ class AveragedWeights(tf.keras.callbacks.Callback):
     training rather than of chance. Callbacks that come after it in the list see the average at the end of an epoch;
     Keras's own `validation_data` does not.
 
+    A step takes time in proportion to all the weights, tables with them.
+
     Args:
         decay: How much of the average a step keeps, in (0, 1): it reaches back 1 / (1 - decay) steps. The first steps
             keep less.
@@ -125,7 +127,10 @@ class AveragedWeights(tf.keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Starts from the weights as they are."""
         del logs
-        self._variables = list(self.model.trainable_variables)
+        # What batch normalisation has measured belongs to the weights that it was measured with.
+        norms = [layer for layer in self.model.submodules if isinstance(layer, tf.keras.layers.BatchNormalization)]
+        measured = [variable for layer in norms for variable in (layer.moving_mean, layer.moving_variance)]
+        self._variables = [*self.model.trainable_variables, *measured]
         self._averages = [tf.Variable(variable, trainable=False) for variable in self._variables]
         self._latest: list[tf.Variable] | None = None
         self._step = tf.Variable(0.0, trainable=False)
@@ -165,15 +170,16 @@ def _assign(variables: Sequence[tf.Variable], values: Sequence[tf.Variable]) -> 
 class ProgressLine(tf.keras.callbacks.Callback):
     """One live line on stderr: epochs done, time, and the latest value of a metric.
 
-    A context manager, so that an interrupted training leaves the terminal as it was.
+    A context manager, so that an interrupted training leaves the terminal as it was. Of several trainings, one after
+    the other, each has a line.
 
     Args:
-        monitor: A key of Keras's logs.
+        *monitors: Keys of Keras's logs; the first that a training has is shown.
     """
 
-    def __init__(self, monitor: str) -> None:
+    def __init__(self, *monitors: str) -> None:
         super().__init__()
-        self._monitor = monitor
+        self._monitors = monitors
         self._progress = Progress(
             TextColumn("Training"),
             BarColumn(),
@@ -182,7 +188,6 @@ class ProgressLine(tf.keras.callbacks.Callback):
             TextColumn("{task.description}"),
             console=Console(stderr=True),
         )
-        self._task = self._progress.add_task("", start=False)
 
     def __enter__(self) -> ProgressLine:
         """Shows the line from the beginning of the training on."""
@@ -197,17 +202,18 @@ class ProgressLine(tf.keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Shows the line."""
         del logs
-        self._progress.update(self._task, total=self.params["epochs"])
-        self._progress.start_task(self._task)
+        for finished in self._progress.task_ids:
+            self._progress.remove_task(finished)  # its line stays on the screen
+        self._task = self._progress.add_task("", total=self.params["epochs"])
         self._progress.start()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the line on."""
-        value = (logs or {}).get(self._monitor, float("nan"))
-        self._progress.update(self._task, completed=epoch + 1, description=f"{self._monitor} {value:.4f}")
+        shown = next((f"{name} {logs[name]:.4f}" for name in self._monitors if logs and name in logs), "")
+        self._progress.update(self._task, completed=epoch + 1, description=shown)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Where training stopped early, that is the end of the bar."""
         del logs
-        self._progress.update(self._task, total=self._progress.tasks[self._task].completed)
+        self._progress.update(self._task, total=self._progress.tasks[-1].completed)
         self._progress.stop()

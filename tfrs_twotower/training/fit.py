@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfrs_twotower.data.histories import HistoryKnown, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
+from tfrs_twotower.model.features import whole_number
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.callbacks import AveragedWeights, BestWeights
@@ -53,8 +54,10 @@ def fit_two_tower(
 
     Raises:
         ValueError: If `epochs` is below 1.
-        TypeError: If the model has no rating task: there is no log loss to follow.
+        TypeError: If it is no two-tower model, or has no rating task: there is no log loss to follow.
     """
+    if not isinstance(model, TwoTowerModel):
+        raise TypeError(f"`model` must be a TwoTowerModel; of two heads, `fit_joint` trains. Received: {model!r}.")
     if model.rating_head is None:
         raise TypeError(
             "`fit_two_tower` follows the validation log loss, which a RatingTask alone has. For others use `model.fit` "
@@ -84,24 +87,26 @@ class QueryTraining:
         epochs: Passes over the queries, >= 1; the validation part's choice, since nothing stops it earlier.
         batch_size: Queries per step, >= 1.
         learning_rate: `LazyAdam`'s, > 0.
-        decay: Of the moving average of the weights, in (0, 1); see `AveragedWeights`.
+        decay: Of the moving average of the weights, in (0, 1); None for no average, which large tables make slow. See
+            `AveragedWeights`.
     """
 
     epochs: int
     batch_size: int = 256
     learning_rate: float = 4e-3
-    decay: float = 0.97
+    decay: float | None = 0.97
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"`learning_rate` must be positive. Received: {self.learning_rate}.")
+            whole_number(getattr(self, name), f"`{name}`", 1)
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"`learning_rate` must be positive and finite. Received: {self.learning_rate}.")
+        if self.decay is not None and not 0 < self.decay < 1:
+            raise ValueError(f"`decay` must be in (0, 1), or None. Received: {self.decay}.")
 
 
 #: The validation part's choice on MovieLens 100K, for the configuration in `tfrs_twotower.model.joint_movielens`.
-RETRIEVAL_TRAINING = QueryTraining(epochs=44)
+RETRIEVAL_TRAINING = QueryTraining(epochs=56)
 RATING_TRAINING = QueryTraining(epochs=56, batch_size=64, learning_rate=3e-3)
 
 
@@ -114,7 +119,7 @@ def fit_joint(
     rating: QueryTraining = RATING_TRAINING,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> dict[str, tf.keras.callbacks.History]:
-    """Trains the heads one after the other: they share nothing, and each has steps and rates of its own.
+    """Trains heads that share nothing one after the other: each has steps and rates of its own.
 
     With the epochs fixed beforehand, the validation part can be trained on, too: `split.seen`.
 
@@ -128,7 +133,17 @@ def fit_joint(
 
     Returns:
         "retrieval" and "rating" -> Keras's history.
+
+    Raises:
+        ValueError: If the heads share their towers: training the second would spoil the first.
     """
+    if model.shares_towers:
+        raise ValueError(
+            "`fit_joint` trains one head after the other, but these share their towers. Train both at once: "
+            "model.fit(model.query_batches(train, seed=seed), ...)."
+        )
+    # The second head is refused, where it must be, before the first is trained.
+    model.query_batches(train, seed=seed)
     return {
         name: fit_by_query(head, train, seed=seed, training=training, callbacks=callbacks)
         for name, head, training in (("retrieval", model.retrieval, retrieval), ("rating", model.rating, rating))
@@ -143,7 +158,7 @@ def fit_by_query(
     training: QueryTraining,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> tf.keras.callbacks.History:
-    """Trains a model by query for a fixed number of epochs, and leaves it with the average of its weights.
+    """Trains a model by query for a fixed number of epochs, and leaves it with the average of its weights, if wanted.
 
     Args:
         model: From `build_two_tower`, with a `CatalogueTask` or a `RatingTask`.
@@ -155,10 +170,11 @@ def fit_by_query(
     Returns:
         Keras's history.
     """
+    average = [] if training.decay is None else [AveragedWeights(decay=training.decay)]
     model.compile(optimizer=LazyAdam(training.learning_rate))
     return model.fit(
         model.query_batches(train, batch_size=training.batch_size, seed=seed),
         epochs=training.epochs,
-        callbacks=[AveragedWeights(decay=training.decay), *callbacks],
+        callbacks=[*average, *callbacks],
         verbose=0,
     )

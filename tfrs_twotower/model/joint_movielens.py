@@ -30,7 +30,7 @@ _RATING_L2 = 3e-5
 RETRIEVAL_QUERY = SumTowerConfig(
     features=(_USER, History(of=_MOVIE, length=_LENGTH, pooling="sqrtn", by_rating=True)),
     output_dim=128,
-    dropout=0.6,
+    dropout=0.7,
     l2=_RETRIEVAL_L2,
 )
 RETRIEVAL_CANDIDATE = SumTowerConfig(

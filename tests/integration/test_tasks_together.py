@@ -135,7 +135,12 @@ def test_both_heads_are_trained_together_by_their_weights(planted, shares_towers
         knows = tt.TwoTowerModel(**towers, task=tt.RatingTask())
     joint = tt.JointModel(retrieval=ranks, rating=knows, rating_weight=2.0)
     joint.compile(optimizer=tt.LazyAdam(2e-2))
-    joint.fit(joint.query_batches(train, batch_size=16, seed=0), epochs=40, verbose=0)
+    batches = joint.query_batches(train, batch_size=16, seed=0)
+    for epoch in range(2):
+        for batch in batches:
+            users = [batch[head]["query"]["user_id"].numpy().tolist() for head in ("retrieval", "rating")]
+            assert users[0] == users[1], epoch
+    joint.fit(batches, epochs=40, verbose=0)
     assert share_first(planted, joint.retrieval) >= 0.95
     assert tt.evaluate(joint, planted.split, k=1).cases["model"]["auc"] >= 0.95
 

@@ -100,8 +100,10 @@ class JointModel(tfrs.Model):
         """Batches of both heads for `fit`, of the same queries; see `TwoTowerModel.query_batches`."""
         options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "num_sampled": num_sampled}
         retrieval = self.retrieval.query_batches(train, **options)
-        rating = retrieval if self.shares_towers else self.rating.query_batches(train, **options)
-        return tf.data.Dataset.zip({"retrieval": retrieval, "rating": rating})
+        if self.shares_towers:
+            # Once: each iteration over batches is another epoch, in another order.
+            return retrieval.map(lambda batch: {"retrieval": batch, "rating": batch})
+        return tf.data.Dataset.zip({"retrieval": retrieval, "rating": self.rating.query_batches(train, **options)})
 
     def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
         """The weighted sum of both heads' losses of their batches; called by Keras."""

@@ -19,6 +19,7 @@ _ALS = {"factors": 32, "regularization": 30.0, "alpha": 4.0, "iterations": 15}
 
 _DIM = 32
 _HIDDEN = 64
+_DROPOUT = 0.5
 _EPOCHS = 100
 _BATCH_SIZE = 1024
 _LEARNING_RATE = 1e-3
@@ -71,6 +72,8 @@ def implicit_als(train: tt.Interactions, *, threshold: float, seed: int, **setti
 def notebook(train: tt.Interactions, *, threshold: float, seed: int) -> Embeddings:
     """The notebook's loop: MLP towers with batch normalisation over ids, sigmoid of the dot product, BCE, 100 epochs.
 
+    What it leaves open, sizes and dropout, is chosen so that the AUC of the validation part comes near its own 0.7783.
+
     Args:
         train: The events to learn from.
         threshold: A rating of at least this is positive.
@@ -92,6 +95,7 @@ def notebook(train: tt.Interactions, *, threshold: float, seed: int) -> Embeddin
             torch.nn.Linear(_DIM, _HIDDEN),
             torch.nn.BatchNorm1d(_HIDDEN),
             torch.nn.ReLU(),
+            torch.nn.Dropout(_DROPOUT),
             torch.nn.Linear(_HIDDEN, _DIM),
         )
         for num_rows in (train.num_queries, train.num_candidates)

@@ -19,8 +19,8 @@ import dataclasses
 import functools
 import importlib.util
 import itertools
-import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -48,6 +48,20 @@ _THRESHOLD = 3.0
 _BEGIN, _END = "<!-- quality: written by scripts/benchmark_quality.py -->", "<!-- /quality -->"
 _SHOWN = ("auc", "accuracy", "f1", "log_loss", "ndcg@10", "precision@10", "recall@10", "hit_rate@10")
 _UNITS = {"fit": "s", "log_loss": "nats", "memory": "bytes"}
+_TRAIN_ALONE = """
+import resource, sys, time
+import tfrs_twotower as tt
+import tensorflow as tf
+
+seed = int(sys.argv[1])
+split = tt.random_split(tt.load_movielens("movielens/100k-ratings"), test=0.2, validation=0.1, seed=seed)
+tf.keras.utils.set_random_seed(seed)
+model = tt.build_movielens_joint(split.seen)
+start = time.perf_counter()
+tt.fit_joint(model, split.seen, seed=seed)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+_PEERS = ("EASE", "implicit ALS", "notebook")
 _NUM_FOLDS = 10
 _IN_BATCH_EPOCHS = 14
 _SHARED_EPOCHS = 56
@@ -61,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--case", choices=cases, action="append", help="only these; repeatable")
-    parser.add_argument("--readme", action="store_true", help="write the README's table of results")
+    parser.add_argument("--readme", action="store_true", help="write these cases into the README's table")
     arguments = parser.parse_args()
     ratings = tt.load_movielens("movielens/100k-ratings")
     figures = {}
@@ -98,6 +112,7 @@ def _cases() -> dict[str, Callable[[tt.Interactions, int], Figures]]:
         "reference": measure_reference,
         "retrieval": measure_retrieval,
         "joint": measure_joint,
+        "joint, alone in its process": measure_alone,
         "joint, shared towers": measure_shared,
         "unseen users, popularity": measure_unseen_popularity,
         "unseen users, joint": measure_unseen,
@@ -127,17 +142,22 @@ def _interval(values: list[float]) -> tuple[float, float]:
 
 
 def _write_readme(figures: Mapping[str, list[Figures]], readme: Path) -> None:
-    """Replaces what stands between the README's marks by the table."""
-    lines = ["| mean and half its 95 % interval | " + " | ".join(_SHOWN) + " |", "|---" * (len(_SHOWN) + 1) + "|"]
+    """Replaces the rows of these cases in the table between the README's marks; those of others stay."""
+    before, _, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
+    table, _, after = rest.partition(_END)
+    rows = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
     for case, of_rounds in figures.items():
+        if not set(_SHOWN) & set(of_rounds[0]):
+            continue
         cells = []
         for metric in _SHOWN:
             is_measured = metric in of_rounds[0]
             mean, half_width = _interval([of_round[metric] for of_round in of_rounds]) if is_measured else (0, 0)
             cells.append(f"{mean:.4f} ± {half_width:.4f}" if is_measured else "")
-        lines.append(f"| `{case}` | " + " | ".join(cells) + " |")
-    before, _, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
-    _, _, after = rest.partition(_END)
+        rows[case] = f"| `{case}` | " + " | ".join(cells) + " |"
+    lines = ["| mean and half its 95 % interval | " + " | ".join(_SHOWN) + " |", "|---" * (len(_SHOWN) + 1) + "|"]
+    order = dict.fromkeys([*_cases(), *_PEERS])  # without the peers' packages, too
+    lines += [rows[case] for case in order if case in rows]
     readme.write_text(before + _BEGIN + "\n" + "\n".join(lines) + "\n" + _END + after, encoding="utf-8")
 
 
@@ -181,6 +201,15 @@ def measure_joint(ratings: tt.Interactions, seed: int) -> Figures:
     """The default configuration, asked through the signatures of its bundle."""
     split = _random_split(ratings, seed)
     return _measure_bundle(split, split.seen, seed)
+
+
+def measure_alone(ratings: tt.Interactions, seed: int) -> Figures:
+    """Time and memory of training the default configuration where nothing was trained before."""
+    del ratings
+    command = [sys.executable, "-W", "ignore", "-c", _TRAIN_ALONE, str(seed)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    seconds, memory = map(float, told.split()[-2:])
+    return {"fit": seconds, "memory": memory}
 
 
 def measure_shared(ratings: tt.Interactions, seed: int) -> Figures:
@@ -295,12 +324,10 @@ def _measure_bundle(split: tt.Split, train: tt.Interactions, seed: int) -> Figur
     tf.keras.utils.set_random_seed(seed)
     model = tt.build_movielens_joint(train)
     seconds = _time(lambda: tt.fit_joint(model, train, seed=seed))
-    # The most the process has held so far: TensorFlow, the data and the models of earlier seeds are in it.
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     with tempfile.TemporaryDirectory() as folder:
         bundle = tt.load_bundle(tt.export_bundle(model, split.seen, folder, k=_K))
         figures = _ask(bundle, split)
-    return {**figures, "fit": seconds, "memory": float(memory)}
+    return {**figures, "fit": seconds}
 
 
 def _ask(bundle: tt.LoadedBundle, split: tt.Split) -> Figures:

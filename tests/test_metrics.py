@@ -20,6 +20,8 @@ def all_metrics(hits: np.ndarray, relevant: np.ndarray) -> dict[str, np.ndarray]
         "recall": metrics.recall(hits, relevant),
         "hit_rate": metrics.hit_rate(hits),
         "ndcg": metrics.ndcg(hits, relevant),
+        "reciprocal_rank": metrics.reciprocal_rank(hits),
+        "average_precision": metrics.average_precision(hits, relevant),
     }
 
 
@@ -30,6 +32,9 @@ def test_a_case_by_hand():
     assert values["precision"] == pytest.approx(2 / 4)
     assert values["recall"] == pytest.approx(2 / 3)
     assert values["hit_rate"] == 1
+    assert values["reciprocal_rank"] == 1
+    # The precision is 1 at the first hit and 2/3 at the second; the third was missed.
+    assert values["average_precision"] == pytest.approx((1 + 2 / 3) / 3)
     # DCG = 1/log2(2) + 1/log2(4) = 1.5; ideal = 1/log2(2) + 1/log2(3) + 1/log2(4) = 2.13093
     assert values["ndcg"] == pytest.approx(1.5 / 2.1309297535714578)
 
@@ -72,3 +77,134 @@ def test_the_order_of_the_queries_does_not_matter(hits, data):
     relevant = num_relevant(hits)
     for name, values in all_metrics(hits, relevant).items():
         np.testing.assert_array_equal(values[order], all_metrics(hits[order], relevant[order])[name])
+
+
+@given(hits=HITS, extra=st.integers(0, 30))
+def test_average_precision_agrees_with_scikit_learn_where_everything_is_ranked(hits, extra):
+    """In scikit-learn's average precision of a whole ranking, what was missed comes last and counts nothing here."""
+    relevant = num_relevant(hits, extra)
+    for row, wanted in zip(hits, relevant, strict=True):
+        if not row.any():
+            continue
+        found = sklearn.metrics.average_precision_score(row, -np.arange(len(row), dtype=float))
+        expected = found * row.sum() / min(wanted, len(row))
+        assert metrics.average_precision(row[np.newaxis], np.array([wanted]))[0] == pytest.approx(expected)
+
+
+@given(hits=HITS)
+def test_the_reciprocal_rank_is_that_of_the_first_hit(hits):
+    expected = [next((1 / slot for slot, hit in enumerate(row, start=1) if hit), 0.0) for row in hits.tolist()]
+    assert metrics.reciprocal_rank(hits).tolist() == expected
+
+
+@given(gains=hnp.arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(2, 12)), elements=st.integers(0, 5)))
+def test_graded_ndcg_agrees_with_scikit_learn(gains):
+    gains = gains[gains.any(axis=1)]
+    if not len(gains):
+        return
+    k = gains.shape[1] // 2 + 1
+    best = -np.sort(-gains, axis=1)[:, :k]
+    scores = np.tile(-np.arange(gains.shape[1], dtype=float), (len(gains), 1))
+    expected = [sklearn.metrics.ndcg_score([row], [order], k=k) for row, order in zip(gains, scores, strict=True)]
+    np.testing.assert_allclose(metrics.graded_ndcg(gains[:, :k], best), expected)
+
+
+RANKED = hnp.arrays(np.int64, st.tuples(st.integers(1, 8), st.integers(1, 6)), elements=st.integers(-1, 9))
+
+
+@given(ranked=RANKED)
+def test_coverage_counts_each_recommended_candidate_once(ranked):
+    assert metrics.coverage(ranked, 10) == len({row for row in ranked.ravel().tolist() if row >= 0}) / 10
+
+
+@given(counts=hnp.arrays(np.int64, st.integers(1, 20), elements=st.integers(0, 50)))
+def test_gini_is_the_mean_difference_over_twice_the_mean(counts):
+    if not counts.any():
+        assert metrics.gini(counts) == 0
+        return
+    expected = np.abs(counts[:, np.newaxis] - counts).mean() / (2 * counts.mean())
+    assert metrics.gini(counts) == pytest.approx(expected)
+
+
+@given(ranked=RANKED)
+def test_novelty_and_similarity_agree_with_loops(ranked):
+    rng = np.random.default_rng(0)
+    shares, vectors = rng.uniform(0.01, 1, 10), rng.normal(size=(10, 3))
+    vectors[4] = 0
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-300)
+    novelty, similarity = metrics.novelty(ranked, shares), metrics.intra_list_similarity(ranked, vectors)
+    for query, row in enumerate(ranked.tolist()):
+        found = [candidate for candidate in row if candidate >= 0]
+        bits = [-np.log2(shares[candidate]) for candidate in found]
+        assert novelty[query] == pytest.approx(np.mean(bits) if bits else np.nan, nan_ok=True)
+        cosines = [
+            vectors[first] @ vectors[second] / lengths[first] / lengths[second]
+            for place, first in enumerate(found)
+            for second in found[place + 1 :]
+        ]
+        assert similarity[query] == pytest.approx(np.mean(cosines) if cosines else np.nan, nan_ok=True, abs=1e-9)
+
+
+@st.composite
+def judged(draw) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and probabilities, some of them equal."""
+    num, levels = draw(st.integers(1, 60)), draw(st.sampled_from([3, 1000]))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    return rng.random(num) < 0.6, rng.integers(0, levels + 1, num) / levels
+
+
+@given(pairs=judged())
+def test_the_brier_score_is_scikit_learns(pairs):
+    labels, probabilities = pairs
+    expected = sklearn.metrics.brier_score_loss(labels, probabilities, labels=[False, True], scale_by_half=True)
+    assert metrics.brier_score(labels, probabilities) == pytest.approx(expected)
+
+
+@given(pairs=judged(), num_bins=st.integers(1, 12))
+def test_bins_hold_every_pair_once_and_equal_probabilities_together(pairs, num_bins):
+    labels, probabilities = pairs
+    said, came_true, counts = metrics.reliability(labels, probabilities, num_bins=num_bins).T
+    assert 1 <= len(counts) <= num_bins
+    assert counts.sum() == len(labels)
+    assert (said * counts).sum() == pytest.approx(probabilities.sum())
+    assert (came_true * counts).sum() == pytest.approx(labels.sum())
+    assert (np.diff(said) > 0).all()
+    # As many pairs of each value in one bin as there are: the bins' ends lie between different values.
+    ends = np.cumsum(counts).astype(int)[:-1]
+    ascending = np.sort(probabilities)
+    assert (ascending[ends - 1] < ascending[ends]).all()
+    error = metrics.calibration_error(labels, probabilities, num_bins=num_bins)
+    assert error == pytest.approx(np.sum(counts * np.abs(said - came_true)) / len(labels))
+    assert 0 <= error <= 1
+
+
+def test_bins_are_of_equal_size_where_all_probabilities_differ():
+    probabilities = np.linspace(0, 1, 100)
+    counts = metrics.reliability(np.ones(100, bool), probabilities, num_bins=8)[:, 2]
+    assert len(counts) == 8
+    assert set(counts) <= {12.0, 13.0}
+
+
+def test_what_is_said_and_comes_true_has_no_calibration_error():
+    rng = np.random.default_rng(0)
+    probabilities = rng.uniform(size=200_000)
+    labels = rng.random(200_000) < probabilities
+    assert metrics.calibration_error(labels, probabilities) < 0.005
+    assert metrics.calibration_error(labels, probabilities**2) > 0.1
+
+
+@given(pairs=judged(), num_groups=st.integers(1, 6))
+def test_gauc_is_the_mean_of_scikit_learns_auc_by_group(pairs, num_groups):
+    labels, scores = pairs
+    groups = np.random.default_rng(1).integers(0, num_groups, len(labels)) * 3
+    areas, sizes = [], []
+    for group in np.unique(groups):
+        of_group = groups == group
+        if 0 < labels[of_group].sum() < of_group.sum():
+            areas.append(sklearn.metrics.roc_auc_score(labels[of_group], scores[of_group]))
+            sizes.append(of_group.sum())
+    expected = np.average(areas, weights=sizes) if areas else np.nan
+    assert metrics.grouped_auc(labels, scores, groups) == pytest.approx(expected, nan_ok=True)
+    order = np.random.default_rng(2).permutation(len(labels))
+    turned = metrics.grouped_auc(labels[order], scores[order], groups[order])
+    assert turned == pytest.approx(expected, nan_ok=True)

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation import metrics
 
-_BLOCK_SCORES = 2**24  # float32 scores held at once: 64 MiB
+#: In a slot for which no candidate is left.
+NO_ROW = -1
+
+_BLOCK_SCORES = 2**22  # float32 scores that a thread holds at once: 16 MiB
+_LEAST_GROUP = 8  # candidates of which the best is looked at first; fewer are not worth it
 
 
 def rank_candidates(queries: np.ndarray, candidates: np.ndarray, seen: np.ndarray, *, k: int) -> np.ndarray:
     """The k best candidates of each query by dot product, what the query has seen left out.
 
+    Candidates of equal scores come in an order by lot, another one for each query and always the same: a model that
+    scores all alike finds no more than chance does.
+
     Args:
-        queries: float32 [num_queries, dim].
-        candidates: float32 [num_candidates, dim].
+        queries: float [num_queries, dim], finite.
+        candidates: float [num_candidates, dim], finite.
         seen: int [num_seen, 2], pairs (query row, candidate row) to leave out.
         k: Slots per query, 1 <= k <= num_candidates.
 
     Returns:
-        int32 [num_queries, k], rows of `candidates`, best first, of equal scores the lower row first; -1 in slots
-        that are left over.
+        int32 [num_queries, k], rows of `candidates`, best first; -1 in slots that are left over.
 
     Raises:
-        ValueError: If `k` is out of range.
+        ValueError: If `k` is out of range, an embedding is not finite, or they differ in length.
 
     Example:
         >>> queries, candidates = np.array([[1.0], [1.0]]), np.array([[0.1], [0.3], [0.2]])
@@ -33,18 +42,93 @@ def rank_candidates(queries: np.ndarray, candidates: np.ndarray, seen: np.ndarra
     """
     if not 1 <= k <= len(candidates):
         raise ValueError(f"`k` must be in 1..num_candidates. Received: k={k}, num_candidates={len(candidates)}.")
+    if queries.shape[1] != candidates.shape[1]:
+        raise ValueError(
+            f"`queries` and `candidates` must be of one length. Received: {queries.shape[1]} and {candidates.shape[1]}."
+        )
+    for name, embeddings in (("queries", queries), ("candidates", candidates)):
+        if not np.isfinite(embeddings).all():
+            row = int(np.flatnonzero(~np.isfinite(embeddings).all(axis=1))[0])
+            raise ValueError(f"`{name}` must be finite. Row {row} is not.")
     seen = seen[np.argsort(seen[:, 0], kind="stable")]
     block_size = max(1, _BLOCK_SCORES // len(candidates))
     ranked = np.empty((len(queries), k), np.int32)
-    for start in range(0, len(queries), block_size):
+    transposed = np.ascontiguousarray(candidates.T)
+
+    def rank_block(start: int) -> None:
         stop = min(start + block_size, len(queries))
-        scores = queries[start:stop] @ candidates.T
+        scores = queries[start:stop] @ transposed
         first, last = np.searchsorted(seen[:, 0], [start, stop])
         scores[seen[first:last, 0] - start, seen[first:last, 1]] = -np.inf
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        left_over = np.isneginf(np.take_along_axis(scores, order, axis=1))
-        ranked[start:stop] = np.where(left_over, -1, order)
+        ranked[start:stop] = _best_of_block(scores, k, start)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(rank_block, range(0, len(queries), block_size)))
     return ranked
+
+
+def _best_of_block(scores: np.ndarray, k: int, first_query: int) -> np.ndarray:
+    """The columns of the best scores, int [block, k], best first; -1 where only -inf is left."""
+    query_rows = first_query + np.arange(len(scores))
+    columns, is_tied = _some_best(scores, k)
+    if is_tied.any():
+        columns[is_tied] = _draw_the_last(scores[is_tied], k, query_rows[is_tied])
+    values = np.take_along_axis(scores, columns, axis=1)
+    order = np.lexsort((_lots(query_rows[:, np.newaxis], columns), -values), axis=1)
+    columns = np.take_along_axis(columns, order, axis=1)
+    columns[np.isneginf(np.take_along_axis(values, order, axis=1))] = NO_ROW
+    return columns
+
+
+def _some_best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best scores, in any order and of equal ones any.
+
+    Returns:
+        (columns, is_tied): int [block, k]; bool [block], whether others reach the least of them.
+    """
+    num_columns = scores.shape[1]
+    size = int(np.sqrt(num_columns / k))
+    if size < _LEAST_GROUP:
+        columns = _places_of_best(scores, k)
+        least = np.take_along_axis(scores, columns, axis=1).min(axis=1, keepdims=True)
+        return columns, (scores >= least).sum(axis=1) > k
+    # The k best are in the k groups whose best are the best, and in what no group holds. Group j has every
+    # num_groups-th column from j on, so that the maximum runs along the memory.
+    num_groups = num_columns // size
+    maxima = scores[:, : num_groups * size].reshape(len(scores), size, num_groups).max(axis=1)
+    groups = _places_of_best(maxima, k)
+    within = (groups[:, :, np.newaxis] + np.arange(size) * num_groups).reshape(len(scores), -1)
+    rest = np.broadcast_to(np.arange(num_groups * size, num_columns), (len(scores), num_columns - num_groups * size))
+    within = np.concatenate([within, rest], axis=1)
+    looked_at = np.take_along_axis(scores, within, axis=1)
+    best = _places_of_best(looked_at, k)
+    least = np.take_along_axis(looked_at, best, axis=1).min(axis=1, keepdims=True)
+    reaching = (maxima >= least).sum(axis=1) > (np.take_along_axis(maxima, groups, axis=1) >= least).sum(axis=1)
+    return np.take_along_axis(within, best, axis=1), reaching | ((looked_at >= least).sum(axis=1) > k)
+
+
+def _places_of_best(values: np.ndarray, k: int) -> np.ndarray:
+    """Where the k highest values of each row are, int [block, k], in any order."""
+    if values.shape[1] == k:
+        return np.broadcast_to(np.arange(k), values.shape).copy()
+    return np.argpartition(values, values.shape[1] - k, axis=1)[:, values.shape[1] - k :]
+
+
+def _draw_the_last(scores: np.ndarray, k: int, query_rows: np.ndarray) -> np.ndarray:
+    """The columns of k best scores, int [block, k], of those that equal the least of them some by lot."""
+    least = np.take_along_axis(scores, _places_of_best(scores, k), axis=1).min(axis=1, keepdims=True)
+    # Lots are not negative.
+    keys = np.where(scores > least, -1, _lots(query_rows[:, np.newaxis], np.arange(scores.shape[1])))
+    keys[scores < least] = np.iinfo(np.int64).max
+    return np.argpartition(keys, k - 1, axis=1)[:, :k]
+
+
+def _lots(query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
+    """int64, >= 0, numbers that look random, the same for the same pair: the finaliser of SplitMix64 (Steele 2014)."""
+    mixed = query_rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + candidate_rows.astype(np.uint64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(1)).astype(np.int64)
 
 
 def ranking_metrics(ranked: np.ndarray, test: Interactions, seen: np.ndarray, *, threshold: float) -> dict[str, float]:

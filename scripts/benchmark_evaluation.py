@@ -1,0 +1,116 @@
+"""Top 10 of the whole catalogue for every query, against TensorFlow Recommenders' FactorizedTopK over the same vectors.
+
+Each query has one relevant candidate, near its vector. FactorizedTopK is given its own exact layers: `Streaming` over
+batches of 128 candidates, as TensorFlow Recommenders' tutorials do, and `BruteForce`, which holds the whole catalogue;
+queries come in batches of 1,024. All must find the same share of the relevant candidates.
+
+    python scripts/benchmark_evaluation.py [--json FILE] [--repeats ROUNDS] [--size small|large]
+"""
+
+import argparse
+import resource
+from collections.abc import Callable
+
+import numpy as np
+from _benchmark import Row, add_arguments, show, time_in_turns
+
+import tfrs_twotower  # noqa: F401  # isort: skip  # before TensorFlow
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_twotower.evaluation import metrics
+from tfrs_twotower.evaluation.ranking import rank_candidates
+
+_SIZES = {"small": (6_000, 4_000), "large": (50_000, 60_000)}
+_DIM = 64
+_K = 10
+_QUERY_BATCH = 1024
+_CANDIDATE_BATCH = 128
+_NOTHING = np.zeros((0, 2), np.int64)
+
+
+def main() -> None:
+    """Measures both sizes and shows times, ratios, hit rates and memory."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--size", choices=_SIZES, action="append", help="only this; repeatable")
+    arguments = parser.parse_args()
+    rows = []
+    for name in arguments.size or _SIZES:
+        rows += measure(*_SIZES[name], repeats=arguments.repeats, streams=name == "small")
+    show(f"Top {_K} of the whole catalogue, {_DIM} dimensions", rows, arguments.json)
+
+
+def measure(num_queries: int, num_candidates: int, *, repeats: int, streams: bool) -> list[Row]:
+    """The rows of one size."""
+    generator = np.random.default_rng(0)
+    candidates = generator.normal(size=(num_candidates, _DIM)).astype(np.float32)
+    relevant = generator.integers(0, num_candidates, num_queries)
+    queries = (candidates[relevant] + 2.5 * generator.normal(size=(num_queries, _DIM))).astype(np.float32)
+    hit_rates: dict[str, float] = {}
+
+    def ours() -> None:
+        ranked = rank_candidates(queries, candidates, _NOTHING, k=_K)
+        hit_rates["ours"] = float(metrics.hit_rate(ranked == relevant[:, np.newaxis]).mean())
+
+    contenders: dict[str, Callable[[], object]] = {"ours": ours}
+    layers = {"BruteForce": tfrs.layers.factorized_top_k.BruteForce(k=_K)}
+    if streams:
+        layers["Streaming"] = tfrs.layers.factorized_top_k.Streaming(k=_K)
+    ids = tf.range(num_candidates)
+    for name, layer in layers.items():
+        if name == "Streaming":
+            blocks = tf.data.Dataset.from_tensor_slices((ids, candidates)).batch(_CANDIDATE_BATCH)
+            layer.index_from_dataset(blocks)
+        else:
+            layer.index(candidates, ids)
+        contenders[f"FactorizedTopK, {name}"] = _factorized(layer, queries, candidates, relevant, name, hit_rates)
+    size = f"{num_queries:,} x {num_candidates:,}"
+    before = _peak_bytes()
+    ours()
+    rows = [Row(case=f"{size}, ours", metric="memory beyond the vectors", value=_peak_bytes() - before, unit="bytes")]
+    seconds = time_in_turns(contenders, repeats=repeats)
+    for name, value in seconds.items():
+        key = name.removeprefix("FactorizedTopK, ")
+        rows.append(Row(case=f"{size}, {name}", metric="time", value=value, unit="s"))
+        rows.append(Row(case=f"{size}, {name}", metric=f"hit_rate@{_K}", value=hit_rates[key], unit=""))
+        if name != "ours":
+            rows.append(Row(case=f"{size}, {name}", metric="time / ours", value=value / seconds["ours"], unit="x"))
+    return rows
+
+
+def _factorized(
+    layer: tf.keras.layers.Layer,
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    relevant: np.ndarray,
+    name: str,
+    hit_rates: dict[str, float],
+) -> Callable[[], None]:
+    """A pass of FactorizedTopK over all queries, compiled, as `model.evaluate` would make it."""
+    metric = tfrs.metrics.FactorizedTopK(candidates=layer, ks=(_K,))
+
+    @tf.function
+    def update(query: tf.Tensor, candidate: tf.Tensor, row: tf.Tensor) -> None:
+        metric.update_state(query, candidate, true_candidate_ids=row)
+
+    batches = tf.data.Dataset.from_tensor_slices((queries, candidates[relevant], relevant.astype(np.int32)))
+    batches = batches.batch(_QUERY_BATCH).prefetch(tf.data.AUTOTUNE)
+
+    def run() -> None:
+        metric.reset_states()
+        for query, candidate, row in batches:
+            update(query, candidate, row)
+        hit_rates[name] = float(metric.result()[0])
+
+    run()  # traced outside the clock
+    return run
+
+
+def _peak_bytes() -> float:
+    """The most memory that the process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+if __name__ == "__main__":
+    main()

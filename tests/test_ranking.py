@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import make_interactions
 from tfrs_twotower.evaluation import ranking
-from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
+from tfrs_twotower.evaluation.ranking import event_pairs, query_metrics, rank_candidates, ranking_metrics
 
 NO_PAIRS = np.zeros((0, 2), np.int64)
 
@@ -92,9 +92,8 @@ def test_queries_without_a_relevant_candidate_are_left_out_and_counted():
     ranked = np.array([[0, 2], [2, 0], [1, -1]])
     values = ranking_metrics(ranked, test, NO_PAIRS, threshold=3)
     ideal = 1 + 1 / np.log2(3)
-    assert values == pytest.approx(
-        {"precision@2": 0.25, "recall@2": 0.25, "ndcg@2": 1 / ideal / 2, "hit_rate@2": 0.5, "num_queries": 2}
-    )
+    expected = {"precision@2": 0.25, "recall@2": 0.25, "ndcg@2": 1 / ideal / 2, "hit_rate@2": 0.5, "num_queries": 2}
+    assert {name: values[name] for name in expected} == pytest.approx(expected)
 
 
 def test_an_empty_slot_is_never_a_hit():
@@ -123,3 +122,33 @@ def test_nothing_to_find_is_an_error():
 def test_pairs_of_events():
     data = make_interactions([1, 0], [2, 3], [1, 1], num_queries=2, num_candidates=4)
     assert event_pairs(data).tolist() == [[1, 2], [0, 3]]
+
+
+def test_several_metrics_at_several_slots_of_each_query():
+    """Query 0 likes 1 (5 stars) and 2 (3 stars), and finds 2, then 1; query 1 likes what it has seen, 2 nothing."""
+    test = make_interactions([0, 0, 0, 1, 2], [1, 2, 2, 0, 3], [5, 2, 3, 5, 1], num_queries=4, num_candidates=5)
+    ranked = np.array([[2, 4, 1], [3, 2, 1], [0, 1, 2], [0, 1, 2]])
+    found = query_metrics(ranked, test, np.array([[1, 0]]), threshold=3, ks=(1, 3))
+    assert found.query_rows.tolist() == [0]
+    assert found.num_left_out == 2
+    values = {name: column.tolist() for name, column in found.values.items()}
+    assert values["precision@1"] == [1.0]
+    assert values["recall@1"] == [0.5]
+    assert values["map@3"] == pytest.approx([(1 + 2 / 3) / 2])
+    assert values["mrr@3"] == [1.0]
+    # Gains 1 and 3 in slots 1 and 3, at best 3 and 1 in slots 1 and 2.
+    assert values["graded_ndcg@3"] == pytest.approx([(1 + 3 / 2) / (3 + 1 / np.log2(3))])
+    assert values["ndcg@3"] == pytest.approx([(1 + 1 / 2) / (1 + 1 / np.log2(3))])
+
+
+@pytest.mark.parametrize("ks", [(), (0,), (4,)])
+def test_slots_that_the_ranking_does_not_have_are_refused(ks):
+    test = make_interactions([0], [1], [5], num_queries=1, num_candidates=5)
+    with pytest.raises(ValueError, match="`ks` must be in 1..3, the slots of the ranking"):
+        query_metrics(np.array([[2, 4, 1]]), test, NO_PAIRS, threshold=3, ks=ks)
+
+
+def test_a_candidate_that_comes_twice_is_refused_before_it_counts_twice():
+    test = make_interactions([0, 1], [1, 1], [5, 5], num_queries=2, num_candidates=5)
+    with pytest.raises(ValueError, match="`ranked` must have no candidate twice for a query. Query 1 has"):
+        ranking_metrics(np.array([[1, -1, -1], [1, 0, 1]]), test, NO_PAIRS, threshold=3)

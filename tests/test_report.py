@@ -1,13 +1,16 @@
 import dataclasses
 import json
+import warnings
 
 import numpy as np
 import pytest
 
 import tfrs_twotower as tt
 from tests.conftest import make_interactions
-from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity
+from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity, random
+from tfrs_twotower.evaluation.ranking import rank_candidates
 from tfrs_twotower.evaluation.rating import pair_probabilities
+from tfrs_twotower.evaluation.report import Answers, judge
 
 
 @pytest.mark.parametrize(("ratings", "base_rate"), [([5, 4, 3, 2], 0.75), ([5, 2, 2, 2], 0.25)])
@@ -17,7 +20,17 @@ def test_all_positive_takes_every_pair_for_positive(ratings, base_rate):
     # One of three is positive: precision 1/3, recall 1, F1 = 2 * (1/3) / (4/3).
     expected = {"accuracy": 1 / 3, "auc": 0.5, "f1": 0.5}
     expected["log_loss"] = -(np.log(base_rate) + 2 * np.log(1 - base_rate)) / 3
+    expected["brier"] = ((1 - base_rate) ** 2 + 2 * base_rate**2) / 3
+    expected["calibration_error"] = abs(base_rate - 1 / 3)
     assert values == pytest.approx(expected)
+
+
+def test_a_random_ranking_shows_every_candidate_alike():
+    train = make_interactions([0], [0], [5], num_queries=4000, num_candidates=50)
+    ranked = rank_candidates(*random(train, seed=0), np.zeros((0, 2), np.int64), k=5)
+    counts = np.bincount(ranked.ravel(), minlength=50)
+    assert counts.std() / counts.mean() < 0.15
+    assert not np.array_equal(ranked, rank_candidates(*random(train, seed=1), np.zeros((0, 2), np.int64), k=5))
 
 
 def test_popularity_counts_positive_events():
@@ -46,7 +59,7 @@ def test_biases_need_both_classes(planted, trained):
     parts = {name: getattr(planted.split, name) for name in ("train", "validation")}
     liked = {name: part.with_events(np.flatnonzero(part.ratings >= 3)) for name, part in parts.items()}
     report = tt.evaluate(trained, dataclasses.replace(planted.split, **liked), k=3)
-    assert set(report.cases) == {"model", "all-positive", "popularity"}
+    assert set(report.cases) == {"model", "all-positive", "random", "popularity"}
 
 
 def test_planted_preferences_are_reported_as_found(planted, trained):
@@ -75,3 +88,62 @@ def test_a_report_survives_json(planted, trained):
     report = tt.evaluate(trained, planted.split, k=2).to_dict()
     assert json.loads(json.dumps(report)) == report
     assert np.isfinite(list(report["cases"]["model"].values())).all()
+
+
+def test_every_figure_lies_within_its_interval(planted, trained):
+    report = tt.evaluate(trained, planted.split, k=3)
+    model = report.cases["model"]
+    for name, interval in report.intervals.items():
+        assert interval.low - 1e-9 <= interval.mean <= interval.high + 1e-9
+        assert interval.mean == pytest.approx(model[name], abs=1e-9), name
+    assert {"auc", "log_loss", "ndcg@3", "mrr@3", "map@3"} <= set(report.intervals)
+    assert report.above_popularity["ndcg@3"].low > 0
+    assert sum(segment.num for segment in report.by_history) == model["num_queries"]
+    shares = sum(segment.values["share"] for segment in report.by_popularity)
+    assert shares == pytest.approx(1)
+
+
+def test_a_model_below_popularity_is_warned_of_loudly(planted, trained):
+    """Half of the queries have met what all like; the others are recommended something else."""
+    halves = [(np.arange(30), [5]), (np.arange(30, 60), [5, 1])]
+    parts = [
+        make_interactions(
+            np.repeat(rows, len(ratings)),
+            np.tile(np.arange(len(ratings)), 30),
+            np.tile(ratings, 30),
+            num_queries=60,
+            num_candidates=9,
+        )
+        for rows, ratings in halves
+    ]
+    nothing = parts[0].with_events(np.zeros(0, np.int64))
+    split = tt.Split(train=parts[0], validation=nothing, test=parts[1], history=nothing)
+    worst = np.full((60, 1), 7)
+    with pytest.warns(
+        UserWarning, match="ranks the catalogue worse than popularity does.*Likely causes: a rating task"
+    ):
+        judge(Answers(ranked=worst, probabilities=None), split, threshold=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tt.evaluate(trained, planted.split, k=1)
+
+
+def test_a_bundle_is_judged_as_the_model_that_it_was_made_of(planted, trained, bundle_path):
+    """By its own signatures, to six digits."""
+    ours = tt.evaluate(trained, planted.split, k=3).to_dict()
+    theirs = tt.evaluate_bundle(tt.load_bundle(bundle_path), planted.split, k=3).to_dict()
+    for case, figures in ours["cases"].items():
+        assert theirs["cases"][case] == pytest.approx(figures, abs=1e-6), case
+    assert theirs["confusion"] == ours["confusion"]
+    assert theirs["by_popularity"] == ours["by_popularity"]
+
+
+def test_a_bundle_of_other_columns_is_refused(planted, bundle_path):
+    others = {
+        name: dataclasses.replace(
+            part, candidates=part.candidates.rename_columns(["sku", "title", "genres"]), candidate_id="sku"
+        )
+        for name, part in vars(planted.split).items()
+    }
+    with pytest.raises(ValueError, match="The bundle's candidate id is 'movie_id', the split's 'sku'"):
+        tt.evaluate_bundle(tt.load_bundle(bundle_path), tt.Split(**others))

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         learn_candidate_vocabularies,
         learn_query_vocabularies,
     )
+    from tfrs_twotower.serving.end_to_end import evaluate_bundle
     from tfrs_twotower.serving.export import export_bundle
     from tfrs_twotower.serving.index import ExactIndex, ScannIndex
     from tfrs_twotower.serving.loading import LoadedBundle, load_bundle
@@ -112,6 +113,7 @@ _HOMES = {
     "build_movielens_joint": "model.joint_movielens",
     "build_two_tower": "model.two_tower",
     "evaluate": "evaluation.report",
+    "evaluate_bundle": "serving.end_to_end",
     "export_bundle": "serving.export",
     "fit_by_query": "training.fit",
     "fit_joint": "training.fit",
@@ -182,6 +184,7 @@ __all__ = [
     "build_tower",
     "build_two_tower",
     "evaluate",
+    "evaluate_bundle",
     "export_bundle",
     "fit_by_query",
     "fit_joint",

@@ -11,14 +11,17 @@ from tfrs_twotower.evaluation.rating import rating_metrics
 
 # Of the squared biases, against the summed loss; the validation part's choice on MovieLens 100K, and flat around it.
 _L2 = 1.0
+# What a decision is judged by, rather than a probability.
+_OF_DECISIONS = ("accuracy", "auc", "f1")
+_RANDOM_DIM = 16
 
 
 def all_positive(train: Interactions, labels: np.ndarray, *, threshold: float) -> dict[str, float]:
     """The rating metrics of taking every pair for positive.
 
     Args:
-        train: The training part; its share of positive ratings is the probability that the log loss is of, since a
-            probability of 1 would make it infinite.
+        train: The training part; its share of positive ratings is the probability that the log loss and other figures
+            of probabilities are of, since a probability of 1 would make it infinite.
         labels: bool [n], of both classes.
         threshold: A rating of at least this is positive.
 
@@ -26,8 +29,27 @@ def all_positive(train: Interactions, labels: np.ndarray, *, threshold: float) -
         As `rating_metrics`.
     """
     base_rate = np.full(len(labels), np.mean(train.ratings >= threshold))
-    certain = np.ones(len(labels))
-    return {**rating_metrics(labels, certain), "log_loss": rating_metrics(labels, base_rate)["log_loss"]}
+    certain, likely = (rating_metrics(labels, said) for said in (np.ones(len(labels)), base_rate))
+    return {name: (certain if name in _OF_DECISIONS else likely)[name] for name in likely}
+
+
+def random(train: Interactions, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks candidates by lot, another order for each query.
+
+    Args:
+        train: Any part.
+        seed: Of the lot, any integer >= 0.
+
+    Returns:
+        (queries, candidates): float32 [num_queries, 16] and [num_candidates, 16]; embeddings whose dot products rank.
+    """
+    generator = np.random.default_rng(seed)
+    queries, candidates = (
+        generator.normal(size=(num_rows, _RANDOM_DIM)).astype(np.float32)
+        for num_rows in (train.num_queries, train.num_candidates)
+    )
+    # Long vectors would come first or last everywhere.
+    return queries, candidates / np.linalg.norm(candidates, axis=1, keepdims=True)
 
 
 def popularity(train: Interactions, *, threshold: float) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -131,39 +133,127 @@ def _lots(query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
     return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(1)).astype(np.int64)
 
 
-def ranking_metrics(ranked: np.ndarray, test: Interactions, seen: np.ndarray, *, threshold: float) -> dict[str, float]:
-    """Averages the metrics at k over the queries that have a relevant candidate in the test part.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QueryMetrics:
+    """Ranking metrics of each query that has something to find.
+
+    Attributes:
+        query_rows: int64 [n], which queries, ascending.
+        values: Metric -> float64 [n].
+        num_left_out: Queries of the test part without a relevant candidate that could be found.
+    """
+
+    query_rows: np.ndarray
+    values: dict[str, np.ndarray]
+    num_left_out: int
+
+    def means(self) -> dict[str, float]:
+        """Metric -> mean over the queries."""
+        return {name: float(values.mean()) for name, values in self.values.items()}
+
+
+def query_metrics(
+    ranked: np.ndarray, test: Interactions, seen: np.ndarray, *, threshold: float, ks: Sequence[int] | None = None
+) -> QueryMetrics:
+    """Measures a ranking for each query that has a relevant candidate in the test part.
+
+    Args:
+        ranked: int [num_queries, k], rows of candidates, best first, -1 for an empty slot.
+        test: The test part.
+        seen: int [num_seen, 2], the pairs that were left out of the ranking: no ranking could find them again.
+        threshold: A rating of at least this is relevant.
+        ks: Numbers of slots to measure at, each 1 <= k <= ranked.shape[1]; by default all of them.
+
+    Returns:
+        `precision@k`, `recall@k`, `ndcg@k`, `hit_rate@k`, `mrr@k` and `map@k`, and `graded_ndcg@k`, whose gains are how
+        far a relevant rating is above the threshold, plus 1.
+
+    Raises:
+        ValueError: If no query has a relevant candidate, a `k` is out of range, or a query has a candidate twice.
+    """
+    num_slots = ranked.shape[1]
+    ks = (num_slots,) if ks is None else ks
+    if not ks or not all(1 <= k <= num_slots for k in ks):
+        raise ValueError(f"`ks` must be in 1..{num_slots}, the slots of the ranking. Received: {list(ks)}.")
+    in_order = np.sort(ranked, axis=1)
+    is_twice = (in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] >= 0)
+    if is_twice.any():
+        query = int(np.flatnonzero(is_twice.any(axis=1))[0])
+        raise ValueError(f"`ranked` must have no candidate twice for a query. Query {query} has.")
+    codes, gains = _relevant_pairs(test, seen, threshold)
+    query_of = codes // test.num_candidates
+    counts = np.bincount(query_of, minlength=test.num_queries)
+    evaluated = np.flatnonzero(counts)
+    if not evaluated.size:
+        raise ValueError(f"No unseen test event has a rating of at least {threshold}: there is nothing to find.")
+    rows, num_relevant = ranked[evaluated], counts[evaluated]
+    wanted = _pair_codes(evaluated[:, np.newaxis], rows, test.num_candidates)
+    places = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
+    hits = (codes[places] == wanted) & (rows >= 0)
+    found_gains = np.where(hits, gains[places], 0.0)
+    best_gains = _best_gains(query_of, gains, evaluated, num_slots)
+    values = {}
+    for k in ks:
+        at_k = hits[:, :k]
+        values[f"precision@{k}"] = metrics.precision(at_k)
+        values[f"recall@{k}"] = metrics.recall(at_k, num_relevant)
+        values[f"ndcg@{k}"] = metrics.ndcg(at_k, num_relevant)
+        values[f"graded_ndcg@{k}"] = metrics.graded_ndcg(found_gains[:, :k], best_gains[:, :k])
+        values[f"hit_rate@{k}"] = metrics.hit_rate(at_k)
+        values[f"mrr@{k}"] = metrics.reciprocal_rank(at_k)
+        values[f"map@{k}"] = metrics.average_precision(at_k, num_relevant)
+    num_left_out = np.unique(test.query_rows).size - evaluated.size
+    return QueryMetrics(query_rows=evaluated, values=values, num_left_out=num_left_out)
+
+
+def ranking_metrics(
+    ranked: np.ndarray, test: Interactions, seen: np.ndarray, *, threshold: float, ks: Sequence[int] | None = None
+) -> dict[str, float]:
+    """Averages `query_metrics` over the queries that have something to find.
 
     Args:
         ranked: int [num_queries, k], from `rank_candidates`.
         test: The test part.
-        seen: int [num_seen, 2], the pairs that were left out of the ranking: no ranking could find them again.
+        seen: int [num_seen, 2], the pairs that were left out of the ranking.
         threshold: A rating of at least this is relevant.
+        ks: Numbers of slots to measure at; by default all of them.
 
     Returns:
-        `precision@k`, `recall@k`, `ndcg@k`, `hit_rate@k`, and `num_queries`, over how many they were averaged.
+        Metric -> mean, and `num_queries`, over how many they were averaged.
 
     Raises:
-        ValueError: If no query has a relevant candidate.
+        ValueError: As `query_metrics`.
     """
-    k = ranked.shape[1]
+    of_queries = query_metrics(ranked, test, seen, threshold=threshold, ks=ks)
+    return {**of_queries.means(), "num_queries": float(len(of_queries.query_rows))}
+
+
+def _relevant_pairs(test: Interactions, seen: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """What a ranking should find.
+
+    Returns:
+        (codes, gains): int64 [n], ascending, codes of the different pairs that have not been seen; float64 [n], how far
+        the highest rating of each is above the threshold, plus 1.
+    """
     relevant = test.ratings >= threshold
-    pairs = np.unique(_pair_codes(test.query_rows[relevant], test.candidate_rows[relevant], test.num_candidates))
-    pairs = np.setdiff1d(pairs, _pair_codes(seen[:, 0], seen[:, 1], test.num_candidates))
-    num_relevant = np.bincount(pairs // test.num_candidates, minlength=test.num_queries)
-    evaluated = np.flatnonzero(num_relevant)
-    if not evaluated.size:
-        raise ValueError(f"No unseen test event has a rating of at least {threshold}: there is nothing to find.")
-    rows = ranked[evaluated]
-    hits = np.isin(_pair_codes(evaluated[:, np.newaxis], rows, test.num_candidates), pairs) & (rows >= 0)
-    counts = num_relevant[evaluated]
-    return {
-        f"precision@{k}": float(metrics.precision(hits).mean()),
-        f"recall@{k}": float(metrics.recall(hits, counts).mean()),
-        f"ndcg@{k}": float(metrics.ndcg(hits, counts).mean()),
-        f"hit_rate@{k}": float(metrics.hit_rate(hits).mean()),
-        "num_queries": float(evaluated.size),
-    }
+    codes = _pair_codes(test.query_rows[relevant], test.candidate_rows[relevant], test.num_candidates)
+    gains = test.ratings[relevant].astype(np.float64) - threshold + 1
+    order = np.lexsort((-gains, codes))
+    codes, first = np.unique(codes[order], return_index=True)
+    is_new = ~np.isin(codes, _pair_codes(seen[:, 0], seen[:, 1], test.num_candidates))
+    return codes[is_new], gains[order][first][is_new]
+
+
+def _best_gains(query_of: np.ndarray, gains: np.ndarray, evaluated: np.ndarray, num_slots: int) -> np.ndarray:
+    """float64 [len(evaluated), num_slots], each query's gains in the best possible order, 0 beyond the last."""
+    order = np.lexsort((-gains, query_of))
+    counts = np.bincount(query_of, minlength=evaluated[-1] + 1)[evaluated]
+    slots = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows = np.repeat(np.arange(len(evaluated)), counts)
+    best = np.zeros((len(evaluated), num_slots))
+    fits = slots < num_slots
+    best[rows[fits], slots[fits]] = gains[order][fits]
+    return best
 
 
 def event_pairs(interactions: Interactions) -> np.ndarray:

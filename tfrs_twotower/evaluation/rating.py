@@ -8,6 +8,7 @@ import numpy as np
 import sklearn.metrics
 
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.evaluation import metrics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,33 +37,42 @@ def pair_probabilities(queries: np.ndarray, candidates: np.ndarray, interactions
     return probabilities
 
 
-def rating_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Log loss, accuracy, AUC and F1 of predicted probabilities.
+def rating_metrics(
+    labels: np.ndarray, probabilities: np.ndarray, query_rows: np.ndarray | None = None
+) -> dict[str, float]:
+    """Measures predicted probabilities.
 
     Args:
         labels: bool [n], both classes present.
         probabilities: float [n], in [0, 1], of the positive class.
+        query_rows: int [n], whose pair each is, for the AUC by query.
 
     Returns:
-        `log_loss` (nats), `accuracy`, `auc`, `f1`; accuracy and F1 at a probability of 0.5.
+        `log_loss` (nats), `accuracy`, `auc`, `f1`, `brier` and `calibration_error`; accuracy and F1 at a probability of
+        0.5. With the queries `gauc`, if any of them has both classes.
 
     Raises:
         ValueError: If all labels are alike: AUC is not defined then.
 
     Example:
         >>> labels, probabilities = np.array([True, True, False]), np.array([0.9, 0.4, 0.2])
-        >>> {name: round(value, 3) for name, value in rating_metrics(labels, probabilities).items()}
-        {'log_loss': 0.415, 'accuracy': 0.667, 'auc': 1.0, 'f1': 0.667}
+        >>> found = rating_metrics(labels, probabilities)
+        >>> {name: round(found[name], 3) for name in ("log_loss", "accuracy", "auc", "f1", "brier")}
+        {'log_loss': 0.415, 'accuracy': 0.667, 'auc': 1.0, 'f1': 0.667, 'brier': 0.137}
     """
     if labels.all() or not labels.any():
         alike = "positive" if labels.all() else "negative"
         raise ValueError(f"`labels` must be of both classes. Received: {len(labels)}, all {alike}.")
     predicted = probabilities > 0.5
+    gauc = float("nan") if query_rows is None else metrics.grouped_auc(labels, probabilities, query_rows)
     return {
         "log_loss": float(sklearn.metrics.log_loss(labels, probabilities, labels=[False, True])),
         "accuracy": float(sklearn.metrics.accuracy_score(labels, predicted)),
         "auc": float(sklearn.metrics.roc_auc_score(labels, probabilities)),
         "f1": float(sklearn.metrics.f1_score(labels, predicted)),
+        "brier": metrics.brier_score(labels, probabilities),
+        "calibration_error": metrics.calibration_error(labels, probabilities),
+        **({} if np.isnan(gauc) else {"gauc": gauc}),
     }
 
 

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from tests.conftest import make_interactions
+from tfrs_twotower.evaluation import segments
+from tfrs_twotower.evaluation.ranking import QueryMetrics
+
+
+def test_metrics_are_averaged_within_groups_of_queries():
+    of_queries = QueryMetrics(
+        query_rows=np.array([0, 2, 3, 4]), values={"ndcg@3": np.array([1.0, 0.5, 0.0, 0.25])}, num_left_out=1
+    )
+    found = segments.by_query(of_queries, ["F", "M", "F", None, "M"])
+    assert [(segment.name, segment.num, segment.values["ndcg@3"]) for segment in found] == [
+        ("F", 2, 0.75),
+        ("(missing)", 1, 0.0),
+        ("M", 1, 0.25),
+    ]
+
+
+def test_queries_are_cold_or_warm_by_what_is_known_of_them():
+    counts = [0, 1, 9, 10, 49, 50, 100, 300]
+    rows = np.repeat(np.arange(8), counts)
+    known = make_interactions(rows, np.zeros(len(rows)), np.ones(len(rows)), num_queries=8, num_candidates=1)
+    assert segments.history_groups(known) == [
+        "no event",
+        "1 to 9 events",
+        "1 to 9 events",
+        "10 to 49 events",
+        "10 to 49 events",
+        "50 to 99 events",
+        "100 or more events",
+        "100 or more events",
+    ]
+
+
+def test_recall_by_popularity():
+    """Candidates 0 and 1 are the popular half. Query 0 likes 0 and 3 and is shown 0; query 1 likes 1 and is shown 2."""
+    known = make_interactions([2, 2, 2, 3], [0, 1, 0, 1], [5] * 4, num_queries=4, num_candidates=4)
+    test = make_interactions([0, 0, 1, 1, 2], [0, 3, 1, 2, 0], [5, 4, 3, 1, 5], num_queries=4, num_candidates=4)
+    ranked = np.array([[0, 1], [2, 3], [-1, -1], [-1, -1]])
+    popular, rare = segments.by_popularity(ranked, test, known, threshold=3, num_groups=2)
+    # What query 2 has seen before is not there to be found.
+    assert (popular.name, popular.num, popular.values) == ("0 to 50 %", 2, {"recall@2": 0.5, "share": 0.5})
+    assert (rare.name, rare.num, rare.values) == ("50 to 100 %", 1, {"recall@2": 0.0, "share": 0.5})
+
+
+@pytest.mark.parametrize("num_groups", [1, 3, 10])
+def test_groups_by_popularity_are_of_equal_size(num_groups):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 30, 500)
+    known = make_interactions(np.zeros(500), rows, np.ones(500), num_queries=2, num_candidates=30)
+    test = make_interactions(np.ones(30), np.arange(30), np.full(30, 5), num_queries=2, num_candidates=30)
+    everything = np.stack([np.full(30, -1), np.arange(30)])
+    found = segments.by_popularity(everything, test, known, threshold=3, num_groups=num_groups)
+    assert [segment.num for segment in found] == [30 // num_groups] * num_groups
+    assert all(segment.values["recall@30"] == 1 for segment in found)
+    assert sum(segment.values["share"] for segment in found) == pytest.approx(1)

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from tfrs_twotower.evaluation.ranking import QueryMetrics
+from tfrs_twotower.evaluation.rating import rating_metrics
+from tfrs_twotower.evaluation.uncertainty import bootstrap, compare, mean_interval, rating_intervals
+
+
+def of(values, rows=None) -> QueryMetrics:
+    rows = np.arange(len(values)) if rows is None else np.array(rows)
+    return QueryMetrics(query_rows=rows, values={"ndcg@10": np.asarray(values, float)}, num_left_out=0)
+
+
+def test_the_interval_is_that_of_the_normal_distribution_where_there_are_many():
+    values = np.random.default_rng(0).normal(3, 2, 4000)
+    interval = mean_interval(values, num_samples=4000)
+    half_width = 1.96 * values.std() / np.sqrt(len(values))
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(values.mean() - half_width, abs=0.1 * half_width)
+    assert interval.high == pytest.approx(values.mean() + half_width, abs=0.1 * half_width)
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    held = 0
+    for number in range(300):
+        interval = mean_interval(rng.exponential(1.0, 80), num_samples=300, level=0.9, seed=number)
+        held += interval.low <= 1.0 <= interval.high
+    assert 0.83 <= held / 300 <= 0.95  # 0.9, less a little for a skewed distribution
+
+
+def test_blocks_do_not_show(monkeypatch):
+    values = np.random.default_rng(2).random(50)
+    whole = mean_interval(values)
+    monkeypatch.setattr("tfrs_twotower.evaluation.uncertainty._COUNTS_AT_ONCE", 350)
+    parts = mean_interval(values)
+    assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), abs=0.02)
+
+
+def test_rating_intervals_are_scikit_learns_figures_of_resampled_queries():
+    rng = np.random.default_rng(4)
+    rows = np.sort(rng.integers(0, 40, 600)) * 2
+    difficulty = rng.normal(0, 1, 100)[rows]
+    probabilities = np.round(1 / (1 + np.exp(-(1 + difficulty))), 2)
+    labels = rng.random(600) < probabilities
+    found = rating_intervals(labels, probabilities, rows, num_samples=400)
+    expected = rating_metrics(labels, probabilities)
+    assert {name: interval.mean for name, interval in found.items()} == pytest.approx(
+        {name: expected[name] for name in found}
+    )
+    resampled = {name: [] for name in found}
+    queries = np.unique(rows)
+    for _ in range(400):
+        drawn = np.concatenate([np.flatnonzero(rows == query) for query in rng.choice(queries, len(queries))])
+        for name, value in rating_metrics(labels[drawn], probabilities[drawn]).items():
+            resampled.get(name, []).append(value)
+    for name, interval in found.items():
+        low, high = np.quantile(resampled[name], [0.025, 0.975])
+        width = high - low
+        assert interval.low == pytest.approx(low, abs=0.2 * width), name
+        assert interval.high == pytest.approx(high, abs=0.2 * width), name
+
+
+def test_a_paired_comparison_sees_what_the_queries_difficulty_hides():
+    rng = np.random.default_rng(3)
+    difficulty = rng.random(500)
+    better, worse = of(difficulty + 0.02 + rng.normal(0, 0.01, 500)), of(difficulty)
+    difference = compare(better, worse)["ndcg@10"]
+    assert difference.low > 0.015
+    assert difference.mean == pytest.approx(0.02, abs=0.002)
+    alone = [mean_interval(model.values["ndcg@10"]) for model in (better, worse)]
+    assert alone[0].low < alone[1].high
+    turned = compare(worse, better)["ndcg@10"]
+    assert (turned.low, turned.high) == pytest.approx((-difference.high, -difference.low))
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(ValueError, match="Both must be of the same queries"):
+        compare(of([1.0, 2.0]), of([1.0, 2.0], rows=[0, 2]))
+    other = QueryMetrics(query_rows=np.arange(2), values={"mrr@10": np.zeros(2)}, num_left_out=0)
+    with pytest.raises(ValueError, match="No metric in common. Received: ndcg@10 and mrr@10"):
+        compare(of([1.0, 2.0]), other)
+    for options, message in (
+        ({"num_samples": 0}, "`num_samples` must be at least 1"),
+        ({"level": 1.0}, r"`level` must be in \(0, 1\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mean_interval(np.ones(3), **options)
+    with pytest.raises(ValueError, match="`num_queries` must be at least 1"):
+        bootstrap(lambda counts: counts.sum(axis=1), 0)

@@ -1,0 +1,111 @@
+"""For whom and for what a ranking works: metrics by groups of queries, recall by popularity of the candidates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.evaluation.ranking import QueryMetrics
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A part of the queries, or of the candidates.
+
+    Attributes:
+        name: What they have in common.
+        num: How many queries were averaged over, or relevant pairs.
+        values: Metric -> mean.
+    """
+
+    name: str
+    num: int
+    values: dict[str, float]
+
+
+def by_query(of_queries: QueryMetrics, groups: Sequence[object]) -> list[Segment]:
+    """Averages metrics within groups of queries.
+
+    Args:
+        of_queries: One value per query.
+        groups: The group of each query of the table, such as a column of it; None is a group of its own.
+
+    Returns:
+        One segment per group that has an evaluated query, the largest first, of equal size by name.
+    """
+    names = np.array(["(missing)" if group is None else str(group) for group in groups], object)[of_queries.query_rows]
+    segments = []
+    for name in np.unique(names):
+        is_in = names == name
+        values = {metric: float(column[is_in].mean()) for metric, column in of_queries.values.items()}
+        segments.append(Segment(name=str(name), num=int(is_in.sum()), values=values))
+    return sorted(segments, key=lambda segment: (-segment.num, segment.name))
+
+
+def history_groups(known: Interactions, edges: Sequence[int] = (1, 10, 50, 100)) -> list[str]:
+    """Names each query by how many events are known of it: from cold to warm.
+
+    Args:
+        known: What was known when the queries were asked about.
+        edges: Where a new group begins, ascending, >= 1.
+
+    Returns:
+        [num_queries] names such as "10 to 49 events".
+
+    Example:
+        >>> from tests.conftest import make_interactions
+        >>> known = make_interactions([0, 0, 1], [0, 1, 0], [5, 5, 5], num_queries=3, num_candidates=2)
+        >>> history_groups(known, edges=(1, 2))
+        ['2 or more events', '1 event', 'no event']
+    """
+    counts = np.bincount(known.query_rows, minlength=known.num_queries)
+    starts = [0, *edges]
+    names = []
+    for place, start in enumerate(starts):
+        if place == len(starts) - 1:
+            names.append(f"{start} or more events")
+        elif start == starts[place + 1] - 1:
+            names.append("no event" if start == 0 else f"{start} event" if start == 1 else f"{start} events")
+        else:
+            names.append(f"{start} to {starts[place + 1] - 1} events")
+    return [names[place] for place in np.searchsorted(starts, counts, side="right") - 1]
+
+
+def by_popularity(
+    ranked: np.ndarray, test: Interactions, known: Interactions, *, threshold: float, num_groups: int = 10
+) -> list[Segment]:
+    """Recall by popularity: of what queries like among ever rarer candidates, the share that was found.
+
+    Args:
+        ranked: int [num_queries, k], rows of candidates, -1 for an empty slot.
+        test: The test part.
+        known: The events that popularity is counted in, and that the ranking left out.
+        threshold: A rating of at least this is relevant.
+        num_groups: Groups of equally many candidates, >= 1, the most popular first.
+
+    Returns:
+        One segment per group with a relevant pair: `recall@k`, and `share`, the group's part of all recommendations.
+    """
+    k = ranked.shape[1]
+    popularity = np.bincount(known.candidate_rows, minlength=known.num_candidates)
+    place = np.empty(known.num_candidates, np.int64)
+    place[np.argsort(-popularity, kind="stable")] = np.arange(known.num_candidates)
+    group_of = place * num_groups // known.num_candidates
+    relevant = test.ratings >= threshold
+    pairs = np.unique(np.stack([test.query_rows[relevant], test.candidate_rows[relevant]], axis=1), axis=0)
+    codes = pairs[:, 0].astype(np.int64) * test.num_candidates + pairs[:, 1]
+    is_new = ~np.isin(codes, known.query_rows.astype(np.int64) * test.num_candidates + known.candidate_rows)
+    found = (ranked[pairs[:, 0]] == pairs[:, 1:]).any(axis=1)
+    shown = np.bincount(group_of[ranked[ranked >= 0]], minlength=num_groups)
+    segments = []
+    for group in range(num_groups):
+        is_in = is_new & (group_of[pairs[:, 1]] == group)
+        if not is_in.any():
+            continue
+        values = {f"recall@{k}": float(found[is_in].mean()), "share": float(shown[group] / max(1, shown.sum()))}
+        first, last = 100 * group / num_groups, 100 * (group + 1) / num_groups
+        segments.append(Segment(name=f"{first:g} to {last:g} %", num=int(is_in.sum()), values=values))
+    return segments

@@ -1,0 +1,83 @@
+"""The figures of a bundle as a host would see them: asked through its signatures, judged like a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.splits import Split
+from tfrs_twotower.evaluation.ranking import NO_ROW
+from tfrs_twotower.evaluation.report import Answers, Report, judge
+from tfrs_twotower.serving.loading import LoadedBundle
+
+_ASKED_AT_ONCE = 4096
+
+
+def evaluate_bundle(bundle: LoadedBundle, split: Split, *, k: int = 10) -> Report:
+    """Evaluates a bundle on the test part of a split by its signatures `recommend` and `score`.
+
+    What it knew of the queries when it was exported is what it leaves out of the ranking; that should be `split.seen`.
+    With an exact index the figures are those of `evaluate` of the model that it was made of, but where scores are
+    equal: there the index has an order of its own.
+
+    Args:
+        bundle: From `load_bundle`.
+        split: Its `test` part is evaluated; ids are matched, and what the bundle does not have is never found.
+        k: Slots of the ranking, 1 <= k <= the bundle's.
+
+    Raises:
+        ValueError: If `k` is out of range, the bundle is of other columns, or the test part has ratings of one class
+            only.
+    """
+    test, manifest = split.test, bundle.manifest
+    for name, ours, theirs in (
+        ("query", manifest["query"]["id"], test.query_id),
+        ("candidate", manifest["candidate"]["id"], test.candidate_id),
+    ):
+        if ours != theirs:
+            raise ValueError(
+                f"The bundle's {name} id is {ours!r}, the split's {theirs!r}: they are not of the same data."
+            )
+    candidate_ids = np.array(test.candidates[test.candidate_id].to_pylist(), object)
+    row_of = {candidate_id: row for row, candidate_id in enumerate(candidate_ids)}
+    queries = _query_columns(bundle, test)
+    found = [bundle.recommend(_take(queries, rows), k=k)["candidate_ids"] for rows in _blocks(test.num_queries)]
+    ranked = np.vectorize(lambda name: row_of.get(name, NO_ROW), otypes=[np.int32])(np.concatenate(found))
+    probabilities = None
+    if manifest["has_probabilities"]:
+        asked = [
+            bundle.score(_take(queries, test.query_rows[events]), candidate_ids[test.candidate_rows[events]].tolist())
+            for events in _blocks(test.num_events)
+        ]
+        probabilities = np.concatenate([outputs["probabilities"] for outputs in asked])
+    answers = Answers(ranked=ranked, probabilities=probabilities)
+    return judge(answers, split, threshold=manifest["positive_threshold"])
+
+
+def _query_columns(bundle: LoadedBundle, test: Interactions) -> dict[str, np.ndarray]:
+    """What queries are asked by: their id if the bundle takes it, which fills in the rest, or else their features."""
+    inputs = {spec["name"]: spec for spec in bundle.manifest["query"]["inputs"]}
+    names = (
+        [test.query_id] if test.query_id in inputs else [name for name in inputs if name in test.queries.column_names]
+    )
+    missing = {"string": "", "float32": float("nan")}
+    columns = {}
+    for name in names:
+        values = np.empty(test.num_queries, object)
+        values[:] = [
+            missing.get(inputs[name]["dtype"]) if value is None else value for value in test.queries[name].to_pylist()
+        ]
+        columns[name] = values
+    return columns
+
+
+def _take(columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, list[Any]]:
+    return {name: values[rows].tolist() for name, values in columns.items()}
+
+
+def _blocks(num: int) -> Iterator[np.ndarray]:
+    for start in range(0, num, _ASKED_AT_ONCE):
+        yield np.arange(start, min(start + _ASKED_AT_ONCE, num))

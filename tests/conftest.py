@@ -12,16 +12,22 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
+from tests.browser import find_browser
 from tfrs_twotower._scann import have_scann
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Where scann has wheels, its absence must fail and not skip.
-    if have_scann() or sys.platform == "linux":
-        return
+    # Where scann has wheels, and in CI, what is absent must fail and not skip.
+    is_ci = "CI" in os.environ
+    absent = {}
+    if not (have_scann() or sys.platform == "linux" or is_ci):
+        absent["scann"] = "scann is not installed on this platform"
+    if not (find_browser() or is_ci):
+        absent["browser"] = "no Chromium: install the system's package `chromium`"
     for item in items:
-        if item.get_closest_marker("scann"):
-            item.add_marker(pytest.mark.skip(reason="scann is not installed on this platform"))
+        for marker, reason in absent.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,13 +16,23 @@ def test_metrics_are_averaged_within_groups_of_queries():
         ("(missing)", 1, 0.0),
         ("M", 1, 0.25),
     ]
+    ordered = segments.by_query(of_queries, ["F", "M", "F", None, "M"], order=["M", "F"])
+    assert [segment.name for segment in ordered] == ["M", "F", "(missing)"]
 
 
 def test_queries_are_cold_or_warm_by_what_is_known_of_them():
     counts = [0, 1, 9, 10, 49, 50, 100, 300]
     rows = np.repeat(np.arange(8), counts)
     known = make_interactions(rows, np.zeros(len(rows)), np.ones(len(rows)), num_queries=8, num_candidates=1)
-    assert segments.history_groups(known) == [
+    groups, from_cold_to_warm = segments.history_groups(known)
+    assert from_cold_to_warm == [
+        "no event",
+        "1 to 9 events",
+        "10 to 49 events",
+        "50 to 99 events",
+        "100 or more events",
+    ]
+    assert groups == [
         "no event",
         "1 to 9 events",
         "1 to 9 events",

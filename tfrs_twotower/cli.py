@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import enum
 import io
+import json
 import logging
 import os
 import sys
@@ -23,6 +24,8 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from tfrs_twotower.data.interactions import Interactions
     from tfrs_twotower.data.splits import Split
     from tfrs_twotower.evaluation.report import Report
@@ -111,7 +114,8 @@ def train(
         import tensorflow as tf
 
         from tfrs_twotower.data.splits import random_split
-        from tfrs_twotower.evaluation.report import evaluate
+        from tfrs_twotower.evaluation.page import Background, build_page
+        from tfrs_twotower.evaluation.report import answer, judge
         from tfrs_twotower.serving.export import export_bundle
 
         build_index = _index_builder(index)
@@ -126,14 +130,47 @@ def train(
         _print_line(str(note.message))
     start = time.perf_counter()
     fit = _fit_joint if configuration is Configuration.JOINT else _fit_reference
-    model, num_epochs = fit(split, seed, epochs, batch_size)
-    fit_s = time.perf_counter() - start
-    with _err.status("Evaluating on the test split"):
-        report = evaluate(model, split)
+    model, histories = fit(split, seed, epochs, batch_size)
+    timings = {"fit": time.perf_counter() - start}
+    num_epochs = " and ".join(str(len(history.epoch)) for history in histories.values())
+    start = time.perf_counter()
+    with _err.status("Evaluating on the test split"), warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", UserWarning)
+        answers = answer(model, split)
+        report = judge(answers, split, threshold=model.threshold)
+    timings["evaluate"] = time.perf_counter() - start
+    with _err.status("Writing the report"):
+        columns = ratings.candidates.column_names
+        background = Background(
+            title=f"{name}, {configuration.value}",
+            curves={head: history.history for head, history in histories.items()},
+            text="title" if "title" in columns else None,
+            group="genres" if "genres" in columns else None,
+            model={
+                "configuration": configuration.value,
+                "parameters": f"{model.count_params():,}",
+                "epochs": num_epochs,
+                "seed": str(seed),
+                "positive": f"a rating of at least {model.threshold:g}",
+            },
+            timings=timings,
+        )
+        page = build_page(report, answers, split, threshold=model.threshold, background=background)
     with _err.status("Exporting, and asking the export in a fresh process"):
-        path = export_bundle(model, split.seen, directory, k=k, build_index=build_index, metrics=report.to_dict())
+        path = export_bundle(
+            model,
+            split.seen,
+            directory,
+            k=k,
+            build_index=build_index,
+            metrics=report.to_dict(),
+            extra_files={"report.html": page, "metrics.json": json.dumps(report.to_dict(), indent=2) + "\n"},
+        )
     _print_report(report)
-    _print_line(f"{num_epochs} epochs in {fit_s:.0f} s. Published: {path}")
+    for note in notes:
+        _print_line(f"Warning: {note.message}")
+    _print_line(f"{num_epochs} epochs in {timings['fit']:.0f} s. Published: {path}")
+    _print_line(f"Report: {path / 'assets.extra' / 'report.html'}")
 
 
 @app.command()
@@ -174,7 +211,9 @@ def recommend(
     _out.print(table)
 
 
-def _fit_joint(split: Split, seed: int, epochs: int | None, batch_size: int | None) -> tuple[JointModel, str]:
+def _fit_joint(
+    split: Split, seed: int, epochs: int | None, batch_size: int | None
+) -> tuple[JointModel, dict[str, tf.keras.callbacks.History]]:
     """Trains on all but the test part: validation has chosen the configuration, and the number of epochs."""
     from tfrs_twotower.model.joint_movielens import build_movielens_joint
     from tfrs_twotower.training.callbacks import ProgressLine
@@ -185,11 +224,13 @@ def _fit_joint(split: Split, seed: int, epochs: int | None, batch_size: int | No
     given = {name: value for name, value in changes.items() if value is not None}
     retrieval, rating = (dataclasses.replace(training, **given) for training in (RETRIEVAL_TRAINING, RATING_TRAINING))
     with ProgressLine("catalogue_loss", "log_loss") as line:
-        fit_joint(model, split.seen, seed=seed, retrieval=retrieval, rating=rating, callbacks=[line])
-    return model, f"{retrieval.epochs} and {rating.epochs}"
+        histories = fit_joint(model, split.seen, seed=seed, retrieval=retrieval, rating=rating, callbacks=[line])
+    return model, histories
 
 
-def _fit_reference(split: Split, seed: int, epochs: int | None, batch_size: int | None) -> tuple[TwoTowerModel, str]:
+def _fit_reference(
+    split: Split, seed: int, epochs: int | None, batch_size: int | None
+) -> tuple[TwoTowerModel, dict[str, tf.keras.callbacks.History]]:
     """Trains on the training part, and stops by the validation part."""
     from tfrs_twotower.model.reference import MOVIELENS_CANDIDATE, MOVIELENS_QUERY, with_columns_of
     from tfrs_twotower.model.two_tower import build_two_tower
@@ -202,7 +243,7 @@ def _fit_reference(split: Split, seed: int, epochs: int | None, batch_size: int 
         history = fit_two_tower(
             model, split, seed=seed, epochs=epochs or 100, batch_size=batch_size or 1024, callbacks=[line]
         )
-    return model, str(len(history.epoch))
+    return model, {"rating": history}
 
 
 def _load_ratings(dataset: str, data_dir: Path | None, archive: Path | None) -> Interactions:

@@ -33,10 +33,12 @@ class Answers:
     Attributes:
         ranked: int [num_queries, k], rows of the candidates that come first for each query, -1 for an empty slot.
         probabilities: float [num_test_events], that each test event is positive; None if it knows none.
+        embeddings: float [num_candidates, dim], what the candidates are ranked by; None if that is not known.
     """
 
     ranked: np.ndarray
     probabilities: np.ndarray | None
+    embeddings: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,13 +89,27 @@ def evaluate(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10) ->
     Raises:
         ValueError: If `k` is out of range, or the test part has ratings of one class only.
     """
+    return judge(answer(model, split, k=k), split, threshold=model.threshold)
+
+
+def answer(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10) -> Answers:
+    """Asks a model about the test part; see `evaluate`.
+
+    Args:
+        model: A trained model.
+        split: Its `test` part is asked about; the others say what was seen.
+        k: Slots of the ranking, 1 <= k <= num_candidates.
+
+    Raises:
+        ValueError: If `k` is out of range.
+    """
     # Of the only head, or of the one that ranks and the one that knows probabilities.
     embedded = [head.embed(split.test, known=split.seen) for head in model.heads]
-    answers = Answers(
+    return Answers(
         ranked=rank_candidates(*embedded[0], event_pairs(split.seen), k=k),
         probabilities=pair_probabilities(*embedded[-1], split.test) if model.rating_head is not None else None,
+        embeddings=embedded[0][1],
     )
-    return judge(answers, split, threshold=model.threshold)
 
 
 def judge(answers: Answers, split: Split, *, threshold: float) -> Report:
@@ -132,13 +148,14 @@ def judge(answers: Answers, split: Split, *, threshold: float) -> Report:
         probabilities = pair_probabilities(*of_biases, test)
         cases["biases"] = {**rating_metrics(labels, probabilities, test.query_rows), **_means(rank(of_biases))}
     above_popularity = compare(of_model, of_popularity)
+    by_history, from_cold_to_warm = segments.history_groups(known)
     _warn_below_popularity(above_popularity, k)
     return Report(
         cases=cases,
         intervals={**intervals, **{name: mean_interval(values) for name, values in of_model.values.items()}},
         above_popularity=above_popularity,
         beyond_accuracy=_beyond_accuracy(answers.ranked, known),
-        by_history=segments.by_query(of_model, segments.history_groups(known)),
+        by_history=segments.by_query(of_model, by_history, order=from_cold_to_warm),
         by_popularity=segments.by_popularity(answers.ranked, test, known, threshold=threshold),
         confusion=None if answers.probabilities is None else confusion_matrix(labels, answers.probabilities),
         num_events=test.num_events,

@@ -26,15 +26,17 @@ class Segment:
     values: dict[str, float]
 
 
-def by_query(of_queries: QueryMetrics, groups: Sequence[object]) -> list[Segment]:
+def by_query(of_queries: QueryMetrics, groups: Sequence[object], *, order: Sequence[str] = ()) -> list[Segment]:
     """Averages metrics within groups of queries.
 
     Args:
         of_queries: One value per query.
         groups: The group of each query of the table, such as a column of it; None is a group of its own.
+        order: Names of groups in the order wanted; others come after them.
 
     Returns:
-        One segment per group that has an evaluated query, the largest first, of equal size by name.
+        One segment per group that has an evaluated query; where no order is given the largest first, of equal size by
+        name.
     """
     names = np.array(["(missing)" if group is None else str(group) for group in groups], object)[of_queries.query_rows]
     segments = []
@@ -42,10 +44,11 @@ def by_query(of_queries: QueryMetrics, groups: Sequence[object]) -> list[Segment
         is_in = names == name
         values = {metric: float(column[is_in].mean()) for metric, column in of_queries.values.items()}
         segments.append(Segment(name=str(name), num=int(is_in.sum()), values=values))
-    return sorted(segments, key=lambda segment: (-segment.num, segment.name))
+    places = {name: place for place, name in enumerate(order)}
+    return sorted(segments, key=lambda segment: (places.get(segment.name, len(places)), -segment.num, segment.name))
 
 
-def history_groups(known: Interactions, edges: Sequence[int] = (1, 10, 50, 100)) -> list[str]:
+def history_groups(known: Interactions, edges: Sequence[int] = (1, 10, 50, 100)) -> tuple[list[str], list[str]]:
     """Names each query by how many events are known of it: from cold to warm.
 
     Args:
@@ -53,13 +56,13 @@ def history_groups(known: Interactions, edges: Sequence[int] = (1, 10, 50, 100))
         edges: Where a new group begins, ascending, >= 1.
 
     Returns:
-        [num_queries] names such as "10 to 49 events".
+        (groups, names): the name of each query's group, such as "10 to 49 events", and all names, the coldest first.
 
     Example:
         >>> from tests.conftest import make_interactions
         >>> known = make_interactions([0, 0, 1], [0, 1, 0], [5, 5, 5], num_queries=3, num_candidates=2)
         >>> history_groups(known, edges=(1, 2))
-        ['2 or more events', '1 event', 'no event']
+        (['2 or more events', '1 event', 'no event'], ['no event', '1 event', '2 or more events'])
     """
     counts = np.bincount(known.query_rows, minlength=known.num_queries)
     starts = [0, *edges]
@@ -71,7 +74,7 @@ def history_groups(known: Interactions, edges: Sequence[int] = (1, 10, 50, 100))
             names.append("no event" if start == 0 else f"{start} event" if start == 1 else f"{start} events")
         else:
             names.append(f"{start} to {starts[place + 1] - 1} events")
-    return [names[place] for place in np.searchsorted(starts, counts, side="right") - 1]
+    return [names[place] for place in np.searchsorted(starts, counts, side="right") - 1], names
 
 
 def by_popularity(

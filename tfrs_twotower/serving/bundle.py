@@ -29,8 +29,9 @@ from tfrs_twotower.model.towers import Tower
 from tfrs_twotower.model.two_tower import CANDIDATE_INPUT, TwoTowerModel
 from tfrs_twotower.serving.index import NO_ROW, NO_SCORE, Index
 
-MANIFEST_FILE = "assets.extra/manifest.json"
-CANDIDATES_FILE = "assets.extra/candidates.parquet"
+EXTRA_FOLDER = "assets.extra"
+MANIFEST_FILE = f"{EXTRA_FOLDER}/manifest.json"
+CANDIDATES_FILE = f"{EXTRA_FOLDER}/candidates.parquet"
 
 Signatures = dict[str, Any]  # name -> tf.types.experimental.ConcreteFunction
 
@@ -44,12 +45,14 @@ class Bundle:
         signatures: Name -> concrete function over named tensors.
         candidates: The catalogue, in the order of the index's rows.
         manifest: What the bundle is, for people and tools.
+        extra_files: Name -> text of other files beside the manifest.
     """
 
     module: tf.Module
     signatures: Signatures
     candidates: pa.Table
     manifest: dict[str, Any]
+    extra_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Writes the SavedModel with its extra assets.
@@ -66,9 +69,11 @@ class Bundle:
             tf.saved_model.save(self.module, str(path), signatures=self.signatures, options=options)
         except tf.errors.OpError as error:
             raise OSError(f"The SavedModel cannot be written to {path}: {error.message}") from error
-        (path / "assets.extra").mkdir()
+        (path / EXTRA_FOLDER).mkdir()
         pq.write_table(self.candidates, path / CANDIDATES_FILE)
         (path / MANIFEST_FILE).write_text(json.dumps(self.manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        for name, text in self.extra_files.items():
+            (path / EXTRA_FOLDER / name).write_text(text, encoding="utf-8")
 
 
 def build_bundle(
@@ -78,6 +83,7 @@ def build_bundle(
     *,
     k: int,
     metrics: Mapping[str, Any] | None = None,
+    extra_files: Mapping[str, str] | None = None,
 ) -> Bundle:
     """Joins a trained model and a catalogue into a bundle.
 
@@ -88,10 +94,15 @@ def build_bundle(
         build_index: `ScannIndex`, `ExactIndex`, or anything that makes an index of embeddings and ids.
         k: Recommendations per query, 1 <= k <= num_candidates.
         metrics: Evaluation figures for the manifest.
+        extra_files: Name -> text of other files to keep with the bundle, such as `report.html`.
 
     Raises:
-        ValueError: If `k` is out of range, or the embeddings are not finite.
+        ValueError: If `k` is out of range, the embeddings are not finite, or an extra file has no name of its own.
     """
+    for name in extra_files or {}:
+        taken = [Path(file).name for file in (MANIFEST_FILE, CANDIDATES_FILE)]
+        if name != Path(name).name or name in ("", ".", "..", *taken):
+            raise ValueError(f"`extra_files` must have names without folders, and none of {taken}. Received: {name!r}.")
     if not 1 <= k <= known.num_candidates:
         raise ValueError(f"`k` must be in 1..num_candidates. Received: k={k}, num_candidates={known.num_candidates}.")
     ids = known.candidates[known.candidate_id].to_pylist()
@@ -112,6 +123,7 @@ def build_bundle(
         signatures=_build_signatures(model, known, heads, queries, catalogue, index, k),
         candidates=known.candidates,
         manifest=_build_manifest(model, known, index, k, metrics or {}),
+        extra_files=dict(extra_files or {}),
     )
 
 

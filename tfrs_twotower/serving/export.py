@@ -37,6 +37,7 @@ def export_bundle(
     k: int | None = None,
     build_index: Callable[[np.ndarray, list[str]], Index] = build_best_index,
     metrics: Mapping[str, Any] | None = None,
+    extra_files: Mapping[str, str] | None = None,
 ) -> Path:
     """Publishes a trained model as the next version in a folder.
 
@@ -47,18 +48,19 @@ def export_bundle(
         k: Recommendations per query, 1 <= k <= num_candidates; by default 100, or all where there are fewer.
         build_index: `ScannIndex` or `ExactIndex`; by default ScaNN's where it is installed.
         metrics: Evaluation figures for the manifest.
+        extra_files: Name -> text of other files to keep in the version's `assets.extra`, such as `report.html`.
 
     Returns:
         The version's folder.
 
     Raises:
-        ValueError: If `k` is out of range or the embeddings are not finite.
+        ValueError: If `k` is out of range, the embeddings are not finite, or an extra file has no name of its own.
         ImportError: If a ScaNN index was asked for and scann is unusable.
         OSError: If `directory` cannot be written.
         RuntimeError: If the written bundle does not answer like the model in memory. Nothing is published then.
     """
     k = k if k is not None else min(100, known.num_candidates)
-    bundle = build_bundle(model, known, build_index, k=k, metrics=metrics)
+    bundle = build_bundle(model, known, build_index, k=k, metrics=metrics, extra_files=extra_files)
     requests = _sample_requests(model, known)
     return publish(Path(directory), bundle.save, lambda path: check_in_fresh_process(path, bundle, requests))
 

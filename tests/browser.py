@@ -1,0 +1,35 @@
+"""A headless Chromium for tests of pages: the system's, or the one that Playwright has installed."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+# No sandbox as root in a container; no traffic of its own.
+_OPTIONS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+
+def find_browser() -> str | None:
+    """The path of the system's Chromium, if it has one."""
+    return next(filter(None, map(shutil.which, _NAMES)), None)
+
+
+@contextlib.contextmanager
+def open_browser() -> Iterator[Any]:
+    """A browser, closed in the end."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=list(_OPTIONS))
+        try:
+            yield browser
+        finally:
+            browser.close()

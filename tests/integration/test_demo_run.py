@@ -1,0 +1,77 @@
+"""What `tfrs-twotower train` leaves behind: a report for people, and figures that its bundle keeps."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.browser import open_browser
+
+pytestmark = pytest.mark.movielens
+
+JUDGE = """
+import json, sys
+import tfrs_twotower as tt
+split = tt.random_split(tt.load_movielens(data_dir=sys.argv[2]), seed=0)
+print(json.dumps(tt.evaluate_bundle(tt.load_bundle(sys.argv[1]), split).to_dict()))
+"""
+
+
+@pytest.fixture(scope="module")
+def version(movielens_dir, tmp_path_factory) -> Path:
+    """The folder of a version after a short training, with the exact index."""
+    folder = tmp_path_factory.mktemp("demo")
+    options = ["--data-dir", movielens_dir, "--output", folder, "--epochs", "4", "--index", "exact", "-k", "20"]
+    command = [sys.executable, "-m", "tfrs_twotower.cli", "train", *map(str, options)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return folder / "movielens-100k" / "1"
+
+
+def test_the_bundle_keeps_what_was_measured_of_the_model(version, movielens_dir):
+    """Asked through its own signatures in a fresh process: six digits."""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", JUDGE, str(version), str(movielens_dir)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    asked = json.loads(result.stdout.splitlines()[-1])
+    reported = json.loads((version / "assets.extra" / "metrics.json").read_text(encoding="utf-8"))
+    manifest = json.loads((version / "assets.extra" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["metrics"] == reported
+    assert set(asked["cases"]) == {"model", "all-positive", "random", "popularity", "biases"}
+    for case, figures in reported["cases"].items():
+        assert asked["cases"][case] == pytest.approx(figures, abs=1e-6), case
+    for name, interval in reported["intervals"].items():
+        assert asked["intervals"][name] == pytest.approx(interval, abs=1e-6), name
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_report_opens_without_an_error_and_fits_the_screen(version, width):
+    with open_browser() as browser:
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        heard = []
+        page.on("console", lambda message: heard.append(message.text))
+        page.on("pageerror", lambda error: heard.append(str(error)))
+        page.on("request", lambda request: heard.append(request.url) if request.url.startswith("http") else None)
+        page.goto((version / "assets.extra" / "report.html").as_uri())
+        assert heard == []
+        # Nothing but tables that scroll by themselves is wider than the screen.
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        pictures = page.locator("img")
+        assert pictures.count() >= 10
+        assert pictures.evaluate_all("images => images.every(image => image.complete && image.naturalWidth > 0)")
+        assert pictures.evaluate_all("images => images.every(image => image.alt.length > 20)")
+        for link in page.locator("nav a").all():
+            assert page.locator(f"[id='{link.get_attribute('href')[1:]}']").count() == 1
+        page.locator("details").first.locator("summary").click()
+        assert page.locator("details").first.locator("table").is_visible()
+        assert "Recommended:" in page.inner_text("main")
+        folder = os.environ.get("SCREENSHOTS")
+        if folder:
+            page.screenshot(path=Path(folder) / f"report-{width}.png", full_page=True)

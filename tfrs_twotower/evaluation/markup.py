@@ -1,0 +1,49 @@
+"""Pieces of the report's page: tables, and pictures with their numbers and a description beside them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+from matplotlib.figure import Figure
+
+from tfrs_twotower.evaluation.figures import to_data_uri
+
+#: A cell's text, or its text and its class in the page's style.
+Cell = str | tuple[str, str]
+
+
+def to_table(head: Sequence[Cell], rows: Iterable[Sequence[Cell]], *, caption: str = "") -> str:
+    """A table whose first column heads its rows."""
+
+    def cell(tag: str, value: Cell, scope: str = "") -> str:
+        text, kind = value if isinstance(value, tuple) else (value, "")
+        attributes = (f' scope="{scope}"' if scope else "") + (f' class="{kind}"' if kind else "")
+        return f"<{tag}{attributes}>{html.escape(text)}</{tag}>"
+
+    heads = "".join(cell("th", value, "col") if value else "<td></td>" for value in head)
+    body = "".join(
+        f"<tr>{cell('th', row[0], 'row')}{''.join(cell('td', value) for value in row[1:])}</tr>" for row in rows
+    )
+    told = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    content = f"{told}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="scroll" tabindex="0"><table>{content}</table></div>'
+
+
+def to_picture(figure: Figure, told: str, table: str) -> str:
+    """A picture, what it shows in words, and its numbers."""
+    numbers = f"<details><summary>Numbers</summary>{table}</details>" if table else ""
+    return (
+        f'<figure><img src="{to_data_uri(figure)}" alt="{html.escape(told)}">'
+        f"<figcaption>{html.escape(told)}</figcaption>{numbers}</figure>"
+    )
+
+
+def to_grid(blocks: Sequence[str]) -> str:
+    """Blocks side by side, as many as the screen is wide; nothing of none."""
+    return f'<div class="grid">{"".join(blocks)}</div>' if blocks else ""
+
+
+def to_anchor(title: str) -> str:
+    """What a section is linked by."""
+    return title.lower().replace(" ", "-")

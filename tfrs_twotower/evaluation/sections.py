@@ -1,0 +1,381 @@
+"""What the report's page shows, section by section; a section without anything to show is empty."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import sklearn.manifold
+import sklearn.metrics
+
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.splits import Split
+from tfrs_twotower.evaluation import figures, metrics
+from tfrs_twotower.evaluation.markup import Cell, to_grid, to_picture, to_table
+from tfrs_twotower.evaluation.ranking import event_pairs, query_metrics
+from tfrs_twotower.evaluation.report import Answers, Report
+from tfrs_twotower.evaluation.segments import Segment
+
+_LESS_IS_BETTER = ("log_loss", "brier", "calibration_error")
+# TensorFlow Recommenders' own, beside which a task has its loss as a metric over the epoch.
+_OF_THE_LAST_BATCH = ("loss", "regularization_loss", "total_loss")
+_NUM_SAMPLES = 4
+_NUM_PAST = 8
+_NUM_KNOWN = 8
+_NUM_NEIGHBOURS = 5
+_MAPPED = 1500
+_GROUPS = 7
+_NAMED_ON_MAP = 15
+_CURVE_POINTS = 200
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Background:
+    """What the page tells besides the figures.
+
+    Attributes:
+        title: The page's.
+        curves: Name of a training -> metric -> one value per epoch, as Keras's history has them.
+        text: Column of the candidates that people know them by; None for the id.
+        group: Column of the candidates, of strings or lists of them, that colours the map; None for one colour.
+        model: What the model is, for its card.
+        timings: Step -> seconds.
+    """
+
+    title: str = "Recommender report"
+    curves: Mapping[str, Mapping[str, Sequence[float]]] = dataclasses.field(default_factory=dict)
+    text: str | None = None
+    group: str | None = None
+    model: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    timings: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def show_lead(report: Report, answers: Answers) -> str:
+    """What the model can do, in a sentence or two."""
+    k = answers.ranked.shape[1]
+    name = f"ndcg@{k}"
+    model, difference = report.cases["model"], report.above_popularity[name]
+    times = model[name] / report.cases["popularity"][name] if report.cases["popularity"][name] else float("inf")
+    said = f"Of {k} recommendations to a user, {k * model[f'precision@{k}']:.1f} are liked on average"
+    said += f"; {100 * model[f'hit_rate@{k}']:.0f} % of the users find at least one. "
+    said += f"NDCG@{k} is {model[name]:.3f}, {times:.1f} times that of popularity."
+    if "auc" in model:
+        said += f" Of a liked and a disliked rating it tells which is which in {100 * model['auc']:.1f} % of the cases."
+    lead = f'<p class="lead">{html.escape(said)}</p>'
+    if difference.high < 0:
+        lead += '<p class="warn" role="alert">It ranks the catalogue <strong>worse than popularity</strong> does.</p>'
+    return lead
+
+
+def show_headline(report: Report) -> str:
+    """All figures, beside those of what has to be beaten."""
+    model = report.cases["model"]
+    names = [name for name in model if name != "num_queries"]
+    cases = list(report.cases)
+    rows: list[list[Cell]] = []
+    for name in names:
+        values = [report.cases[case].get(name) for case in cases]
+        there = [value for value in values if value is not None]
+        best = min(there) if name in _LESS_IS_BETTER else max(there)
+        interval = report.intervals.get(name)
+        spread = f"{interval.low:.4f} to {interval.high:.4f}" if interval else ""
+        cells = ["" if value is None else f"{value:.4f}" for value in values]
+        row: list[Cell] = [name, cells[0], spread, *cells[1:]]
+        for place, value in enumerate(values):
+            if value == best:
+                column = 1 if place == 0 else place + 2
+                row[column] = (cells[place], "best")
+        rows.append(row)
+    table = to_table(
+        ["metric", "model", "95 % interval", *cases[1:]], rows, caption="On the test part; the best in bold."
+    )
+    beyond = to_table(
+        ["of all recommendations", ""], [[name, f"{value:.4f}"] for name, value in report.beyond_accuracy.items()]
+    )
+    note = (
+        f"<p>{report.num_events:,} test events; {int(model['num_queries']):,} users have something to find, "
+        f"{report.num_left_out:,} have not and are left out of the ranking's figures. Equal scores are ordered by "
+        "lot.</p>"
+    )
+    return table + note + beyond
+
+
+def show_training(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """A curve for each metric of each training."""
+    pictures = []
+    for training, history in curves.items():
+        for metric, values in history.items():
+            is_drawn_elsewhere = metric.startswith("val_") and metric.removeprefix("val_") in history
+            if is_drawn_elsewhere or (metric in _OF_THE_LAST_BATCH and len(history) > len(_OF_THE_LAST_BATCH)):
+                continue
+            lines = {"training" if f"val_{metric}" in history else metric: values}
+            if f"val_{metric}" in history:
+                lines["validation"] = history[f"val_{metric}"]
+            epochs = list(range(1, len(values) + 1))
+            figure = figures.draw_lines(
+                {name: (epochs, line) for name, line in lines.items()}, x_label="epoch", y_label=metric
+            )
+            rows = [[str(epoch), *(f"{line[epoch - 1]:.4f}" for line in lines.values())] for epoch in epochs]
+            told = f"{training}: {metric} from {values[0]:.4f} in the first epoch to {values[-1]:.4f} in the last."
+            pictures.append(to_picture(figure, told, to_table(["epoch", *lines], rows)))
+    return to_grid(pictures)
+
+
+def show_probabilities(answers: Answers, test: Interactions, threshold: float) -> str:
+    """ROC curve, reliability diagram, and what is said of liked and disliked ratings."""
+    if answers.probabilities is None:
+        return ""
+    labels, said = test.ratings >= threshold, answers.probabilities
+    false_rate, true_rate, _ = sklearn.metrics.roc_curve(labels, said)
+    kept = np.unique(np.linspace(0, len(false_rate) - 1, _CURVE_POINTS).astype(int))
+    area = sklearn.metrics.roc_auc_score(labels, said)
+    roc = figures.draw_lines(
+        {"model": (false_rate[kept], true_rate[kept])},
+        x_label="share of disliked taken for liked",
+        y_label="share of liked found",
+        has_diagonal=True,
+    )
+    tenths = np.linspace(0, 1, 11)
+    roc_rows = [
+        [f"{rate:.1f}", f"{value:.4f}"]
+        for rate, value in zip(tenths, np.interp(tenths, false_rate, true_rate), strict=True)
+    ]
+    bins = metrics.reliability(labels, said)
+    error = metrics.calibration_error(labels, said)
+    reliability = figures.draw_lines(
+        {"model": (bins[:, 0], bins[:, 1])},
+        x_label="probability said",
+        y_label="share that came true",
+        has_diagonal=True,
+        markers="o",
+    )
+    bin_rows = [[f"{mean:.3f}", f"{share:.3f}", f"{int(count):,}"] for mean, share, count in bins]
+    spread = figures.draw_distributions(
+        {"liked": said[labels], "disliked": said[~labels]}, x_label="probability said", y_label="density"
+    )
+    quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
+    spread_rows = [
+        [name, *(f"{value:.3f}" for value in np.quantile(said[rows], quantiles))]
+        for name, rows in (("liked", labels), ("disliked", ~labels))
+    ]
+    return to_grid(
+        [
+            to_picture(
+                roc,
+                f"ROC curve, area {area:.4f}; the dashed line is chance.",
+                to_table(["disliked taken for liked", "liked found"], roc_rows),
+            ),
+            to_picture(
+                reliability,
+                f"Reliability diagram, calibration error {error:.4f}; on the dashed line what is said comes true.",
+                to_table(["said", "came true", "ratings"], bin_rows),
+            ),
+            to_picture(
+                spread,
+                f"What is said of liked ratings (median {np.median(said[labels]):.2f}) and of disliked ones "
+                f"(median {np.median(said[~labels]):.2f}).",
+                to_table(["", *(f"{100 * share:g} %" for share in quantiles)], spread_rows),
+            ),
+        ]
+    )
+
+
+def show_ranking(answers: Answers, split: Split, threshold: float) -> str:
+    """Precision against recall from one recommendation to all slots."""
+    slots = answers.ranked.shape[1]
+    ks = sorted({1, *range(2, slots + 1, max(1, slots // 10)), slots})
+    means = query_metrics(answers.ranked, split.test, event_pairs(split.seen), threshold=threshold, ks=ks).means()
+    precision, recall = ([means[f"{name}@{k}"] for k in ks] for name in ("precision", "recall"))
+    figure = figures.draw_lines({"": (recall, precision)}, x_label="recall", y_label="precision", markers="o")
+    told = (
+        f"Precision and recall from 1 to {slots} recommendations: from {precision[0]:.3f} and {recall[0]:.3f} to "
+        f"{precision[-1]:.3f} and {recall[-1]:.3f}."
+    )
+    shown = ("precision", "recall", "ndcg", "hit_rate", "mrr", "map")
+    rows = [[str(k), *(f"{means[f'{name}@{k}']:.4f}" for name in shown)] for k in ks]
+    return to_picture(figure, told, to_table(["k", *shown], rows))
+
+
+def show_segments(found: Sequence[Segment], caption: str) -> str:
+    """Metrics by groups of queries."""
+    if not found:
+        return ""
+    shown = [name for name in found[0].values if not name.startswith("graded")]
+    rows = [[segment.name, f"{segment.num:,}", *(f"{segment.values[name]:.4f}" for name in shown)] for segment in found]
+    return to_table(["", "users", *shown], rows, caption=caption)
+
+
+def show_popularity(report: Report) -> str:
+    """What is recommended and what is liked, by popularity."""
+    found = report.by_popularity
+    names = [segment.name for segment in found]
+    liked = np.array([segment.num for segment in found]) / max(1, sum(segment.num for segment in found))
+    shares = [segment.values["share"] for segment in found]
+    (recall,) = {name for segment in found for name in segment.values if name.startswith("recall")}
+    figure = figures.draw_bars(
+        {"recommended": shares, "liked in the test": liked.tolist()},
+        names,
+        x_label="candidates, the most popular first",
+        y_label="share",
+    )
+    rows = [
+        [segment.name, f"{100 * share:.1f} %", f"{100 * part:.1f} %", f"{segment.values[recall]:.4f}"]
+        for segment, share, part in zip(found, shares, liked, strict=True)
+    ]
+    told = (
+        f"The most popular tenth of the catalogue gets {100 * shares[0]:.0f} % of the recommendations, "
+        f"and {100 * liked[0]:.0f} % of what is liked in the test."
+    )
+    return to_picture(figure, told, to_table(["popularity", "of recommendations", "of likes", recall], rows))
+
+
+def show_examples(answers: Answers, split: Split, texts: Sequence[str], threshold: float) -> str:
+    """Users with what they rated highest and what they are recommended, hits marked."""
+    test, known = split.test, split.seen
+    of_queries = query_metrics(answers.ranked, test, event_pairs(known), threshold=threshold)
+    k = answers.ranked.shape[1]
+    # From users that it serves well to users that it does not, at equal distances.
+    order = of_queries.query_rows[np.argsort(-of_queries.values[f"ndcg@{k}"], kind="stable")]
+    sampled = order[np.linspace(0, len(order) - 1, min(_NUM_SAMPLES, len(order))).astype(int)]
+    ids = test.queries[test.query_id]
+    blocks = []
+    for query in sampled:
+        liked = set(test.candidate_rows[(test.query_rows == query) & (test.ratings >= threshold)].tolist())
+        events = np.flatnonzero(known.query_rows == query)
+        best = events[np.argsort(-known.ratings[events], kind="stable")][:_NUM_PAST]
+        past = "".join(
+            f"<li>{html.escape(texts[known.candidate_rows[event]])} ({known.ratings[event]:g})</li>" for event in best
+        )
+        shown = "".join(
+            f"<li><span{' class=hit' if row in liked else ''}>{html.escape(texts[row])}</span></li>"
+            for row in answers.ranked[query].tolist()
+            if row >= 0
+        )
+        place = int(np.flatnonzero(of_queries.query_rows == query)[0])
+        value = of_queries.values[f"ndcg@{k}"][place]
+        blocks.append(
+            f"<div><h3>User {html.escape(str(ids[int(query)]))}: NDCG@{k} {value:.2f}</h3>"
+            f"<p>Rated highest of {len(events):,}:</p><ul class=past>{past}</ul>"
+            f"<p>Recommended:</p><ol>{shown}</ol></div>"
+        )
+    note = "<p>Users from the best served to the worst, at equal distances in that order.</p>"
+    return note + to_grid(blocks)
+
+
+def show_neighbours(embeddings: np.ndarray | None, known: Interactions, texts: Sequence[str]) -> str:
+    """What is near to what everybody knows."""
+    if embeddings is None:
+        return ""
+    units = _units(embeddings)
+    popular = _most_popular(known, _NUM_KNOWN)
+    cosines = units[popular] @ units.T
+    cosines[np.arange(len(popular)), popular] = -np.inf
+    num = min(_NUM_NEIGHBOURS, len(units) - 1)
+    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :num]
+    rows = [
+        [texts[row], (", ".join(texts[other] for other in others), "text")]
+        for row, others in zip(popular.tolist(), nearest.tolist(), strict=True)
+    ]
+    return to_table(["well-known", ("nearest by cosine", "text")], rows)
+
+
+def show_map(embeddings: np.ndarray | None, known: Interactions, texts: Sequence[str], group: str | None) -> str:
+    """A plane in which candidates with alike vectors are near."""
+    if embeddings is None:
+        return ""
+    shown = _most_popular(known, _MAPPED)
+    if len(shown) < 5:
+        return ""
+    units = _units(embeddings)[shown]
+    perplexity = min(30, (len(shown) - 1) / 3)
+    points = sklearn.manifold.TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(units)
+    groups = [""] * len(shown)
+    told = (
+        f"The {len(shown):,} most popular candidates by t-SNE of their vectors: what is near is recommended together."
+    )
+    rows: list[list[Cell]] = []
+    if group is not None:
+        values = known.candidates[group].to_pylist()
+        firsts = [_first_group(values[row]) for row in shown]
+        names, counts = np.unique([name for name in firsts if name], return_counts=True)
+        common = names[np.argsort(-counts, kind="stable")][:_GROUPS].tolist()
+        groups = [name if name in common else "" for name in firsts]
+        told += f" Colours are the most frequent first values of {group}; grey is any other."
+        rows = [
+            [name, f"{counts[names.tolist().index(name)]:,}", f"{_cohesion(units, groups, name):.3f}"]
+            for name in common
+        ]
+    names_of = {place: texts[shown[place]] for place in _far_apart(points, _NAMED_ON_MAP)}
+    figure = figures.draw_map(points, groups, names=names_of)
+    table = to_table([group or "", "candidates", "mean cosine within"], rows) if rows else ""
+    return to_picture(figure, told, table)
+
+
+def show_cards(report: Report, split: Split, background: Background) -> str:
+    """What the data and the model are, and how long it took."""
+    test = split.test
+    parts = {"training": split.train, "validation": split.validation, "test": test, "history": split.history}
+    data = [["source", test.source], ["queries", f"{test.num_queries:,}"], ["candidates", f"{test.num_candidates:,}"]]
+    data += [[f"{name} events", f"{part.num_events:,}"] for name, part in parts.items()]
+    data += [["fingerprint", test.fingerprint()]]
+    cards = [to_table(["data", ("", "text")], [[name, (value, "text")] for name, value in data])]
+    if background.model:
+        rows: list[list[Cell]] = [[name, (value, "text")] for name, value in background.model.items()]
+        cards.append(to_table(["model", ("", "text")], rows))
+    if background.timings:
+        cards.append(
+            to_table(["step", "seconds"], [[name, f"{value:.1f}"] for name, value in background.timings.items()])
+        )
+    if report.confusion is not None:
+        cells = dataclasses.asdict(report.confusion)
+        cards.append(
+            to_table(["at probability 0.5", ""], [[name.replace("_", " "), f"{n:,}"] for name, n in cells.items()])
+        )
+    return to_grid(cards)
+
+
+def texts_of(candidates: pa.Table, column: str) -> list[str]:
+    """What people know the candidates by."""
+    ids = candidates[column].to_pylist()
+    return ["(missing)" if value is None else str(value) for value in ids]
+
+
+def _most_popular(known: Interactions, num: int) -> np.ndarray:
+    """Int [at most num], rows of the candidates with the most events, best first; those without any are left out."""
+    counts = np.bincount(known.candidate_rows, minlength=known.num_candidates)
+    order = np.argsort(-counts, kind="stable")[:num]
+    return order[counts[order] > 0]
+
+
+def _units(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny))
+
+
+def _far_apart(points: np.ndarray, num: int) -> list[int]:
+    """The first points that are not so near to one before them that their names would overlap."""
+    extent = np.ptp(points, axis=0)
+    kept: list[int] = []
+    for place in range(len(points)):
+        distances = np.abs(points[kept] - points[place]) / extent
+        # A name is about a third of the map wide, and a twentieth high.
+        if not ((distances[:, 0] < 0.3) & (distances[:, 1] < 0.05)).any():
+            kept.append(place)
+        if len(kept) == num:
+            break
+    return kept
+
+
+def _first_group(value: object) -> str:
+    if isinstance(value, list):
+        return str(value[0]) if value else ""
+    return "" if value is None else str(value)
+
+
+def _cohesion(units: np.ndarray, groups: Sequence[str], name: str) -> float:
+    """Mean cosine of the pairs of one group."""
+    of_group = np.flatnonzero(np.asarray(groups, object) == name)
+    return float(metrics.intra_list_similarity(of_group[np.newaxis], units)[0])

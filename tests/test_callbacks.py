@@ -158,6 +158,20 @@ def test_training_can_follow_the_validation_ranking_of_unseen_users():
     assert ranking["auc"] > 0.95
 
 
+def test_in_between_the_logs_keep_the_latest_values(planted):
+    model = tt.build_two_tower(planted.split.train, query=QUERY, candidate=CANDIDATE)
+    model.compile(optimizer=tt.LazyAdam(5e-3))
+    history = model.fit(
+        model.training_batches(planted.split.train, batch_size=64, seed=0),
+        epochs=5,
+        callbacks=[tt.ValidationMetrics(planted.split, k=3, every=2)],
+        verbose=0,
+    ).history["val_log_loss"]
+    assert history[0] == history[1] != history[2] == history[3] != history[4]
+    with pytest.raises(ValueError, match="`every` must be at least 1. Received: 0"):
+        tt.ValidationMetrics(planted.split, every=0)
+
+
 @pytest.mark.parametrize("k", [0, 25])
 def test_a_ranking_that_is_impossible_is_refused_before_training(planted, k):
     with pytest.raises(ValueError, match=f"`k` must be in 1..num_candidates, 24. Received: {k}"):

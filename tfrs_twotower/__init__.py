@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tfrs_twotower.data.storage import open_interactions, save_interactions
     from tfrs_twotower.data.tables import Schema, load_ratings
     from tfrs_twotower.data.times import NO_TIME
+    from tfrs_twotower.evaluation.projector import write_projector
     from tfrs_twotower.evaluation.report import Report, evaluate
     from tfrs_twotower.model.features import (
         Bucketized,
@@ -136,6 +137,7 @@ _HOMES = {
     "unseen_candidates_split": "data.splits",
     "unseen_queries_folds": "data.splits",
     "unseen_queries_split": "data.splits",
+    "write_projector": "evaluation.projector",
 }
 
 __all__ = [
@@ -207,6 +209,7 @@ __all__ = [
     "unseen_candidates_split",
     "unseen_queries_folds",
     "unseen_queries_split",
+    "write_projector",
 ]
 
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from tfrs_twotower.model.joint import JointModel
     from tfrs_twotower.model.two_tower import TwoTowerModel
 
+# MovieLens's demographics, where a data set has them.
+_SEGMENTED_BY = ("gender", "occupation")
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 _out = Console()
 _err = Console(stderr=True)
@@ -94,6 +97,9 @@ def train(
         int | None, typer.Option(help="joint: users per step; reference: events. Default: the configuration's.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the split, the weights and the order of the events.")] = 0,
+    logs: Annotated[
+        Path | None, typer.Option(help="A folder for TensorBoard: curves, and the items for its projector.")
+    ] = None,
 ) -> None:
     """Trains on MovieLens, evaluates on the test split, and publishes a SavedModel."""
     for option, value, least in (
@@ -115,6 +121,7 @@ def train(
 
         from tfrs_twotower.data.splits import random_split
         from tfrs_twotower.evaluation.page import Background, build_page
+        from tfrs_twotower.evaluation.projector import write_projector
         from tfrs_twotower.evaluation.report import answer, judge
         from tfrs_twotower.serving.export import export_bundle
 
@@ -130,15 +137,18 @@ def train(
         _print_line(str(note.message))
     start = time.perf_counter()
     fit = _fit_joint if configuration is Configuration.JOINT else _fit_reference
-    model, histories = fit(split, seed, epochs, batch_size)
+    model, histories = fit(split, seed, epochs, batch_size, logs)
     timings = {"fit": time.perf_counter() - start}
     num_epochs = " and ".join(str(len(history.epoch)) for history in histories.values())
     start = time.perf_counter()
     with _err.status("Evaluating on the test split"), warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)
         answers = answer(model, split)
-        report = judge(answers, split, threshold=model.threshold)
+        segment_by = [column for column in _SEGMENTED_BY if column in ratings.queries.column_names]
+        report = judge(answers, split, threshold=model.threshold, segment_by=segment_by)
     timings["evaluate"] = time.perf_counter() - start
+    if logs is not None and answers.embeddings is not None:
+        write_projector(logs / "projector", answers.embeddings, ratings.candidates)
     with _err.status("Writing the report"):
         columns = ratings.candidates.column_names
         background = Background(
@@ -212,7 +222,7 @@ def recommend(
 
 
 def _fit_joint(
-    split: Split, seed: int, epochs: int | None, batch_size: int | None
+    split: Split, seed: int, epochs: int | None, batch_size: int | None, logs: Path | None
 ) -> tuple[JointModel, dict[str, tf.keras.callbacks.History]]:
     """Trains on all but the test part: validation has chosen the configuration, and the number of epochs."""
     from tfrs_twotower.model.joint_movielens import build_movielens_joint
@@ -224,12 +234,20 @@ def _fit_joint(
     given = {name: value for name, value in changes.items() if value is not None}
     retrieval, rating = (dataclasses.replace(training, **given) for training in (RETRIEVAL_TRAINING, RATING_TRAINING))
     with ProgressLine("catalogue_loss", "log_loss") as line:
-        histories = fit_joint(model, split.seen, seed=seed, retrieval=retrieval, rating=rating, callbacks=[line])
+        histories = fit_joint(
+            model,
+            split.seen,
+            seed=seed,
+            retrieval=retrieval,
+            rating=rating,
+            retrieval_callbacks=[line, *_tensorboard(logs, "retrieval")],
+            rating_callbacks=[line, *_tensorboard(logs, "rating")],
+        )
     return model, histories
 
 
 def _fit_reference(
-    split: Split, seed: int, epochs: int | None, batch_size: int | None
+    split: Split, seed: int, epochs: int | None, batch_size: int | None, logs: Path | None
 ) -> tuple[TwoTowerModel, dict[str, tf.keras.callbacks.History]]:
     """Trains on the training part, and stops by the validation part."""
     from tfrs_twotower.model.reference import MOVIELENS_CANDIDATE, MOVIELENS_QUERY, with_columns_of
@@ -241,9 +259,21 @@ def _fit_reference(
     model = build_two_tower(split.train, query=query, candidate=MOVIELENS_CANDIDATE)
     with ProgressLine("val_log_loss") as line:
         history = fit_two_tower(
-            model, split, seed=seed, epochs=epochs or 100, batch_size=batch_size or 1024, callbacks=[line]
+            model,
+            split,
+            seed=seed,
+            epochs=epochs or 100,
+            batch_size=batch_size or 1024,
+            callbacks=[line, *_tensorboard(logs, "rating")],
         )
     return model, {"rating": history}
+
+
+def _tensorboard(logs: Path | None, name: str) -> list[tf.keras.callbacks.Callback]:
+    """Keras's callback that writes curves for TensorBoard, if they are wanted."""
+    import tensorflow as tf
+
+    return [] if logs is None else [tf.keras.callbacks.TensorBoard(str(logs / name), write_graph=False)]
 
 
 def _load_ratings(dataset: str, data_dir: Path | None, archive: Path | None) -> Interactions:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from tests.browser import open_browser
 
@@ -25,6 +26,7 @@ def version(movielens_dir, tmp_path_factory) -> Path:
     """The folder of a version after a short training, with the exact index."""
     folder = tmp_path_factory.mktemp("demo")
     options = ["--data-dir", movielens_dir, "--output", folder, "--epochs", "4", "--index", "exact", "-k", "20"]
+    options += ["--logs", folder / "logs"]
     command = [sys.executable, "-m", "tfrs_twotower.cli", "train", *map(str, options)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder / "movielens-100k" / "1"
@@ -48,6 +50,17 @@ def test_the_bundle_keeps_what_was_measured_of_the_model(version, movielens_dir)
         assert asked["cases"][case] == pytest.approx(figures, abs=1e-6), case
     for name, interval in reported["intervals"].items():
         assert asked["intervals"][name] == pytest.approx(interval, abs=1e-6), name
+
+
+def test_tensorboard_finds_curves_and_the_items(version):
+    logs = version.parents[1] / "logs"
+    assert len((logs / "projector" / "metadata.tsv").read_text(encoding="utf-8").splitlines()) == 1 + 1682
+    for head, metric in (("retrieval", "epoch_catalogue_loss"), ("rating", "epoch_auc")):
+        (events,) = (logs / head / "train").glob("events.out.tfevents.*")
+        tags = [
+            value.tag for event in tf.compat.v1.train.summary_iterator(str(events)) for value in event.summary.value
+        ]
+        assert tags.count(metric) == 4
 
 
 @pytest.mark.browser

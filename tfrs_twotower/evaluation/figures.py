@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Okabe & Ito 2008: colours that all eyes tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -46,6 +47,7 @@ def draw_lines(
     y_label: str,
     has_diagonal: bool = False,
     markers: str | None = None,
+    counts_x: bool = False,
 ) -> Figure:
     """One or more curves.
 
@@ -55,14 +57,17 @@ def draw_lines(
         y_label: What y is.
         has_diagonal: Whether to draw y = x from 0 to 1, too, as what is to be expected.
         markers: Matplotlib's sign at each point, such as "o".
+        counts_x: Whether x is a number of something.
     """
     figure, axes = _blank(x_label, y_label)
+    if counts_x:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if has_diagonal:
         axes.plot([0, 1], [0, 1], color=OTHER_COLOUR, linestyle="--", linewidth=1)
     for (name, (x, y)), colour in zip(lines.items(), COLOURS, strict=False):
         axes.plot(x, y, color=colour, label=name, marker=markers, markersize=4)
     if len(lines) > 1:
-        axes.legend()
+        axes.legend(frameon=False)
     return figure
 
 
@@ -81,7 +86,7 @@ def draw_distributions(values: Mapping[str, np.ndarray], *, x_label: str, y_labe
         heights, _ = np.histogram(column, edges, density=True)
         axes.stairs(heights, edges, color=colour, fill=True, alpha=0.35)
         axes.stairs(heights, edges, color=colour, label=name)
-    axes.legend()
+    axes.legend(frameon=False)
     return figure
 
 
@@ -101,7 +106,7 @@ def draw_bars(bars: Mapping[str, Sequence[float]], names: Sequence[str], *, x_la
     axes.set_xticks(places, names, rotation=30, ha="right")
     axes.grid(axis="x", visible=False)
     if len(bars) > 1:
-        axes.legend()
+        axes.legend(frameon=False)
     return figure
 
 
@@ -113,7 +118,7 @@ def draw_map(points: np.ndarray, groups: Sequence[str], *, names: Mapping[int, s
         groups: One per point; "" is no group.
         names: Row of a point -> what is written beside it.
     """
-    figure, axes = _blank("", "", size=(7.5, 6.5))
+    figure, axes = _blank("", "", size=(9.0, 7.0))
     axes.set_xticks([])
     axes.set_yticks([])
     group_of = np.asarray(groups, object)
@@ -126,7 +131,7 @@ def draw_map(points: np.ndarray, groups: Sequence[str], *, names: Mapping[int, s
     for row, text in names.items():
         axes.annotate(text, points[row], fontsize=7, xytext=(3, 3), textcoords="offset points", parse_math=False)
     if shown:
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=2)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=2, frameon=False)
     return figure
 
 

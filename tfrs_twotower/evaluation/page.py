@@ -49,7 +49,7 @@ def build_page(
         "Training": sections.show_training(background.curves),
         "Probabilities": sections.show_probabilities(answers, split.test, threshold),
         "Ranking": sections.show_ranking(answers, split, threshold),
-        "For whom it works": sections.show_segments(report.by_history, "Queries by what is known of them"),
+        "For whom it works": sections.show_segments(report),
         "Popularity": sections.show_popularity(report),
         "Examples": sections.show_examples(answers, split, texts, threshold),
         "Neighbours": sections.show_neighbours(answers.embeddings, split.seen, texts),

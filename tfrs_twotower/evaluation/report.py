@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class Report:
         above_popularity: Metric of the ranking -> by how much the model is better than popularity, on the same queries.
         beyond_accuracy: `coverage`, `gini` and `novelty` (bits) of the model's recommendations.
         by_history: Metrics of queries by how much is known of them.
+        by_feature: Column of the queries -> metrics of queries by its values.
         by_popularity: Recall by how popular the candidates are.
         confusion: The model's confusion matrix at a probability of 0.5, None if it knows none.
         num_events: Events of the test part.
@@ -64,6 +65,7 @@ class Report:
     above_popularity: dict[str, Interval]
     beyond_accuracy: dict[str, float]
     by_history: list[Segment]
+    by_feature: dict[str, list[Segment]]
     by_popularity: list[Segment]
     confusion: ConfusionMatrix | None
     num_events: int
@@ -74,7 +76,7 @@ class Report:
         return dataclasses.asdict(self)
 
 
-def evaluate(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10) -> Report:
+def evaluate(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10, segment_by: Sequence[str] = ()) -> Report:
     """Evaluates a model on the test part of a split.
 
     Ratings: every test event, by the rating head if there is one. Ranking: the whole catalogue for each query by the
@@ -85,11 +87,12 @@ def evaluate(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10) ->
         model: A trained model.
         split: Its `test` part is evaluated; the others say what was seen.
         k: Slots of the ranking, 1 <= k <= num_candidates.
+        segment_by: Columns of the queries, such as "gender", by whose values the ranking is measured besides.
 
     Raises:
-        ValueError: If `k` is out of range, or the test part has ratings of one class only.
+        ValueError: If `k` is out of range, there is no such column, or the test part has ratings of one class only.
     """
-    return judge(answer(model, split, k=k), split, threshold=model.threshold)
+    return judge(answer(model, split, k=k), split, threshold=model.threshold, segment_by=segment_by)
 
 
 def answer(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10) -> Answers:
@@ -112,18 +115,25 @@ def answer(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10) -> A
     )
 
 
-def judge(answers: Answers, split: Split, *, threshold: float) -> Report:
+def judge(answers: Answers, split: Split, *, threshold: float, segment_by: Sequence[str] = ()) -> Report:
     """Figures of answers, whoever gave them, beside those of what has to be beaten.
 
     Args:
         answers: About the test part; what was seen must have been left out of the ranking.
         split: Its `test` part is evaluated; the others say what was seen.
         threshold: A rating of at least this is positive.
+        segment_by: Columns of the queries by whose values the ranking is measured besides.
 
     Raises:
-        ValueError: If the test part has ratings of one class only, or nothing to find.
+        ValueError: If the test part has ratings of one class only, or nothing to find, or there is no such column.
     """
     test, known = split.test, split.seen
+    for column in segment_by:
+        if column not in test.queries.column_names:
+            raise ValueError(
+                f"`segment_by` must be columns of the queries: {', '.join(test.queries.column_names)}. "
+                f"Received: {column}."
+            )
     labels, seen = test.ratings >= threshold, event_pairs(known)
     k = answers.ranked.shape[1]
 
@@ -156,6 +166,7 @@ def judge(answers: Answers, split: Split, *, threshold: float) -> Report:
         above_popularity=above_popularity,
         beyond_accuracy=_beyond_accuracy(answers.ranked, known),
         by_history=segments.by_query(of_model, by_history, order=from_cold_to_warm),
+        by_feature={name: segments.by_query(of_model, test.queries[name].to_pylist()) for name in segment_by},
         by_popularity=segments.by_popularity(answers.ranked, test, known, threshold=threshold),
         confusion=None if answers.probabilities is None else confusion_matrix(labels, answers.probabilities),
         num_events=test.num_events,

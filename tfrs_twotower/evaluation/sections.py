@@ -17,11 +17,11 @@ from tfrs_twotower.evaluation import figures, metrics
 from tfrs_twotower.evaluation.markup import Cell, to_grid, to_picture, to_table
 from tfrs_twotower.evaluation.ranking import event_pairs, query_metrics
 from tfrs_twotower.evaluation.report import Answers, Report
-from tfrs_twotower.evaluation.segments import Segment
 
 _LESS_IS_BETTER = ("log_loss", "brier", "calibration_error")
 # TensorFlow Recommenders' own, beside which a task has its loss as a metric over the epoch.
 _OF_THE_LAST_BATCH = ("loss", "regularization_loss", "total_loss")
+_MOST_SEGMENTS = 25
 _NUM_SAMPLES = 4
 _NUM_PAST = 8
 _NUM_KNOWN = 8
@@ -116,7 +116,7 @@ def show_training(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
                 lines["validation"] = history[f"val_{metric}"]
             epochs = list(range(1, len(values) + 1))
             figure = figures.draw_lines(
-                {name: (epochs, line) for name, line in lines.items()}, x_label="epoch", y_label=metric
+                {name: (epochs, line) for name, line in lines.items()}, x_label="epoch", y_label=metric, counts_x=True
             )
             rows = [[str(epoch), *(f"{line[epoch - 1]:.4f}" for line in lines.values())] for epoch in epochs]
             told = f"{training}: {metric} from {values[0]:.4f} in the first epoch to {values[-1]:.4f} in the last."
@@ -199,13 +199,18 @@ def show_ranking(answers: Answers, split: Split, threshold: float) -> str:
     return to_picture(figure, told, to_table(["k", *shown], rows))
 
 
-def show_segments(found: Sequence[Segment], caption: str) -> str:
+def show_segments(report: Report) -> str:
     """Metrics by groups of queries."""
-    if not found:
-        return ""
-    shown = [name for name in found[0].values if not name.startswith("graded")]
-    rows = [[segment.name, f"{segment.num:,}", *(f"{segment.values[name]:.4f}" for name in shown)] for segment in found]
-    return to_table(["", "users", *shown], rows, caption=caption)
+    groups = {"how much is known of them": report.by_history, **report.by_feature}
+    tables = []
+    for name, found in groups.items():
+        shown = [metric for metric in found[0].values if not metric.startswith("graded")]
+        rows = [
+            [segment.name, f"{segment.num:,}", *(f"{segment.values[metric]:.4f}" for metric in shown)]
+            for segment in found[:_MOST_SEGMENTS]
+        ]
+        tables.append(to_table(["", "users", *shown], rows, caption=f"Users by {name}"))
+    return "".join(tables)
 
 
 def show_popularity(report: Report) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from tfrs_twotower.serving.loading import LoadedBundle
 _ASKED_AT_ONCE = 4096
 
 
-def evaluate_bundle(bundle: LoadedBundle, split: Split, *, k: int = 10) -> Report:
+def evaluate_bundle(bundle: LoadedBundle, split: Split, *, k: int = 10, segment_by: Sequence[str] = ()) -> Report:
     """Evaluates a bundle on the test part of a split by its signatures `recommend` and `score`.
 
     What it knew of the queries when it was exported is what it leaves out of the ranking; that should be `split.seen`.
@@ -27,6 +27,7 @@ def evaluate_bundle(bundle: LoadedBundle, split: Split, *, k: int = 10) -> Repor
         bundle: From `load_bundle`.
         split: Its `test` part is evaluated; ids are matched, and what the bundle does not have is never found.
         k: Slots of the ranking, 1 <= k <= the bundle's.
+        segment_by: As of `evaluate`.
 
     Raises:
         ValueError: If `k` is out of range, the bundle is of other columns, or the test part has ratings of one class
@@ -54,7 +55,7 @@ def evaluate_bundle(bundle: LoadedBundle, split: Split, *, k: int = 10) -> Repor
         ]
         probabilities = np.concatenate([outputs["probabilities"] for outputs in asked])
     answers = Answers(ranked=ranked, probabilities=probabilities)
-    return judge(answers, split, threshold=manifest["positive_threshold"])
+    return judge(answers, split, threshold=manifest["positive_threshold"], segment_by=segment_by)
 
 
 def _query_columns(bundle: LoadedBundle, test: Interactions) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
 from tfrs_twotower.evaluation.rating import pair_probabilities, rating_metrics
+from tfrs_twotower.model.features import whole_number
 
 
 class BestWeights(tf.keras.callbacks.EarlyStopping):
@@ -57,22 +58,24 @@ class BestWeights(tf.keras.callbacks.EarlyStopping):
 class ValidationMetrics(tf.keras.callbacks.Callback):
     """Measures the validation part after an epoch as `evaluate` measures the test part: each query embedded once.
 
-    It adds `val_precision@k`, `val_recall@k`, `val_ndcg@k` and `val_hit_rate@k` of the whole catalogue to Keras's logs
-    and, of a model that knows probabilities and ratings of both classes, `val_log_loss`, `val_auc`, `val_accuracy` and
-    `val_f1`. Callbacks that
-    read them, such as `BestWeights`, come after it in the list.
+    It adds what `query_metrics` measures of the whole catalogue to Keras's logs, such as `val_ndcg@k`, and, of a model
+    that knows probabilities and ratings of both classes, what `rating_metrics` measures, such as `val_log_loss`.
+    Callbacks that read them, such as `BestWeights`, come after it in the list.
 
     Args:
         split: Its validation part is measured; training events and the held-out queries' history are left out of the
             ranking.
         k: Slots of the ranking, 1 <= k <= num_candidates.
+        every: It measures after the first epoch and each so many later, >= 1; in between, the logs keep the latest
+            values.
     """
 
-    def __init__(self, split: Split, *, k: int = 10) -> None:
+    def __init__(self, split: Split, *, k: int = 10, every: int = 1) -> None:
         super().__init__()
         if not 1 <= k <= split.train.num_candidates:
             raise ValueError(f"`k` must be in 1..num_candidates, {split.train.num_candidates}. Received: {k}.")
-        self._split, self._k = split, k
+        self._split, self._k, self._every = split, k, whole_number(every, "`every`", 1)
+        self._latest: dict[str, float] = {}
         self._context = split.context
         self._seen = event_pairs(self._context)
         self._queries = np.unique(split.validation.query_rows)
@@ -81,16 +84,20 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         self._left_out = np.stack([np.searchsorted(self._queries, seen[:, 0]), seen[:, 1]], axis=1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Measures."""
-        del epoch
+        """Measures, if it is time to."""
+        if epoch % self._every == 0 or not self._latest:
+            self._latest = {f"val_{name}": value for name, value in self._measure().items()}
+        if logs is not None:
+            logs.update(self._latest)
+
+    def _measure(self) -> dict[str, float]:
         validation, threshold = self._split.validation, self.model.threshold
         embedded = [head.embed(validation, known=self._context) for head in self.model.heads]
         metrics = self._ranking(embedded[0], threshold)
         labels = validation.ratings >= threshold
         if self.model.rating_head is not None and labels.any() and not labels.all():
             metrics.update(rating_metrics(labels, pair_probabilities(embedded[-1][0], embedded[-1][1], validation)))
-        if logs is not None:
-            logs.update({f"val_{name}": value for name, value in metrics.items()})
+        return metrics
 
     def _ranking(self, embedded: tuple[np.ndarray, np.ndarray], threshold: float) -> dict[str, float]:
         queries, candidates = embedded

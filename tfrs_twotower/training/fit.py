@@ -117,7 +117,8 @@ def fit_joint(
     seed: int,
     retrieval: QueryTraining = RETRIEVAL_TRAINING,
     rating: QueryTraining = RATING_TRAINING,
-    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+    retrieval_callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+    rating_callbacks: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> dict[str, tf.keras.callbacks.History]:
     """Trains heads that share nothing one after the other: each has steps and rates of its own.
 
@@ -129,7 +130,8 @@ def fit_joint(
         seed: Of the order of the queries.
         retrieval: How the retrieval head is trained.
         rating: How the rating head is trained.
-        callbacks: More of Keras's callbacks, for both.
+        retrieval_callbacks: More of Keras's callbacks for the retrieval head.
+        rating_callbacks: More of Keras's callbacks for the rating head.
 
     Returns:
         "retrieval" and "rating" -> Keras's history.
@@ -145,8 +147,8 @@ def fit_joint(
     # The second head is refused, where it must be, before the first is trained.
     model.query_batches(train, seed=seed)
     return {
-        name: fit_by_query(head, train, seed=seed, training=training, callbacks=callbacks)
-        for name, head, training in (("retrieval", model.retrieval, retrieval), ("rating", model.rating, rating))
+        "retrieval": fit_by_query(model.retrieval, train, seed=seed, training=retrieval, callbacks=retrieval_callbacks),
+        "rating": fit_by_query(model.rating, train, seed=seed, training=rating, callbacks=rating_callbacks),
     }
 
 

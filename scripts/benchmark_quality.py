@@ -326,25 +326,8 @@ def _measure_bundle(split: tt.Split, train: tt.Interactions, seed: int) -> Figur
     seconds = _time(lambda: tt.fit_joint(model, train, seed=seed))
     with tempfile.TemporaryDirectory() as folder:
         bundle = tt.load_bundle(tt.export_bundle(model, split.seen, folder, k=_K))
-        figures = _ask(bundle, split)
+        figures = _without_count(tt.evaluate_bundle(bundle, split, k=_K).cases["model"])
     return {**figures, "fit": seconds}
-
-
-def _ask(bundle: tt.LoadedBundle, split: tt.Split) -> Figures:
-    """The figures of the test part by the signatures `recommend` and `score`."""
-    test = split.test
-    query_ids = np.array(test.queries[test.query_id].to_pylist())
-    candidate_ids = test.candidates[test.candidate_id].to_pylist()
-    row_of = {candidate_id: row for row, candidate_id in enumerate(candidate_ids)}
-    found = bundle.recommend({test.query_id: query_ids.tolist()}, k=_K)["candidate_ids"]
-    ranked = np.vectorize(lambda name: row_of.get(name, -1))(found).astype(np.int32)
-    pairs = bundle.score(
-        {test.query_id: query_ids[test.query_rows].tolist()}, np.array(candidate_ids)[test.candidate_rows].tolist()
-    )
-    return {
-        **rating_metrics(test.ratings >= _THRESHOLD, pairs["probabilities"]),
-        **_without_count(ranking_metrics(ranked, test, event_pairs(split.seen), threshold=_THRESHOLD)),
-    }
 
 
 def _without_count(figures: Figures) -> Figures:

@@ -34,6 +34,7 @@ def bootstrap(
     statistic: Callable[[np.ndarray], np.ndarray],
     num_queries: int,
     *,
+    width: int = 1,
     num_samples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -44,6 +45,7 @@ def bootstrap(
         statistic: From float64 [samples, num_queries], how often each query counts, to float64 [samples]; its value
             where each counts once is the mean.
         num_queries: How many queries there are, >= 1.
+        width: How many numbers the statistic makes of one sample on its way: fewer samples are drawn at once then.
         num_samples: How many samples are drawn, >= 1.
         level: Share of the samples within the interval, in (0, 1).
         seed: Of the draws.
@@ -68,7 +70,7 @@ def bootstrap(
     generator = np.random.default_rng(seed)
     shares = np.full(num_queries, 1 / num_queries)
     found = []
-    block = max(1, _COUNTS_AT_ONCE // num_queries)
+    block = max(1, _COUNTS_AT_ONCE // max(num_queries, width))
     for start in range(0, num_samples, block):
         counts = generator.multinomial(num_queries, shares, min(block, num_samples - start))
         found.append(statistic(counts.astype(np.float64)))
@@ -135,7 +137,11 @@ def rating_intervals(
         "f1": lambda counts: _quotient(2 * (counts @ hits), counts @ (claims + positives)),
         "brier": mean_of((probabilities - labels) ** 2),
     }
-    return {name: bootstrap(statistic, num_queries, **options) for name, statistic in statistics.items()}
+    widths = {"auc": len(labels)}
+    return {
+        name: bootstrap(statistic, num_queries, width=widths.get(name, 1), **options)
+        for name, statistic in statistics.items()
+    }
 
 
 def _quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

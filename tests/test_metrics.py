@@ -122,7 +122,11 @@ def test_gini_is_the_mean_difference_over_twice_the_mean(counts):
     if not counts.any():
         assert metrics.gini(counts) == 0
         return
-    expected = np.abs(counts[:, np.newaxis] - counts).mean() / (2 * counts.mean())
+    if len(counts) == 1:
+        assert metrics.gini(counts) == 0
+        return
+    pairs = np.abs(counts[:, np.newaxis] - counts).sum() / (len(counts) * (len(counts) - 1))
+    expected = pairs / (2 * counts.mean())
     assert metrics.gini(counts) == pytest.approx(expected)
 
 
@@ -156,8 +160,23 @@ def judged(draw) -> tuple[np.ndarray, np.ndarray]:
 @given(pairs=judged())
 def test_the_brier_score_is_scikit_learns(pairs):
     labels, probabilities = pairs
-    expected = sklearn.metrics.brier_score_loss(labels, probabilities, labels=[False, True], scale_by_half=True)
-    assert metrics.brier_score(labels, probabilities) == pytest.approx(expected)
+    if 0 < labels.sum() < len(labels):
+        expected = sklearn.metrics.brier_score_loss(labels, probabilities)
+        assert metrics.brier_score(labels, probabilities) == pytest.approx(expected)
+
+
+@given(pairs=judged())
+def test_the_log_loss_is_scikit_learns_where_nothing_is_certain(pairs):
+    labels, probabilities = pairs
+    probabilities = probabilities * 0.98 + 0.01
+    expected = sklearn.metrics.log_loss(labels, probabilities, labels=[False, True])
+    assert metrics.log_losses(labels, probabilities).mean() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_certain_and_wrong_probability_costs_the_same_in_every_dtype(dtype):
+    wrong = metrics.log_losses(np.array([False, True]), np.array([1, 0], dtype))
+    np.testing.assert_allclose(wrong, -np.log(np.finfo(np.float32).eps), rtol=1e-6)
 
 
 @given(pairs=judged(), num_bins=st.integers(1, 12))

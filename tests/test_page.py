@@ -1,7 +1,10 @@
-"""The page's content; tests/integration/test_report_in_a_browser.py looks at it as people do."""
+"""The page's content; tests/integration/test_demo_run.py looks at it in a browser."""
 
+import base64
+import dataclasses
 import html.parser
 import re
+import xml.etree.ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +58,8 @@ def page_of(planted, answers, **background) -> Parsed:
 
 
 def test_the_page_needs_no_network_and_says_every_picture_in_words(planted, answers):
+    vectors = np.random.default_rng(0).normal(size=(planted.split.test.num_candidates, 4))
+    answers = dataclasses.replace(answers, vectors=vectors)
     page = page_of(planted, answers, title="A <title> & more", curves=CURVES, text="title", group="genres")
     assert "A <title> & more" in page.text
     for _, attributes in page.found:
@@ -63,6 +68,9 @@ def test_the_page_needs_no_network_and_says_every_picture_in_words(planted, answ
     pictures = page.all("img")
     assert len(pictures) >= 7
     assert all(len(picture["alt"] or "") > 20 for picture in pictures)
+    assert len(page.all("figcaption")) == len(pictures)
+    # What scrolls can be reached by keyboard, and has a name then.
+    assert all("aria-label" in attributes for _, attributes in page.found if "tabindex" in attributes)
     assert len(page.all("details")) >= 7
     targets = {attributes["id"] for _, attributes in page.found if "id" in attributes}
     assert {link["href"][1:] for link in page.all("a")} == targets
@@ -78,16 +86,20 @@ def test_a_section_without_content_is_left_out(planted, answers):
 def test_what_the_data_say_is_never_markup(planted, answers):
     """A title that would be a script, and one that would be mathematics to Matplotlib."""
     test = planted.split.test
-    titles = ["<script>alert(1)</script>", "$\\frac{1}{", *(f"Title {row}" for row in range(2, test.num_candidates))]
+    titles = ["<script>alert(1)</script>", "$\\frac{1}{$ \x0b", *(f"$T_{row}" for row in range(2, test.num_candidates))]
+    genres = [["$\\frac{1}{$"], [], None, *([["<b>"]] * (test.num_candidates - 3))]
+    candidates = test.candidates.set_column(1, "title", pa.array(titles)).set_column(2, "genres", pa.array(genres))
     parts = {
-        name: tt.Interactions(**{**vars(part), "candidates": part.candidates.set_column(1, "title", pa.array(titles))})
-        for name, part in vars(planted.split).items()
+        name: tt.Interactions(**{**vars(part), "candidates": candidates}) for name, part in vars(planted.split).items()
     }
     split = tt.Split(**parts)
     report = judge(answers, split, threshold=3)
-    page = Parsed(build_page(report, answers, split, threshold=3, background=Background(text="title")))
-    assert not page.all("script")
+    page = Parsed(build_page(report, answers, split, threshold=3, background=Background(text="title", group="genres")))
+    assert not page.all("script") + page.all("b")
     assert "<script>" in page.text
+    for picture in page.all("img"):
+        # Well-formed, or a browser would show nothing.
+        xml.etree.ElementTree.fromstring(base64.b64decode(picture["src"].split(",")[1]))
 
 
 def test_a_column_that_is_not_there_is_named(planted, answers):
@@ -100,10 +112,32 @@ def test_a_column_that_is_not_there_is_named(planted, answers):
 def test_curves_of_training_and_validation_share_a_picture():
     """And what is of the last batch alone is left out beside a metric of the epoch."""
     pictures = Parsed(sections.show_training(CURVES)).all("img")
-    assert [picture["alt"].split(" from")[0] for picture in pictures] == ["rating: auc"]
+    assert [picture["alt"] for picture in pictures] == ["Line plot of auc by epoch."]
     losses = Parsed(sections.show_training({"model": {"loss": [0.7, 0.5], "val_loss": [0.8, 0.6]}})).all("img")
-    assert [picture["alt"].split(" from")[0] for picture in losses] == ["model: loss"]
+    assert [picture["alt"] for picture in losses] == ["Line plot of loss by epoch."]
     assert sections.show_training({}) == ""
+    assert sections.show_training({"model": {"auc": []}}) == ""
+    # Keras's `validation_freq=2` gives half as many values.
+    assert sections.show_training({"model": {"auc": [0.5, 0.6, 0.7, 0.8], "val_auc": [0.5, 0.6]}}).count("<img") == 1
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [np.ones((24, 4)), np.zeros((24, 4)), np.arange(24.0)[:, np.newaxis], np.outer(np.arange(24), np.ones(3))],
+    ids=["equal", "zero", "one dimension", "on a line"],
+)
+def test_there_is_no_map_of_a_model_that_has_learnt_nothing(planted, vectors):
+    """scikit-learn's own start from principal components ends the process there."""
+    known = planted.split.seen
+    shown = sections.show_map(vectors, known, [str(row) for row in range(24)], "genres")
+    assert "No map" in shown
+    assert "<img" not in shown
+
+
+def test_a_model_beside_which_popularity_finds_nothing_is_told_of_without_a_ratio(planted, answers):
+    report = judge(answers, planted.split, threshold=3)
+    cases = {**report.cases, "popularity": {**report.cases["popularity"], "ndcg@3": 0.0}}
+    assert "times" not in sections.show_lead(dataclasses.replace(report, cases=cases), answers)
 
 
 def test_a_table_heads_its_rows_and_columns():

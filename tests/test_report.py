@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tfrs_twotower as tt
-from tests.conftest import make_interactions
+from tests.conftest import CANDIDATE, QUERY, make_interactions
 from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity, random
 from tfrs_twotower.evaluation.ranking import rank_candidates
 from tfrs_twotower.evaluation.rating import pair_probabilities
@@ -128,22 +128,48 @@ def test_a_model_below_popularity_is_warned_of_loudly(planted, trained):
         tt.evaluate(trained, planted.split, k=1)
 
 
-def test_a_bundle_is_judged_as_the_model_that_it_was_made_of(planted, trained, bundle_path):
-    """By its own signatures, to six digits."""
-    ours = tt.evaluate(trained, planted.split, k=3).to_dict()
-    theirs = tt.evaluate_bundle(tt.load_bundle(bundle_path), planted.split, k=3).to_dict()
-    for case, figures in ours["cases"].items():
-        assert theirs["cases"][case] == pytest.approx(figures, abs=1e-6), case
-    assert theirs["confusion"] == ours["confusion"]
-    assert theirs["by_popularity"] == ours["by_popularity"]
+def test_clicks_are_judged_by_their_ranking_alone(planted, trained):
+    """All ratings are of one class: there is nothing to tell apart, but something to find."""
+    parts = {name: part.with_events(np.flatnonzero(part.ratings >= 3)) for name, part in vars(planted.split).items()}
+    report = tt.evaluate(trained, tt.Split(**parts), k=3)
+    assert set(report.cases) == {"model", "random", "popularity"}
+    assert "auc" not in report.cases["model"]
+    assert report.cases["model"]["hit_rate@3"] > 0.9
+    assert report.confusion is None
 
 
-def test_a_bundle_of_other_columns_is_refused(planted, bundle_path):
-    others = {
-        name: dataclasses.replace(
-            part, candidates=part.candidates.rename_columns(["sku", "title", "genres"]), candidate_id="sku"
-        )
-        for name, part in vars(planted.split).items()
-    }
-    with pytest.raises(ValueError, match="The bundle's candidate id is 'movie_id', the split's 'sku'"):
-        tt.evaluate_bundle(tt.load_bundle(bundle_path), tt.Split(**others))
+def test_other_baselines_and_models_are_compared_on_the_same_users(planted, trained):
+    queries, candidates = trained.embed(planted.split.test)
+    report = tt.evaluate(trained, planted.split, k=3, baselines={"itself": (queries, candidates)})
+    ranking = {name: value for name, value in report.cases["model"].items() if name in report.cases["itself"]}
+    assert report.cases["itself"] == pytest.approx(ranking)
+    other = tt.evaluate(tt.build_two_tower(planted.split.train, query=QUERY, candidate=CANDIDATE), planted.split, k=3)
+    difference = tt.compare(report.of_queries, other.of_queries)["ndcg@3"]
+    assert difference.low > 0
+    assert "of_queries" not in report.to_dict()
+
+
+def test_answers_about_something_else_are_refused(planted, trained):
+    good = tt.answer(trained, planted.split, k=3)
+    for bad, message in (
+        ({"ranked": good.ranked[:-1]}, "`ranked` must have a row for each of the 40 queries. Received: 39"),
+        ({"ranked": good.ranked + 1}, "`ranked` must hold rows of the 24 candidates, or -1"),
+        ({"probabilities": good.probabilities[1:]}, "`probabilities` must be finite, one for each of the 160 labels"),
+        ({"probabilities": good.probabilities * np.nan}, "`probabilities` must be finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            judge(dataclasses.replace(good, **bad), planted.split, threshold=3)
+
+
+def test_novelty_counts_a_user_once(planted):
+    """Nine of ten users have met candidate 0; one has met candidate 1, many times."""
+    rows = [*range(9), *([9] * 30)]
+    columns = [*([0] * 9), *([1] * 30)]
+    known = make_interactions(rows, columns, [5] * 39, num_queries=10, num_candidates=3)
+    test = make_interactions([0], [2], [5], num_queries=10, num_candidates=3)
+    nothing = known.with_events(np.zeros(0, np.int64))
+    split = tt.Split(train=known, validation=nothing, test=test, history=nothing)
+    ranked = np.full((10, 1), -1)
+    ranked[0] = 1
+    report = judge(Answers(ranked=ranked, probabilities=None), split, threshold=3)
+    assert report.beyond_accuracy["novelty"] == pytest.approx(-np.log2(2 / 11))

@@ -51,8 +51,34 @@ def test_recall_by_popularity():
     ranked = np.array([[0, 1], [2, 3], [-1, -1], [-1, -1]])
     popular, rare = segments.by_popularity(ranked, test, known, threshold=3, num_groups=2)
     # What query 2 has seen before is not there to be found.
-    assert (popular.name, popular.num, popular.values) == ("0 to 50 %", 2, {"recall@2": 0.5, "share": 0.5})
-    assert (rare.name, rare.num, rare.values) == ("50 to 100 %", 1, {"recall@2": 0.0, "share": 0.5})
+    assert (popular.name, popular.num) == ("0 to 50 %", 2)
+    assert popular.values == {"recall@2": 0.5, "share": 0.5, "liked": 2 / 3}
+    assert (rare.name, rare.num) == ("50 to 100 %", 1)
+    assert rare.values == {"recall@2": 0.0, "share": 0.5, "liked": 1 / 3}
+
+
+def test_a_group_that_nobody_likes_keeps_its_share_of_the_recommendations():
+    known = make_interactions([2, 2], [0, 1], [5, 5], num_queries=3, num_candidates=3)
+    test = make_interactions([0, 1], [0, 0], [5, 5], num_queries=3, num_candidates=3)
+    ranked = np.array([[2], [2], [-1]])
+    found = segments.by_popularity(ranked, test, known, threshold=3)
+    # Three candidates are three groups at most.
+    assert [segment.name for segment in found] == ["0 to 33.3 %", "33.3 to 66.7 %", "66.7 to 100 %"]
+    assert [segment.values["share"] for segment in found] == [0, 0, 1]
+    assert [segment.values.get("recall@1") for segment in found] == [0, None, None]
+
+
+def test_many_numbers_become_fifths_and_few_stay():
+    rows = np.arange(100)
+    of_queries = QueryMetrics(query_rows=rows, values={"ndcg@3": rows / 100.0}, num_left_out=0)
+    ages = [None, *range(20, 119)]
+    found = segments.by_query(of_queries, ages)
+    assert sum(segment.num for segment in found) == 100
+    assert [segment.num for segment in found if segment.name == "(missing)"] == [1]
+    sizes = [segment.num for segment in found if segment.name != "(missing)"]
+    assert len(sizes) == 5
+    assert max(sizes) - min(sizes) <= 2
+    assert len(segments.by_query(of_queries, [1.5, 2.5] * 50)) == 2
 
 
 @pytest.mark.parametrize("num_groups", [1, 3, 10])

@@ -1,14 +1,19 @@
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from tfrs_twotower.evaluation.ranking import QueryMetrics
 from tfrs_twotower.evaluation.rating import rating_metrics
-from tfrs_twotower.evaluation.uncertainty import bootstrap, compare, mean_interval, rating_intervals
+from tfrs_twotower.evaluation.uncertainty import Interval, bootstrap, compare, mean_intervals, rating_intervals
 
 
 def of(values, rows=None) -> QueryMetrics:
     rows = np.arange(len(values)) if rows is None else np.array(rows)
     return QueryMetrics(query_rows=rows, values={"ndcg@10": np.asarray(values, float)}, num_left_out=0)
+
+
+def mean_interval(values: np.ndarray, **options) -> Interval:
+    return mean_intervals({"figure": values}, **options)["figure"]
 
 
 def test_the_interval_is_that_of_the_normal_distribution_where_there_are_many():
@@ -32,7 +37,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 def test_blocks_do_not_show(monkeypatch):
     values = np.random.default_rng(2).random(50)
     whole = mean_interval(values)
-    monkeypatch.setattr("tfrs_twotower.evaluation.uncertainty._COUNTS_AT_ONCE", 350)
+    monkeypatch.setattr("tfrs_twotower.evaluation.uncertainty._NUMBERS_AT_ONCE", 350)
     parts = mean_interval(values)
     assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), abs=0.02)
 
@@ -44,21 +49,32 @@ def test_rating_intervals_are_scikit_learns_figures_of_resampled_queries():
     probabilities = np.round(1 / (1 + np.exp(-(1 + difficulty))), 2)
     labels = rng.random(600) < probabilities
     found = rating_intervals(labels, probabilities, rows, num_samples=400)
-    expected = rating_metrics(labels, probabilities)
+    expected = rating_metrics(labels, probabilities, rows)
     assert {name: interval.mean for name, interval in found.items()} == pytest.approx(
         {name: expected[name] for name in found}
     )
     resampled = {name: [] for name in found}
     queries = np.unique(rows)
     for _ in range(400):
-        drawn = np.concatenate([np.flatnonzero(rows == query) for query in rng.choice(queries, len(queries))])
-        for name, value in rating_metrics(labels[drawn], probabilities[drawn]).items():
+        chosen = rng.choice(queries, len(queries))
+        drawn = np.concatenate([np.flatnonzero(rows == query) for query in chosen])
+        # Drawn twice, a user is two users.
+        unit_of = np.repeat(np.arange(len(queries)), [np.sum(rows == query) for query in chosen])
+        for name, value in rating_metrics(labels[drawn], probabilities[drawn], unit_of).items():
             resampled.get(name, []).append(value)
     for name, interval in found.items():
         low, high = np.quantile(resampled[name], [0.025, 0.975])
         width = high - low
         assert interval.low == pytest.approx(low, abs=0.2 * width), name
         assert interval.high == pytest.approx(high, abs=0.2 * width), name
+
+
+def test_the_area_of_many_probabilities_is_that_of_groups_of_them():
+    rng = np.random.default_rng(5)
+    probabilities = rng.uniform(size=20_000)
+    labels, rows = rng.random(20_000) < probabilities, rng.integers(0, 50, 20_000)
+    found = rating_intervals(labels, probabilities, rows, num_samples=20)["auc"]
+    assert found.mean == pytest.approx(sklearn.metrics.roc_auc_score(labels, probabilities), abs=1e-5)
 
 
 def test_a_paired_comparison_sees_what_the_queries_difficulty_hides():

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from tfrs_twotower.data.storage import open_interactions, save_interactions
     from tfrs_twotower.data.tables import Schema, load_ratings
     from tfrs_twotower.data.times import NO_TIME
+    from tfrs_twotower.evaluation.page import Background, build_page
     from tfrs_twotower.evaluation.projector import write_projector
-    from tfrs_twotower.evaluation.report import Report, evaluate
+    from tfrs_twotower.evaluation.report import Answers, Report, answer, evaluate, judge
+    from tfrs_twotower.evaluation.uncertainty import compare
     from tfrs_twotower.model.features import (
         Bucketized,
         Categorical,
@@ -71,14 +73,16 @@ if TYPE_CHECKING:
 # Public name -> the module that holds it.
 _HOMES = {
     "NO_TIME": "data.times",
+    "Answers": "evaluation.report",
     "AveragedWeights": "training.callbacks",
+    "Background": "evaluation.page",
     "BestWeights": "training.callbacks",
     "Bucketized": "model.features",
     "CatalogueTask": "model.retrieval",
     "Categorical": "model.features",
     "Embedding": "model.features",
-    "FrequencyEstimator": "model.frequencies",
     "ExactIndex": "serving.index",
+    "FrequencyEstimator": "model.frequencies",
     "Hashed": "model.features",
     "History": "model.features",
     "HistoryApart": "data.histories",
@@ -110,9 +114,12 @@ _HOMES = {
     "ValidationMetrics": "training.callbacks",
     "Vocabularies": "model.vocabularies",
     "Vocabulary": "model.vocabularies",
-    "build_tower": "model.towers",
+    "answer": "evaluation.report",
     "build_movielens_joint": "model.joint_movielens",
+    "build_page": "evaluation.page",
+    "build_tower": "model.towers",
     "build_two_tower": "model.two_tower",
+    "compare": "evaluation.uncertainty",
     "evaluate": "evaluation.report",
     "evaluate_bundle": "serving.end_to_end",
     "export_bundle": "serving.export",
@@ -121,6 +128,7 @@ _HOMES = {
     "fit_two_tower": "training.fit",
     "grow_tower": "model.growth",
     "grow_two_tower": "model.growth",
+    "judge": "evaluation.report",
     "learn_candidate_vocabularies": "model.vocabularies",
     "learn_query_vocabularies": "model.vocabularies",
     "leave_last_out_split": "data.splits",
@@ -142,7 +150,9 @@ _HOMES = {
 
 __all__ = [
     "NO_TIME",
+    "Answers",
     "AveragedWeights",
+    "Background",
     "BestWeights",
     "Bucketized",
     "CatalogueTask",
@@ -182,9 +192,12 @@ __all__ = [
     "Vocabularies",
     "Vocabulary",
     "__version__",
+    "answer",
     "build_movielens_joint",
+    "build_page",
     "build_tower",
     "build_two_tower",
+    "compare",
     "evaluate",
     "evaluate_bundle",
     "export_bundle",
@@ -193,6 +206,7 @@ __all__ = [
     "fit_two_tower",
     "grow_tower",
     "grow_two_tower",
+    "judge",
     "learn_candidate_vocabularies",
     "learn_query_vocabularies",
     "leave_last_out_split",

@@ -147,8 +147,8 @@ def train(
         segment_by = [column for column in _SEGMENTED_BY if column in ratings.queries.column_names]
         report = judge(answers, split, threshold=model.threshold, segment_by=segment_by)
     timings["evaluate"] = time.perf_counter() - start
-    if logs is not None and answers.embeddings is not None:
-        write_projector(logs / "projector", answers.embeddings, ratings.candidates)
+    if logs is not None and answers.vectors is not None:
+        write_projector(logs, answers.vectors, ratings.candidates)  # where TensorBoard looks for it
     with _err.status("Writing the report"):
         columns = ratings.candidates.column_names
         background = Background(
@@ -174,7 +174,10 @@ def train(
             k=k,
             build_index=build_index,
             metrics=report.to_dict(),
-            extra_files={"report.html": page, "metrics.json": json.dumps(report.to_dict(), indent=2) + "\n"},
+            extra_files={
+                "report.html": page,
+                "metrics.json": json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n",
+            },
         )
     _print_report(report)
     for note in notes:

@@ -54,7 +54,8 @@ def test_the_bundle_keeps_what_was_measured_of_the_model(version, movielens_dir)
 
 def test_tensorboard_finds_curves_and_the_items(version):
     logs = version.parents[1] / "logs"
-    assert len((logs / "projector" / "metadata.tsv").read_text(encoding="utf-8").splitlines()) == 1 + 1682
+    assert len((logs / "metadata.tsv").read_text(encoding="utf-8").splitlines()) == 1 + 1682
+    assert (logs / "projector_config.pbtxt").is_file()  # in the root, where TensorBoard looks
     for head, metric in (("retrieval", "epoch_catalogue_loss"), ("rating", "epoch_auc")):
         (events,) = (logs / head / "train").glob("events.out.tfevents.*")
         tags = [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
@@ -18,7 +19,9 @@ from matplotlib.ticker import MaxNLocator
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 OTHER_COLOUR = "#BBBBBB"
 
+_P = ParamSpec("_P")
 _STYLE: Any = {
+    "text.parse_math": False,  # a $ is a $
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "tfrs_twotower",  # the same page for the same figures
     "font.family": "sans-serif",
@@ -32,6 +35,17 @@ _STYLE: Any = {
 }
 
 
+def _styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+    """In this module's style, which leaves that of the caller's own figures alone."""
+
+    @functools.wraps(draw)
+    def draw_in_style(*arguments: _P.args, **options: _P.kwargs) -> Figure:
+        with matplotlib.rc_context(_STYLE):
+            return draw(*arguments, **options)
+
+    return draw_in_style
+
+
 def to_data_uri(figure: Figure) -> str:
     """A figure as an SVG image that needs no file."""
     buffer = io.StringIO()
@@ -40,6 +54,7 @@ def to_data_uri(figure: Figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()
 
 
+@_styled
 def draw_lines(
     lines: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
     *,
@@ -67,29 +82,31 @@ def draw_lines(
     for (name, (x, y)), colour in zip(lines.items(), COLOURS, strict=False):
         axes.plot(x, y, color=colour, label=name, marker=markers, markersize=4)
     if len(lines) > 1:
-        axes.legend(frameon=False)
+        axes.legend()
     return figure
 
 
+@_styled
 def draw_distributions(values: Mapping[str, np.ndarray], *, x_label: str, y_label: str, num_bins: int = 40) -> Figure:
-    """Outlines of histograms over the same bins, each of area 1.
+    """Outlines of histograms over the same bins from 0 to 1, each of area 1.
 
     Args:
-        values: Name -> float [n], n >= 1.
+        values: Name -> float [n], in [0, 1], n >= 1.
         x_label: What the values are.
         y_label: What is counted.
         num_bins: How many bins.
     """
     figure, axes = _blank(x_label, y_label)
-    edges = np.histogram_bin_edges(np.concatenate(list(values.values())), num_bins)
+    edges = np.linspace(0, 1, num_bins + 1)
     for (name, column), colour in zip(values.items(), COLOURS, strict=False):
         heights, _ = np.histogram(column, edges, density=True)
         axes.stairs(heights, edges, color=colour, fill=True, alpha=0.35)
         axes.stairs(heights, edges, color=colour, label=name)
-    axes.legend(frameon=False)
+    axes.legend()
     return figure
 
 
+@_styled
 def draw_bars(bars: Mapping[str, Sequence[float]], names: Sequence[str], *, x_label: str, y_label: str) -> Figure:
     """Groups of bars.
 
@@ -106,10 +123,11 @@ def draw_bars(bars: Mapping[str, Sequence[float]], names: Sequence[str], *, x_la
     axes.set_xticks(places, names, rotation=30, ha="right")
     axes.grid(axis="x", visible=False)
     if len(bars) > 1:
-        axes.legend(frameon=False)
+        axes.legend()
     return figure
 
 
+@_styled
 def draw_map(points: np.ndarray, groups: Sequence[str], *, names: Mapping[int, str]) -> Figure:
     """Points of a plane, coloured by group.
 
@@ -129,17 +147,16 @@ def draw_map(points: np.ndarray, groups: Sequence[str], *, names: Mapping[int, s
         of_group = points[group_of == name]
         axes.scatter(of_group[:, 0], of_group[:, 1], s=10, color=colour, label=name, linewidths=0, alpha=0.8)
     for row, text in names.items():
-        axes.annotate(text, points[row], fontsize=7, xytext=(3, 3), textcoords="offset points", parse_math=False)
+        axes.annotate(text, points[row], fontsize=7, xytext=(3, 3), textcoords="offset points")
     if shown:
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=2, frameon=False)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=2)
     return figure
 
 
 def _blank(x_label: str, y_label: str, *, size: tuple[float, float] = (6.0, 3.8)) -> tuple[Figure, Axes]:
-    with matplotlib.rc_context(_STYLE):
-        # Without pyplot: no state is shared, and no screen is asked for.
-        figure = Figure(figsize=size)
-        axes = figure.subplots()
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
+    # Without pyplot: no state is shared, and no screen is asked for.
+    figure = Figure(figsize=size)
+    axes = figure.subplots()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
     return figure, axes

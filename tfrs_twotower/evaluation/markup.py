@@ -19,7 +19,10 @@ def to_table(head: Sequence[Cell], rows: Iterable[Sequence[Cell]], *, caption: s
     def cell(tag: str, value: Cell, scope: str = "") -> str:
         text, kind = value if isinstance(value, tuple) else (value, "")
         attributes = (f' scope="{scope}"' if scope else "") + (f' class="{kind}"' if kind else "")
-        return f"<{tag}{attributes}>{html.escape(text)}</{tag}>"
+        content = html.escape(text)
+        if kind == "best":
+            content = f"<strong>{content}</strong>"
+        return f"<{tag}{attributes}>{content}</{tag}>"
 
     heads = "".join(cell("th", value, "col") if value else "<td></td>" for value in head)
     body = "".join(
@@ -27,14 +30,15 @@ def to_table(head: Sequence[Cell], rows: Iterable[Sequence[Cell]], *, caption: s
     )
     told = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     content = f"{told}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>"
-    return f'<div class="scroll" tabindex="0"><table>{content}</table></div>'
+    label = f' tabindex="0" role="region" aria-label="{html.escape(caption)}"' if caption else ""
+    return f'<div class="scroll"{label}><table>{content}</table></div>'
 
 
-def to_picture(figure: Figure, told: str, table: str) -> str:
-    """A picture, what it shows in words, and its numbers."""
+def to_picture(figure: Figure, kind: str, told: str, table: str) -> str:
+    """A picture, what kind it is, what it shows in words, and its numbers."""
     numbers = f"<details><summary>Numbers</summary>{table}</details>" if table else ""
     return (
-        f'<figure><img src="{to_data_uri(figure)}" alt="{html.escape(told)}">'
+        f'<figure><img src="{to_data_uri(figure)}" alt="{html.escape(kind)}">'
         f"<figcaption>{html.escape(told)}</figcaption>{numbers}</figure>"
     )
 

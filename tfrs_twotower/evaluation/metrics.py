@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+#: Where probabilities are cut before their logarithm is taken: what a float32 can tell from 0 and 1.
+LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
+
 
 def precision(hits: np.ndarray) -> np.ndarray:
     """Share of the k slots that hold a relevant candidate, float64 [num_queries].
@@ -61,8 +64,8 @@ def reciprocal_rank(hits: np.ndarray) -> np.ndarray:
 def average_precision(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
     """Mean over the relevant candidates of the precision up to each one's slot, float64 [num_queries].
 
-    One that is not among the k counts 0; where more are relevant than there are slots, the best possible is 1 all the
-    same, for the sum is divided by the smaller number. The mean over queries is the MAP.
+    One that is not among the k counts 0. Where more are relevant than there are slots, the sum is divided by the slots,
+    so that 1 is the best possible; other tools divide by all that are relevant. The mean over queries is the MAP.
 
     Args:
         hits: bool [num_queries, k].
@@ -135,7 +138,7 @@ def coverage(ranked: np.ndarray, num_candidates: int) -> float:
 
 
 def gini(counts: np.ndarray) -> float:
-    """How unequally recommendations are spread: 0 if all candidates get the same number, towards 1 if one gets all.
+    """How unequally recommendations are spread: 0 if all candidates get the same number, 1 if one gets all.
 
     Args:
         counts: [num_candidates], >= 0, how often each is recommended; 0 if none is.
@@ -145,14 +148,14 @@ def gini(counts: np.ndarray) -> float:
 
     Example:
         >>> gini(np.array([1, 1, 1, 1])), gini(np.array([0, 0, 0, 4]))
-        (0.0, 0.75)
+        (0.0, 1.0)
     """
     ascending = np.sort(np.asarray(counts, np.float64))
     num, total = len(ascending), ascending.sum()
-    if total == 0:
+    if total == 0 or num == 1:
         return 0.0
     places = np.arange(1, num + 1)
-    return float(((2 * places - num - 1) * ascending).sum() / (num * total))
+    return float(((2 * places - num - 1) * ascending).sum() / ((num - 1) * total))
 
 
 def novelty(ranked: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -187,7 +190,8 @@ def intra_list_similarity(ranked: np.ndarray, vectors: np.ndarray) -> np.ndarray
         float64 [num_queries], NaN with less than two recommendations.
 
     References:
-        Ziegler et al. 2005, "Improving Recommendation Lists Through Topic Diversification", eq. 3.
+        Ziegler et al. 2005, "Improving Recommendation Lists Through Topic Diversification", eq. 3, whose sum over pairs
+        is a mean here.
 
     Example:
         >>> vectors = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
@@ -203,6 +207,21 @@ def intra_list_similarity(ranked: np.ndarray, vectors: np.ndarray) -> np.ndarray
     pairs = (sums**2).sum(axis=1) - is_nonzero.sum(axis=1)
     num = (ranked >= 0).sum(axis=1)
     return np.divide(pairs, num * (num - 1), out=np.full(len(ranked), np.nan), where=num > 1)
+
+
+def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Nats by which each outcome surprises, float64 [n]: minus the logarithm of the probability that it was given.
+
+    Args:
+        labels: bool [n].
+        probabilities: float [n], in [0, 1], cut at `LEAST_PROBABILITY` from both ends.
+
+    Example:
+        >>> log_losses(np.array([True, False]), np.array([0.5, 0.5])).round(4).tolist()
+        [0.6931, 0.6931]
+    """
+    surest = np.clip(np.asarray(probabilities, np.float64), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    return np.asarray(-np.log(np.where(labels, surest, 1 - surest)))
 
 
 def brier_score(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -287,10 +306,31 @@ def grouped_auc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> f
         >>> grouped_auc(labels, np.array([0.9, 0.1, 0.2, 0.3, 0.5]), np.array([0, 0, 1, 1, 2]))
         0.5
     """
+    _, areas, sizes = areas_by_group(labels, scores, groups)
+    return float(np.average(areas, weights=sizes)) if len(areas) else float("nan")
+
+
+def areas_by_group(
+    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The area under the ROC curve of each group that has both classes.
+
+    Args:
+        labels: bool [n].
+        scores: float [n]; of equal ones the area counts a half.
+        groups: int [n].
+
+    Returns:
+        (groups, areas, sizes): the groups that have both, ascending; float64, in [0, 1]; how many events each has.
+
+    References:
+        Hanley & McNeil 1982, "The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve"
+        (the area as a sum of ranks).
+    """
     order = np.lexsort([scores, groups])
     labels, scores, groups = np.asarray(labels, bool)[order], np.asarray(scores)[order], np.asarray(groups)[order]
     if not len(groups):
-        return float("nan")
+        return groups, np.zeros(0), np.zeros(0, np.int64)
     is_first = np.append(True, groups[1:] != groups[:-1])
     starts = np.flatnonzero(is_first)
     counts = np.diff(np.append(starts, len(groups)))
@@ -302,12 +342,10 @@ def grouped_auc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> f
     num_positive = np.add.reduceat(labels.astype(np.int64), starts)
     num_negative = counts - num_positive
     has_both = (num_positive > 0) & (num_negative > 0)
-    if not has_both.any():
-        return float("nan")
     rank_sums = np.add.reduceat(ranks * labels, starts)[has_both]
-    num_positive, num_negative, counts = num_positive[has_both], num_negative[has_both], counts[has_both]
+    num_positive, num_negative = num_positive[has_both], num_negative[has_both]
     areas = (rank_sums - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative)
-    return float(np.average(areas, weights=counts))
+    return groups[starts][has_both], areas, counts[has_both]
 
 
 def _mean_where(values: np.ndarray, is_there: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ from tfrs_twotower.evaluation.markup import to_anchor
 from tfrs_twotower.evaluation.report import Answers, Report
 from tfrs_twotower.evaluation.sections import Background
 
+__all__ = ["Background", "build_page"]
+
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -52,8 +54,8 @@ def build_page(
         "For whom it works": sections.show_segments(report),
         "Popularity": sections.show_popularity(report),
         "Examples": sections.show_examples(answers, split, texts, threshold),
-        "Neighbours": sections.show_neighbours(answers.embeddings, split.seen, texts),
-        "Map": sections.show_map(answers.embeddings, split.seen, texts, background.group),
+        "Neighbours": sections.show_neighbours(answers.vectors, split.seen, texts),
+        "Map": sections.show_map(answers.vectors, split.seen, texts, background.group),
         "Data and model": sections.show_cards(report, split, background),
     }
     shown = {title: body for title, body in shown.items() if body}

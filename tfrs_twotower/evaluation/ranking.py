@@ -19,7 +19,9 @@ _BLOCK_SCORES = 2**22  # float32 scores that a thread holds at once: 16 MiB
 _LEAST_GROUP = 8  # candidates of which the best is looked at first; fewer are not worth it
 
 
-def rank_candidates(queries: np.ndarray, candidates: np.ndarray, seen: np.ndarray, *, k: int) -> np.ndarray:
+def rank_candidates(
+    queries: np.ndarray, candidates: np.ndarray, seen: np.ndarray, *, k: int, query_rows: np.ndarray | None = None
+) -> np.ndarray:
     """The k best candidates of each query by dot product, what the query has seen left out.
 
     Candidates of equal scores come in an order by lot, another one for each query and always the same: a model that
@@ -30,9 +32,11 @@ def rank_candidates(queries: np.ndarray, candidates: np.ndarray, seen: np.ndarra
         candidates: float [num_candidates, dim], finite.
         seen: int [num_seen, 2], pairs (query row, candidate row) to leave out.
         k: Slots per query, 1 <= k <= num_candidates.
+        query_rows: int [n], ascending, the only queries that are ranked for; None for all.
 
     Returns:
-        int32 [num_queries, k], rows of `candidates`, best first; -1 in slots that are left over.
+        int32 [num_queries, k], rows of `candidates`, best first; -1 in slots that are left over, and of queries that
+        are not ranked for.
 
     Raises:
         ValueError: If `k` is out of range, an embedding is not finite, or they differ in length.
@@ -52,26 +56,33 @@ def rank_candidates(queries: np.ndarray, candidates: np.ndarray, seen: np.ndarra
         if not np.isfinite(embeddings).all():
             row = int(np.flatnonzero(~np.isfinite(embeddings).all(axis=1))[0])
             raise ValueError(f"`{name}` must be finite. Row {row} is not.")
+    query_rows = np.arange(len(queries)) if query_rows is None else np.asarray(query_rows, np.int64)
+    seen = seen[np.isin(seen[:, 0], query_rows)] if len(query_rows) < len(queries) else seen
     seen = seen[np.argsort(seen[:, 0], kind="stable")]
+    places = np.searchsorted(query_rows, seen[:, 0])
     block_size = max(1, _BLOCK_SCORES // len(candidates))
-    ranked = np.empty((len(queries), k), np.int32)
+    ranked = np.full((len(queries), k), NO_ROW, np.int32)
     transposed = np.ascontiguousarray(candidates.T)
 
     def rank_block(start: int) -> None:
-        stop = min(start + block_size, len(queries))
-        scores = queries[start:stop] @ transposed
-        first, last = np.searchsorted(seen[:, 0], [start, stop])
-        scores[seen[first:last, 0] - start, seen[first:last, 1]] = -np.inf
-        ranked[start:stop] = _best_of_block(scores, k, start)
+        rows = query_rows[start : start + block_size]
+        scores = queries[rows] @ transposed
+        first, last = np.searchsorted(places, [start, start + len(rows)])
+        scores[places[first:last] - start, seen[first:last, 1]] = -np.inf
+        ranked[rows] = _best_of_block(scores, k, rows)
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        list(threads.map(rank_block, range(0, len(queries), block_size)))
+    with ThreadPoolExecutor(_num_cores()) as threads:
+        list(threads.map(rank_block, range(0, len(query_rows), block_size)))
     return ranked
 
 
-def _best_of_block(scores: np.ndarray, k: int, first_query: int) -> np.ndarray:
+def _num_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _best_of_block(scores: np.ndarray, k: int, query_rows: np.ndarray) -> np.ndarray:
     """The columns of the best scores, int [block, k], best first; -1 where only -inf is left."""
-    query_rows = first_query + np.arange(len(scores))
     columns, is_tied = _some_best(scores, k)
     if is_tied.any():
         columns[is_tied] = _draw_the_last(scores[is_tied], k, query_rows[is_tied])
@@ -169,12 +180,22 @@ def query_metrics(
         far a relevant rating is above the threshold, plus 1.
 
     Raises:
-        ValueError: If no query has a relevant candidate, a `k` is out of range, or a query has a candidate twice.
+        ValueError: If no query has a relevant candidate, a `k` is out of range, a row is none of the candidates', or a
+            query has a candidate twice.
     """
     num_slots = ranked.shape[1]
     ks = (num_slots,) if ks is None else ks
     if not ks or not all(1 <= k <= num_slots for k in ks):
         raise ValueError(f"`ks` must be in 1..{num_slots}, the slots of the ranking. Received: {list(ks)}.")
+    if len(ranked) != test.num_queries:
+        raise ValueError(
+            f"`ranked` must have a row for each of the {test.num_queries} queries. Received: {len(ranked)}."
+        )
+    if ranked.size and not (ranked.min() >= NO_ROW and ranked.max() < test.num_candidates):
+        raise ValueError(
+            f"`ranked` must hold rows of the {test.num_candidates} candidates, or -1. "
+            f"Received: {ranked.min()} to {ranked.max()}."
+        )
     in_order = np.sort(ranked, axis=1)
     is_twice = (in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] >= 0)
     if is_twice.any():

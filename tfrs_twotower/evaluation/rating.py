@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import scipy.special
 import sklearn.metrics
 
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation import metrics
+
+_EVENTS_AT_ONCE = 2**16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,9 +35,12 @@ def pair_probabilities(queries: np.ndarray, candidates: np.ndarray, interactions
     Returns:
         float64 [num_events].
     """
-    logits = np.einsum("nd,nd->n", queries[interactions.query_rows], candidates[interactions.candidate_rows])
-    probabilities: np.ndarray = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    return probabilities
+    logits = np.empty(interactions.num_events, np.float64)
+    for start in range(0, interactions.num_events, _EVENTS_AT_ONCE):
+        block = slice(start, start + _EVENTS_AT_ONCE)
+        rows = interactions.query_rows[block], interactions.candidate_rows[block]
+        logits[block] = np.einsum("nd,nd->n", queries[rows[0]], candidates[rows[1]])
+    return np.asarray(scipy.special.expit(logits))
 
 
 def rating_metrics(
@@ -48,11 +54,12 @@ def rating_metrics(
         query_rows: int [n], whose pair each is, for the AUC by query.
 
     Returns:
-        `log_loss` (nats), `accuracy`, `auc`, `f1`, `brier` and `calibration_error`; accuracy and F1 at a probability of
-        0.5. With the queries `gauc`, if any of them has both classes.
+        `log_loss` (nats, of probabilities cut at `metrics.LEAST_PROBABILITY`), `accuracy`, `auc`, `f1`, `brier` and
+        `calibration_error`; accuracy and F1 at a probability of 0.5. With the queries `gauc`, if any of them has both
+        classes.
 
     Raises:
-        ValueError: If all labels are alike: AUC is not defined then.
+        ValueError: If all labels are alike: AUC is not defined then; or a probability is missing or not finite.
 
     Example:
         >>> labels, probabilities = np.array([True, True, False]), np.array([0.9, 0.4, 0.2])
@@ -60,13 +67,16 @@ def rating_metrics(
         >>> {name: round(found[name], 3) for name in ("log_loss", "accuracy", "auc", "f1", "brier")}
         {'log_loss': 0.415, 'accuracy': 0.667, 'auc': 1.0, 'f1': 0.667, 'brier': 0.137}
     """
+    probabilities = np.asarray(probabilities, np.float64)
+    if len(probabilities) != len(labels) or not np.isfinite(probabilities).all():
+        raise ValueError(f"`probabilities` must be finite, one for each of the {len(labels)} labels.")
     if labels.all() or not labels.any():
         alike = "positive" if labels.all() else "negative"
         raise ValueError(f"`labels` must be of both classes. Received: {len(labels)}, all {alike}.")
     predicted = probabilities > 0.5
     gauc = float("nan") if query_rows is None else metrics.grouped_auc(labels, probabilities, query_rows)
     return {
-        "log_loss": float(sklearn.metrics.log_loss(labels, probabilities, labels=[False, True])),
+        "log_loss": float(metrics.log_losses(labels, probabilities).mean()),
         "accuracy": float(sklearn.metrics.accuracy_score(labels, predicted)),
         "auc": float(sklearn.metrics.roc_auc_score(labels, probabilities)),
         "f1": float(sklearn.metrics.f1_score(labels, predicted)),

@@ -21,7 +21,7 @@ from tfrs_twotower.evaluation.rating import (
     rating_metrics,
 )
 from tfrs_twotower.evaluation.segments import Segment
-from tfrs_twotower.evaluation.uncertainty import Interval, compare, mean_interval, rating_intervals
+from tfrs_twotower.evaluation.uncertainty import Interval, compare, mean_intervals, rating_intervals
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
 
@@ -33,12 +33,13 @@ class Answers:
     Attributes:
         ranked: int [num_queries, k], rows of the candidates that come first for each query, -1 for an empty slot.
         probabilities: float [num_test_events], that each test event is positive; None if it knows none.
-        embeddings: float [num_candidates, dim], what the candidates are ranked by; None if that is not known.
+        vectors: float [num_candidates, dim], what likeness of candidates is of: their embeddings without biases; None
+            if they are not known.
     """
 
     ranked: np.ndarray
     probabilities: np.ndarray | None
-    embeddings: np.ndarray | None = None
+    vectors: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,18 +47,19 @@ class Report:
     """Test figures.
 
     Attributes:
-        cases: Case ("model", "all-positive", "random", "popularity", "biases") -> metric -> value. A case has only the
-            metrics that make sense for it, the model those of the ratings only if it knows probabilities; "biases" is
-            left out where all known ratings are of one class.
+        cases: Case ("model", "random", "popularity", "all-positive", "biases", and other baselines) -> metric -> value.
+            A case has only the metrics that make sense for it, the model those of the ratings only if it knows
+            probabilities; "all-positive" and "biases" are left out where ratings are of one class.
         intervals: Metric of the model -> where it lies with a confidence of 95 %, queries drawn with repetition.
         above_popularity: Metric of the ranking -> by how much the model is better than popularity, on the same queries.
-        beyond_accuracy: `coverage`, `gini` and `novelty` (bits) of the model's recommendations.
+        beyond_accuracy: `coverage`, `gini`, `novelty` (bits) and `intra_list_similarity` of the recommendations.
         by_history: Metrics of queries by how much is known of them.
         by_feature: Column of the queries -> metrics of queries by its values.
         by_popularity: Recall by how popular the candidates are.
         confusion: The model's confusion matrix at a probability of 0.5, None if it knows none.
         num_events: Events of the test part.
         num_left_out: Queries of the test part that like nothing that could be found.
+        of_queries: The model's ranking metrics of each query, for `compare`; not part of `to_dict`.
     """
 
     cases: dict[str, dict[str, float]]
@@ -70,13 +72,23 @@ class Report:
     confusion: ConfusionMatrix | None
     num_events: int
     num_left_out: int
+    of_queries: QueryMetrics
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain dictionaries and numbers, for JSON."""
-        return dataclasses.asdict(self)
+        content = dataclasses.asdict(self)
+        del content["of_queries"]
+        return content
 
 
-def evaluate(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10, segment_by: Sequence[str] = ()) -> Report:
+def evaluate(
+    model: TwoTowerModel | JointModel,
+    split: Split,
+    *,
+    k: int = 10,
+    segment_by: Sequence[str] = (),
+    baselines: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+) -> Report:
     """Evaluates a model on the test part of a split.
 
     Ratings: every test event, by the rating head if there is one. Ranking: the whole catalogue for each query by the
@@ -88,11 +100,14 @@ def evaluate(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10, se
         split: Its `test` part is evaluated; the others say what was seen.
         k: Slots of the ranking, 1 <= k <= num_candidates.
         segment_by: Columns of the queries, such as "gender", by whose values the ranking is measured besides.
+        baselines: Name -> (queries, candidates), embeddings of others to compare with, such as those of
+            `tfrs_twotower.evaluation.peers`.
 
     Raises:
-        ValueError: If `k` is out of range, there is no such column, or the test part has ratings of one class only.
+        ValueError: If `k` is out of range, there is no such column, or there is nothing to find.
     """
-    return judge(answer(model, split, k=k), split, threshold=model.threshold, segment_by=segment_by)
+    answers = answer(model, split, k=k)
+    return judge(answers, split, threshold=model.threshold, segment_by=segment_by, baselines=baselines)
 
 
 def answer(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10) -> Answers:
@@ -108,14 +123,22 @@ def answer(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10) -> A
     """
     # Of the only head, or of the one that ranks and the one that knows probabilities.
     embedded = [head.embed(split.test, known=split.seen) for head in model.heads]
+    dim = model.heads[0].candidate_tower.config.output_dim
     return Answers(
-        ranked=rank_candidates(*embedded[0], event_pairs(split.seen), k=k),
+        ranked=_rank(embedded[0], split, k),
         probabilities=pair_probabilities(*embedded[-1], split.test) if model.rating_head is not None else None,
-        embeddings=embedded[0][1],
+        vectors=embedded[0][1][:, :dim],
     )
 
 
-def judge(answers: Answers, split: Split, *, threshold: float, segment_by: Sequence[str] = ()) -> Report:
+def judge(
+    answers: Answers,
+    split: Split,
+    *,
+    threshold: float,
+    segment_by: Sequence[str] = (),
+    baselines: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+) -> Report:
     """Figures of answers, whoever gave them, beside those of what has to be beaten.
 
     Args:
@@ -123,9 +146,10 @@ def judge(answers: Answers, split: Split, *, threshold: float, segment_by: Seque
         split: Its `test` part is evaluated; the others say what was seen.
         threshold: A rating of at least this is positive.
         segment_by: Columns of the queries by whose values the ranking is measured besides.
+        baselines: Name -> (queries, candidates), embeddings of others to compare with.
 
     Raises:
-        ValueError: If the test part has ratings of one class only, or nothing to find, or there is no such column.
+        ValueError: If there is nothing to find, no such column, or the answers are about something else.
     """
     test, known = split.test, split.seen
     for column in segment_by:
@@ -137,68 +161,84 @@ def judge(answers: Answers, split: Split, *, threshold: float, segment_by: Seque
     labels, seen = test.ratings >= threshold, event_pairs(known)
     k = answers.ranked.shape[1]
 
-    def rank(embeddings: tuple[np.ndarray, np.ndarray]) -> QueryMetrics:
-        return query_metrics(rank_candidates(*embeddings, seen, k=k), test, seen, threshold=threshold)
+    def measure(ranked: np.ndarray) -> QueryMetrics:
+        return query_metrics(ranked, test, seen, threshold=threshold)
 
-    of_model = query_metrics(answers.ranked, test, seen, threshold=threshold)
-    of_popularity = rank(popularity(known, threshold=threshold))
-    ratings, intervals = {}, {}
-    if answers.probabilities is not None:
-        ratings = rating_metrics(labels, answers.probabilities, test.query_rows)
-        intervals = rating_intervals(labels, answers.probabilities, test.query_rows)
-    cases = {
-        "model": {**ratings, **_means(of_model)},
-        "all-positive": all_positive(known, labels, threshold=threshold),
-        "random": _means(rank(random(known, seed=0))),
-        "popularity": _means(of_popularity),
-    }
-    known_labels = known.ratings >= threshold
-    if known_labels.any() and not known_labels.all():
-        of_biases = biases(known, threshold=threshold)
-        probabilities = pair_probabilities(*of_biases, test)
-        cases["biases"] = {**rating_metrics(labels, probabilities, test.query_rows), **_means(rank(of_biases))}
+    def rate(probabilities: np.ndarray) -> dict[str, float]:
+        return rating_metrics(labels, probabilities, test.query_rows)
+
+    of_model = measure(answers.ranked)
+    cases = {"model": _means(of_model), "random": _means(measure(_rank(random(known, seed=0), split, k)))}
+    of_popularity = measure(_rank(popularity(known, threshold=threshold), split, k))
+    cases["popularity"] = _means(of_popularity)
+    for name, embeddings in (baselines or {}).items():
+        cases[name] = _means(measure(_rank(embeddings, split, k)))
+    intervals, confusion = {}, None
+    # Of ratings of one class, such as clicks, there is nothing to tell apart.
+    if labels.any() and not labels.all():
+        cases["all-positive"] = all_positive(known, labels, threshold=threshold)
+        if answers.probabilities is not None:
+            cases["model"] = {**rate(answers.probabilities), **cases["model"]}
+            intervals = rating_intervals(labels, answers.probabilities, test.query_rows)
+            confusion = confusion_matrix(labels, answers.probabilities)
+        known_labels = known.ratings >= threshold
+        if known_labels.any() and not known_labels.all():
+            of_biases = biases(known, threshold=threshold)
+            cases["biases"] = {
+                **rate(pair_probabilities(*of_biases, test)),
+                **_means(measure(_rank(of_biases, split, k))),
+            }
     above_popularity = compare(of_model, of_popularity)
+    _warn_below_popularity(above_popularity[f"ndcg@{k}"], k)
     by_history, from_cold_to_warm = segments.history_groups(known)
-    _warn_below_popularity(above_popularity, k)
     return Report(
         cases=cases,
-        intervals={**intervals, **{name: mean_interval(values) for name, values in of_model.values.items()}},
+        intervals={**intervals, **mean_intervals(of_model.values)},
         above_popularity=above_popularity,
-        beyond_accuracy=_beyond_accuracy(answers.ranked, known),
+        beyond_accuracy=_beyond_accuracy(answers, known),
         by_history=segments.by_query(of_model, by_history, order=from_cold_to_warm),
         by_feature={name: segments.by_query(of_model, test.queries[name].to_pylist()) for name in segment_by},
         by_popularity=segments.by_popularity(answers.ranked, test, known, threshold=threshold),
-        confusion=None if answers.probabilities is None else confusion_matrix(labels, answers.probabilities),
+        confusion=confusion,
         num_events=test.num_events,
         num_left_out=of_model.num_left_out,
+        of_queries=of_model,
     )
+
+
+def _rank(embeddings: tuple[np.ndarray, np.ndarray], split: Split, k: int) -> np.ndarray:
+    """The ranking of those queries that the test part asks about."""
+    asked = np.unique(split.test.query_rows)
+    return rank_candidates(*embeddings, event_pairs(split.seen), k=k, query_rows=asked)
 
 
 def _means(of_queries: QueryMetrics) -> dict[str, float]:
     return {**of_queries.means(), "num_queries": float(len(of_queries.query_rows))}
 
 
-def _beyond_accuracy(ranked: np.ndarray, known: Interactions) -> dict[str, float]:
+def _beyond_accuracy(answers: Answers, known: Interactions) -> dict[str, float]:
     """What the recommendations of all queries look like together."""
+    ranked = answers.ranked
     shown = np.bincount(ranked[ranked >= 0], minlength=known.num_candidates)
+    found = {"coverage": metrics.coverage(ranked, known.num_candidates), "gini": metrics.gini(shown)}
+    pairs = np.unique(event_pairs(known), axis=0)
     # One more than have met a candidate: what nobody has met is not infinitely surprising.
-    met = np.bincount(known.candidate_rows, minlength=known.num_candidates) + 1
-    novelty = metrics.novelty(ranked, np.minimum(met / max(1, known.num_queries), 1.0))
-    return {
-        "coverage": metrics.coverage(ranked, known.num_candidates),
-        "gini": metrics.gini(shown),
-        "novelty": float(np.nanmean(novelty)) if np.isfinite(novelty).any() else 0.0,
-    }
+    met = np.bincount(pairs[:, 1], minlength=known.num_candidates) + 1
+    of_lists = {"novelty": metrics.novelty(ranked, met / (known.num_queries + 1))}
+    if answers.vectors is not None:
+        of_lists["intra_list_similarity"] = metrics.intra_list_similarity(ranked, answers.vectors)
+    means = {name: values[np.isfinite(values)] for name, values in of_lists.items()}
+    return {**found, **{name: float(values.mean()) for name, values in means.items() if len(values)}}
 
 
-def _warn_below_popularity(above: Mapping[str, Interval], k: int) -> None:
+def _warn_below_popularity(difference: Interval, k: int) -> None:
     """A model that ranks worse than plain counts has a fault, which its users should hear of."""
-    difference = above[f"ndcg@{k}"]
-    if difference.high < 0:
+    if difference.mean < 0:
+        beyond = "beyond chance" if difference.high < 0 else "though within chance"
         warnings.warn(
-            f"The model ranks the catalogue worse than popularity does: NDCG@{k} is lower by {-difference.mean:.3f}. "
-            "Likely causes: a rating task alone, which never sees what is not rated (add a RetrievalTask or a "
-            "CatalogueTask); an in-batch softmax without its correction by frequency; ids or rows of candidates out of "
-            "step; too few epochs.",
+            f"The model ranks the catalogue worse than popularity does: NDCG@{k} is lower by {-difference.mean:.3f}, "
+            f"{beyond}. Likely causes: a rating task alone, which never sees what is not rated (add a RetrievalTask or "
+            "a CatalogueTask); an in-batch softmax without its correction by frequency; ids or rows of candidates out "
+            "of step; too few epochs.",
             stacklevel=3,
         )

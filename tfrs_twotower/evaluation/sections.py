@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -22,6 +23,9 @@ _LESS_IS_BETTER = ("log_loss", "brier", "calibration_error")
 # TensorFlow Recommenders' own, beside which a task has its loss as a metric over the epoch.
 _OF_THE_LAST_BATCH = ("loss", "regularization_loss", "total_loss")
 _MOST_SEGMENTS = 25
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
+_LEAST_MAPPED = 5
+_LEAST_SPREAD = 1e-3
 _NUM_SAMPLES = 4
 _NUM_PAST = 8
 _NUM_KNOWN = 8
@@ -58,14 +62,15 @@ def show_lead(report: Report, answers: Answers) -> str:
     k = answers.ranked.shape[1]
     name = f"ndcg@{k}"
     model, difference = report.cases["model"], report.above_popularity[name]
-    times = model[name] / report.cases["popularity"][name] if report.cases["popularity"][name] else float("inf")
+    of_popularity = report.cases["popularity"][name]
     said = f"Of {k} recommendations to a user, {k * model[f'precision@{k}']:.1f} are liked on average"
     said += f"; {100 * model[f'hit_rate@{k}']:.0f} % of the users find at least one. "
-    said += f"NDCG@{k} is {model[name]:.3f}, {times:.1f} times that of popularity."
+    said += f"NDCG@{k} is {model[name]:.3f}"
+    said += f", {model[name] / of_popularity:.1f} times that of popularity." if of_popularity else "."
     if "auc" in model:
         said += f" Of a liked and a disliked rating it tells which is which in {100 * model['auc']:.1f} % of the cases."
     lead = f'<p class="lead">{html.escape(said)}</p>'
-    if difference.high < 0:
+    if difference.mean < 0:
         lead += '<p class="warn" role="alert">It ranks the catalogue <strong>worse than popularity</strong> does.</p>'
     return lead
 
@@ -93,7 +98,9 @@ def show_headline(report: Report) -> str:
         ["metric", "model", "95 % interval", *cases[1:]], rows, caption="On the test part; the best in bold."
     )
     beyond = to_table(
-        ["of all recommendations", ""], [[name, f"{value:.4f}"] for name, value in report.beyond_accuracy.items()]
+        ["of all recommendations", "value"],
+        [[name, f"{value:.4f}"] for name, value in report.beyond_accuracy.items()],
+        caption="Beyond accuracy",
     )
     note = (
         f"<p>{report.num_events:,} test events; {int(model['num_queries']):,} users have something to find, "
@@ -114,13 +121,24 @@ def show_training(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
             lines = {"training" if f"val_{metric}" in history else metric: values}
             if f"val_{metric}" in history:
                 lines["validation"] = history[f"val_{metric}"]
-            epochs = list(range(1, len(values) + 1))
+            if not all(map(len, lines.values())):
+                continue
+            # What is measured every few epochs has fewer values.
+            epochs = {name: np.arange(1, len(line) + 1) * len(values) // len(line) for name, line in lines.items()}
             figure = figures.draw_lines(
-                {name: (epochs, line) for name, line in lines.items()}, x_label="epoch", y_label=metric, counts_x=True
+                {name: (epochs[name], line) for name, line in lines.items()},
+                x_label="epoch",
+                y_label=metric,
+                counts_x=True,
             )
-            rows = [[str(epoch), *(f"{line[epoch - 1]:.4f}" for line in lines.values())] for epoch in epochs]
+            at = {name: dict(zip(epochs[name].tolist(), line, strict=True)) for name, line in lines.items()}
+            rows = [
+                [str(epoch), *(f"{line[epoch]:.4f}" if epoch in line else "" for line in at.values())]
+                for epoch in range(1, len(values) + 1)
+            ]
             told = f"{training}: {metric} from {values[0]:.4f} in the first epoch to {values[-1]:.4f} in the last."
-            pictures.append(to_picture(figure, told, to_table(["epoch", *lines], rows)))
+            table = to_table(["epoch", *lines], rows, caption=f"{training}: {metric}")
+            pictures.append(to_picture(figure, f"Line plot of {metric} by epoch.", told, table))
     return to_grid(pictures)
 
 
@@ -165,19 +183,22 @@ def show_probabilities(answers: Answers, test: Interactions, threshold: float) -
         [
             to_picture(
                 roc,
+                "ROC curve: the share of liked ratings found against that of disliked ones taken for liked.",
                 f"ROC curve, area {area:.4f}; the dashed line is chance.",
-                to_table(["disliked taken for liked", "liked found"], roc_rows),
+                to_table(["disliked taken for liked", "liked found"], roc_rows, caption="ROC curve"),
             ),
             to_picture(
                 reliability,
+                "Reliability diagram: what came true against what was said.",
                 f"Reliability diagram, calibration error {error:.4f}; on the dashed line what is said comes true.",
-                to_table(["said", "came true", "ratings"], bin_rows),
+                to_table(["said", "came true", "ratings"], bin_rows, caption="Reliability"),
             ),
             to_picture(
                 spread,
+                "Two distributions of the probability said.",
                 f"What is said of liked ratings (median {np.median(said[labels]):.2f}) and of disliked ones "
                 f"(median {np.median(said[~labels]):.2f}).",
-                to_table(["", *(f"{100 * share:g} %" for share in quantiles)], spread_rows),
+                to_table(["", *(f"{100 * share:g} %" for share in quantiles)], spread_rows, caption="Quantiles"),
             ),
         ]
     )
@@ -196,7 +217,8 @@ def show_ranking(answers: Answers, split: Split, threshold: float) -> str:
     )
     shown = ("precision", "recall", "ndcg", "hit_rate", "mrr", "map")
     rows = [[str(k), *(f"{means[f'{name}@{k}']:.4f}" for name in shown)] for k in ks]
-    return to_picture(figure, told, to_table(["k", *shown], rows))
+    table = to_table(["k", *shown], rows, caption="Metrics by number of recommendations")
+    return to_picture(figure, "Curve of precision against recall by number of recommendations.", told, table)
 
 
 def show_segments(report: Report) -> str:
@@ -217,24 +239,29 @@ def show_popularity(report: Report) -> str:
     """What is recommended and what is liked, by popularity."""
     found = report.by_popularity
     names = [segment.name for segment in found]
-    liked = np.array([segment.num for segment in found]) / max(1, sum(segment.num for segment in found))
-    shares = [segment.values["share"] for segment in found]
-    (recall,) = {name for segment in found for name in segment.values if name.startswith("recall")}
+    shares, liked = ([segment.values[name] for segment in found] for name in ("share", "liked"))
+    recall = next(name for segment in found for name in segment.values if name.startswith("recall"))
     figure = figures.draw_bars(
-        {"recommended": shares, "liked in the test": liked.tolist()},
+        {"recommended": shares, "liked in the test": liked},
         names,
         x_label="candidates, the most popular first",
         y_label="share",
     )
     rows = [
-        [segment.name, f"{100 * share:.1f} %", f"{100 * part:.1f} %", f"{segment.values[recall]:.4f}"]
-        for segment, share, part in zip(found, shares, liked, strict=True)
+        [
+            segment.name,
+            f"{100 * segment.values['share']:.1f} %",
+            f"{100 * segment.values['liked']:.1f} %",
+            f"{segment.values[recall]:.4f}" if recall in segment.values else "",
+        ]
+        for segment in found
     ]
     told = (
-        f"The most popular tenth of the catalogue gets {100 * shares[0]:.0f} % of the recommendations, "
-        f"and {100 * liked[0]:.0f} % of what is liked in the test."
+        f"The most popular {100 / len(found):.3g} % of the catalogue get {100 * shares[0]:.0f} % of the "
+        f"recommendations, and {100 * liked[0]:.0f} % of what is liked in the test."
     )
-    return to_picture(figure, told, to_table(["popularity", "of recommendations", "of likes", recall], rows))
+    table = to_table(["popularity", "of recommendations", "of likes", recall], rows, caption="By popularity")
+    return to_picture(figure, "Bars: shares of recommendations and of likes by popularity.", told, table)
 
 
 def show_examples(answers: Answers, split: Split, texts: Sequence[str], threshold: float) -> str:
@@ -255,7 +282,7 @@ def show_examples(answers: Answers, split: Split, texts: Sequence[str], threshol
             f"<li>{html.escape(texts[known.candidate_rows[event]])} ({known.ratings[event]:g})</li>" for event in best
         )
         shown = "".join(
-            f"<li><span{' class=hit' if row in liked else ''}>{html.escape(texts[row])}</span></li>"
+            f"<li>{_hit(texts[row]) if row in liked else html.escape(texts[row])}</li>"
             for row in answers.ranked[query].tolist()
             if row >= 0
         )
@@ -270,11 +297,11 @@ def show_examples(answers: Answers, split: Split, texts: Sequence[str], threshol
     return note + to_grid(blocks)
 
 
-def show_neighbours(embeddings: np.ndarray | None, known: Interactions, texts: Sequence[str]) -> str:
+def show_neighbours(vectors: np.ndarray | None, known: Interactions, texts: Sequence[str]) -> str:
     """What is near to what everybody knows."""
-    if embeddings is None:
+    if vectors is None or len(vectors) < 2:
         return ""
-    units = _units(embeddings)
+    units = _units(vectors)
     popular = _most_popular(known, _NUM_KNOWN)
     cosines = units[popular] @ units.T
     cosines[np.arange(len(popular)), popular] = -np.inf
@@ -284,23 +311,30 @@ def show_neighbours(embeddings: np.ndarray | None, known: Interactions, texts: S
         [texts[row], (", ".join(texts[other] for other in others), "text")]
         for row, others in zip(popular.tolist(), nearest.tolist(), strict=True)
     ]
-    return to_table(["well-known", ("nearest by cosine", "text")], rows)
+    return to_table(
+        ["well-known", ("nearest by cosine", "text")], rows, caption="The most popular and what is like them"
+    )
 
 
-def show_map(embeddings: np.ndarray | None, known: Interactions, texts: Sequence[str], group: str | None) -> str:
+def show_map(vectors: np.ndarray | None, known: Interactions, texts: Sequence[str], group: str | None) -> str:
     """A plane in which candidates with alike vectors are near."""
-    if embeddings is None:
+    if vectors is None:
         return ""
     shown = _most_popular(known, _MAPPED)
-    if len(shown) < 5:
+    units = _units(vectors)[shown]
+    if len(shown) < _LEAST_MAPPED:
         return ""
-    units = _units(embeddings)[shown]
+    # The plane of the widest spread to start from. scikit-learn's own start ends the process if there is no spread.
+    centred = units - units.mean(axis=0)
+    _, spread, axes = np.linalg.svd(centred, full_matrices=False)
+    if len(spread) < 2 or spread[1] < _LEAST_SPREAD * len(shown) ** 0.5:
+        return "<p>No map: the candidates' vectors are alike, or lie on a line.</p>"
+    start = centred @ axes[:2].T
     perplexity = min(30, (len(shown) - 1) / 3)
-    points = sklearn.manifold.TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(units)
+    tsne = sklearn.manifold.TSNE(perplexity=perplexity, init=1e-4 * start / start.std(), random_state=0)
+    points = tsne.fit_transform(units)
     groups = [""] * len(shown)
-    told = (
-        f"The {len(shown):,} most popular candidates by t-SNE of their vectors: what is near is recommended together."
-    )
+    told = f"The {len(shown):,} most popular candidates; what is near has alike vectors."
     rows: list[list[Cell]] = []
     if group is not None:
         values = known.candidates[group].to_pylist()
@@ -309,14 +343,16 @@ def show_map(embeddings: np.ndarray | None, known: Interactions, texts: Sequence
         common = names[np.argsort(-counts, kind="stable")][:_GROUPS].tolist()
         groups = [name if name in common else "" for name in firsts]
         told += f" Colours are the most frequent first values of {group}; grey is any other."
-        rows = [
-            [name, f"{counts[names.tolist().index(name)]:,}", f"{_cohesion(units, groups, name):.3f}"]
-            for name in common
-        ]
+        sizes = dict(zip(names.tolist(), counts.tolist(), strict=True))
+        for name in common:
+            alike = f"{_cohesion(units, groups, name):.3f}" if sizes[name] > 1 else ""
+            rows.append([name, f"{sizes[name]:,}", alike])
     names_of = {place: texts[shown[place]] for place in _far_apart(points, _NAMED_ON_MAP)}
     figure = figures.draw_map(points, groups, names=names_of)
-    table = to_table([group or "", "candidates", "mean cosine within"], rows) if rows else ""
-    return to_picture(figure, told, table)
+    table = (
+        to_table([group or "", "candidates", "mean cosine within"], rows, caption="Groups on the map") if rows else ""
+    )
+    return to_picture(figure, "Map of the candidates by t-SNE of their vectors.", told, table)
 
 
 def show_cards(report: Report, split: Split, background: Background) -> str:
@@ -345,7 +381,8 @@ def show_cards(report: Report, split: Split, background: Background) -> str:
 def texts_of(candidates: pa.Table, column: str) -> list[str]:
     """What people know the candidates by."""
     ids = candidates[column].to_pylist()
-    return ["(missing)" if value is None else str(value) for value in ids]
+    # A control character has no place in XML, of which pictures are made.
+    return ["(missing)" if value is None else _CONTROL.sub(" ", str(value)) for value in ids]
 
 
 def _most_popular(known: Interactions, num: int) -> np.ndarray:
@@ -358,6 +395,10 @@ def _most_popular(known: Interactions, num: int) -> np.ndarray:
 def _units(vectors: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny))
+
+
+def _hit(text: str) -> str:
+    return f'<span class="hit">{html.escape(text)} <strong>(liked)</strong></span>'
 
 
 def _far_apart(points: np.ndarray, num: int) -> list[int]:
@@ -376,8 +417,8 @@ def _far_apart(points: np.ndarray, num: int) -> list[int]:
 
 def _first_group(value: object) -> str:
     if isinstance(value, list):
-        return str(value[0]) if value else ""
-    return "" if value is None else str(value)
+        value = value[0] if value else None
+    return "" if value is None else _CONTROL.sub(" ", str(value))
 
 
 def _cohesion(units: np.ndarray, groups: Sequence[str], name: str) -> float:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation.ranking import QueryMetrics
+
+_MISSING = "(missing)"
+_MOST_VALUES = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,21 +35,40 @@ def by_query(of_queries: QueryMetrics, groups: Sequence[object], *, order: Seque
 
     Args:
         of_queries: One value per query.
-        groups: The group of each query of the table, such as a column of it; None is a group of its own.
+        groups: The group of each query of the table, such as a column of it; None is a group of its own, and more than
+            ten different numbers become fifths of equal size.
         order: Names of groups in the order wanted; others come after them.
 
     Returns:
         One segment per group that has an evaluated query; where no order is given the largest first, of equal size by
         name.
     """
-    names = np.array(["(missing)" if group is None else str(group) for group in groups], object)[of_queries.query_rows]
-    segments = []
-    for name in np.unique(names):
-        is_in = names == name
-        values = {metric: float(column[is_in].mean()) for metric, column in of_queries.values.items()}
-        segments.append(Segment(name=str(name), num=int(is_in.sum()), values=values))
+    names, codes = np.unique(_names(groups)[of_queries.query_rows], return_inverse=True)
+    counts = np.bincount(codes)
+    sums = {metric: np.bincount(codes, column) for metric, column in of_queries.values.items()}
+    segments = [
+        Segment(
+            name=str(name),
+            num=int(counts[place]),
+            values={metric: float(column[place] / counts[place]) for metric, column in sums.items()},
+        )
+        for place, name in enumerate(names)
+    ]
     places = {name: place for place, name in enumerate(order)}
     return sorted(segments, key=lambda segment: (places.get(segment.name, len(places)), -segment.num, segment.name))
+
+
+def _names(groups: Sequence[object]) -> np.ndarray:
+    """The groups' names, str [n]; many different numbers become fifths of equal size."""
+    numbers = [float(group) for group in groups if isinstance(group, int | float) and not isinstance(group, bool)]
+    is_numeric = len(numbers) + sum(group is None for group in groups) == len(groups)
+    if not is_numeric or len(set(numbers)) <= _MOST_VALUES:
+        return np.array([_MISSING if group is None else str(group) for group in groups])
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, 6), method="nearest"))
+    texts = [f"{low:g} up to {high:g}" for low, high in itertools.pairwise(edges)]
+    values = np.array([np.nan if group is None else float(group) for group in groups])  # type: ignore[arg-type]
+    places = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(texts) - 1)
+    return np.where(np.isnan(values), _MISSING, np.array(texts)[places])
 
 
 def history_groups(known: Interactions, edges: Sequence[int] = (1, 10, 50, 100)) -> tuple[list[str], list[str]]:
@@ -87,12 +110,14 @@ def by_popularity(
         test: The test part.
         known: The events that popularity is counted in, and that the ranking left out.
         threshold: A rating of at least this is relevant.
-        num_groups: Groups of equally many candidates, >= 1, the most popular first.
+        num_groups: Groups of equally many candidates, >= 1, the most popular first; as many as there are candidates at
+            most.
 
     Returns:
-        One segment per group with a relevant pair: `recall@k`, and `share`, the group's part of all recommendations.
+        One segment per group: `share`, its part of all recommendations, `liked`, its part of all that is to be found,
+        and, if it has any of that, `recall@k`.
     """
-    k = ranked.shape[1]
+    k, num_groups = ranked.shape[1], min(num_groups, known.num_candidates)
     popularity = np.bincount(known.candidate_rows, minlength=known.num_candidates)
     place = np.empty(known.num_candidates, np.int64)
     place[np.argsort(-popularity, kind="stable")] = np.arange(known.num_candidates)
@@ -106,9 +131,12 @@ def by_popularity(
     segments = []
     for group in range(num_groups):
         is_in = is_new & (group_of[pairs[:, 1]] == group)
-        if not is_in.any():
-            continue
-        values = {f"recall@{k}": float(found[is_in].mean()), "share": float(shown[group] / max(1, shown.sum()))}
+        values = {
+            "share": float(shown[group] / max(1, shown.sum())),
+            "liked": float(is_in.sum() / max(1, is_new.sum())),
+        }
+        if is_in.any():
+            values[f"recall@{k}"] = float(found[is_in].mean())
         first, last = 100 * group / num_groups, 100 * (group + 1) / num_groups
-        segments.append(Segment(name=f"{first:g} to {last:g} %", num=int(is_in.sum()), values=values))
+        segments.append(Segment(name=f"{first:.3g} to {last:.3g} %", num=int(is_in.sum()), values=values))
     return segments

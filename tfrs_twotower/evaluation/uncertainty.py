@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
+from tfrs_twotower.evaluation import metrics
 from tfrs_twotower.evaluation.ranking import QueryMetrics
 
-_COUNTS_AT_ONCE = 2**20
-# A certain and wrong prediction would have an infinite loss.
-_LEAST_PROBABILITY = float(np.finfo(np.float64).eps)
+_NUMBERS_AT_ONCE = 2**20
+_MOST_GROUPS = 4096
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,17 +39,20 @@ def bootstrap(
     num_samples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-) -> Interval:
-    """The percentile interval of a statistic, queries drawn with repetition, each with all that it has.
+) -> list[Interval]:
+    """The percentile intervals of statistics, queries drawn with repetition, each with all that it has.
 
     Args:
-        statistic: From float64 [samples, num_queries], how often each query counts, to float64 [samples]; its value
-            where each counts once is the mean.
+        statistic: From float64 [samples, num_queries], how often each query counts, to float64 [samples, m], m figures
+            of each; those where each query counts once are the means.
         num_queries: How many queries there are, >= 1.
         width: How many numbers the statistic makes of one sample on its way: fewer samples are drawn at once then.
         num_samples: How many samples are drawn, >= 1.
         level: Share of the samples within the interval, in (0, 1).
         seed: Of the draws.
+
+    Returns:
+        An interval of each of the m figures.
 
     Raises:
         ValueError: If a number is out of range.
@@ -57,9 +61,9 @@ def bootstrap(
         Efron & Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
 
     Example:
-        >>> values = np.array([2.0, 2.0, 2.0])
+        >>> values = np.array([[2.0], [2.0], [2.0]])
         >>> bootstrap(lambda counts: counts @ values / 3, 3)
-        Interval(mean=2.0, low=2.0, high=2.0)
+        [Interval(mean=2.0, low=2.0, high=2.0)]
     """
     if num_queries < 1:
         raise ValueError(f"`num_queries` must be at least 1. Received: {num_queries}.")
@@ -70,23 +74,28 @@ def bootstrap(
     generator = np.random.default_rng(seed)
     shares = np.full(num_queries, 1 / num_queries)
     found = []
-    block = max(1, _COUNTS_AT_ONCE // max(num_queries, width))
+    block = max(1, _NUMBERS_AT_ONCE // max(num_queries, width))
     for start in range(0, num_samples, block):
         counts = generator.multinomial(num_queries, shares, min(block, num_samples - start))
         found.append(statistic(counts.astype(np.float64)))
-    low, high = np.nanquantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2])
-    mean = float(statistic(np.ones((1, num_queries)))[0])
-    return Interval(mean=mean, low=float(low), high=float(high))
+    ends = np.nanquantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    means = statistic(np.ones((1, num_queries)))[0]
+    return [
+        Interval(mean=float(mean), low=float(low), high=float(high))
+        for mean, low, high in zip(means, *ends, strict=True)
+    ]
 
 
-def mean_interval(values: np.ndarray, **options: Any) -> Interval:
-    """The interval of a mean over queries.
+def mean_intervals(values: Mapping[str, np.ndarray], **options: Any) -> dict[str, Interval]:
+    """The intervals of means over queries.
 
     Args:
-        values: float [n], one per query, n >= 1.
+        values: Metric -> float [n], one per query, n >= 1.
         **options: Of `bootstrap`.
     """
-    return bootstrap(lambda counts: counts @ values / len(values), len(values), **options)
+    matrix = np.stack(list(values.values()), axis=1)
+    found = bootstrap(lambda counts: counts @ matrix / len(matrix), len(matrix), **options)
+    return dict(zip(values, found, strict=True))
 
 
 def rating_intervals(
@@ -101,47 +110,57 @@ def rating_intervals(
         **options: Of `bootstrap`.
 
     Returns:
-        `log_loss`, `accuracy`, `auc`, `f1` and `brier`.
+        `log_loss`, `accuracy`, `auc`, `f1` and `brier`, and `gauc` if a query has both classes. The area of more than
+        4,096 different probabilities is that of as many equally large groups of them.
     """
-    order = np.argsort(probabilities, kind="stable")
-    labels, probabilities = labels[order], np.asarray(probabilities, np.float64)[order]
-    _, units = np.unique(query_rows[order], return_inverse=True)
+    probabilities = np.asarray(probabilities, np.float64)
+    _, units = np.unique(query_rows, return_inverse=True)
     num_queries = int(units.max()) + 1
     predicted = probabilities > 0.5
-    surest = np.clip(probabilities, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
-    losses = -np.log(np.where(labels, surest, 1 - surest))
-    # Runs of equal probabilities, within which a positive and a negative count a half.
-    starts = np.flatnonzero(np.append(True, probabilities[1:] != probabilities[:-1]))
-
-    def of_queries(values: np.ndarray) -> np.ndarray:
-        return np.bincount(units, values, num_queries)
-
-    sizes = of_queries(np.ones(len(labels)))
-    hits, claims, positives = of_queries(labels & predicted), of_queries(predicted), of_queries(labels)
-
-    def area(counts: np.ndarray) -> np.ndarray:
-        weights = counts[:, units]
-        positive = np.add.reduceat(weights * labels, starts, axis=1)
-        negative = np.add.reduceat(weights * ~labels, starts, axis=1)
-        below = np.cumsum(negative, axis=1) - negative / 2
-        return _quotient((positive * below).sum(axis=1), positive.sum(axis=1) * negative.sum(axis=1))
-
-    def mean_of(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        sums = of_queries(values)
-        return lambda counts: counts @ sums / (counts @ sizes)
-
-    statistics = {
-        "log_loss": mean_of(losses),
-        "accuracy": mean_of(predicted == labels),
-        "auc": area,
-        "f1": lambda counts: _quotient(2 * (counts @ hits), counts @ (claims + positives)),
-        "brier": mean_of((probabilities - labels) ** 2),
+    with_both, areas, sizes_of_both = metrics.areas_by_group(labels, probabilities, units)
+    area_sums, area_sizes = np.zeros(num_queries), np.zeros(num_queries)
+    area_sums[with_both], area_sizes[with_both] = areas * sizes_of_both, sizes_of_both
+    columns = {
+        "log_loss": metrics.log_losses(labels, probabilities),
+        "accuracy": predicted == labels,
+        "brier": (probabilities - labels) ** 2,
+        "sizes": np.ones(len(labels)),
+        "hits": labels & predicted,
+        "claims": predicted.astype(np.int64) + labels,
     }
-    widths = {"auc": len(labels)}
-    return {
-        name: bootstrap(statistic, num_queries, width=widths.get(name, 1), **options)
-        for name, statistic in statistics.items()
-    }
+    sums = np.stack([np.bincount(units, column, num_queries) for column in columns.values()], axis=1)
+    sums = np.column_stack([sums, area_sums, area_sizes])
+    positive, negative = _by_probability(labels, probabilities, units, num_queries)
+
+    def figures(counts: np.ndarray) -> np.ndarray:
+        log_loss, accuracy, brier, sizes, hits, claims, of_areas, with_areas = (counts @ sums).T
+        liked, disliked = (np.asarray((part.T @ counts.T).T) for part in (positive, negative))
+        below = np.cumsum(disliked, axis=1) - disliked / 2
+        auc = _quotient((liked * below).sum(axis=1), liked.sum(axis=1) * disliked.sum(axis=1))
+        means = [column / sizes for column in (log_loss, accuracy, brier)]
+        return np.stack([*means, auc, _quotient(2 * hits, claims), _quotient(of_areas, with_areas)], axis=1)
+
+    names = ("log_loss", "accuracy", "brier", "auc", "f1", "gauc")
+    found = dict(zip(names, bootstrap(figures, num_queries, width=positive.shape[1], **options), strict=True))
+    if not len(with_both):
+        del found["gauc"]
+    return found
+
+
+def _by_probability(
+    labels: np.ndarray, probabilities: np.ndarray, units: np.ndarray, num_queries: int
+) -> tuple[scipy.sparse.csr_matrix, scipy.sparse.csr_matrix]:
+    """How many positives, and negatives, each query has of each probability, the lowest first."""
+    values, groups = np.unique(probabilities, return_inverse=True)
+    if len(values) > _MOST_GROUPS:
+        edges = np.unique(np.quantile(probabilities, np.linspace(0, 1, _MOST_GROUPS + 1)[1:-1], method="lower"))
+        groups = np.searchsorted(edges, probabilities, side="left")
+    shape = (num_queries, int(groups.max()) + 1)
+    positive, negative = (
+        scipy.sparse.csr_matrix((np.ones(is_in.sum()), (units[is_in], groups[is_in])), shape=shape)
+        for is_in in (labels, ~labels)
+    )
+    return positive, negative
 
 
 def _quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -174,4 +193,4 @@ def compare(first: QueryMetrics, second: QueryMetrics, **options: Any) -> dict[s
     shared = [name for name in first.values if name in second.values]
     if not shared:
         raise ValueError(f"No metric in common. Received: {', '.join(first.values)} and {', '.join(second.values)}.")
-    return {name: mean_interval(first.values[name] - second.values[name], **options) for name in shared}
+    return mean_intervals({name: first.values[name] - second.values[name] for name in shared}, **options)

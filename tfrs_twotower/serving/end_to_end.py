@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.ranking import NO_ROW
 from tfrs_twotower.evaluation.report import Answers, Report, judge
+from tfrs_twotower.model.inputs import MISSING
 from tfrs_twotower.serving.loading import LoadedBundle
 
 _ASKED_AT_ONCE = 4096
@@ -59,18 +61,16 @@ def evaluate_bundle(bundle: LoadedBundle, split: Split, *, k: int = 10, segment_
 
 
 def _query_columns(bundle: LoadedBundle, test: Interactions) -> dict[str, np.ndarray]:
-    """What queries are asked by: their id if the bundle takes it, which fills in the rest, or else their features."""
-    inputs = {spec["name"]: spec for spec in bundle.manifest["query"]["inputs"]}
-    names = (
-        [test.query_id] if test.query_id in inputs else [name for name in inputs if name in test.queries.column_names]
-    )
-    missing = {"string": "", "float32": float("nan")}
+    """All that is known of the queries and that the bundle takes: it may not remember each of them."""
     columns = {}
-    for name in names:
+    for spec in bundle.manifest["query"]["inputs"]:
+        name, is_list = spec["name"], len(spec["shape"]) > 1
+        if name not in test.queries.column_names:
+            continue
+        missing = [] if is_list else MISSING[tf.as_dtype(spec["dtype"])]
         values = np.empty(test.num_queries, object)
-        values[:] = [
-            missing.get(inputs[name]["dtype"]) if value is None else value for value in test.queries[name].to_pylist()
-        ]
+        for row, value in enumerate(test.queries[name].to_pylist()):
+            values[row] = missing if value is None else value
         columns[name] = values
     return columns
 

@@ -66,8 +66,9 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         split: Its validation part is measured; training events and the held-out queries' history are left out of the
             ranking.
         k: Slots of the ranking, 1 <= k <= num_candidates.
-        every: It measures after the first epoch and each so many later, >= 1; in between, the logs keep the latest
-            values.
+        every: It measures after the first epoch, after each that this divides, and after the last, >= 1; in between,
+            the logs keep the latest values. What stops by them counts its patience in epochs: let it be a few times
+            this.
     """
 
     def __init__(self, split: Split, *, k: int = 10, every: int = 1) -> None:
@@ -79,13 +80,16 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         self._context = split.context
         self._seen = event_pairs(self._context)
         self._queries = np.unique(split.validation.query_rows)
-        # What is left out of the ranking, by the places of the queries that are ranked for.
-        seen = self._seen[np.isin(self._seen[:, 0], self._queries)]
-        self._left_out = np.stack([np.searchsorted(self._queries, seen[:, 0]), seen[:, 1]], axis=1)
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Forgets an earlier training."""
+        del logs
+        self._latest = {}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Measures, if it is time to."""
-        if epoch % self._every == 0 or not self._latest:
+        is_last = epoch + 1 == self.params.get("epochs")
+        if (epoch + 1) % self._every == 0 or is_last or not self._latest:
             self._latest = {f"val_{name}": value for name, value in self._measure().items()}
         if logs is not None:
             logs.update(self._latest)
@@ -100,9 +104,7 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         return metrics
 
     def _ranking(self, embedded: tuple[np.ndarray, np.ndarray], threshold: float) -> dict[str, float]:
-        queries, candidates = embedded
-        ranked = np.full((len(queries), self._k), -1, np.int32)
-        ranked[self._queries] = rank_candidates(queries[self._queries], candidates, self._left_out, k=self._k)
+        ranked = rank_candidates(*embedded, self._seen, k=self._k, query_rows=self._queries)
         metrics = ranking_metrics(ranked, self._split.validation, self._seen, threshold=threshold)
         del metrics["num_queries"]
         return metrics

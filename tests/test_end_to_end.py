@@ -1,0 +1,62 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+import tfrs_twotower as tt
+
+
+def test_a_bundle_is_judged_as_the_model_that_it_was_made_of(planted, trained, bundle_path):
+    """By its own signatures, to six digits."""
+    ours = tt.evaluate(trained, planted.split, k=3).to_dict()
+    theirs = tt.evaluate_bundle(tt.load_bundle(bundle_path), planted.split, k=3).to_dict()
+    for case, figures in ours["cases"].items():
+        assert theirs["cases"][case] == pytest.approx(figures, abs=1e-6), case
+    assert theirs["confusion"] == ours["confusion"]
+    assert theirs["by_popularity"] == ours["by_popularity"]
+
+
+def test_a_bundle_of_other_columns_is_refused(planted, bundle_path):
+    others = {
+        name: dataclasses.replace(
+            part, candidates=part.candidates.rename_columns(["sku", "title", "genres"]), candidate_id="sku"
+        )
+        for name, part in vars(planted.split).items()
+    }
+    with pytest.raises(ValueError, match="The bundle's candidate id is 'movie_id', the split's 'sku'"):
+        tt.evaluate_bundle(tt.load_bundle(bundle_path), tt.Split(**others))
+
+
+def test_users_that_the_bundle_does_not_remember_are_asked_about_by_all_that_is_known(planted, trained, tmp_path):
+    """The bundle knows half of the users; the other half is not lost with their features."""
+    seen = planted.split.seen
+    order = np.arange(20)
+    rows = np.flatnonzero(seen.query_rows < 20)
+    half = dataclasses.replace(seen.with_events(rows), queries=seen.queries.take(order))
+    path = tt.export_bundle(trained, half, tmp_path / "half", k=10, build_index=tt.ExactIndex)
+    split = planted.split
+    parts = {name: part.with_events(np.flatnonzero(part.query_rows >= 20)) for name, part in vars(split).items()}
+    nothing = parts["train"].with_events(np.zeros(0, np.int64))
+    strangers = tt.Split(
+        train=split.train.with_events(np.flatnonzero(split.train.query_rows < 20)),
+        validation=nothing,
+        test=parts["test"],
+        history=nothing,
+    )
+    ours = tt.evaluate(trained, strangers, k=3).cases["model"]
+    theirs = tt.evaluate_bundle(tt.load_bundle(path), strangers, k=3).cases["model"]
+    assert theirs == pytest.approx(ours, abs=1e-6)
+
+
+def test_a_saturated_head_costs_the_same_asked_either_way(planted, trained, tmp_path):
+    """Scores so high that a float32 probability is 1 sharp."""
+    sure = tt.TwoTowerModel.from_config(trained.get_config())
+    sure.set_weights([weight * 3 for weight in trained.get_weights()])
+    path = tt.export_bundle(sure, planted.split.seen, tmp_path / "sure", k=10, build_index=tt.ExactIndex)
+    answers = tt.answer(sure, planted.split, k=3)
+    assert (answers.probabilities.astype(np.float32) == 1).any()
+    ours = tt.evaluate(sure, planted.split, k=3)
+    theirs = tt.evaluate_bundle(tt.load_bundle(path), planted.split, k=3)
+    for name in ("log_loss", "brier", "accuracy"):
+        assert theirs.cases["model"][name] == pytest.approx(ours.cases["model"][name], abs=1e-6)
+        assert theirs.intervals[name].mean == pytest.approx(theirs.cases["model"][name])

@@ -37,11 +37,11 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = []
     for name in arguments.size or _SIZES:
-        rows += measure(*_SIZES[name], repeats=arguments.repeats, streams=name == "small")
+        rows += measure(*_SIZES[name], repeats=arguments.repeats)
     show(f"Top {_K} of the whole catalogue, {_DIM} dimensions", rows, arguments.json)
 
 
-def measure(num_queries: int, num_candidates: int, *, repeats: int, streams: bool) -> list[Row]:
+def measure(num_queries: int, num_candidates: int, *, repeats: int) -> list[Row]:
     """The rows of one size."""
     generator = np.random.default_rng(0)
     candidates = generator.normal(size=(num_candidates, _DIM)).astype(np.float32)
@@ -54,9 +54,10 @@ def measure(num_queries: int, num_candidates: int, *, repeats: int, streams: boo
         hit_rates["ours"] = float(metrics.hit_rate(ranked == relevant[:, np.newaxis]).mean())
 
     contenders: dict[str, Callable[[], object]] = {"ours": ours}
-    layers = {"BruteForce": tfrs.layers.factorized_top_k.BruteForce(k=_K)}
-    if streams:
-        layers["Streaming"] = tfrs.layers.factorized_top_k.Streaming(k=_K)
+    layers = {
+        "Streaming": tfrs.layers.factorized_top_k.Streaming(k=_K),
+        "BruteForce": tfrs.layers.factorized_top_k.BruteForce(k=_K),
+    }
     ids = tf.range(num_candidates)
     for name, layer in layers.items():
         if name == "Streaming":

@@ -9,7 +9,8 @@ or more; what was trained on is left out of the ranking.
 - `later events ...`: `temporal_split`, trained on the first 80 % of all events; most of the test's users are new, too.
 - `in-batch ...`: training by event, against the batch's other candidates: with the correction from counts, with the
   correction estimated on the stream, and without it.
-- `EASE`, `implicit ALS` and `notebook`: other people's, in scripts/_peers.py; left out without the extra `bench`.
+- `EASE`, `implicit ALS` and `notebook`: other people's, in evaluation/peers.py and scripts/_notebook.py; left out without
+  the extra `bench`.
 
     python scripts/benchmark_quality.py [--json FILE] [--repeats SEEDS] [--case NAME ...] [--readme]
 """
@@ -28,14 +29,15 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import _peers
 import numpy as np
 import scipy.stats
 from _benchmark import Row, add_arguments, show
+from _notebook import notebook
 
 import tfrs_twotower as tt  # isort: skip  # before TensorFlow
 import tensorflow as tf
 
+from tfrs_twotower.evaluation import peers
 from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
 from tfrs_twotower.evaluation.rating import pair_probabilities, rating_metrics
@@ -123,12 +125,12 @@ def _cases() -> dict[str, Callable[[tt.Interactions, int], Figures]]:
         "in-batch, uncorrected": functools.partial(measure_in_batch, corrects_frequency=False),
     }
     if all(importlib.util.find_spec(package) for package in ("implicit", "torch")):
-        cases["EASE"] = functools.partial(measure_peer, lambda train, seed: _peers.ease(train, threshold=_THRESHOLD))
+        cases["EASE"] = functools.partial(measure_peer, lambda train, seed: peers.ease(train, threshold=_THRESHOLD))
         cases["implicit ALS"] = functools.partial(
-            measure_peer, lambda train, seed: _peers.implicit_als(train, threshold=_THRESHOLD, seed=seed)
+            measure_peer, lambda train, seed: peers.implicit_als(train, threshold=_THRESHOLD, seed=seed)
         )
         cases["notebook"] = functools.partial(
-            measure_peer, lambda train, seed: _peers.notebook(train, threshold=_THRESHOLD, seed=seed), knows=True
+            measure_peer, lambda train, seed: notebook(train, threshold=_THRESHOLD, seed=seed), knows=True
         )
     return cases
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation import metrics
@@ -16,6 +17,7 @@ from tfrs_twotower.evaluation import metrics
 NO_ROW = -1
 
 _BLOCK_SCORES = 2**22  # float32 scores that a thread holds at once: 16 MiB
+_GROUP_FACTOR = 0.5  # of the root that would make groups as many as what is looked at in them; measured
 _LEAST_GROUP = 8  # candidates of which the best is looked at first; fewer are not worth it
 
 
@@ -71,7 +73,8 @@ def rank_candidates(
         scores[places[first:last] - start, seen[first:last, 1]] = -np.inf
         ranked[rows] = _best_of_block(scores, k, rows)
 
-    with ThreadPoolExecutor(_num_cores()) as threads:
+    # One thread of BLAS for each of ours: together they would be more than there are cores.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(_num_cores()) as threads:
         list(threads.map(rank_block, range(0, len(query_rows), block_size)))
     return ranked
 
@@ -100,7 +103,7 @@ def _some_best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         (columns, is_tied): int [block, k]; bool [block], whether others reach the least of them.
     """
     num_columns = scores.shape[1]
-    size = int(np.sqrt(num_columns / k))
+    size = int(np.sqrt(num_columns / k) * _GROUP_FACTOR)
     if size < _LEAST_GROUP:
         columns = _places_of_best(scores, k)
         least = np.take_along_axis(scores, columns, axis=1).min(axis=1, keepdims=True)

@@ -9,8 +9,8 @@ or more; what was trained on is left out of the ranking.
 - `later events ...`: `temporal_split`, trained on the first 80 % of all events; most of the test's users are new, too.
 - `in-batch ...`: training by event, against the batch's other candidates: with the correction from counts, with the
   correction estimated on the stream, and without it.
-- `EASE`, `implicit ALS` and `notebook`: other people's, in evaluation/peers.py and scripts/_notebook.py; left out without
-  the extra `bench`.
+- `EASE`, `implicit ALS` and `notebook`: other people's, in evaluation/peers.py and scripts/_notebook.py; left out
+  without the extra `bench`.
 
     python scripts/benchmark_quality.py [--json FILE] [--repeats SEEDS] [--case NAME ...] [--readme]
 """

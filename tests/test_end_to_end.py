@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_twotower as tt
 
@@ -14,6 +15,28 @@ def test_a_bundle_is_judged_as_the_model_that_it_was_made_of(planted, trained, b
         assert theirs["cases"][case] == pytest.approx(figures, abs=1e-6), case
     assert theirs["confusion"] == ours["confusion"]
     assert theirs["by_popularity"] == ours["by_popularity"]
+
+
+def test_the_index_stands_beside_exact_search(planted, trained, tmp_path):
+    exact = tt.answer(trained, planted.split, k=3)
+
+    class Blind(tt.ExactIndex):
+        """Never finds what the first query finds best."""
+
+        is_exact = False
+
+        def search(self, queries, k, exclude=None):
+            scores, rows = super().search(queries, k, exclude)
+            lost = rows == int(exact.ranked[0, 0])
+            return tf.where(lost, tf.float32.min, scores), tf.where(lost, -1, rows)
+
+    for build_index, is_whole in ((tt.ExactIndex, True), (Blind, False)):
+        path = tt.export_bundle(trained, planted.split.seen, tmp_path / str(is_whole), k=10, build_index=build_index)
+        report = tt.evaluate_bundle(tt.load_bundle(path), planted.split, k=3, exact=exact)
+        recall = report.cases["model"]["index_recall@3"]
+        assert recall == 1 if is_whole else 0 < recall < 1
+    with pytest.raises(ValueError, match="`exact` must have 3 slots for each query"):
+        tt.evaluate_bundle(tt.load_bundle(path), planted.split, k=3, exact=tt.answer(trained, planted.split, k=2))
 
 
 def test_a_bundle_of_other_columns_is_refused(planted, bundle_path):

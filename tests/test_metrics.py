@@ -112,6 +112,16 @@ def test_graded_ndcg_agrees_with_scikit_learn(gains):
 RANKED = hnp.arrays(np.int64, st.tuples(st.integers(1, 8), st.integers(1, 6)), elements=st.integers(-1, 9))
 
 
+@given(found=RANKED, seed=st.integers(0, 1000))
+def test_search_recall_is_the_share_of_a_set(found, seed):
+    exact = np.random.default_rng(seed).permutation(found.ravel()).reshape(found.shape)
+    values = metrics.search_recall(found, exact)
+    for query in range(len(found)):
+        wanted = [row for row in exact[query].tolist() if row >= 0]
+        expected = np.mean([row in found[query] for row in wanted]) if wanted else np.nan
+        assert values[query] == pytest.approx(expected, nan_ok=True)
+
+
 @given(ranked=RANKED)
 def test_coverage_counts_each_recommended_candidate_once(ranked):
     assert metrics.coverage(ranked, 10) == len({row for row in ranked.ravel().tolist() if row >= 0}) / 10

@@ -123,6 +123,26 @@ def graded_ndcg(gains: np.ndarray, best_gains: np.ndarray) -> np.ndarray:
     return np.asarray((gains * discounts).sum(axis=1) / (best_gains * discounts).sum(axis=1))
 
 
+def search_recall(found: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """Share of what exact search finds that a search found, too, in any slots, float64 [num_queries].
+
+    Args:
+        found: int [num_queries, k], rows of candidates, none twice for a query, -1 for an empty slot.
+        exact: int [num_queries, k], the same by exact search.
+
+    Returns:
+        NaN where exact search finds nothing.
+
+    Example:
+        >>> search_recall(np.array([[2, 0], [1, -1]]), np.array([[0, 1], [1, -1]])).tolist()
+        [0.5, 1.0]
+    """
+    is_there = exact >= 0
+    is_found = (exact[:, :, np.newaxis] == found[:, np.newaxis, :]).any(axis=2) & is_there
+    num = is_there.sum(axis=1)
+    return np.divide(is_found.sum(axis=1), num, out=np.full(len(num), np.nan), where=num > 0)
+
+
 def coverage(ranked: np.ndarray, num_candidates: int) -> float:
     """Share of the catalogue that is recommended to anyone.
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
+from tfrs_twotower.evaluation import metrics
 from tfrs_twotower.evaluation.ranking import NO_ROW
 from tfrs_twotower.evaluation.report import Answers, Report, judge
 from tfrs_twotower.model.inputs import MISSING
@@ -18,7 +19,14 @@ from tfrs_twotower.serving.loading import LoadedBundle
 _ASKED_AT_ONCE = 4096
 
 
-def evaluate_bundle(bundle: LoadedBundle, split: Split, *, k: int = 10, segment_by: Sequence[str] = ()) -> Report:
+def evaluate_bundle(
+    bundle: LoadedBundle,
+    split: Split,
+    *,
+    k: int = 10,
+    segment_by: Sequence[str] = (),
+    exact: Answers | None = None,
+) -> Report:
     """Evaluates a bundle on the test part of a split by its signatures `recommend` and `score`.
 
     What it knew of the queries when it was exported is what it leaves out of the ranking; that should be `split.seen`.
@@ -30,10 +38,11 @@ def evaluate_bundle(bundle: LoadedBundle, split: Split, *, k: int = 10, segment_
         split: Its `test` part is evaluated; ids are matched, and what the bundle does not have is never found.
         k: Slots of the ranking, 1 <= k <= the bundle's.
         segment_by: As of `evaluate`.
+        exact: What the model itself answers (`answer(model, split, k=k)`), for `index_recall@k` beside the model's
+            figures: how much of what exact search finds the bundle's index found.
 
     Raises:
-        ValueError: If `k` is out of range, the bundle is of other columns, or the test part has ratings of one class
-            only.
+        ValueError: If `k` is out of range, the bundle is of other columns, or there is nothing to find.
     """
     test, manifest = split.test, bundle.manifest
     for name, ours, theirs in (
@@ -47,17 +56,25 @@ def evaluate_bundle(bundle: LoadedBundle, split: Split, *, k: int = 10, segment_
     candidate_ids = np.array(test.candidates[test.candidate_id].to_pylist(), object)
     row_of = {candidate_id: row for row, candidate_id in enumerate(candidate_ids)}
     queries = _query_columns(bundle, test)
-    found = [bundle.recommend(_take(queries, rows), k=k)["candidate_ids"] for rows in _blocks(test.num_queries)]
-    ranked = np.vectorize(lambda name: row_of.get(name, NO_ROW), otypes=[np.int32])(np.concatenate(found))
+    asked = np.unique(test.query_rows)
+    ranked = np.full((test.num_queries, k), NO_ROW, np.int32)
+    for block in _blocks(len(asked)):
+        found = bundle.recommend(_take(queries, asked[block]), k=k)["candidate_ids"]
+        ranked[asked[block]] = np.vectorize(lambda name: row_of.get(name, NO_ROW), otypes=[np.int32])(found)
     probabilities = None
     if manifest["has_probabilities"]:
-        asked = [
+        scored = [
             bundle.score(_take(queries, test.query_rows[events]), candidate_ids[test.candidate_rows[events]].tolist())
             for events in _blocks(test.num_events)
         ]
-        probabilities = np.concatenate([outputs["probabilities"] for outputs in asked])
+        probabilities = np.concatenate([outputs["probabilities"] for outputs in scored])
     answers = Answers(ranked=ranked, probabilities=probabilities)
-    return judge(answers, split, threshold=manifest["positive_threshold"], segment_by=segment_by)
+    report = judge(answers, split, threshold=manifest["positive_threshold"], segment_by=segment_by)
+    if exact is not None:
+        if exact.ranked.shape != ranked.shape:
+            raise ValueError(f"`exact` must have {k} slots for each query. Received: {exact.ranked.shape}.")
+        report.cases["model"][f"index_recall@{k}"] = float(np.nanmean(metrics.search_recall(ranked, exact.ranked)))
+    return report
 
 
 def _query_columns(bundle: LoadedBundle, test: Interactions) -> dict[str, np.ndarray]:

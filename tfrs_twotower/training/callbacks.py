@@ -88,8 +88,8 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Measures, if it is time to."""
-        is_last = epoch + 1 == self.params.get("epochs")
-        if (epoch + 1) % self._every == 0 or is_last or not self._latest:
+        planned = (getattr(self, "params", None) or {}).get("epochs")  # Keras sets them, and not before training
+        if (epoch + 1) % self._every == 0 or epoch + 1 == planned or not self._latest:
             self._latest = {f"val_{name}": value for name, value in self._measure().items()}
         if logs is not None:
             logs.update(self._latest)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
-from tfrs_twotower.evaluation import figures, sections
+from tfrs_twotower.evaluation import figures, likeness, sections
 from tfrs_twotower.evaluation.markup import to_grid, to_table
 from tfrs_twotower.evaluation.page import Background, build_page
 from tfrs_twotower.evaluation.report import Answers, answer, judge
@@ -129,7 +129,7 @@ def test_curves_of_training_and_validation_share_a_picture():
 def test_there_is_no_map_of_a_model_that_has_learnt_nothing(planted, vectors):
     """scikit-learn's own start from principal components ends the process there."""
     known = planted.split.seen
-    shown = sections.show_map(vectors, known, [str(row) for row in range(24)], "genres")
+    shown = likeness.show_map(vectors, known, [str(row) for row in range(24)], "genres")
     assert "No map" in shown
     assert "<img" not in shown
 
@@ -150,8 +150,8 @@ def test_a_table_heads_its_rows_and_columns():
 
 def test_names_on_the_map_do_not_overlap():
     points = np.array([[0.0, 0.0], [0.1, 0.01], [0.5, 0.01], [0.1, 0.5], [1.0, 1.0]])
-    assert sections._far_apart(points, 10) == [0, 2, 3, 4]
-    assert sections._far_apart(points, 2) == [0, 2]
+    assert likeness._far_apart(points, 10) == [0, 2, 3, 4]
+    assert likeness._far_apart(points, 2) == [0, 2]
 
 
 def test_the_same_figure_gives_the_same_bytes():

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tfrs_twotower.evaluation.projector import write_projector
     from tfrs_twotower.evaluation.report import Answers, Report, answer, evaluate, judge
     from tfrs_twotower.evaluation.uncertainty import compare
+    from tfrs_twotower.model.build import build_two_tower
     from tfrs_twotower.model.features import (
         Bucketized,
         Categorical,
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from tfrs_twotower.model.tasks import RatingTask
     from tfrs_twotower.model.tower_config import SumTowerConfig, TowerConfig
     from tfrs_twotower.model.towers import Tower, build_tower
-    from tfrs_twotower.model.two_tower import TwoTowerModel, build_two_tower
+    from tfrs_twotower.model.two_tower import TwoTowerModel
     from tfrs_twotower.model.vocabularies import (
         Vocabularies,
         Vocabulary,
@@ -118,7 +119,7 @@ _HOMES = {
     "build_movielens_joint": "model.joint_movielens",
     "build_page": "evaluation.page",
     "build_tower": "model.towers",
-    "build_two_tower": "model.two_tower",
+    "build_two_tower": "model.build",
     "compare": "evaluation.uncertainty",
     "evaluate": "evaluation.report",
     "evaluate_bundle": "serving.end_to_end",

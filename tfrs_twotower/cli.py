@@ -166,6 +166,7 @@ def train(
             timings=timings,
         )
         page = build_page(report, answers, split, threshold=model.threshold, background=background)
+    figures = report.to_dict()
     with _err.status("Exporting, and asking the export in a fresh process"):
         path = export_bundle(
             model,
@@ -173,10 +174,10 @@ def train(
             directory,
             k=k,
             build_index=build_index,
-            metrics=report.to_dict(),
+            metrics=figures,
             extra_files={
                 "report.html": page,
-                "metrics.json": json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n",
+                "metrics.json": json.dumps(figures, indent=2, allow_nan=False) + "\n",
             },
         )
     _print_report(report)
@@ -253,8 +254,8 @@ def _fit_reference(
     split: Split, seed: int, epochs: int | None, batch_size: int | None, logs: Path | None
 ) -> tuple[TwoTowerModel, dict[str, tf.keras.callbacks.History]]:
     """Trains on the training part, and stops by the validation part."""
+    from tfrs_twotower.model.build import build_two_tower
     from tfrs_twotower.model.reference import MOVIELENS_CANDIDATE, MOVIELENS_QUERY, with_columns_of
-    from tfrs_twotower.model.two_tower import build_two_tower
     from tfrs_twotower.training.callbacks import ProgressLine
     from tfrs_twotower.training.fit import fit_two_tower
 

@@ -7,7 +7,7 @@ import scipy.sparse
 import sklearn.linear_model
 
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.evaluation.rating import rating_metrics
+from tfrs_twotower.evaluation.rating import has_both_classes, rating_metrics
 
 # Of the squared biases, against the summed loss; the validation part's choice on MovieLens 100K, and flat around it.
 _L2 = 1.0
@@ -85,7 +85,7 @@ def biases(train: Interactions, *, threshold: float) -> tuple[np.ndarray, np.nda
         ValueError: If the ratings are of one class only.
     """
     labels = train.ratings >= threshold
-    if labels.all() or not labels.any():
+    if not has_both_classes(labels):
         raise ValueError(f"`train` must have ratings on both sides of {threshold:g}, for biases to be learnt.")
     num_events, num_queries = train.num_events, train.num_queries
     columns = np.stack([train.query_rows, num_queries + train.candidate_rows.astype(np.int64)], axis=1).ravel()

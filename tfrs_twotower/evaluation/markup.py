@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 from matplotlib.figure import Figure
@@ -11,6 +12,14 @@ from tfrs_twotower.evaluation.figures import to_data_uri
 
 #: A cell's text, or its text and its class in the page's style.
 Cell = str | tuple[str, str]
+
+# What has no place in XML, of which pictures are made.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
+
+
+def to_text(value: object) -> str:
+    """A value of a table as people read it."""
+    return "(missing)" if value is None else _CONTROL.sub(" ", str(value))
 
 
 def to_table(head: Sequence[Cell], rows: Iterable[Sequence[Cell]], *, caption: str = "") -> str:

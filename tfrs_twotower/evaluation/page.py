@@ -7,8 +7,8 @@ import string
 from pathlib import Path
 
 from tfrs_twotower.data.splits import Split
-from tfrs_twotower.evaluation import sections
-from tfrs_twotower.evaluation.markup import to_anchor
+from tfrs_twotower.evaluation import likeness, sections
+from tfrs_twotower.evaluation.markup import to_anchor, to_text
 from tfrs_twotower.evaluation.report import Answers, Report
 from tfrs_twotower.evaluation.sections import Background
 
@@ -45,17 +45,18 @@ def build_page(
                 f"`{name}` must be a column of the candidates: {', '.join(candidates.column_names)}. "
                 f"Received: {column}."
             )
-    texts = sections.texts_of(candidates, background.text or split.test.candidate_id)
+    texts = [to_text(value) for value in candidates[background.text or split.test.candidate_id].to_pylist()]
+    known = split.seen
     shown = {
         "Figures": sections.show_headline(report),
         "Training": sections.show_training(background.curves),
-        "Probabilities": sections.show_probabilities(answers, split.test, threshold),
+        "Probabilities": sections.show_probabilities(report, answers, split.test, threshold),
         "Ranking": sections.show_ranking(answers, split, threshold),
         "For whom it works": sections.show_segments(report),
         "Popularity": sections.show_popularity(report),
-        "Examples": sections.show_examples(answers, split, texts, threshold),
-        "Neighbours": sections.show_neighbours(answers.vectors, split.seen, texts),
-        "Map": sections.show_map(answers.vectors, split.seen, texts, background.group),
+        "Examples": sections.show_examples(report, answers, split, texts, threshold),
+        "Neighbours": likeness.show_neighbours(answers.vectors, known, texts),
+        "Map": likeness.show_map(answers.vectors, known, texts, background.group),
         "Data and model": sections.show_cards(report, split, background),
     }
     shown = {title: body for title, body in shown.items() if body}

@@ -204,7 +204,7 @@ def query_metrics(
     if is_twice.any():
         query = int(np.flatnonzero(is_twice.any(axis=1))[0])
         raise ValueError(f"`ranked` must have no candidate twice for a query. Query {query} has.")
-    codes, gains = _relevant_pairs(test, seen, threshold)
+    codes, gains = relevant_pairs(test, seen, threshold)
     query_of = codes // test.num_candidates
     counts = np.bincount(query_of, minlength=test.num_queries)
     evaluated = np.flatnonzero(counts)
@@ -252,12 +252,17 @@ def ranking_metrics(
     return {**of_queries.means(), "num_queries": float(len(of_queries.query_rows))}
 
 
-def _relevant_pairs(test: Interactions, seen: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def relevant_pairs(test: Interactions, seen: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """What a ranking should find.
 
+    Args:
+        test: The test part.
+        seen: int [num_seen, 2], the pairs that a ranking leaves out.
+        threshold: A rating of at least this is relevant.
+
     Returns:
-        (codes, gains): int64 [n], ascending, codes of the different pairs that have not been seen; float64 [n], how far
-        the highest rating of each is above the threshold, plus 1.
+        (codes, gains): int64 [n], ascending, query row * num_candidates + candidate row of the different pairs that
+        have not been seen; float64 [n], how far the highest rating of each is above the threshold, plus 1.
     """
     relevant = test.ratings >= threshold
     codes = _pair_codes(test.query_rows[relevant], test.candidate_rows[relevant], test.num_candidates)

@@ -43,6 +43,11 @@ def pair_probabilities(queries: np.ndarray, candidates: np.ndarray, interactions
     return np.asarray(scipy.special.expit(logits))
 
 
+def has_both_classes(labels: np.ndarray) -> bool:
+    """Whether there is something to tell apart: of one class alone, such as clicks, there is not."""
+    return bool(labels.any() and not labels.all())
+
+
 def rating_metrics(
     labels: np.ndarray, probabilities: np.ndarray, query_rows: np.ndarray | None = None
 ) -> dict[str, float]:
@@ -70,7 +75,7 @@ def rating_metrics(
     probabilities = np.asarray(probabilities, np.float64)
     if len(probabilities) != len(labels) or not np.isfinite(probabilities).all():
         raise ValueError(f"`probabilities` must be finite, one for each of the {len(labels)} labels.")
-    if labels.all() or not labels.any():
+    if not has_both_classes(labels):
         alike = "positive" if labels.all() else "negative"
         raise ValueError(f"`labels` must be of both classes. Received: {len(labels)}, all {alike}.")
     predicted = probabilities > 0.5

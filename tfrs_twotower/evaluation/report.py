@@ -17,6 +17,7 @@ from tfrs_twotower.evaluation.ranking import QueryMetrics, event_pairs, query_me
 from tfrs_twotower.evaluation.rating import (
     ConfusionMatrix,
     confusion_matrix,
+    has_both_classes,
     pair_probabilities,
     rating_metrics,
 )
@@ -122,11 +123,13 @@ def answer(model: TwoTowerModel | JointModel, split: Split, *, k: int = 10) -> A
         ValueError: If `k` is out of range.
     """
     # Of the only head, or of the one that ranks and the one that knows probabilities.
-    embedded = [head.embed(split.test, known=split.seen) for head in model.heads]
+    test, known = split.test, split.seen
+    embedded = [head.embed(test, known=known) for head in model.heads]
+    asked = np.unique(test.query_rows)
     dim = model.heads[0].candidate_tower.config.output_dim
     return Answers(
-        ranked=_rank(embedded[0], split, k),
-        probabilities=pair_probabilities(*embedded[-1], split.test) if model.rating_head is not None else None,
+        ranked=rank_candidates(*embedded[0], event_pairs(known), k=k, query_rows=asked),
+        probabilities=pair_probabilities(*embedded[-1], test) if model.rating_head is not None else None,
         vectors=embedded[0][1][:, :dim],
     )
 
@@ -161,32 +164,35 @@ def judge(
     labels, seen = test.ratings >= threshold, event_pairs(known)
     k = answers.ranked.shape[1]
 
+    asked = np.unique(test.query_rows)
+
     def measure(ranked: np.ndarray) -> QueryMetrics:
         return query_metrics(ranked, test, seen, threshold=threshold)
+
+    def rank(embeddings: tuple[np.ndarray, np.ndarray]) -> QueryMetrics:
+        return measure(rank_candidates(*embeddings, seen, k=k, query_rows=asked))
 
     def rate(probabilities: np.ndarray) -> dict[str, float]:
         return rating_metrics(labels, probabilities, test.query_rows)
 
     of_model = measure(answers.ranked)
-    cases = {"model": _means(of_model), "random": _means(measure(_rank(random(known, seed=0), split, k)))}
-    of_popularity = measure(_rank(popularity(known, threshold=threshold), split, k))
+    cases = {"model": _means(of_model), "random": _means(rank(random(known, seed=0)))}
+    of_popularity = rank(popularity(known, threshold=threshold))
     cases["popularity"] = _means(of_popularity)
     for name, embeddings in (baselines or {}).items():
-        cases[name] = _means(measure(_rank(embeddings, split, k)))
+        cases[name] = _means(rank(embeddings))
     intervals, confusion = {}, None
-    # Of ratings of one class, such as clicks, there is nothing to tell apart.
-    if labels.any() and not labels.all():
+    if has_both_classes(labels):
         cases["all-positive"] = all_positive(known, labels, threshold=threshold)
         if answers.probabilities is not None:
             cases["model"] = {**rate(answers.probabilities), **cases["model"]}
             intervals = rating_intervals(labels, answers.probabilities, test.query_rows)
             confusion = confusion_matrix(labels, answers.probabilities)
-        known_labels = known.ratings >= threshold
-        if known_labels.any() and not known_labels.all():
+        if has_both_classes(known.ratings >= threshold):
             of_biases = biases(known, threshold=threshold)
             cases["biases"] = {
                 **rate(pair_probabilities(*of_biases, test)),
-                **_means(measure(_rank(of_biases, split, k))),
+                **_means(rank(of_biases)),
             }
     above_popularity = compare(of_model, of_popularity)
     _warn_below_popularity(above_popularity[f"ndcg@{k}"], k)
@@ -204,12 +210,6 @@ def judge(
         num_left_out=of_model.num_left_out,
         of_queries=of_model,
     )
-
-
-def _rank(embeddings: tuple[np.ndarray, np.ndarray], split: Split, k: int) -> np.ndarray:
-    """The ranking of those queries that the test part asks about."""
-    asked = np.unique(split.test.query_rows)
-    return rank_candidates(*embeddings, event_pairs(split.seen), k=k, query_rows=asked)
 
 
 def _means(of_queries: QueryMetrics) -> dict[str, float]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
-import sklearn.manifold
 import sklearn.metrics
 
 from tfrs_twotower.data.interactions import Interactions
@@ -23,16 +20,8 @@ _LESS_IS_BETTER = ("log_loss", "brier", "calibration_error")
 # TensorFlow Recommenders' own, beside which a task has its loss as a metric over the epoch.
 _OF_THE_LAST_BATCH = ("loss", "regularization_loss", "total_loss")
 _MOST_SEGMENTS = 25
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
-_LEAST_MAPPED = 5
-_LEAST_SPREAD = 1e-3
 _NUM_SAMPLES = 4
 _NUM_PAST = 8
-_NUM_KNOWN = 8
-_NUM_NEIGHBOURS = 5
-_MAPPED = 1500
-_GROUPS = 7
-_NAMED_ON_MAP = 15
 _CURVE_POINTS = 200
 
 
@@ -142,14 +131,14 @@ def show_training(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     return to_grid(pictures)
 
 
-def show_probabilities(answers: Answers, test: Interactions, threshold: float) -> str:
+def show_probabilities(report: Report, answers: Answers, test: Interactions, threshold: float) -> str:
     """ROC curve, reliability diagram, and what is said of liked and disliked ratings."""
-    if answers.probabilities is None:
+    of_model = report.cases["model"]
+    if answers.probabilities is None or "auc" not in of_model:
         return ""
     labels, said = test.ratings >= threshold, answers.probabilities
     false_rate, true_rate, _ = sklearn.metrics.roc_curve(labels, said)
     kept = np.unique(np.linspace(0, len(false_rate) - 1, _CURVE_POINTS).astype(int))
-    area = sklearn.metrics.roc_auc_score(labels, said)
     roc = figures.draw_lines(
         {"model": (false_rate[kept], true_rate[kept])},
         x_label="share of disliked taken for liked",
@@ -162,7 +151,6 @@ def show_probabilities(answers: Answers, test: Interactions, threshold: float) -
         for rate, value in zip(tenths, np.interp(tenths, false_rate, true_rate), strict=True)
     ]
     bins = metrics.reliability(labels, said)
-    error = metrics.calibration_error(labels, said)
     reliability = figures.draw_lines(
         {"model": (bins[:, 0], bins[:, 1])},
         x_label="probability said",
@@ -184,13 +172,14 @@ def show_probabilities(answers: Answers, test: Interactions, threshold: float) -
             to_picture(
                 roc,
                 "ROC curve: the share of liked ratings found against that of disliked ones taken for liked.",
-                f"ROC curve, area {area:.4f}; the dashed line is chance.",
+                f"ROC curve, area {of_model['auc']:.4f}; the dashed line is chance.",
                 to_table(["disliked taken for liked", "liked found"], roc_rows, caption="ROC curve"),
             ),
             to_picture(
                 reliability,
                 "Reliability diagram: what came true against what was said.",
-                f"Reliability diagram, calibration error {error:.4f}; on the dashed line what is said comes true.",
+                f"Reliability diagram, calibration error {of_model['calibration_error']:.4f}; on the dashed line "
+                "what is said comes true.",
                 to_table(["said", "came true", "ratings"], bin_rows, caption="Reliability"),
             ),
             to_picture(
@@ -264,10 +253,10 @@ def show_popularity(report: Report) -> str:
     return to_picture(figure, "Bars: shares of recommendations and of likes by popularity.", told, table)
 
 
-def show_examples(answers: Answers, split: Split, texts: Sequence[str], threshold: float) -> str:
+def show_examples(report: Report, answers: Answers, split: Split, texts: Sequence[str], threshold: float) -> str:
     """Users with what they rated highest and what they are recommended, hits marked."""
     test, known = split.test, split.seen
-    of_queries = query_metrics(answers.ranked, test, event_pairs(known), threshold=threshold)
+    of_queries = report.of_queries
     k = answers.ranked.shape[1]
     # From users that it serves well to users that it does not, at equal distances.
     order = of_queries.query_rows[np.argsort(-of_queries.values[f"ndcg@{k}"], kind="stable")]
@@ -297,64 +286,6 @@ def show_examples(answers: Answers, split: Split, texts: Sequence[str], threshol
     return note + to_grid(blocks)
 
 
-def show_neighbours(vectors: np.ndarray | None, known: Interactions, texts: Sequence[str]) -> str:
-    """What is near to what everybody knows."""
-    if vectors is None or len(vectors) < 2:
-        return ""
-    units = _units(vectors)
-    popular = _most_popular(known, _NUM_KNOWN)
-    cosines = units[popular] @ units.T
-    cosines[np.arange(len(popular)), popular] = -np.inf
-    num = min(_NUM_NEIGHBOURS, len(units) - 1)
-    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :num]
-    rows = [
-        [texts[row], (", ".join(texts[other] for other in others), "text")]
-        for row, others in zip(popular.tolist(), nearest.tolist(), strict=True)
-    ]
-    return to_table(
-        ["well-known", ("nearest by cosine", "text")], rows, caption="The most popular and what is like them"
-    )
-
-
-def show_map(vectors: np.ndarray | None, known: Interactions, texts: Sequence[str], group: str | None) -> str:
-    """A plane in which candidates with alike vectors are near."""
-    if vectors is None:
-        return ""
-    shown = _most_popular(known, _MAPPED)
-    units = _units(vectors)[shown]
-    if len(shown) < _LEAST_MAPPED:
-        return ""
-    # The plane of the widest spread to start from. scikit-learn's own start ends the process if there is no spread.
-    centred = units - units.mean(axis=0)
-    _, spread, axes = np.linalg.svd(centred, full_matrices=False)
-    if len(spread) < 2 or spread[1] < _LEAST_SPREAD * len(shown) ** 0.5:
-        return "<p>No map: the candidates' vectors are alike, or lie on a line.</p>"
-    start = centred @ axes[:2].T
-    perplexity = min(30, (len(shown) - 1) / 3)
-    tsne = sklearn.manifold.TSNE(perplexity=perplexity, init=1e-4 * start / start.std(), random_state=0)
-    points = tsne.fit_transform(units)
-    groups = [""] * len(shown)
-    told = f"The {len(shown):,} most popular candidates; what is near has alike vectors."
-    rows: list[list[Cell]] = []
-    if group is not None:
-        values = known.candidates[group].to_pylist()
-        firsts = [_first_group(values[row]) for row in shown]
-        names, counts = np.unique([name for name in firsts if name], return_counts=True)
-        common = names[np.argsort(-counts, kind="stable")][:_GROUPS].tolist()
-        groups = [name if name in common else "" for name in firsts]
-        told += f" Colours are the most frequent first values of {group}; grey is any other."
-        sizes = dict(zip(names.tolist(), counts.tolist(), strict=True))
-        for name in common:
-            alike = f"{_cohesion(units, groups, name):.3f}" if sizes[name] > 1 else ""
-            rows.append([name, f"{sizes[name]:,}", alike])
-    names_of = {place: texts[shown[place]] for place in _far_apart(points, _NAMED_ON_MAP)}
-    figure = figures.draw_map(points, groups, names=names_of)
-    table = (
-        to_table([group or "", "candidates", "mean cosine within"], rows, caption="Groups on the map") if rows else ""
-    )
-    return to_picture(figure, "Map of the candidates by t-SNE of their vectors.", told, table)
-
-
 def show_cards(report: Report, split: Split, background: Background) -> str:
     """What the data and the model are, and how long it took."""
     test = split.test
@@ -378,50 +309,5 @@ def show_cards(report: Report, split: Split, background: Background) -> str:
     return to_grid(cards)
 
 
-def texts_of(candidates: pa.Table, column: str) -> list[str]:
-    """What people know the candidates by."""
-    ids = candidates[column].to_pylist()
-    # A control character has no place in XML, of which pictures are made.
-    return ["(missing)" if value is None else _CONTROL.sub(" ", str(value)) for value in ids]
-
-
-def _most_popular(known: Interactions, num: int) -> np.ndarray:
-    """Int [at most num], rows of the candidates with the most events, best first; those without any are left out."""
-    counts = np.bincount(known.candidate_rows, minlength=known.num_candidates)
-    order = np.argsort(-counts, kind="stable")[:num]
-    return order[counts[order] > 0]
-
-
-def _units(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny))
-
-
 def _hit(text: str) -> str:
     return f'<span class="hit">{html.escape(text)} <strong>(liked)</strong></span>'
-
-
-def _far_apart(points: np.ndarray, num: int) -> list[int]:
-    """The first points that are not so near to one before them that their names would overlap."""
-    extent = np.ptp(points, axis=0)
-    kept: list[int] = []
-    for place in range(len(points)):
-        distances = np.abs(points[kept] - points[place]) / extent
-        # A name is about a third of the map wide, and a twentieth high.
-        if not ((distances[:, 0] < 0.3) & (distances[:, 1] < 0.05)).any():
-            kept.append(place)
-        if len(kept) == num:
-            break
-    return kept
-
-
-def _first_group(value: object) -> str:
-    if isinstance(value, list):
-        value = value[0] if value else None
-    return "" if value is None else _CONTROL.sub(" ", str(value))
-
-
-def _cohesion(units: np.ndarray, groups: Sequence[str], name: str) -> float:
-    """Mean cosine of the pairs of one group."""
-    of_group = np.flatnonzero(np.asarray(groups, object) == name)
-    return float(metrics.intra_list_similarity(of_group[np.newaxis], units)[0])

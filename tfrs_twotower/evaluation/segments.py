@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.evaluation.ranking import QueryMetrics
+from tfrs_twotower.evaluation.ranking import QueryMetrics, event_pairs, relevant_pairs
 
 _MISSING = "(missing)"
 _MOST_VALUES = 10
@@ -122,18 +122,16 @@ def by_popularity(
     place = np.empty(known.num_candidates, np.int64)
     place[np.argsort(-popularity, kind="stable")] = np.arange(known.num_candidates)
     group_of = place * num_groups // known.num_candidates
-    relevant = test.ratings >= threshold
-    pairs = np.unique(np.stack([test.query_rows[relevant], test.candidate_rows[relevant]], axis=1), axis=0)
-    codes = pairs[:, 0].astype(np.int64) * test.num_candidates + pairs[:, 1]
-    is_new = ~np.isin(codes, known.query_rows.astype(np.int64) * test.num_candidates + known.candidate_rows)
-    found = (ranked[pairs[:, 0]] == pairs[:, 1:]).any(axis=1)
+    codes, _ = relevant_pairs(test, event_pairs(known), threshold)
+    queries, candidates = np.divmod(codes, test.num_candidates)
+    found = (ranked[queries] == candidates[:, np.newaxis]).any(axis=1)
     shown = np.bincount(group_of[ranked[ranked >= 0]], minlength=num_groups)
     segments = []
     for group in range(num_groups):
-        is_in = is_new & (group_of[pairs[:, 1]] == group)
+        is_in = group_of[candidates] == group
         values = {
             "share": float(shown[group] / max(1, shown.sum())),
-            "liked": float(is_in.sum() / max(1, is_new.sum())),
+            "liked": float(is_in.sum() / max(1, len(codes))),
         }
         if is_in.any():
             values[f"recall@{k}"] = float(found[is_in].mean())

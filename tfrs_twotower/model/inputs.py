@@ -26,6 +26,9 @@ from tfrs_twotower.model.features import (
     columns,
 )
 
+#: Input of the signatures that are asked about one candidate, beside the query's features.
+CANDIDATE_INPUT = "candidate_id"
+
 #: What stands for a missing value in a raw input, by its dtype.
 MISSING = {tf.string: "", tf.float32: float("nan"), tf.int64: NO_TIME}
 

@@ -11,12 +11,13 @@ import dataclasses
 import numpy as np
 
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.model.build import build_two_tower
 from tfrs_twotower.model.features import Categorical, History, MultiCategorical
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.retrieval import CatalogueTask
 from tfrs_twotower.model.tasks import RatingTask
 from tfrs_twotower.model.tower_config import SumTowerConfig
-from tfrs_twotower.model.two_tower import TwoTowerModel, build_two_tower
+from tfrs_twotower.model.two_tower import TwoTowerModel
 
 _MOVIE = Categorical(name="movie_id")
 # A user without it is known by the history alone.

@@ -185,6 +185,11 @@ class RetrievalTask(_Softmax):
         self.in_batch_loss.update_state(losses, sample_weight=weights)
         return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
 
+    @property
+    def takes_candidate_keys(self) -> bool:
+        """What is estimated of a candidate must stay its own; see `Task`."""
+        return self.frequencies is not None
+
     def prepare_events(
         self, train: Interactions, negatives: NegativeSampler | InBatchNegatives | None, batch_size: int
     ) -> InBatchNegatives:

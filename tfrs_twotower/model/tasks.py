@@ -28,6 +28,11 @@ class Task(tf.keras.layers.Layer):
             raise ValueError(f"`threshold` must be finite. Received: {threshold}.")
 
     @property
+    def takes_candidate_keys(self) -> bool:
+        """Whether batches of events must name their candidates by numbers that no table changes."""
+        return False
+
+    @property
     def score_variables(self) -> list[tf.Variable]:
         """What a score depends on besides the towers."""
         return []

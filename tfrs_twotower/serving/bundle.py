@@ -22,11 +22,11 @@ from tfrs_twotower._version import __version__
 from tfrs_twotower.data.histories import Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.features import History, feature_to_config
-from tfrs_twotower.model.inputs import MISSING
+from tfrs_twotower.model.inputs import CANDIDATE_INPUT, MISSING
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.lookups import is_missing
 from tfrs_twotower.model.towers import Tower
-from tfrs_twotower.model.two_tower import CANDIDATE_INPUT, TwoTowerModel
+from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.serving.index import NO_ROW, NO_SCORE, Index
 
 EXTRA_FOLDER = "assets.extra"

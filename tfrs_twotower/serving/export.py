@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.model.inputs import CANDIDATE_INPUT
 from tfrs_twotower.model.joint import JointModel
-from tfrs_twotower.model.two_tower import CANDIDATE_INPUT, TwoTowerModel
+from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.serving import fresh
 from tfrs_twotower.serving.bundle import Bundle, build_bundle, missing_input, query_inputs
 from tfrs_twotower.serving.index import Index, build_best_index

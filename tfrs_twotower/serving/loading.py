@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
-from tfrs_twotower.model.inputs import MISSING
-from tfrs_twotower.model.two_tower import CANDIDATE_INPUT
+from tfrs_twotower.model.inputs import CANDIDATE_INPUT, MISSING
 from tfrs_twotower.serving.bundle import CANDIDATES_FILE, MANIFEST_FILE
 from tfrs_twotower.serving.publish import versions
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
-from tfrs_twotower.evaluation.rating import pair_probabilities, rating_metrics
+from tfrs_twotower.evaluation.rating import has_both_classes, pair_probabilities, rating_metrics
 from tfrs_twotower.model.features import whole_number
 
 
@@ -99,7 +99,7 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         embedded = [head.embed(validation, known=self._context) for head in self.model.heads]
         metrics = self._ranking(embedded[0], threshold)
         labels = validation.ratings >= threshold
-        if self.model.rating_head is not None and labels.any() and not labels.all():
+        if self.model.rating_head is not None and has_both_classes(labels):
             metrics.update(rating_metrics(labels, pair_probabilities(embedded[-1][0], embedded[-1][1], validation)))
         return metrics
 

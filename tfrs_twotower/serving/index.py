@@ -2,174 +2,187 @@
 
 `search(queries, k, exclude) -> (scores, rows)`: always exactly min(k, num_candidates) columns, best first, of equal
 scores the lower row first, no row twice. Scores are exact dot products, whatever searched. A slot for which
-nothing is left holds row -1 and the lowest finite float32. What a query gets does not depend on its batch.
+nothing is left holds row -1 and the lowest finite float32; no other slot does. A query that is not finite gets
+empty slots. What a query gets does not depend on its batch.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Sequence
-from typing import Protocol
+import abc
 
-import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower._scann import have_scann, require_scann
+from tfrs_twotower.serving.filters import Condition
+from tfrs_twotower.serving.vectors import MAX_NORM, NO_ROW, NO_SCORE, CandidateVectors
 
-#: Row of an empty slot.
-NO_ROW = -1
-#: Score of an empty slot: finite, because JSON has no infinity.
-NO_SCORE = float(np.finfo(np.float32).min)
+# Found beyond k: how a search rounds scores depends on the batch, and decides only which of these it finds.
+_SPARE = 8
 
 
-class Index(Protocol):
-    """What a bundle needs of an index.
+class Index(tf.Module, abc.ABC):
+    """Finds the candidates with the greatest dot products.
+
+    A kind of index says how to find rows (`_find`). All else is here, the same for every kind: the scores, the order,
+    and that an approximate search is done again exactly for the queries for which it found too little.
+
+    Args:
+        vectors: The candidates.
 
     Attributes:
         kind: Its name in manifests.
-        is_exact: Whether it always finds the k best.
+        vectors: The candidates.
         num_candidates: Size of the catalogue.
-        embeddings: float32 [num_candidates, embedding_dim], the candidates' own, a variable.
     """
 
     kind: str
-    is_exact: bool
-    num_candidates: int
-    embeddings: tf.Variable
 
-    def search(self, queries: tf.Tensor, k: int, exclude: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    def __init__(self, vectors: CandidateVectors) -> None:
+        super().__init__(name=f"{self.kind}_index")
+        self.vectors = vectors
+        self.num_candidates = vectors.num_candidates
+
+    @property
+    @abc.abstractmethod
+    def is_exact(self) -> bool:
+        """Whether it always finds the k best."""
+
+    @abc.abstractmethod
+    def _find(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
+        """Finds candidates, without those that are excluded.
+
+        Args:
+            queries: float32 [batch, embedding_dim], batch >= 1, finite, none longer than `MAX_NORM`.
+            width: Columns, in 1..num_candidates.
+            exclude: int32 [batch, e], as of `search`.
+
+        Returns:
+            int32 [batch, width], none twice in a row, best first, `NO_ROW` where an approximate search found nothing.
+        """
+
+    def search(
+        self,
+        queries: tf.Tensor,
+        k: int | tf.Tensor,
+        exclude: tf.Tensor | None = None,
+        only: Condition | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Finds the k best candidates of each query.
 
         Args:
-            queries: float32 [batch, embedding_dim].
-            k: Columns, >= 1; capped at num_candidates.
-            exclude: int32 [batch, e], rows that a query must not get; -1 is padding.
+            queries: float [batch, embedding_dim].
+            k: Columns, >= 1; capped at num_candidates. An int32 scalar tensor is checked in the graph.
+            exclude: int32 [batch, e], rows that a query must not get; what is no row, such as the padding -1, is
+                harmless.
+            only: What a candidate must be. The search is exact then, whatever the kind.
 
         Returns:
             (scores, rows): float32 and int32 [batch, min(k, num_candidates)].
+
+        Raises:
+            ValueError: If k is less than 1.
         """
+        queries, is_usable = _usable(tf.cast(queries, tf.float32))
+        k = _columns(k, self.num_candidates)
+        width = tf.minimum(k + _SPARE, self.num_candidates)
+        if only is not None:
+            rows = self.vectors.scan(queries, width, exclude, only)
+        else:
+            rows = self._find_for_any_batch(queries, width, exclude)
+            if not self.is_exact:
+                rows = self._complete(rows, queries, k, width, exclude)
+        scores, rows = _best(self.vectors, queries, rows, k)
+        return tf.where(is_usable, scores, NO_SCORE), tf.where(is_usable, rows, NO_ROW)
+
+    def _find_for_any_batch(
+        self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None
+    ) -> tf.Tensor:
+        """As `_find`, also for an empty batch, on which ScaNN's trees and TensorFlow's loops fail."""
+        batch = tf.shape(queries)[0]
+        added = [[0, tf.cast(batch == 0, tf.int32)], [0, 0]]
+        if exclude is not None:
+            exclude = tf.pad(exclude, added, constant_values=NO_ROW)
+        return self._find(tf.pad(queries, added), width, exclude)[:batch]
+
+    def _complete(
+        self, rows: tf.Tensor, queries: tf.Tensor, k: int | tf.Tensor, width: tf.Tensor, exclude: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Searches exactly for the queries that have fewer rows than there are to find."""
+        left = self.num_candidates - num_excluded(exclude, self.num_candidates)
+        lacks = tf.where(tf.math.count_nonzero(rows != NO_ROW, axis=1, dtype=tf.int32) < tf.minimum(k, left))
+
+        def search_again() -> tf.Tensor:
+            of_these = None if exclude is None else tf.gather(exclude, lacks[:, 0])
+            found = self.vectors.scan(tf.gather(queries, lacks[:, 0]), width, of_these)
+            return tf.tensor_scatter_nd_update(rows, lacks, found)
+
+        return tf.cond(tf.size(lacks) > 0, search_again, lambda: rows)
 
 
-def build_best_index(embeddings: np.ndarray, ids: Sequence[str]) -> Index:
-    """The ScaNN index where its ops are loaded, else the exact one in stock TensorFlow; both are exact here."""
-    return ScannIndex(embeddings, ids) if have_scann() else ExactIndex(embeddings, ids)
+def num_excluded(exclude: tf.Tensor | None, num_candidates: int) -> tf.Tensor:
+    """int32 [batch], how many candidates are excluded for each query; 0 if none are for any."""
+    if exclude is None:
+        return tf.constant(0)
+    ordered = tf.sort(tf.where(exclude < num_candidates, exclude, NO_ROW), axis=1)
+    before = tf.concat([tf.fill([tf.shape(ordered)[0], 1], NO_ROW), ordered[:, :-1]], axis=1)
+    return tf.math.count_nonzero((ordered >= 0) & (ordered != before), axis=1, dtype=tf.int32)
 
 
-class ExactIndex(tf.Module):
-    """Scores every candidate, in stock TensorFlow operations.
+def without(rows: tf.Tensor, exclude: tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
+    """Leaves out the excluded.
 
     Args:
-        embeddings: float32 [num_candidates, embedding_dim], finite.
-        ids: The candidates' ids, to name them in errors.
+        rows: int32 [batch, n], best first, `NO_ROW` where nothing was found.
+        exclude: int32 [batch, e].
+        width: Columns of the result, at most n.
 
-    Raises:
-        ValueError: If the embeddings are not finite, not two-dimensional, none, or not as many as the ids.
-
-    Example:
-        >>> index = ExactIndex(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], np.float32), ["x", "y", "z"])
-        >>> scores, rows = index.search(tf.constant([[3.0, 1.0]]), k=2, exclude=tf.constant([[0]]))
-        >>> scores.numpy().tolist(), rows.numpy().tolist()
-        ([[4.0, 1.0]], [[2, 1]])
+    Returns:
+        int32 [batch, width], the first of those that are left, in order, `NO_ROW` where there are no more.
     """
-
-    kind = "exact"
-    is_exact = True
-
-    def __init__(self, embeddings: np.ndarray, ids: Sequence[str]) -> None:
-        super().__init__(name="exact_index")
-        check_embeddings(embeddings, ids)
-        self.num_candidates = len(embeddings)
-        self.embeddings = tf.Variable(embeddings, trainable=False, name="embeddings")
-
-    def search(self, queries: tf.Tensor, k: int, exclude: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Finds the k best candidates; see `Index.search`."""
-        width = _search_width(k, exclude, self.num_candidates)
-        scores = tf.matmul(queries, self.embeddings, transpose_b=True)
-        _, rows = tf.math.top_k(scores, width)
-        return _best(self.embeddings, queries, rows, min(k, self.num_candidates), exclude)
+    num = tf.shape(rows)[1]
+    places = tf.where((rows == NO_ROW) | is_member(rows, exclude), num, tf.range(num))
+    negated, _ = tf.math.top_k(-places, width)
+    padded = tf.pad(rows, [[0, 0], [0, 1]], constant_values=NO_ROW)
+    return tf.gather(padded, -negated, batch_dims=1)
 
 
-class ScannIndex(tf.Module):
-    """ScaNN's exact search (`score_brute_force`): as right as `ExactIndex`, and faster on large catalogues.
-
-    Args:
-        embeddings: float32 [num_candidates, embedding_dim], finite.
-        ids: The candidates' ids, to name them in errors.
-
-    Raises:
-        ImportError: If scann is missing or does not load; says what to install.
-        ValueError: As in `ExactIndex`. Checked before ScaNN sees the data: its builder would abort the process.
-    """
-
-    kind = "scann"
-    is_exact = True
-
-    def __init__(self, embeddings: np.ndarray, ids: Sequence[str]) -> None:
-        super().__init__(name="scann_index")
-        ops = require_scann()
-        check_embeddings(embeddings, ids)
-        self.num_candidates = len(embeddings)
-        searcher = ops.builder(embeddings, 1, "dot_product").score_brute_force().build()
-        self.state = searcher.serialize_to_module()
-        self.embeddings = self.state.dataset
-        # One name per export: every signature of a bundle, and every call site, shares one searcher in memory.
-        self._shared_name = f"scann-{uuid.uuid4()}"
-
-    def search(self, queries: tf.Tensor, k: int, exclude: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Finds the k best candidates; see `Index.search`."""
-        ops, state = require_scann(), self.state
-        searcher = ops.tensors_to_scann(
-            state.dataset, state.scann_config, state.serialized_partitioner, state.datapoint_to_token,
-            state.ah_codebook, state.hashed_dataset, state.int8_dataset, state.int8_multipliers, state.dp_norms,
-            shared_name=self._shared_name,
-        )  # fmt: skip
-        width = _search_width(k, exclude, self.num_candidates)
-        rows, _ = ops.scann_search_batched(searcher, queries, width, width, -1, False)
-        # ScaNN answers an empty batch with no columns.
-        rows = tf.reshape(rows, [tf.shape(queries)[0], width])
-        return _best(self.embeddings, queries, rows, min(k, self.num_candidates), exclude)
+def is_member(values: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
+    """Bool [batch, n], whether each value is among its row's members (int32 [batch, e]), by binary search."""
+    # A sentinel above every row, so that the position found always exists.
+    top = tf.fill([tf.shape(members)[0], 1], tf.int32.max)
+    ordered = tf.concat([tf.sort(members, axis=1), top], axis=1)
+    positions = tf.searchsorted(ordered, values)
+    return tf.gather(ordered, positions, batch_dims=1) == values
 
 
-def check_embeddings(embeddings: np.ndarray, ids: Sequence[str]) -> None:
-    """Refuses what no index can be right about.
-
-    Raises:
-        ValueError: Naming the argument, or the ids of the first bad candidates.
-    """
-    if embeddings.ndim != 2 or embeddings.dtype != np.float32 or not embeddings.size:
-        raise ValueError(
-            "`embeddings` must be float32 [num_candidates, embedding_dim], at least one of each. "
-            f"Received: {embeddings.dtype} {list(embeddings.shape)}."
-        )
-    if len(ids) != len(embeddings):
-        raise ValueError(
-            f"`ids` and `embeddings` must be equally many. Received: {len(ids)} ids, {len(embeddings)} embeddings."
-        )
-    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
-    if bad.size:
-        named = ", ".join(repr(ids[row]) for row in bad[:5])
-        raise ValueError(
-            f"`embeddings` must be finite. Received {bad.size} with NaN or infinity, of candidates {named}."
-        )
+def _usable(queries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(queries, bool [batch, 1]): those that are not finite or too long become zeros, and are marked."""
+    # The greatest part first: the square of a long one would be infinite.
+    greatest = tf.reduce_max(tf.abs(queries), axis=1, keepdims=True)
+    is_short = (greatest <= MAX_NORM) & (tf.norm(queries, axis=1, keepdims=True) <= MAX_NORM)
+    # NaN is neither greater nor less; the maximum may pass over it.
+    is_usable = is_short & tf.reduce_all(tf.math.is_finite(queries), axis=1, keepdims=True)
+    return tf.where(is_usable, queries, 0.0), is_usable
 
 
-def _search_width(k: int, exclude: tf.Tensor | None, num_candidates: int) -> tf.Tensor:
-    """How many candidates to fetch, so that k are left when every excluded one was among them."""
-    num_excluded = 0 if exclude is None else tf.shape(exclude)[1]
-    return tf.minimum(k + num_excluded, num_candidates)
+def _columns(k: int | tf.Tensor, num_candidates: int) -> int | tf.Tensor:
+    if not tf.is_tensor(k):
+        if k < 1:
+            raise ValueError(f"`k` must be at least 1. Received: {k}.")
+        return min(k, num_candidates)
+    with tf.control_dependencies([tf.debugging.assert_positive(k, message="`k` must be at least 1.")]):
+        return tf.minimum(k, num_candidates)
 
 
 def _best(
-    embeddings: tf.Tensor, queries: tf.Tensor, rows: tf.Tensor, k: int, exclude: tf.Tensor | None
+    vectors: CandidateVectors, queries: tf.Tensor, rows: tf.Tensor, k: int | tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Rescores the found rows exactly, drops the excluded, and orders what is left.
+    """Scores the found rows exactly, and orders them.
 
     Args:
-        embeddings: float32 [num_candidates, embedding_dim].
+        vectors: The candidates.
         queries: float32 [batch, embedding_dim].
-        rows: int32 [batch, width], found candidates, none twice, width >= k.
+        rows: int32 [batch, width], found candidates, none twice, or `NO_ROW`; width >= k.
         k: Columns of the result.
-        exclude: int32 [batch, e], or None.
 
     Returns:
         As `Index.search`.
@@ -177,18 +190,6 @@ def _best(
     # Ascending rows, so that top_k, which prefers the earlier of equals, prefers the lower row.
     rows = tf.sort(rows, axis=1)
     # Multiply and sum instead of a matrix product, whose rounding depends on the batch it is part of.
-    scores = tf.reduce_sum(queries[:, tf.newaxis, :] * tf.gather(embeddings, rows), axis=2)
-    if exclude is not None:
-        scores = tf.where(_is_member(rows, exclude), NO_SCORE, scores)
-    scores, slots = tf.math.top_k(scores, k)
-    rows = tf.gather(rows, slots, batch_dims=1)
-    return scores, tf.where(scores > NO_SCORE, rows, NO_ROW)
-
-
-def _is_member(values: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
-    """Bool [batch, n], whether each value is among its row's members (int32 [batch, e]), by binary search."""
-    # A sentinel above every row, so that the position found always exists.
-    top = tf.fill([tf.shape(members)[0], 1], tf.int32.max)
-    ordered = tf.concat([tf.sort(members, axis=1), top], axis=1)
-    positions = tf.searchsorted(ordered, values)
-    return tf.gather(ordered, positions, batch_dims=1) == values
+    scores = tf.reduce_sum(queries[:, tf.newaxis, :] * vectors.take(tf.maximum(rows, 0)), axis=2)
+    scores, places = tf.math.top_k(tf.where(rows == NO_ROW, NO_SCORE, scores), k)
+    return scores, tf.gather(rows, places, batch_dims=1)

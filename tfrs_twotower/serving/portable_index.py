@@ -1,0 +1,101 @@
+"""The approximate index that any TensorFlow can run: blocks of candidates, of which a query opens the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.serving.index import Index, num_excluded, without
+from tfrs_twotower.serving.partitions import Blocks, cut_into_blocks
+from tfrs_twotower.serving.vectors import NO_ROW, NO_SCORE, CandidateVectors, check_embeddings
+
+
+class PortableIndex(Index):
+    """Scores the candidates of the most promising blocks, in stock TensorFlow operations.
+
+    A block promises q.c + |q| s sqrt(2 ln b / d): its centre's score, and what the best of b members with spread s in
+    d dimensions is expected to add. Each query is searched by itself, so that memory does not grow with the batch.
+
+    Args:
+        embeddings: float [num_candidates, embedding_dim], finite.
+        ids: The candidates' ids, to name them in errors.
+        blocks: How the catalogue is cut; by default `cut_into_blocks(embeddings)`.
+        blocks_to_open: Blocks that a query opens, >= 1; by default a fiftieth of them. Capped at their number, and
+            raised where more candidates are asked for than they hold.
+        max_excluded: Up to so many exclusions a search may be approximate, >= 0; with more it is exact.
+
+    Attributes:
+        blocks_to_open, max_excluded: The effort of a search. Signatures that are traced later follow a change.
+
+    Raises:
+        ValueError: As of `check_embeddings`, or if a number is out of range.
+    """
+
+    kind = "portable"
+
+    def __init__(
+        self,
+        embeddings: np.ndarray,
+        ids: Sequence[str],
+        *,
+        blocks: Blocks | None = None,
+        blocks_to_open: int | None = None,
+        max_excluded: int = 0,
+    ) -> None:
+        embeddings = check_embeddings(embeddings, ids)
+        blocks = blocks if blocks is not None else cut_into_blocks(embeddings)
+        num_blocks, block_size = blocks.rows.shape
+        blocks_to_open = blocks_to_open if blocks_to_open is not None else math.ceil(num_blocks / 50)
+        if blocks_to_open < 1 or max_excluded < 0:
+            raise ValueError(
+                "`blocks_to_open` must be at least 1, and `max_excluded` not negative. "
+                f"Received: {blocks_to_open}, {max_excluded}."
+            )
+        self.blocks_to_open, self.max_excluded = min(blocks_to_open, num_blocks), max_excluded
+        self.num_blocks, self.block_size = num_blocks, block_size
+        rows = blocks.rows.reshape(-1)
+        matrix = np.where((rows == NO_ROW)[:, np.newaxis], np.float32(0), embeddings[rows])
+        super().__init__(CandidateVectors(tf.Variable(matrix, trainable=False, name="embeddings"), rows))
+        expected_best = math.sqrt(2 * math.log(block_size) / embeddings.shape[1])
+        keys = np.concatenate([blocks.centres, expected_best * blocks.spreads[:, np.newaxis]], axis=1)
+        self.keys = tf.Variable(keys.astype(np.float32), trainable=False, name="block_keys")
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it always finds the k best."""
+        return self.blocks_to_open == self.num_blocks
+
+    def _find(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
+        if self.is_exact:
+            return self.vectors.scan(queries, width, exclude)
+        needed = (width + self.max_excluded + self.block_size - 1) // self.block_size
+        num_opened = tf.minimum(tf.maximum(self.blocks_to_open, 2 * needed), self.num_blocks)
+        num = width if exclude is None else width + self.max_excluded
+        num = tf.minimum(num, num_opened * self.block_size)
+        lengths = tf.norm(queries, axis=1, keepdims=True)
+        promises = tf.matmul(tf.concat([queries, lengths], axis=1), self.keys, transpose_b=True)
+        _, opened = tf.math.top_k(promises, num_opened, sorted=False)
+        blocks = tf.reshape(self.vectors.matrix, [self.num_blocks, -1])
+        rows_of_block = tf.reshape(self.vectors.rows, [self.num_blocks, -1])
+
+        def search_one(of_query: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            query, opened = of_query
+            members = tf.reshape(tf.gather(blocks, opened), [-1, self.vectors.embedding_dim])
+            rows = tf.reshape(tf.gather(rows_of_block, opened), [-1])
+            scores = tf.where(rows == NO_ROW, NO_SCORE, tf.linalg.matvec(members, query))
+            return tf.gather(rows, tf.math.top_k(scores, num).indices)
+
+        rows = tf.map_fn(
+            search_one, (queries, opened), fn_output_signature=tf.TensorSpec([None], tf.int32), parallel_iterations=4
+        )
+        if exclude is None:
+            return self._padded(rows, width)
+        is_approximate = num_excluded(exclude, self.num_candidates) <= self.max_excluded
+        rows = without(rows, exclude, tf.minimum(width, num))
+        return tf.where(is_approximate[:, tf.newaxis], self._padded(rows, width), NO_ROW)
+
+    def _padded(self, rows: tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
+        return tf.pad(rows, [[0, 0], [0, width - tf.shape(rows)[1]]], constant_values=NO_ROW)

@@ -1,0 +1,129 @@
+"""The index that searches with ScaNN: its exact search, or a tree of partitions with quantised vectors."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower._scann import require_scann
+from tfrs_twotower.serving.index import Index, num_excluded, without
+from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors, check_embeddings
+
+# Candidates to learn each partition from, and the fewest from which ScaNN learns its code of 16 values.
+_SAMPLED_PER_LEAF = 60
+_LEAST_FOR_LEAVES = 16
+
+
+class ScannIndex(Index):
+    """Searches with ScaNN.
+
+    Without leaves it scores every candidate (`score_brute_force`): as right as `ExactIndex`, and faster on large
+    catalogues. With them it is approximate; `build_scann_index` finds the effort that is enough.
+
+    Args:
+        embeddings: float [num_candidates, embedding_dim], finite.
+        ids: The candidates' ids, to name them in errors.
+        num_leaves: Partitions of the catalogue, in 1..num_candidates; takes at least 16 candidates.
+        leaves_to_search: Partitions that a query looks into, in 1..num_leaves; by default a fiftieth of them.
+        reorder: Candidates that are scored exactly, those with the best approximate scores, >= 1; at least four times
+            as many as are asked for.
+        max_excluded: Up to so many exclusions a search may be approximate, >= 0; with more it is exact.
+
+    Attributes:
+        leaves_to_search, reorder, max_excluded: The effort of a search. Signatures that are traced later follow a
+            change.
+
+    Raises:
+        ImportError: If scann is missing or does not load; says what to install.
+        ValueError: As of `check_embeddings`, or if a number is out of range; before ScaNN sees the data, whose builder
+            would abort the process.
+
+    References:
+        Guo et al. 2020, Accelerating large-scale inference with anisotropic vector quantization.
+    """
+
+    kind = "scann"
+
+    def __init__(
+        self,
+        embeddings: np.ndarray,
+        ids: Sequence[str],
+        *,
+        num_leaves: int | None = None,
+        leaves_to_search: int | None = None,
+        reorder: int = 200,
+        max_excluded: int = 0,
+    ) -> None:
+        ops = require_scann()
+        embeddings = check_embeddings(embeddings, ids)
+        self.num_leaves, self.reorder, self.max_excluded = num_leaves, reorder, max_excluded
+        builder = ops.builder(embeddings, 1, "dot_product")
+        if num_leaves is None:
+            builder = builder.score_brute_force()
+        else:
+            self.leaves_to_search = leaves_to_search if leaves_to_search is not None else math.ceil(num_leaves / 50)
+            _check_numbers(num_leaves, len(embeddings), self.leaves_to_search, reorder, max_excluded)
+            # By default partitions of fewer than 50 are dissolved, which costs a sixth of the recall.
+            builder = builder.tree(
+                num_leaves,
+                self.leaves_to_search,
+                training_sample_size=_SAMPLED_PER_LEAF * num_leaves,
+                min_partition_size=1,
+            )
+            builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(reorder)
+        self.state = builder.build().serialize_to_module()
+        # One name per export: every signature of a bundle, and every call site, shares one searcher in memory.
+        self._shared_name = f"scann-{uuid.uuid4()}"
+        super().__init__(CandidateVectors(self.state.dataset))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it always finds the k best."""
+        return self.num_leaves is None
+
+    def _find(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
+        if self.num_leaves is None:
+            num = 0 if exclude is None else tf.shape(exclude)[1]
+            rows = self._ask(queries, tf.minimum(width + num, self.num_candidates), -1, -1)
+            return rows if exclude is None else without(rows, exclude, width)
+        reorder = tf.maximum(self.reorder, 4 * width)
+        if exclude is None:
+            return self._ask(queries, width, reorder, self.leaves_to_search)
+        # As many for every query, so that none depends on what the others of its batch exclude.
+        num = tf.minimum(width + self.max_excluded, self.num_candidates)
+        rows = self._ask(queries, num, tf.maximum(reorder, num), self.leaves_to_search)
+        is_approximate = num_excluded(exclude, self.num_candidates) <= self.max_excluded
+        return tf.where(is_approximate[:, tf.newaxis], without(rows, exclude, width), NO_ROW)
+
+    def _ask(self, queries: tf.Tensor, num: int | tf.Tensor, reorder: int | tf.Tensor, leaves: int) -> tf.Tensor:
+        """int32 [batch, num], `NO_ROW` where ScaNN found nothing."""
+        ops, state = require_scann(), self.state
+        searcher = ops.tensors_to_scann(
+            state.dataset, state.scann_config, state.serialized_partitioner, state.datapoint_to_token,
+            state.ah_codebook, state.hashed_dataset, state.int8_dataset, state.int8_multipliers, state.dp_norms,
+            shared_name=self._shared_name,
+        )  # fmt: skip
+        rows, distances = ops.scann_search_batched(searcher, queries, num, reorder, leaves, False)
+        # Where it finds too little it answers fewer columns, or row 0 at a distance of NaN.
+        rows = tf.where(tf.math.is_finite(distances), rows, NO_ROW)
+        return tf.pad(rows, [[0, 0], [0, num - tf.shape(rows)[1]]], constant_values=NO_ROW)
+
+
+def _check_numbers(num_leaves: int, num_candidates: int, leaves_to_search: int, reorder: int, max_excluded: int) -> None:
+    if num_candidates < _LEAST_FOR_LEAVES:
+        raise ValueError(
+            f"`num_leaves` takes at least {_LEAST_FOR_LEAVES} candidates. Received: {num_candidates}. Leave it out: "
+            "ScaNN's exact search is as fast for so few."
+        )
+    for name, value, least, most in (
+        ("num_leaves", num_leaves, 1, num_candidates),
+        ("leaves_to_search", leaves_to_search, 1, num_leaves),
+        ("reorder", reorder, 1, math.inf),
+        ("max_excluded", max_excluded, 0, math.inf),
+    ):
+        if not least <= value <= most:
+            raise ValueError(f"`{name}` must be in {least}..{most}. Received: {value}.")

@@ -1,0 +1,149 @@
+"""The candidates' embeddings in memory: checked, taken by row, and scanned whole where a search must be exact."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.serving.filters import Condition
+
+#: Row of an empty slot.
+NO_ROW = -1
+#: Score of an empty slot: finite, because JSON has no infinity.
+NO_SCORE = float(np.finfo(np.float32).min)
+#: Greatest length of an embedding: the product of two such, and every sum on the way to it, is finite in float32.
+MAX_NORM = 1e18
+# Scores held at once by a scan: 64 MiB of float32.
+_SCORES_AT_ONCE = 2**24
+
+
+def check_embeddings(embeddings: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+    """Refuses what no index can be right about.
+
+    Args:
+        embeddings: float [num_candidates, embedding_dim], at least one of each, finite, none longer than `MAX_NORM`.
+        ids: The candidates' ids, no two equal, to name them in errors.
+
+    Returns:
+        The embeddings as float32, in C order.
+
+    Raises:
+        ValueError: Naming the argument, or the ids of the first bad candidates.
+    """
+    if embeddings.ndim != 2 or embeddings.dtype.kind != "f" or not embeddings.size:
+        raise ValueError(
+            "`embeddings` must be floats [num_candidates, embedding_dim], at least one of each. "
+            f"Received: {embeddings.dtype} {list(embeddings.shape)}."
+        )
+    if len(ids) != len(embeddings):
+        raise ValueError(
+            f"`ids` and `embeddings` must be equally many. Received: {len(ids)} ids, {len(embeddings)} embeddings."
+        )
+    if len(set(ids)) < len(ids):
+        repeated = [name for name, times in Counter(ids).items() if times > 1]
+        raise ValueError(f"`ids` must differ. Received twice: {', '.join(map(repr, repeated[:5]))}.")
+    with np.errstate(over="ignore"):
+        embeddings = np.ascontiguousarray(embeddings, np.float32)
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    for bad, rule, fault in (
+        (~np.isfinite(lengths), "finite in float32", "with NaN or infinity"),
+        (lengths > MAX_NORM, f"no longer than {MAX_NORM:g}", "longer"),
+    ):
+        if bad.any():
+            named = ", ".join(repr(ids[row]) for row in np.flatnonzero(bad)[:5])
+            raise ValueError(f"`embeddings` must be {rule}. Received {bad.sum()} {fault}, of candidates {named}.")
+    return embeddings
+
+
+class CandidateVectors(tf.Module):
+    """The candidates' embeddings by row, in whatever order they lie.
+
+    Args:
+        matrix: float32 [num_slots, embedding_dim].
+        rows: int32 [num_slots], the row of the candidate in each slot, `NO_ROW` where there is none. By default the
+            slots are the rows.
+    """
+
+    def __init__(self, matrix: tf.Variable, rows: np.ndarray | None = None) -> None:
+        super().__init__(name="candidate_vectors")
+        self.matrix = matrix
+        self.num_slots, self.embedding_dim = matrix.shape
+        if rows is None:
+            self.num_candidates, self.rows, self.slots = self.num_slots, None, None
+            return
+        slots = np.flatnonzero(rows != NO_ROW).astype(np.int32)
+        self.num_candidates = len(slots)
+        self.rows = tf.Variable(rows, trainable=False, name="rows")
+        self.slots = tf.Variable(slots[np.argsort(rows[slots])], trainable=False, name="slots")
+
+    def take(self, rows: tf.Tensor) -> tf.Tensor:
+        """float32 [..., embedding_dim], the embeddings of rows in 0..num_candidates - 1."""
+        # Gathering from the variable itself would make every later read of it a copy of the whole catalogue.
+        return tf.gather(self.matrix.read_value(), rows if self.slots is None else tf.gather(self.slots, rows))
+
+    def scan(
+        self,
+        queries: tf.Tensor,
+        width: int | tf.Tensor,
+        exclude: tf.Tensor | None = None,
+        only: Condition | None = None,
+    ) -> tf.Tensor:
+        """Scores every candidate and takes the best of those that are allowed.
+
+        Args:
+            queries: float32 [batch, embedding_dim].
+            width: Columns, in 1..num_candidates.
+            exclude: int32 [batch, e], rows that a query must not get; what is no row is harmless.
+            only: What a candidate must be.
+
+        Returns:
+            int32 [batch, width], best first, `NO_ROW` where nothing is left.
+        """
+
+        def scan_some(start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+            scores = tf.matmul(queries[start:stop], self.matrix, transpose_b=True)
+            if only is not None:
+                allowed = only.take(start, stop).allowed()
+                if self.rows is not None:
+                    allowed = tf.gather(allowed, tf.maximum(self.rows, 0), axis=1)
+                scores = tf.where(allowed, scores, NO_SCORE)
+            if self.rows is not None:
+                scores = tf.where(self.rows == NO_ROW, NO_SCORE, scores)
+            if exclude is not None:
+                scores = self._without(scores, exclude[start:stop])
+            best, slots = tf.math.top_k(scores, width)
+            rows = slots if self.rows is None else tf.gather(self.rows, slots)
+            return tf.where(best > NO_SCORE, rows, NO_ROW)
+
+        return in_chunks(scan_some, tf.shape(queries)[0], max(1, _SCORES_AT_ONCE // self.num_slots))
+
+    def _without(self, scores: tf.Tensor, exclude: tf.Tensor) -> tf.Tensor:
+        is_row = (exclude >= 0) & (exclude < self.num_candidates)
+        slots = tf.where(is_row, exclude, 0)
+        if self.slots is not None:
+            slots = tf.gather(self.slots, slots)
+        queries = tf.broadcast_to(tf.range(tf.shape(exclude)[0])[:, tf.newaxis], tf.shape(exclude))
+        # Where there is nothing to exclude, the first slot keeps the least of its score and the greatest number.
+        bounds = tf.where(is_row, NO_SCORE, tf.float32.max)
+        return tf.tensor_scatter_nd_min(scores, tf.stack([queries, slots], axis=2), bounds)
+
+
+def in_chunks(find: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], num: tf.Tensor, size: int) -> tf.Tensor:
+    """Joins what is found for `num` queries, `size` at a time.
+
+    Args:
+        find: (start, stop) -> int32 [stop - start, any], equally wide each time.
+        num: int32 [].
+        size: Queries at a time, >= 1.
+    """
+    num_chunks = tf.maximum(1, (num + size - 1) // size)  # an empty batch has columns, too
+    found = tf.TensorArray(tf.int32, num_chunks, element_shape=[None, None], infer_shape=False)
+
+    def step(chunk: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        return chunk + 1, found.write(chunk, find(chunk * size, tf.minimum((chunk + 1) * size, num)))
+
+    _, found = tf.while_loop(lambda chunk, _: chunk < num_chunks, step, (0, found), parallel_iterations=1)
+    return found.concat()

@@ -135,7 +135,7 @@ def trained(planted: Planted) -> tt.TwoTowerModel:
 def bundle_path(planted: Planted, trained: tt.TwoTowerModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published version with the exact index and k = 10."""
     directory = tmp_path_factory.mktemp("saved_models") / "planted"
-    return tt.export_bundle(trained, planted.split.seen, directory, k=10, build_index=tt.ExactIndex)
+    return tt.export_bundle(trained, planted.split.seen, directory, k=10, build_index=tt.build_exact_index)
 
 
 @pytest.fixture(scope="session")

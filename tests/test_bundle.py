@@ -10,14 +10,14 @@ import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
 from tfrs_twotower.serving.bundle import build_bundle
-from tfrs_twotower.serving.index import NO_SCORE
+from tfrs_twotower.serving.vectors import NO_SCORE
 
 K = 10
 
 
 @pytest.fixture(scope="module")
 def signatures(planted, trained):
-    return build_bundle(trained, planted.split.seen, tt.ExactIndex, k=K).signatures
+    return build_bundle(trained, planted.split.seen, tt.build_exact_index, k=K).signatures
 
 
 def ask(signature, **inputs):
@@ -131,14 +131,14 @@ def test_an_empty_batch_is_answered(signatures):
 @pytest.mark.parametrize("k", [0, 25])
 def test_k_must_fit_the_catalogue(planted, trained, k):
     with pytest.raises(ValueError, match=f"`k` must be in 1..num_candidates. Received: k={k}, num_candidates=24"):
-        build_bundle(trained, planted.split.seen, tt.ExactIndex, k=k)
+        build_bundle(trained, planted.split.seen, tt.build_exact_index, k=k)
 
 
 def test_a_tower_without_the_id_knows_nobody(planted):
     """Recommendations from features alone: nothing is remembered, nothing was seen."""
     query = dataclasses.replace(QUERY, features=QUERY.features[1:])
     model = tt.build_two_tower(planted.split.train, query=query, candidate=CANDIDATE)
-    signature = build_bundle(model, planted.split.seen, tt.ExactIndex, k=24).signatures["recommend"]
+    signature = build_bundle(model, planted.split.seen, tt.build_exact_index, k=24).signatures["recommend"]
     outputs = ask(signature, age=tf.constant([30.0, np.nan]))
     assert len(set(outputs["candidate_ids"][0].tolist())) == 24
 
@@ -149,7 +149,7 @@ def test_a_list_feature_of_a_query_is_remembered_too(planted):
     known = dataclasses.replace(planted.split.seen, queries=table.append_column("tags", [tags]))
     query = dataclasses.replace(QUERY, features=(*QUERY.features, tt.MultiCategorical(name="tags")))
     model = tt.build_two_tower(known, query=query, candidate=CANDIDATE)
-    signature = build_bundle(model, known, tt.ExactIndex, k=1).signatures["embed_query"]
+    signature = build_bundle(model, known, tt.build_exact_index, k=1).signatures["embed_query"]
 
     def embed(*values: str) -> np.ndarray:
         return ask(signature, **users("u1"), tags=tf.constant([values], tf.string, shape=(1, len(values))))["rating"]

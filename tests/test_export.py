@@ -10,7 +10,7 @@ from tfrs_twotower.serving.publish import versions
 
 def test_each_export_is_the_next_version(planted, trained, tmp_path):
     for version in ("1", "2"):
-        path = tt.export_bundle(trained, planted.split.seen, tmp_path, build_index=tt.ExactIndex)
+        path = tt.export_bundle(trained, planted.split.seen, tmp_path, build_index=tt.build_exact_index)
         assert path.name == version
     assert tt.load_bundle(path).manifest["k"] == 24  # all there are, being fewer than 100
 
@@ -28,7 +28,7 @@ def test_a_bundle_that_answers_otherwise_is_not_published(planted, trained, tmp_
 
     monkeypatch.setattr(bundle_module.Bundle, "save", save_another)
     with pytest.raises(RuntimeError, match="`recommend` gives other candidate_ids than the model in memory"):
-        tt.export_bundle(trained, planted.split.seen, tmp_path, build_index=tt.ExactIndex)
+        tt.export_bundle(trained, planted.split.seen, tmp_path, build_index=tt.build_exact_index)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -41,11 +41,13 @@ def test_a_bundle_that_does_not_load_is_not_published(planted, trained, tmp_path
 
     monkeypatch.setattr(bundle_module.Bundle, "save", save_damaged)
     with pytest.raises(RuntimeError, match="does not load and answer in a fresh process"):
-        tt.export_bundle(trained, planted.split.seen, tmp_path, build_index=tt.ExactIndex)
+        tt.export_bundle(trained, planted.split.seen, tmp_path, build_index=tt.build_exact_index)
     assert versions(tmp_path) == []
 
 
-@pytest.mark.parametrize("build_index", [tt.ExactIndex, pytest.param(tt.ScannIndex, marks=pytest.mark.scann)])
+@pytest.mark.parametrize(
+    "build_index", [tt.build_exact_index, pytest.param(tt.build_scann_index, marks=pytest.mark.scann)]
+)
 def test_ids_and_features_may_be_any_text(planted, tmp_path, build_index):
     from tests.conftest import CANDIDATE, QUERY
 

@@ -1,3 +1,7 @@
+"""Every kind of index against sorting in Python; what only one kind has is in a test module of its own."""
+
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -5,13 +9,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfrs_twotower as tt
-from tfrs_twotower.serving.index import NO_SCORE, check_embeddings
+from tfrs_twotower.serving.vectors import NO_SCORE
 
-KINDS = [tt.ExactIndex, pytest.param(tt.ScannIndex, marks=pytest.mark.scann)]
+
+def build_tree(embeddings, ids, **effort):
+    """ScaNN's tree where ScaNN can build one: of fewer it makes no code."""
+    if len(embeddings) < 16:
+        return tt.ScannIndex(embeddings, ids)
+    return tt.ScannIndex(embeddings, ids, **{"num_leaves": max(1, len(embeddings) // 20), **effort})
+
+
+def open_one_block(embeddings, ids):
+    return tt.PortableIndex(embeddings, ids, blocks_to_open=1)
+
+
+EXACT = [
+    pytest.param(tt.ExactIndex, id="exact"),
+    pytest.param(tt.ScannIndex, id="scann", marks=pytest.mark.scann),
+    pytest.param(functools.partial(tt.PortableIndex, blocks_to_open=10**6), id="portable-all"),
+]
+APPROXIMATE = [
+    pytest.param(build_tree, id="scann-tree", marks=pytest.mark.scann),
+    pytest.param(tt.PortableIndex, id="portable"),
+    pytest.param(open_one_block, id="portable-one"),
+]
+SIZES = (1, 2, 15, 16, 50, 99, 100, 1682, 60_000)
 
 
 def ids(n: int) -> list[str]:
     return [f"m{row}" for row in range(n)]
+
+
+def clustered(num: int, dim: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).normal(size=(50, dim))
+    return (centres[rng.integers(50, size=num)] + 0.5 * rng.normal(size=(num, dim))).astype(np.float32)
 
 
 def expected(queries, embeddings, k, exclude):
@@ -28,70 +60,178 @@ def expected(queries, embeddings, k, exclude):
     return np.array(all_scores).reshape(len(queries), -1), np.array(all_rows).reshape(len(queries), -1)
 
 
-@pytest.mark.parametrize("build", KINDS)
-@settings(deadline=None, max_examples=60)
+def require_sound(scores, rows, queries, embeddings, k, exclude=None):
+    """The promises of every kind: columns, order, exact scores, no row twice, none excluded, no slot empty in vain."""
+    scores, rows = np.asarray(scores), np.asarray(rows)
+    num = len(embeddings)
+    assert scores.shape == rows.shape == (len(queries), min(k, num))
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores, axis=1) <= 0).all()
+    is_found = rows >= 0
+    assert (rows < num).all()
+    assert (scores[~is_found] == NO_SCORE).all()
+    wanted = np.einsum("qd,qkd->qk", queries.astype(np.float64), embeddings[np.maximum(rows, 0)].astype(np.float64))
+    lengths = np.linalg.norm(queries.astype(np.float64), axis=1)[:, None] * np.linalg.norm(
+        embeddings[np.maximum(rows, 0)].astype(np.float64), axis=2
+    )
+    # A sum of float32 products errs by some units in the last place of the lengths.
+    assert (np.abs(scores - wanted) <= 1e-5 * lengths + 1e-30)[is_found].all()
+    for row in range(len(queries)):
+        found = rows[row][is_found[row]].tolist()
+        excluded = set() if exclude is None else {value for value in exclude[row] if 0 <= value < num}
+        assert len(set(found)) == len(found) == min(k, num - len(excluded))
+        assert not set(found) & excluded
+
+
+@pytest.mark.parametrize("build", EXACT)
+@settings(deadline=None, max_examples=40)
 @given(data=st.data())
-def test_a_search_agrees_with_sorting_in_python(build, data):
+def test_an_exact_search_agrees_with_sorting_in_python(build, data):
     num_candidates, batch = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 4))
     k, num_excluded = data.draw(st.integers(1, 14)), data.draw(st.integers(0, 15))
     rng = np.random.default_rng(data.draw(st.integers(0, 10_000)))
     # Small integers: every score is exact in float32, and ties occur.
     embeddings = rng.integers(-3, 4, (num_candidates, 3)).astype(np.float32)
     queries = rng.integers(-3, 4, (batch, 3)).astype(np.float32)
-    exclude = rng.integers(-1, num_candidates, (batch, num_excluded)).astype(np.int32)
+    exclude = rng.integers(-1, num_candidates + 2, (batch, num_excluded)).astype(np.int32)
     scores, rows = build(embeddings, ids(num_candidates)).search(tf.constant(queries), k, tf.constant(exclude))
-    expected_scores, expected_rows = expected(queries, embeddings, k, exclude)
+    expected_scores, _ = expected(queries, embeddings, k, exclude)
+    # Which of several equal candidates gets the last slot is the search's choice; the scores bind.
     np.testing.assert_array_equal(scores, expected_scores.astype(np.float32))
-    # Which of several equal candidates gets the last slot is the search's choice; the scores above bind.
-    for row, (found, wanted) in enumerate(zip(rows.numpy(), expected_rows, strict=True)):
-        assert len(set(found[found >= 0])) == np.sum(found >= 0) == np.sum(wanted >= 0)
-        assert not set(found[found >= 0]) & set(exclude[row])
+    require_sound(scores, rows, queries, embeddings, k, exclude)
 
 
-@pytest.mark.parametrize("build", KINDS)
-def test_without_exclusions_all_columns_are_filled(build):
-    rng = np.random.default_rng(0)
-    embeddings = rng.normal(size=(200, 16)).astype(np.float32)
-    queries = rng.normal(size=(7, 16)).astype(np.float32)
-    scores, rows = build(embeddings, ids(200)).search(tf.constant(queries), 10)
-    np.testing.assert_array_equal(rows, np.argsort(-(queries @ embeddings.T), axis=1)[:, :10])
-    # float32 sums of 16 products
-    np.testing.assert_allclose(scores, -np.sort(-(queries @ embeddings.T), axis=1)[:, :10], rtol=1e-5)
+@pytest.mark.parametrize("build", APPROXIMATE)
+@settings(deadline=None, max_examples=25)
+@given(data=st.data())
+def test_an_approximate_search_keeps_every_promise_but_that_of_the_best(build, data):
+    num_candidates, batch = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 4))
+    k, num_excluded = data.draw(st.integers(1, 100)), data.draw(st.integers(0, 40))
+    rng = np.random.default_rng(data.draw(st.integers(0, 10_000)))
+    embeddings = rng.integers(-3, 4, (num_candidates, 4)).astype(np.float32)
+    queries = rng.integers(-3, 4, (batch, 4)).astype(np.float32)
+    exclude = rng.integers(-1, num_candidates + 2, (batch, num_excluded)).astype(np.int32)
+    scores, rows = build(embeddings, ids(num_candidates)).search(tf.constant(queries), k, tf.constant(exclude))
+    require_sound(scores, rows, queries, embeddings, k, exclude)
 
 
-@pytest.mark.parametrize("build", KINDS)
-@pytest.mark.parametrize(("k", "columns"), [(1, 1), (50, 50), (51, 50), (1000, 50)])
-def test_there_are_always_min_k_and_catalogue_columns(build, k, columns):
-    embeddings = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
-    scores, rows = build(embeddings, ids(50)).search(tf.constant(embeddings[:3]), k)
-    assert scores.shape == rows.shape == [3, columns]
+@pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
+@pytest.mark.parametrize("num", SIZES)
+def test_any_size_and_any_k(build, num):
+    embeddings, queries = clustered(num, 8, seed=1), clustered(3, 8, seed=2)
+    index = build(embeddings, ids(num))
+    truth = -np.sort(-(queries.astype(np.float64) @ embeddings.T.astype(np.float64)), axis=1)
+    for k in sorted({1, 10, 100, num, num + 1}):
+        scores, rows = tf.function(index.search)(tf.constant(queries), k)
+        require_sound(scores, rows, queries, embeddings, k)
+        if index.is_exact or k >= num:
+            np.testing.assert_allclose(scores, truth[:, :k], rtol=1e-4, atol=1e-4)  # float32 sums of 8 products
 
 
-@pytest.mark.parametrize("build", KINDS)
+@pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
 def test_a_query_gets_the_same_alone_and_in_a_batch(build):
-    rng = np.random.default_rng(0)
-    index = build(rng.normal(size=(300, 50)).astype(np.float32), ids(300))
-    queries = tf.constant(rng.normal(size=(33, 50)).astype(np.float32))
-    exclude = tf.constant(rng.integers(-1, 300, (33, 40)).astype(np.int32))
-    scores, rows = index.search(queries, 20, exclude)
-    for row in range(33):
-        alone_scores, alone_rows = index.search(queries[row : row + 1], 20, exclude[row : row + 1])
-        np.testing.assert_array_equal(alone_scores[0], scores[row])
-        np.testing.assert_array_equal(alone_rows[0], rows[row])
+    embeddings, queries = clustered(3000, 16, seed=1), tf.constant(clustered(65, 16, seed=2))
+    index = build(embeddings, ids(3000))
+    # Some exclude nothing, some more than is searched approximately.
+    exclude = np.random.default_rng(0).integers(0, 3000, (65, 40)).astype(np.int32)
+    exclude[np.arange(40) >= np.arange(65)[:, None]] = -1
+    search = tf.function(lambda queries, exclude: index.search(queries, 20, exclude), reduce_retracing=True)
+    scores, rows = search(queries, tf.constant(exclude))
+    for row in range(65):
+        alone = search(queries[row : row + 1], tf.constant(exclude[row : row + 1, : max(1, row)]))
+        np.testing.assert_array_equal(alone[0][0], scores[row])
+        np.testing.assert_array_equal(alone[1][0], rows[row])
 
 
-@pytest.mark.parametrize("build", KINDS)
+@pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
 def test_an_empty_batch_has_no_rows_but_all_columns(build):
-    scores, rows = build(np.eye(3, dtype=np.float32), ids(3)).search(tf.zeros([0, 3]), 2, tf.zeros([0, 1], tf.int32))
-    assert scores.shape == rows.shape == [0, 2]
+    index = build(clustered(100, 3, seed=1), ids(100))
+    for exclude in (None, tf.zeros([0, 4], tf.int32), tf.zeros([0, 0], tf.int32)):
+        scores, rows = index.search(tf.zeros([0, 3]), 7, exclude)
+        assert scores.shape == rows.shape == [0, 7]
 
 
-@pytest.mark.parametrize("build", KINDS)
+@pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
 def test_everything_excluded_leaves_empty_slots(build):
-    index = build(np.eye(3, dtype=np.float32), ids(3))
-    scores, rows = index.search(tf.ones([1, 3]), 2, tf.constant([[2, 0, 1, 1, -1]]))
-    assert rows.numpy().tolist() == [[-1, -1]]
-    assert scores.numpy().tolist() == [[NO_SCORE, NO_SCORE]]
+    index = build(clustered(40, 3, seed=1), ids(40))
+    scores, rows = index.search(tf.ones([2, 3]), 2, tf.constant([[*range(40), -1, 7], [*range(1, 40), -1, -1, -1]]))
+    assert rows.numpy().tolist() == [[-1, -1], [0, -1]]
+    assert scores.numpy()[0].tolist() == [NO_SCORE, NO_SCORE]
+
+
+@pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
+@pytest.mark.parametrize("kind", ["zero", "identical", "huge", "tiny", "one far away"])
+@pytest.mark.parametrize("num", [20, 700])
+def test_odd_vectors_are_answered_soundly(build, kind, num):
+    embeddings = clustered(num, 6, seed=1)
+    embeddings = {
+        "zero": np.zeros_like(embeddings),
+        "identical": np.ones_like(embeddings),
+        "huge": embeddings * 1e6,
+        "tiny": embeddings * 1e-20,
+        "one far away": np.concatenate([embeddings[1:], embeddings[:1] * 1e6]),
+    }[kind].astype(np.float32)
+    queries = np.concatenate([clustered(3, 6, seed=2), np.zeros((1, 6)), 1e6 * clustered(2, 6, seed=3)])
+    queries = queries.astype(np.float32)
+    exclude = np.random.default_rng(0).integers(-1, num, (6, 5)).astype(np.int32)
+    index = build(embeddings, ids(num))
+    scores, rows = index.search(tf.constant(queries), 9, tf.constant(exclude))
+    require_sound(scores, rows, queries, embeddings, 9, exclude)
+
+
+@pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e19, 3e38])
+def test_a_query_that_is_not_finite_gets_empty_slots_and_its_neighbours_theirs(build, bad):
+    index = build(clustered(300, 4, seed=1), ids(300))
+    queries = clustered(3, 4, seed=2)
+    scores, rows = index.search(tf.constant(queries), 5)
+    spoilt = queries.copy()
+    spoilt[1, 2] = bad
+    spoilt_scores, spoilt_rows = index.search(tf.constant(spoilt), 5)
+    assert spoilt_rows[1].numpy().tolist() == [-1] * 5
+    assert spoilt_scores[1].numpy().tolist() == [NO_SCORE] * 5
+    for row in (0, 2):
+        np.testing.assert_array_equal(spoilt_rows[row], rows[row])
+        np.testing.assert_array_equal(spoilt_scores[row], scores[row])
+
+
+@pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_floats_are_taken_as_float32(build, dtype):
+    embeddings, queries = clustered(200, 4, seed=1).astype(dtype), clustered(3, 4, seed=2).astype(dtype)
+    scores, rows = build(embeddings, ids(200)).search(tf.constant(queries), 5)
+    assert scores.dtype == tf.float32
+    require_sound(scores, rows, queries.astype(np.float32), embeddings.astype(np.float32), 5)
+
+
+@pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
+def test_k_may_be_a_tensor(build):
+    index, queries = build(clustered(50, 4, seed=1), ids(50)), tf.constant(clustered(3, 4, seed=2))
+    search = tf.function(index.search)
+    for k in (1, 7, 50, 80):
+        for ours, theirs in zip(search(queries, tf.constant(k)), index.search(queries, k), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`k` must be at least 1"):
+        search(queries, tf.constant(0))
+    with pytest.raises(ValueError, match="`k` must be at least 1. Received: 0"):
+        index.search(queries, 0)
+
+
+@pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
+def test_ten_thousand_random_exclusions_never_leak(build):
+    """10,000 queries with up to 60 exclusions each, the best among them, and scores up to 1e6."""
+    rng = np.random.default_rng(0)
+    embeddings = clustered(400, 8, seed=1) * 1000
+    queries = clustered(10_000, 8, seed=2) * 100
+    best = np.argsort(-(queries @ embeddings.T), axis=1)
+    assert (queries @ embeddings.T).max() > 1e6
+    exclude = np.where(rng.random((10_000, 60)) < 0.5, best[:, :60], rng.integers(-1, 500, (10_000, 60)))
+    exclude[np.arange(60) >= rng.integers(0, 61, 10_000)[:, None]] = -1
+    exclude = exclude.astype(np.int32)
+    _, rows = tf.function(build(embeddings, ids(400)).search)(tf.constant(queries), 10, tf.constant(exclude))
+    rows = rows.numpy()
+    assert (rows >= 0).all()  # 340 are left at least
+    assert not (rows[:, :, None] == exclude[:, None, :]).any()
 
 
 @pytest.mark.scann
@@ -110,20 +250,60 @@ def test_scann_equals_exact():
 @pytest.mark.parametrize(
     ("embeddings", "message"),
     [
-        (np.zeros((2, 3)), r"must be float32 \[num_candidates, embedding_dim\].*Received: float64 \[2, 3\]"),
+        (np.zeros((2, 3), int), r"must be floats \[num_candidates, embedding_dim\].*Received: int64 \[2, 3\]"),
         (np.zeros((0, 3), np.float32), "at least one of each"),
+        (np.zeros((2, 0), np.float32), "at least one of each"),
         (np.zeros(2, np.float32), r"Received: float32 \[2\]"),
         (np.zeros((3, 1), np.float32), "Received: 2 ids, 3 embeddings"),
         (np.array([[0], [np.nan]], np.float32), "Received 1 with NaN or infinity, of candidates 'm1'"),
         (np.array([[np.inf], [0]], np.float32), "of candidates 'm0'"),
+        (np.array([[0], [1e300]]), "must be finite in float32. Received 1 with NaN or infinity, of candidates 'm1'"),
+        (np.array([[0], [1e19]], np.float32), r"must be no longer than 1e\+18. Received 1 longer, of candidates 'm1'"),
     ],
 )
-def test_what_no_index_can_be_right_about_is_refused(embeddings, message):
+@pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
+def test_what_no_index_can_be_right_about_is_refused(build, embeddings, message):
     with pytest.raises(ValueError, match=message):
-        check_embeddings(embeddings, ids(2))
+        build(embeddings, ids(2))
 
 
-@pytest.mark.parametrize("build", KINDS)
-def test_every_kind_checks_before_it_builds(build):
-    with pytest.raises(ValueError, match="of candidates 'm1'"):
-        build(np.array([[0], [np.nan]], np.float32), ids(2))
+@pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
+def test_repeated_ids_are_refused(build):
+    with pytest.raises(ValueError, match="`ids` must differ. Received twice: 'a'."):
+        build(np.eye(3, dtype=np.float32), ["a", "b", "a"])
+
+
+def test_the_trouble_with_a_nan_among_many_is_an_error_of_python():
+    """ScaNN's builder would end the process."""
+    embeddings = clustered(2000, 4, seed=1)
+    embeddings[1234, 2] = np.nan
+    for build in (tt.build_exact_index, tt.build_scann_index, tt.build_portable_index, tt.build_best_index):
+        with pytest.raises(ValueError, match="of candidates 'm1234'"):
+            build(embeddings, ids(2000), embeddings[:10])
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        pytest.param(
+            lambda: tt.ScannIndex(np.eye(15, dtype=np.float32), ids(15), num_leaves=2),
+            "`num_leaves` takes at least 16 candidates. Received: 15",
+            marks=pytest.mark.scann,
+        ),
+        pytest.param(
+            lambda: tt.ScannIndex(np.eye(20, dtype=np.float32), ids(20), num_leaves=21),
+            "`num_leaves` must be in 1..20. Received: 21",
+            marks=pytest.mark.scann,
+        ),
+        pytest.param(
+            lambda: tt.ScannIndex(np.eye(20, dtype=np.float32), ids(20), num_leaves=4, leaves_to_search=5),
+            "`leaves_to_search` must be in 1..4. Received: 5",
+            marks=pytest.mark.scann,
+        ),
+        (lambda: tt.PortableIndex(np.eye(2, dtype=np.float32), ids(2), blocks_to_open=0), "`blocks_to_open` must be"),
+        (lambda: tt.PortableIndex(np.eye(2, dtype=np.float32), ids(2), max_excluded=-1), "`max_excluded` not negative"),
+    ],
+)
+def test_numbers_out_of_range_are_named(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

@@ -24,8 +24,7 @@ try:
 except ImportError as error:
     print("scann", error)
 assert tt.TwoTowerModel is not None
-from tfrs_twotower.serving.index import build_best_index
-print("best", build_best_index(embeddings, ["a", "b", "c"]).kind)
+print("best", tt.build_best_index(embeddings, ["a", "b", "c"], embeddings).index.kind)
 """
 
 

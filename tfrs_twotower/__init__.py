@@ -63,10 +63,22 @@ if TYPE_CHECKING:
         learn_candidate_vocabularies,
         learn_query_vocabularies,
     )
+    from tfrs_twotower.serving.build_index import (
+        BuildLimits,
+        BuiltIndex,
+        build_best_index,
+        build_exact_index,
+        build_portable_index,
+        build_scann_index,
+    )
     from tfrs_twotower.serving.end_to_end import evaluate_bundle
+    from tfrs_twotower.serving.exact_index import ExactIndex
     from tfrs_twotower.serving.export import export_bundle
-    from tfrs_twotower.serving.index import ExactIndex, ScannIndex
     from tfrs_twotower.serving.loading import LoadedBundle, load_bundle
+    from tfrs_twotower.serving.portable_index import PortableIndex
+    from tfrs_twotower.serving.refresh import refresh_bundle
+    from tfrs_twotower.serving.scann_index import ScannIndex
+    from tfrs_twotower.serving.tuning import IndexOutcome, IndexTarget
     from tfrs_twotower.training.callbacks import AveragedWeights, BestWeights, ValidationMetrics
     from tfrs_twotower.training.fit import QueryTraining, fit_by_query, fit_joint, fit_two_tower
     from tfrs_twotower.training.optimizers import LazyAdam
@@ -79,10 +91,12 @@ _HOMES = {
     "Background": "evaluation.page",
     "BestWeights": "training.callbacks",
     "Bucketized": "model.features",
+    "BuildLimits": "serving.build_index",
+    "BuiltIndex": "serving.build_index",
     "CatalogueTask": "model.retrieval",
     "Categorical": "model.features",
     "Embedding": "model.features",
-    "ExactIndex": "serving.index",
+    "ExactIndex": "serving.exact_index",
     "FrequencyEstimator": "model.frequencies",
     "Hashed": "model.features",
     "History": "model.features",
@@ -90,6 +104,8 @@ _HOMES = {
     "HistoryBefore": "data.histories",
     "HistoryKnown": "data.histories",
     "InBatchNegatives": "data.negatives",
+    "IndexOutcome": "serving.tuning",
+    "IndexTarget": "serving.tuning",
     "Interactions": "data.interactions",
     "JointModel": "model.joint",
     "LazyAdam": "training.optimizers",
@@ -97,11 +113,12 @@ _HOMES = {
     "MultiCategorical": "model.features",
     "NegativeSampler": "data.negatives",
     "Numeric": "model.features",
+    "PortableIndex": "serving.portable_index",
     "QueryTraining": "training.fit",
     "RatingTask": "model.tasks",
     "Report": "evaluation.report",
     "RetrievalTask": "model.retrieval",
-    "ScannIndex": "serving.index",
+    "ScannIndex": "serving.scann_index",
     "Schema": "data.tables",
     "Shard": "data.batches",
     "Split": "data.splits",
@@ -116,8 +133,12 @@ _HOMES = {
     "Vocabularies": "model.vocabularies",
     "Vocabulary": "model.vocabularies",
     "answer": "evaluation.report",
+    "build_best_index": "serving.build_index",
+    "build_exact_index": "serving.build_index",
     "build_movielens_joint": "model.joint_movielens",
     "build_page": "evaluation.page",
+    "build_portable_index": "serving.build_index",
+    "build_scann_index": "serving.build_index",
     "build_tower": "model.towers",
     "build_two_tower": "model.build",
     "compare": "evaluation.uncertainty",
@@ -140,6 +161,7 @@ _HOMES = {
     "open_interactions": "data.storage",
     "random_split": "data.splits",
     "read_archive": "data.layouts",
+    "refresh_bundle": "serving.refresh",
     "save_interactions": "data.storage",
     "temporal_split": "data.splits",
     "temporal_split_at": "data.splits",
@@ -156,6 +178,8 @@ __all__ = [
     "Background",
     "BestWeights",
     "Bucketized",
+    "BuildLimits",
+    "BuiltIndex",
     "CatalogueTask",
     "Categorical",
     "Embedding",
@@ -167,6 +191,8 @@ __all__ = [
     "HistoryBefore",
     "HistoryKnown",
     "InBatchNegatives",
+    "IndexOutcome",
+    "IndexTarget",
     "Interactions",
     "JointModel",
     "LazyAdam",
@@ -174,6 +200,7 @@ __all__ = [
     "MultiCategorical",
     "NegativeSampler",
     "Numeric",
+    "PortableIndex",
     "QueryTraining",
     "RatingTask",
     "Report",
@@ -194,8 +221,12 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "answer",
+    "build_best_index",
+    "build_exact_index",
     "build_movielens_joint",
     "build_page",
+    "build_portable_index",
+    "build_scann_index",
     "build_tower",
     "build_two_tower",
     "compare",
@@ -218,6 +249,7 @@ __all__ = [
     "open_interactions",
     "random_split",
     "read_archive",
+    "refresh_bundle",
     "save_interactions",
     "temporal_split",
     "temporal_split_at",

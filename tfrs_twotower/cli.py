@@ -52,6 +52,7 @@ class IndexKind(str, enum.Enum):
 
     AUTO = "auto"
     SCANN = "scann"
+    PORTABLE = "portable"
     EXACT = "exact"
 
 
@@ -88,7 +89,9 @@ def train(
     ] = Configuration.JOINT,
     output: Annotated[Path, typer.Option(help="Where the model's folder is made.")] = Path("saved_models"),
     name: Annotated[str, typer.Option(help="Name of the model's folder.")] = "movielens-100k",
-    index: Annotated[IndexKind, typer.Option(help="auto: ScaNN's where it is installed.")] = IndexKind.AUTO,
+    index: Annotated[
+        IndexKind, typer.Option(help="auto: ScaNN's where it is installed. portable: for any TensorFlow.")
+    ] = IndexKind.AUTO,
     k: Annotated[int, typer.Option("-k", "--k", help="Recommendations per query that the bundle gives.")] = 100,
     epochs: Annotated[
         int | None, typer.Option(help="joint: of each head; reference: at most so many. Default: the configuration's.")
@@ -297,16 +300,17 @@ def _load_ratings(dataset: str, data_dir: Path | None, archive: Path | None) -> 
 
 
 def _index_builder(kind: IndexKind) -> Any:
-    from tfrs_twotower.serving import index
+    from tfrs_twotower.serving import build_index
 
     if kind is IndexKind.SCANN:
         from tfrs_twotower._scann import require_scann
 
         require_scann()  # now rather than after the training
     return {
-        IndexKind.AUTO: index.build_best_index,
-        IndexKind.SCANN: index.ScannIndex,
-        IndexKind.EXACT: index.ExactIndex,
+        IndexKind.AUTO: build_index.build_best_index,
+        IndexKind.SCANN: build_index.build_scann_index,
+        IndexKind.PORTABLE: build_index.build_portable_index,
+        IndexKind.EXACT: build_index.build_exact_index,
     }[kind]
 
 

@@ -148,7 +148,9 @@ def test_both_heads_are_trained_together_by_their_weights(planted, shares_towers
 def test_a_bundle_recommends_by_one_head_and_gives_the_others_probability(planted, heads, tmp_path):
     joint = tt.JointModel(retrieval=heads["catalogue"], rating=heads["binary by event"])
     split = planted.split
-    bundle = tt.load_bundle(tt.export_bundle(joint, split.seen, tmp_path / "joint", k=4, build_index=tt.ExactIndex))
+    bundle = tt.load_bundle(
+        tt.export_bundle(joint, split.seen, tmp_path / "joint", k=4, build_index=tt.build_exact_index)
+    )
     users = split.test.queries["user_id"].to_pylist()
     found = bundle.recommend({"user_id": users}, k=1)
     embedded = heads["catalogue"].embed(split.test, known=split.seen)
@@ -165,7 +167,9 @@ def test_a_bundle_recommends_by_one_head_and_gives_the_others_probability(plante
 
 def test_a_bundle_that_only_ranks_gives_no_probabilities(planted, heads, tmp_path):
     """And holds nothing that training alone needs, such as an estimator's slots."""
-    path = tt.export_bundle(heads["estimated"], planted.split.seen, tmp_path / "ranks", k=4, build_index=tt.ExactIndex)
+    path = tt.export_bundle(
+        heads["estimated"], planted.split.seen, tmp_path / "ranks", k=4, build_index=tt.build_exact_index
+    )
     assert set(tt.load_bundle(path).recommend({"user_id": ["u0"]})) == {"candidate_ids", "scores"}
     shapes = [shape for _, shape in tf.train.list_variables(str(path / "variables" / "variables"))]
     assert [2 * 240] not in shapes

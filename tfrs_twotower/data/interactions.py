@@ -53,8 +53,8 @@ class Interactions:
     def __post_init__(self) -> None:
         for name in ("queries", "candidates"):
             object.__setattr__(self, name, plain_table(getattr(self, name), name))
-        _check_ids(self.queries, self.query_id, "queries")
-        _check_ids(self.candidates, self.candidate_id, "candidates")
+        check_ids(self.queries, self.query_id, "queries")
+        check_ids(self.candidates, self.candidate_id, "candidates")
         required = ("query_row", "candidate_row", "rating")
         missing = [name for name in required if name not in self.events.column_names]
         if missing:
@@ -245,7 +245,18 @@ def _raise_disagreement(ids: pa.ChunkedArray, name: str, expected: list[Any], fo
     )
 
 
-def _check_ids(table: pa.Table, column: str, name: str) -> None:
+def check_ids(table: pa.Table, column: str, name: str) -> None:
+    """Checks that a column identifies the rows of a table.
+
+    Args:
+        table: Queries or candidates.
+        column: Its ids.
+        name: What to call the table in errors.
+
+    Raises:
+        ValueError: If there is no such column, an id is missing or empty, or two are equal.
+        TypeError: If the ids are no strings.
+    """
     if column not in table.column_names:
         raise ValueError(f"`{name}` must have the id column {column!r}. Received: {', '.join(table.column_names)}.")
     ids = table[column]

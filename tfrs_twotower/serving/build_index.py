@@ -180,7 +180,7 @@ def _finish(
     build_s = time.monotonic() - start
     outcome = IndexOutcome(
         parameters=parameters or {},
-        recall=recall or {k: 1.0 for k in IndexTarget().recall},
+        recall=recall or dict.fromkeys(IndexTarget().recall, 1.0),
         latency_ms=measure_latency(index, queries if len(queries) else embeddings[:1]),
         build_s=build_s,
         size_bytes=sum(variable.dtype.size * variable.shape.num_elements() for variable in index.variables),
@@ -219,5 +219,5 @@ def verify_index(index: Index, embeddings: np.ndarray, *, seed: int = 0) -> None
     is_right = (found == rows[:, None]).any(axis=1) | (last >= (1 - 1e-5) * norms[:, 0] ** 2)
     if is_right.mean() < 0.9 or (index.is_exact and not is_right.all()):
         raise RuntimeError(
-            f"The {index.kind} index finds {is_right.mean():.0%} of the candidates by their own vectors. Build it again."
+            f"The {index.kind} index finds {is_right.mean():.0%} of candidates by their own vectors. Build it again."
         )

@@ -6,28 +6,22 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.model.inputs import CANDIDATE_INPUT
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.serving import fresh
-from tfrs_twotower.serving.bundle import Bundle, build_bundle, missing_input, query_inputs
-from tfrs_twotower.serving.index import Index, build_best_index
+from tfrs_twotower.serving.build_index import BuildIndex, build_best_index
+from tfrs_twotower.serving.bundle import Bundle, Requests, build_bundle
 from tfrs_twotower.serving.publish import publish
 
-_NUM_CHECKED = 32
-_NUM_GIVEN = 3
 # The same operations on the same values: only the threading of a matrix product may differ between processes.
 _TOLERANCE = 1e-5
-
-_Requests = list[tuple[str, dict[str, tf.Tensor]]]
 
 
 def export_bundle(
@@ -36,7 +30,8 @@ def export_bundle(
     directory: str | Path,
     *,
     k: int | None = None,
-    build_index: Callable[[np.ndarray, list[str]], Index] = build_best_index,
+    build_index: BuildIndex = build_best_index,
+    filter_by: Sequence[str] = (),
     metrics: Mapping[str, Any] | None = None,
     extra_files: Mapping[str, str] | None = None,
 ) -> Path:
@@ -47,7 +42,10 @@ def export_bundle(
         known: The catalogue, the queries to remember, and what each has seen; see `build_bundle`.
         directory: `saved_models/<name>`.
         k: Recommendations per query, 1 <= k <= num_candidates; by default 100, or all where there are fewer.
-        build_index: `ScannIndex` or `ExactIndex`; by default ScaNN's where it is installed.
+        build_index: `build_scann_index`, `build_portable_index` or `build_exact_index`; by default ScaNN's where it is
+            installed, else the portable one. `functools.partial` sets a target or limits.
+        filter_by: Columns of the candidates that `recommend_filtered` takes: strings, whole numbers or truth values,
+            or lists of them.
         metrics: Evaluation figures for the manifest.
         extra_files: Name -> text of other files to keep in the version's `assets.extra`, such as `report.html`.
 
@@ -55,30 +53,42 @@ def export_bundle(
         The version's folder.
 
     Raises:
-        ValueError: If `k` is out of range, the embeddings are not finite, or an extra file has no name of its own.
+        ValueError: If `k` is out of range, the embeddings are not finite, a column cannot be filtered by, or an extra
+            file has no name of its own.
         ImportError: If a ScaNN index was asked for and scann is unusable.
         OSError: If `directory` cannot be written.
         RuntimeError: If the written bundle does not answer like the model in memory. Nothing is published then.
     """
     k = k if k is not None else min(100, known.num_candidates)
-    bundle = build_bundle(model, known, build_index, k=k, metrics=metrics, extra_files=extra_files)
-    requests = _sample_requests(model, known)
-    return publish(Path(directory), bundle.save, lambda path: check_in_fresh_process(path, bundle, requests))
+    bundle = build_bundle(model, known, build_index, k=k, filter_by=filter_by, metrics=metrics, extra_files=extra_files)
+    return publish_bundle(bundle, Path(directory))
 
 
-def check_in_fresh_process(path: Path, bundle: Bundle, requests: _Requests) -> None:
+def publish_bundle(bundle: Bundle, directory: Path) -> Path:
+    """Writes a bundle as the next version in a folder, if it answers in a fresh process as it does here.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        OSError: If `directory` cannot be written.
+        RuntimeError: If the written bundle does not answer like the one in memory. Nothing is published then.
+    """
+    return publish(directory, bundle.save, lambda path: check_in_fresh_process(path, bundle))
+
+
+def check_in_fresh_process(path: Path, bundle: Bundle) -> None:
     """Compares a bundle on disk, loaded by a process with nothing but TensorFlow, with the one in memory.
 
     Args:
         path: The bundle on disk.
-        bundle: The bundle in memory.
-        requests: (signature, inputs) to ask both.
+        bundle: The bundle in memory; its requests are asked of both.
 
     Raises:
         RuntimeError: If it does not load, or an answer differs.
     """
-    replies = ask_in_fresh_process(path, requests)
-    for (signature, inputs), reply in zip(requests, replies, strict=True):
+    replies = ask_in_fresh_process(path, bundle.requests)
+    for (signature, inputs), reply in zip(bundle.requests, replies, strict=True):
         for name, expected in bundle.signatures[signature](**inputs).items():
             values = expected.numpy()
             if values.dtype == object:
@@ -91,7 +101,7 @@ def check_in_fresh_process(path: Path, bundle: Bundle, requests: _Requests) -> N
                 )
 
 
-def ask_in_fresh_process(path: Path, requests: _Requests) -> list[dict[str, Any]]:
+def ask_in_fresh_process(path: Path, requests: Requests) -> list[dict[str, Any]]:
     """Asks a bundle's signatures from a new Python process that imports TensorFlow alone.
 
     Args:
@@ -124,34 +134,3 @@ def ask_in_fresh_process(path: Path, requests: _Requests) -> list[dict[str, Any]
             raise RuntimeError(f"The exported bundle does not load and answer in a fresh process: {reason}")
         replies: list[dict[str, Any]] = json.loads(answered.read_text(encoding="utf-8"))
     return replies
-
-
-def _sample_requests(model: TwoTowerModel | JointModel, known: Interactions) -> _Requests:
-    """The first known queries and candidates through every signature; also a query that says no more than a history."""
-    towers = [head.query_tower for head in model.heads]
-    specs = query_inputs(model, known)
-    given = known.candidates[known.candidate_id].slice(0, _NUM_GIVEN).to_pylist()
-    histories = [history.name for tower in towers for history in tower.histories]
-    stranger = {spec.name: missing_input(spec) for spec in specs}
-    stranger.update({name: tf.constant([given], tf.string) for name in histories})
-    queries = stranger
-    if known.num_queries:
-        table = known.queries.slice(0, _NUM_CHECKED)
-        said = {known.query_id: tf.constant(table[known.query_id].to_pylist(), tf.string)}
-        for tower in towers:
-            said.update(tower.raw_features(table))
-        queries = {spec.name: said.get(spec.name, missing_input(spec, table.num_rows)) for spec in specs}
-    rows = known.candidates.slice(0, _NUM_CHECKED)
-    candidates: dict[str, tf.Tensor] = {}
-    for head in model.heads:
-        candidates.update(head.candidate_tower.raw_features(rows))
-    num_pairs = min(_NUM_CHECKED, max(1, known.num_queries), known.num_candidates)
-    ids = tf.constant(known.candidates[known.candidate_id].slice(0, num_pairs).to_pylist(), tf.string)
-    pairs = {name: values[:num_pairs] for name, values in queries.items()}
-    return [
-        ("recommend", queries),
-        ("serving_default", stranger),
-        ("score", {**pairs, CANDIDATE_INPUT: ids}),
-        ("embed_query", queries),
-        ("embed_candidate", candidates),
-    ]

@@ -40,7 +40,7 @@ class CandidateFilters(tf.Module):
         self.num_candidates = candidates.num_rows
         self.tables, self.sets, self.set_of_row = {}, {}, {}
         for feature in self.features:
-            values, sets, set_of_row = _encode(_values(candidates, feature))
+            values, sets, set_of_row = _encode(values_of(candidates, feature))
             keys = tf.lookup.KeyValueTensorInitializer(
                 tf.constant(["", *values]), tf.range(len(values) + 1, dtype=tf.int32)
             )
@@ -92,8 +92,19 @@ class Condition:
         return tf.gather(set_is_allowed, self.filters.set_of_row[feature], axis=1) | asks_nothing
 
 
-def _values(candidates: pa.Table, feature: str) -> list[tuple[str, ...]]:
-    """The values of each candidate, sorted."""
+def values_of(candidates: pa.Table, feature: str) -> list[tuple[str, ...]]:
+    """What each candidate may be filtered by.
+
+    Args:
+        candidates: The catalogue.
+        feature: One of its columns.
+
+    Returns:
+        For each candidate its values as text, sorted.
+
+    Raises:
+        ValueError: If the column is missing or of a type that is not filtered by.
+    """
     if feature not in candidates.column_names:
         raise ValueError(f"Unknown candidate feature {feature!r}. Known: {', '.join(candidates.column_names)}.")
     column = candidates[feature].combine_chunks()

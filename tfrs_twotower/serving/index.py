@@ -93,9 +93,7 @@ class Index(tf.Module, abc.ABC):
         scores, rows = _best(self.vectors, queries, rows, k)
         return tf.where(is_usable, scores, NO_SCORE), tf.where(is_usable, rows, NO_ROW)
 
-    def _find_for_any_batch(
-        self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None
-    ) -> tf.Tensor:
+    def _find_for_any_batch(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
         """As `_find`, also for an empty batch, on which ScaNN's trees and TensorFlow's loops fail."""
         batch = tf.shape(queries)[0]
         added = [[0, tf.cast(batch == 0, tf.int32)], [0, 0]]

@@ -35,7 +35,7 @@ def load_bundle(path: str | Path) -> LoadedBundle:
     try:
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
         kind = manifest["index"]["kind"]
-        manifest["k"], manifest["num_candidates"], manifest["query"]["inputs"], manifest["candidate"]["id"]
+        manifest["k"], manifest["num_candidates"], manifest["query"]["inputs"], manifest["candidate"]["inputs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{folder} is a SavedModel, but not one of this library's: {MANIFEST_FILE} is missing or damaged."
@@ -59,13 +59,14 @@ class LoadedBundle:
         path: The version's folder.
         manifest: What the bundle is.
         candidates: The catalogue with its features.
+        module: The SavedModel as TensorFlow loads it, with all its signatures.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any], candidates: pa.Table, loaded: Any) -> None:
         self.path = path
         self.manifest = manifest
         self.candidates = candidates
-        self._loaded = loaded  # keeps the signatures' variables and tables alive
+        self.module = loaded
 
     def recommend(self, queries: Mapping[str, Any], *, k: int | None = None) -> dict[str, np.ndarray]:
         """Recommends candidates, best first; what the bundle knows a query to have seen is left out.
@@ -91,7 +92,7 @@ class LoadedBundle:
                 f" Export the bundle with a larger k to get more of its {catalogue} candidates." if k > limit else ""
             )
             raise ValueError(f"`k` must be in 1..{limit}, the bundle's. Received: k={k}.{advice}")
-        outputs = self._loaded.signatures["recommend"](**self._query_tensors(queries))
+        outputs = self.module.signatures["recommend"](**self._query_tensors(queries))
         arrays = {name: values.numpy()[:, :k] for name, values in outputs.items()}
         return {
             **arrays,
@@ -120,7 +121,7 @@ class LoadedBundle:
             raise ValueError(f"`candidate_ids` must be one for each query. Received: {len(ids)} for {batch} queries.")
         spec = {"name": "candidate_ids", "dtype": "string", "shape": [None]}
         tensors[CANDIDATE_INPUT] = _to_tensor(spec, ids, batch)
-        return {name: values.numpy() for name, values in self._loaded.signatures["score"](**tensors).items()}
+        return {name: values.numpy() for name, values in self.module.signatures["score"](**tensors).items()}
 
     def _query_tensors(self, queries: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         inputs = {spec["name"]: spec for spec in self.manifest["query"]["inputs"]}

@@ -44,8 +44,8 @@ def cut_into_blocks(vectors: np.ndarray, *, block_size: int = 32, seed: int = 0)
         seed: Of the sample and the first centres.
     """
     # K-means squares distances, which must stay finite.
-    scale = max(float(np.abs(vectors).max()), np.finfo(np.float32).tiny)
-    scaled = vectors / np.float32(scale)
+    scale = np.float32(max(float(np.abs(vectors).max()), float(np.finfo(np.float32).tiny)))
+    scaled = vectors / scale
     parts = _cluster(scaled, max(1, min(round(4 * math.sqrt(len(vectors))), len(vectors) // block_size)), seed)
     blocks = [block for part in parts for block in _halve(scaled, part, block_size)]
     order = np.concatenate(blocks)
@@ -57,7 +57,7 @@ def cut_into_blocks(vectors: np.ndarray, *, block_size: int = 32, seed: int = 0)
     centres = np.add.reduceat(members, starts) / sizes[:, np.newaxis].astype(np.float32)
     distances = np.square(members - np.repeat(centres, sizes, axis=0)).sum(axis=1)
     spreads = np.sqrt(np.add.reduceat(distances, starts) / sizes.astype(np.float32))
-    return Blocks(rows=rows, centres=centres * np.float32(scale), spreads=spreads * np.float32(scale))
+    return Blocks(rows=rows, centres=centres * scale, spreads=spreads * scale)
 
 
 def _cluster(vectors: np.ndarray, num_parts: int, seed: int) -> list[np.ndarray]:

@@ -113,7 +113,9 @@ class ScannIndex(Index):
         return tf.pad(rows, [[0, 0], [0, num - tf.shape(rows)[1]]], constant_values=NO_ROW)
 
 
-def _check_numbers(num_leaves: int, num_candidates: int, leaves_to_search: int, reorder: int, max_excluded: int) -> None:
+def _check_numbers(
+    num_leaves: int, num_candidates: int, leaves_to_search: int, reorder: int, max_excluded: int
+) -> None:
     if num_candidates < _LEAST_FOR_LEAVES:
         raise ValueError(
             f"`num_leaves` takes at least {_LEAST_FOR_LEAVES} candidates. Received: {num_candidates}. Leave it out: "

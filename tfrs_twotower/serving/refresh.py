@@ -1,0 +1,82 @@
+"""A new catalogue for a published bundle: neither the model's code nor the training data is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import tensorflow as tf
+
+from tfrs_twotower.data.columns import plain_table
+from tfrs_twotower.data.interactions import check_ids
+from tfrs_twotower.serving.build_index import BuildIndex, build_best_index
+from tfrs_twotower.serving.bundle import serve_catalogue
+from tfrs_twotower.serving.export import publish_bundle
+from tfrs_twotower.serving.loading import load_bundle
+from tfrs_twotower.serving.signatures import Inputs
+
+
+def refresh_bundle(
+    bundle: str | Path,
+    candidates: Any,
+    *,
+    build_index: BuildIndex = build_best_index,
+) -> Path:
+    """Publishes a bundle with another catalogue as the next version beside it.
+
+    The query side stays as it is. Every candidate is embedded from its features by the trained candidate tower: one
+    that was added is as good as its features say, one that was removed is neither recommended nor found.
+
+    Args:
+        bundle: A version's folder, or the folder of all versions, of which the newest is taken.
+        candidates: Arrow table or pandas data frame, one row per candidate: the id, the features that the candidate
+            tower takes (one that is left out is missing), and those that are filtered by.
+        build_index: As of `export_bundle`.
+
+    Returns:
+        The new version's folder. Its recommendations per query are as many as before, or all where there are fewer
+        candidates.
+
+    Raises:
+        FileNotFoundError: If there is no bundle.
+        ValueError: If the folder holds something else, ids are missing or repeated, or the catalogue is empty.
+        TypeError: If ids are no strings, or a column holds something else than the candidate tower takes.
+        ImportError: If the bundle's index needs scann and that is unusable here.
+        OSError: If the folder cannot be written.
+        RuntimeError: If the written bundle does not answer like the one in memory. Nothing is published then.
+    """
+    loaded = load_bundle(bundle)
+    manifest = dict(loaded.manifest)
+    catalogue = _checked(candidates, manifest["candidate"]["id"])
+    histories = [feature["name"] for feature in manifest["query"]["features"] if feature["kind"] == "History"]
+    inputs = Inputs(
+        query=_specs(manifest["query"]["inputs"]),
+        candidate=_specs(manifest["candidate"]["inputs"]),
+        histories=sorted(set(histories)),
+    )
+    kept = ("query", "candidate", "num_queries", "positive_threshold", "has_probabilities", "data")
+    refreshed = serve_catalogue(
+        loaded.module.query_side,
+        loaded.module.candidate_side,
+        catalogue,
+        inputs,
+        # The figures are of the other catalogue.
+        {**{name: manifest[name] for name in kept}, "metrics": {}, "refreshed_from": loaded.path.name},
+        build_index,
+        k=min(manifest["k"], catalogue.num_rows),
+        filter_by=manifest["filter_by"],
+    )
+    return publish_bundle(refreshed, loaded.path.parent)
+
+
+def _specs(inputs: list[dict[str, Any]]) -> list[tf.TensorSpec]:
+    return [tf.TensorSpec(spec["shape"], tf.as_dtype(spec["dtype"]), name=spec["name"]) for spec in inputs]
+
+
+def _checked(candidates: Any, id_column: str) -> pa.Table:
+    table = plain_table(pa.table(candidates), "candidates")
+    check_ids(table, id_column, "candidates")
+    if not table.num_rows:
+        raise ValueError("`candidates` must have at least one row.")
+    return table

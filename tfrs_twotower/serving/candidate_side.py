@@ -41,8 +41,8 @@ class CandidateSide(tf.Module):
         def embed(**features: tf.Tensor) -> dict[str, tf.Tensor]:
             return by_task(model, [of.embed_candidates(of.candidate_tower.lookup(features)) for of in model.heads])
 
-        self.embed = tf.function(embed)
-        self.embed.get_concrete_function(**{spec.name: spec for spec in candidate_inputs(model)})
+        specs = {spec.name: spec for spec in candidate_inputs(model)}
+        self.embed = tf.function(embed).get_concrete_function(**specs)  # see `QuerySide`
         first = model.heads[0]
         is_latent = np.arange(first.embedding_dim) < first.candidate_tower.config.output_dim
         self.is_latent = tf.Variable(is_latent.astype(np.float32), trainable=False, name="is_latent")

@@ -60,9 +60,8 @@ class QuerySide(tf.Module):
         def seen(**features: tf.Tensor) -> tf.Tensor:
             return queries.seen_rows(queries.rows(features))
 
-        self.embed, self.seen = tf.function(embed), tf.function(seen)
-        for function in (self.embed, self.seen):
-            function.get_concrete_function(**specs)
+        # Concrete functions: a `tf.function` that is loaded and saved again is wrapped in another each time.
+        self.embed, self.seen = (tf.function(f).get_concrete_function(**specs) for f in (embed, seen))
 
         chosen = np.random.default_rng(0).permutation(known.num_queries)[:_NUM_SAMPLED]
         ids = known.queries[known.query_id].take(chosen)

@@ -14,6 +14,7 @@ from tfrs_twotower.serving.build_index import BuildIndex, build_best_index
 from tfrs_twotower.serving.bundle import serve_catalogue
 from tfrs_twotower.serving.export import publish_bundle
 from tfrs_twotower.serving.loading import load_bundle
+from tfrs_twotower.serving.restored import RestoredSide
 from tfrs_twotower.serving.signatures import Inputs
 
 
@@ -57,8 +58,10 @@ def refresh_bundle(
     )
     kept = ("query", "candidate", "num_queries", "positive_threshold", "has_probabilities", "data")
     refreshed = serve_catalogue(
-        loaded.module.query_side,
-        loaded.module.candidate_side,
+        RestoredSide(
+            loaded.module.query_side, ("embed", "seen"), ("candidate_ids", "sample", "sample_ids")
+        ),
+        RestoredSide(loaded.module.candidate_side, ("embed",), ("is_latent",)),
         catalogue,
         inputs,
         # The figures are of the other catalogue.

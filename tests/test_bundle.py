@@ -35,6 +35,11 @@ def test_inputs_and_outputs_are_named_typed_and_shaped_as_documented(signatures)
     expected = {
         "serving_default": (query, ranked),
         "recommend": (query, ranked),
+        "recommend_excluding": ({**query, "exclude_ids": ("string", [None, None])}, ranked),
+        "similar": (
+            {"candidate_id": ("string", [None])},
+            {"candidate_ids": ("string", 2), "scores": ("float32", 2)},
+        ),
         "score": (
             {**query, "candidate_id": ("string", [None])},
             {"scores": ("float32", 1), "probabilities": ("float32", 1)},
@@ -163,7 +168,10 @@ def test_a_list_feature_of_a_query_is_remembered_too(planted):
 def test_the_manifest_says_what_the_bundle_is(bundle_path, planted):
     manifest = json.loads((bundle_path / "assets.extra" / "manifest.json").read_text())
     assert manifest["versions"]["tensorflow"] == tf.__version__
-    assert manifest["index"] == {"kind": "exact", "is_exact": True}
+    index = manifest["index"]
+    assert (index["kind"], index["is_exact"], index["recall"]) == ("exact", True, {"10": 1.0, "100": 1.0})
+    assert index["size_bytes"] == 24 * 8 * 4
+    assert set(index["latency_ms"]) == {"1", "256"}
     assert (manifest["k"], manifest["num_candidates"], manifest["num_queries"]) == (K, 24, 40)
     assert manifest["query"]["id"] == "user_id"
     assert [feature["kind"] for feature in manifest["query"]["features"]] == ["Categorical", "Bucketized"]

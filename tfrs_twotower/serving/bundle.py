@@ -117,6 +117,7 @@ def build_bundle(
         taken = [Path(file).name for file in (MANIFEST_FILE, CANDIDATES_FILE)]
         if name != Path(name).name or name in ("", ".", "..", *taken):
             raise ValueError(f"`extra_files` must have names without folders, and none of {taken}. Received: {name!r}.")
+    _check_filters(known.candidates, filter_by)
     queries, candidates = QuerySide(model, known), CandidateSide(model)
     histories = {history.name for tower in query_towers(model) for history in tower.histories}
     inputs = Inputs(query=query_inputs(model, known), candidate=candidate_inputs(model), histories=sorted(histories))
@@ -129,6 +130,7 @@ def build_bundle(
         "num_queries": known.num_queries,
         "positive_threshold": model.threshold,
         "has_probabilities": model.rating_head is not None,
+        "requested_k": k,
         "metrics": dict(metrics or {}),
         "data": {"source": known.source, "fingerprint": known.fingerprint()},
     }
@@ -255,6 +257,19 @@ def raw_candidates(table: pa.Table, inputs: Inputs) -> dict[str, tf.Tensor]:
     present = [spec for spec in inputs.candidate if spec.name in table.column_names]
     missing = {spec.name: missing_input(spec, table.num_rows) for spec in inputs.candidate}
     return {**missing, **raw_tensors(table, present)}
+
+
+def _check_filters(catalogue: pa.Table, filter_by: Sequence[str]) -> None:
+    """Before anything that takes time."""
+    if isinstance(filter_by, str) or len(set(filter_by)) < len(filter_by):
+        raise ValueError(f"`filter_by` must be a sequence of columns, none twice. Received: {filter_by!r}.")
+    for name in filter_by:
+        if not name.isidentifier():
+            raise ValueError(
+                f"`filter_by` must name columns of letters, digits and underscores: inputs of signatures are named by "
+                f"them. Received: {name!r}. Rename the column."
+            )
+        values_of(catalogue, name)
 
 
 def _embed(candidates: Any, catalogue: pa.Table, inputs: Inputs) -> dict[str, np.ndarray]:

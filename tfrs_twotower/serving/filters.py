@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from tfrs_twotower.data.columns import require_columns
+
 # A value that is not in the table, and the padding of a list of values.
 _UNKNOWN, _NOTHING = -1, 0
 
@@ -38,14 +40,21 @@ class CandidateFilters(tf.Module):
         super().__init__(name="candidate_filters")
         self.features = tuple(features)
         self.num_candidates = candidates.num_rows
-        self.tables, self.sets, self.set_of_row = {}, {}, {}
+        self.tables, self.postings, self.starts, self.num_sets, self.set_of_row = {}, {}, {}, {}, {}
         for feature in self.features:
             values, sets, set_of_row = _encode(values_of(candidates, feature))
             keys = tf.lookup.KeyValueTensorInitializer(
                 tf.constant(["", *values]), tf.range(len(values) + 1, dtype=tf.int32)
             )
             self.tables[feature] = tf.lookup.StaticHashTable(keys, _UNKNOWN)
-            self.sets[feature] = tf.Variable(sets, trainable=False, name=f"{feature}_sets")
+            codes = np.array([code for codes in sets for code in codes], np.int32)
+            numbers = np.repeat(np.arange(len(sets), dtype=np.int32), [len(codes) for codes in sets])
+            # The sets of each value: padding, code 0, is in none.
+            starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(values) + 1))])
+            postings = numbers[np.argsort(codes, kind="stable")]
+            self.postings[feature] = tf.Variable(postings, trainable=False, name=f"{feature}_postings")
+            self.starts[feature] = tf.Variable(starts, trainable=False, name=f"{feature}_starts")
+            self.num_sets[feature] = len(sets)
             self.set_of_row[feature] = tf.Variable(set_of_row, trainable=False, name=f"{feature}_set_of_row")
 
     def only(self, values: Mapping[str, tf.Tensor]) -> Condition:
@@ -79,17 +88,23 @@ class Condition:
         allowed = [self._allowed(name, codes) for name, codes in self.codes.items()]
         return tf.reduce_all(tf.stack(allowed), axis=0)
 
+    def batch_sizes(self) -> list[tf.Tensor]:
+        """int32 [] for each feature, the number of queries; it should be the same."""
+        return [tf.shape(codes)[0] for codes in self.codes.values()]
+
     def _allowed(self, feature: str, codes: tf.Tensor) -> tf.Tensor:
-        sets = self.filters.sets[feature]
-        batch, num_codes = tf.shape(codes)[0], tf.cast(self.filters.tables[feature].size(), tf.int32)
-        is_given = codes > _NOTHING
-        queries = tf.broadcast_to(tf.range(batch)[:, tf.newaxis], tf.shape(codes))
-        # Padding and unknown values mark code 0, which then is unmarked: it is no value.
-        places = tf.stack([queries, tf.where(is_given, codes, _NOTHING)], axis=2)
-        marked = tf.tensor_scatter_nd_update(tf.zeros([batch, num_codes], tf.bool), places, is_given)
-        set_is_allowed = tf.reduce_any(tf.gather(marked, sets, axis=1), axis=2)
+        filters = self.filters
+        postings = tf.RaggedTensor.from_row_splits(
+            filters.postings[feature].read_value(), filters.starts[feature], validate=False
+        )
+        # One row for each value of each query, the sets that have it.
+        sets = tf.gather(postings, tf.reshape(tf.maximum(codes, _NOTHING), [-1]))
+        queries = sets.value_rowids() // tf.cast(tf.maximum(tf.shape(codes)[1], 1), tf.int64)
+        places = tf.stack([queries, tf.cast(sets.values, tf.int64)], axis=1)
+        none = tf.zeros([tf.shape(codes)[0], filters.num_sets[feature]], tf.bool)
+        set_is_allowed = tf.tensor_scatter_nd_update(none, places, tf.ones(tf.shape(places)[:1], tf.bool))
         asks_nothing = tf.reduce_all(codes == _NOTHING, axis=1, keepdims=True)
-        return tf.gather(set_is_allowed, self.filters.set_of_row[feature], axis=1) | asks_nothing
+        return tf.gather(set_is_allowed, filters.set_of_row[feature], axis=1) | asks_nothing
 
 
 def values_of(candidates: pa.Table, feature: str) -> list[tuple[str, ...]]:
@@ -105,13 +120,13 @@ def values_of(candidates: pa.Table, feature: str) -> list[tuple[str, ...]]:
     Raises:
         ValueError: If the column is missing or of a type that is not filtered by.
     """
-    if feature not in candidates.column_names:
-        raise ValueError(f"Unknown candidate feature {feature!r}. Known: {', '.join(candidates.column_names)}.")
+    require_columns(candidates, [feature], "The catalogue, which is to be filtered by it,")
     column = candidates[feature].combine_chunks()
     is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
     inner = column.type.value_type if is_list else column.type
     if not (
-        pa.types.is_string(inner)
+        pa.types.is_null(inner)
+        or pa.types.is_string(inner)
         or pa.types.is_large_string(inner)
         or pa.types.is_integer(inner)
         or pa.types.is_boolean(inner)
@@ -128,13 +143,10 @@ def _text(value: str | int | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _encode(rows: list[tuple[str, ...]]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """(values, sets, set of each row): codes count from 1, sets are int32 [num_sets, most], padded with 0."""
+def _encode(rows: list[tuple[str, ...]]) -> tuple[list[str], list[list[int]], np.ndarray]:
+    """(values, sets, set of each row): sets list codes, which count the values from 1."""
     values = sorted({value for row in rows for value in row})
     code_of = {value: code for code, value in enumerate(values, start=1)}
     set_of: dict[tuple[str, ...], int] = {}
     set_of_row = np.array([set_of.setdefault(row, len(set_of)) for row in rows], np.int32)
-    sets = np.zeros((len(set_of), max(1, *map(len, set_of))) if set_of else (1, 1), np.int32)
-    for row, number in set_of.items():
-        sets[number, : len(row)] = [code_of[value] for value in row]
-    return values, sets, set_of_row
+    return values, [[code_of[value] for value in row] for row in set_of], set_of_row

@@ -1,14 +1,16 @@
 """Nearest-candidate search in the graph, behind one contract.
 
 `search(queries, k, exclude) -> (scores, rows)`: always exactly min(k, num_candidates) columns, best first, of equal
-scores the lower row first, no row twice. Scores are exact dot products, whatever searched. A slot for which
-nothing is left holds row -1 and the lowest finite float32; no other slot does. A query that is not finite gets
-empty slots. What a query gets does not depend on its batch.
+scores among those found the lower row first, no row twice. Scores are exact dot products, whatever searched. A slot
+for which nothing is left holds row -1 and the lowest finite float32; no other slot does. A query that is not finite
+gets empty slots. What a query gets does not depend on its batch, but where more than eight candidates score within a
+rounding error of the last one.
 """
 
 from __future__ import annotations
 
 import abc
+import operator
 
 import tensorflow as tf
 
@@ -32,9 +34,12 @@ class Index(tf.Module, abc.ABC):
         kind: Its name in manifests.
         vectors: The candidates.
         num_candidates: Size of the catalogue.
+        max_excluded: Up to so many exclusions of a query an approximate search may be approximate; with more it is
+            exact.
     """
 
     kind: str
+    max_excluded: int = 0
 
     def __init__(self, vectors: CandidateVectors) -> None:
         super().__init__(name=f"{self.kind}_index")
@@ -51,9 +56,10 @@ class Index(tf.Module, abc.ABC):
         """Finds candidates, without those that are excluded.
 
         Args:
-            queries: float32 [batch, embedding_dim], batch >= 1, finite, none longer than `MAX_NORM`.
+            queries: float32 [batch, embedding_dim], finite, none longer than `MAX_NORM`; of an approximate search at
+                least one.
             width: Columns, in 1..num_candidates.
-            exclude: int32 [batch, e], as of `search`.
+            exclude: int32 [batch, e], as of `search`; of an approximate search at most `max_excluded` for each query.
 
         Returns:
             int32 [batch, width], none twice in a row, best first, `NO_ROW` where an approximate search found nothing.
@@ -70,8 +76,8 @@ class Index(tf.Module, abc.ABC):
 
         Args:
             queries: float [batch, embedding_dim].
-            k: Columns, >= 1; capped at num_candidates. An int32 scalar tensor is checked in the graph.
-            exclude: int32 [batch, e], rows that a query must not get; what is no row, such as the padding -1, is
+            k: Columns, >= 1; capped at num_candidates. An integer tensor is checked in the graph.
+            exclude: int [batch, e], rows that a query must not get; what is no row, such as the padding -1, is
                 harmless.
             only: What a candidate must be. The search is exact then, whatever the kind.
 
@@ -80,33 +86,38 @@ class Index(tf.Module, abc.ABC):
 
         Raises:
             ValueError: If k is less than 1.
+            tf.errors.InvalidArgumentError: If `exclude` or `only` is of another number of queries.
         """
         queries, is_usable = _usable(tf.cast(queries, tf.float32))
+        batch = tf.shape(queries)[0]
         k = _columns(k, self.num_candidates)
         width = tf.minimum(k + _SPARE, self.num_candidates)
+        checks = [] if only is None else [_assert_batch(size, batch, "only") for size in only.batch_sizes()]
+        if exclude is not None:
+            checks.append(_assert_batch(tf.shape(exclude)[0], batch, "exclude"))
+            exclude = tf.cast(exclude, tf.int32)
+        with tf.control_dependencies(checks):
+            queries = tf.identity(queries)
         if only is not None:
             rows = self.vectors.scan(queries, width, exclude, only)
+        elif self.is_exact:
+            rows = self._find(queries, width, exclude)
         else:
-            rows = self._find_for_any_batch(queries, width, exclude)
-            if not self.is_exact:
-                rows = self._complete(rows, queries, k, width, exclude)
+            rows = self._approximate(queries, k, width, exclude)
         scores, rows = _best(self.vectors, queries, rows, k)
         return tf.where(is_usable, scores, NO_SCORE), tf.where(is_usable, rows, NO_ROW)
 
-    def _find_for_any_batch(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
-        """As `_find`, also for an empty batch, on which ScaNN's trees and TensorFlow's loops fail."""
-        batch = tf.shape(queries)[0]
-        added = [[0, tf.cast(batch == 0, tf.int32)], [0, 0]]
-        if exclude is not None:
-            exclude = tf.pad(exclude, added, constant_values=NO_ROW)
-        return self._find(tf.pad(queries, added), width, exclude)[:batch]
-
-    def _complete(
-        self, rows: tf.Tensor, queries: tf.Tensor, k: int | tf.Tensor, width: tf.Tensor, exclude: tf.Tensor | None
+    def _approximate(
+        self, queries: tf.Tensor, k: int | tf.Tensor, width: tf.Tensor, exclude: tf.Tensor | None
     ) -> tf.Tensor:
-        """Searches exactly for the queries that have fewer rows than there are to find."""
-        left = self.num_candidates - num_excluded(exclude, self.num_candidates)
-        lacks = tf.where(tf.math.count_nonzero(rows != NO_ROW, axis=1, dtype=tf.int32) < tf.minimum(k, left))
+        """As `_find`, but exactly for queries that exclude too many, or for which too little was found."""
+        num = num_excluded(exclude, self.num_candidates)
+        fits = tf.where(tf.broadcast_to(num <= self.max_excluded, tf.shape(queries)[:1]))
+        rows = tf.fill([tf.shape(queries)[0], width], NO_ROW)
+        found = self._find_some(fits[:, 0], queries, width, exclude)
+        rows = tf.tensor_scatter_nd_update(rows, fits, found)
+        num_found = tf.math.count_nonzero(rows != NO_ROW, axis=1, dtype=tf.int32)
+        lacks = tf.where(num_found < tf.minimum(k, self.num_candidates - num))
 
         def search_again() -> tf.Tensor:
             of_these = None if exclude is None else tf.gather(exclude, lacks[:, 0])
@@ -114,6 +125,16 @@ class Index(tf.Module, abc.ABC):
             return tf.tensor_scatter_nd_update(rows, lacks, found)
 
         return tf.cond(tf.size(lacks) > 0, search_again, lambda: rows)
+
+    def _find_some(
+        self, places: tf.Tensor, queries: tf.Tensor, width: tf.Tensor, exclude: tf.Tensor | None
+    ) -> tf.Tensor:
+        """`_find` for the queries at some places, of which there may be none: ScaNN's trees and loops fail on that."""
+        num = tf.size(places)
+        added = [[0, tf.cast(num == 0, tf.int32)], [0, 0]]
+        if exclude is not None:
+            exclude = tf.pad(tf.gather(exclude, places), added, constant_values=NO_ROW)
+        return self._find(tf.pad(tf.gather(queries, places), added), width, exclude)[:num]
 
 
 def num_excluded(exclude: tf.Tensor | None, num_candidates: int) -> tf.Tensor:
@@ -162,11 +183,17 @@ def _usable(queries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.where(is_usable, queries, 0.0), is_usable
 
 
+def _assert_batch(size: tf.Tensor, batch: tf.Tensor, name: str) -> tf.Operation:
+    return tf.debugging.assert_equal(size, batch, message=f"`{name}` must have a row for each query.")
+
+
 def _columns(k: int | tf.Tensor, num_candidates: int) -> int | tf.Tensor:
     if not tf.is_tensor(k):
+        k = operator.index(k)
         if k < 1:
             raise ValueError(f"`k` must be at least 1. Received: {k}.")
         return min(k, num_candidates)
+    k = tf.cast(k, tf.int32)
     with tf.control_dependencies([tf.debugging.assert_positive(k, message="`k` must be at least 1.")]):
         return tf.minimum(k, num_candidates)
 

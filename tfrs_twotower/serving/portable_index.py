@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.serving.index import Index, num_excluded, without
+from tfrs_twotower.serving.index import Index, without
 from tfrs_twotower.serving.partitions import Blocks, cut_into_blocks
 from tfrs_twotower.serving.vectors import NO_ROW, NO_SCORE, CandidateVectors, check_embeddings
 
@@ -26,9 +26,11 @@ class PortableIndex(Index):
         blocks_to_open: Blocks that a query opens, >= 1; by default a fiftieth of them. Capped at their number, and
             raised where more candidates are asked for than they hold.
         max_excluded: Up to so many exclusions a search may be approximate, >= 0; with more it is exact.
+        excluding_effort: So many times the blocks are opened where something is excluded, >= 1.
 
     Attributes:
-        blocks_to_open, max_excluded: The effort of a search. Signatures that are traced later follow a change.
+        blocks_to_open, max_excluded, excluding_effort: The effort of a search. Signatures that are traced later follow
+            a change.
 
     Raises:
         ValueError: As of `check_embeddings`, or if a number is out of range.
@@ -44,6 +46,7 @@ class PortableIndex(Index):
         blocks: Blocks | None = None,
         blocks_to_open: int | None = None,
         max_excluded: int = 0,
+        excluding_effort: int = 1,
     ) -> None:
         embeddings = check_embeddings(embeddings, ids)
         blocks = blocks if blocks is not None else cut_into_blocks(embeddings)
@@ -54,7 +57,8 @@ class PortableIndex(Index):
                 "`blocks_to_open` must be at least 1, and `max_excluded` not negative. "
                 f"Received: {blocks_to_open}, {max_excluded}."
             )
-        self.blocks_to_open, self.max_excluded = min(blocks_to_open, num_blocks), max_excluded
+        self.blocks_to_open = min(blocks_to_open, num_blocks)
+        self.max_excluded, self.excluding_effort = max_excluded, excluding_effort
         self.num_blocks, self.block_size = num_blocks, block_size
         rows = blocks.rows.reshape(-1)
         matrix = np.where((rows == NO_ROW)[:, np.newaxis], np.float32(0), embeddings[rows])
@@ -71,10 +75,11 @@ class PortableIndex(Index):
     def _find(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
         if self.is_exact:
             return self.vectors.scan(queries, width, exclude)
-        needed = (width + self.max_excluded + self.block_size - 1) // self.block_size
-        num_opened = tf.minimum(tf.maximum(self.blocks_to_open, 2 * needed), self.num_blocks)
-        num = width if exclude is None else width + self.max_excluded
-        num = tf.minimum(num, num_opened * self.block_size)
+        effort, num_more = (1, 0) if exclude is None else (self.excluding_effort, self.max_excluded)
+        # Twice as many blocks at least as what is wanted fills.
+        needed = 2 * (width + num_more + self.block_size - 1) // self.block_size
+        num_opened = tf.minimum(tf.maximum(effort * self.blocks_to_open, needed), self.num_blocks)
+        num = tf.minimum(width + num_more, num_opened * self.block_size)
         lengths = tf.norm(queries, axis=1, keepdims=True)
         promises = tf.matmul(tf.concat([queries, lengths], axis=1), self.keys, transpose_b=True)
         _, opened = tf.math.top_k(promises, num_opened, sorted=False)
@@ -91,11 +96,6 @@ class PortableIndex(Index):
         rows = tf.map_fn(
             search_one, (queries, opened), fn_output_signature=tf.TensorSpec([None], tf.int32), parallel_iterations=4
         )
-        if exclude is None:
-            return self._padded(rows, width)
-        is_approximate = num_excluded(exclude, self.num_candidates) <= self.max_excluded
-        rows = without(rows, exclude, tf.minimum(width, num))
-        return tf.where(is_approximate[:, tf.newaxis], self._padded(rows, width), NO_ROW)
-
-    def _padded(self, rows: tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
+        if exclude is not None:
+            rows = without(rows, exclude, tf.minimum(width, num))
         return tf.pad(rows, [[0, 0], [0, width - tf.shape(rows)[1]]], constant_values=NO_ROW)

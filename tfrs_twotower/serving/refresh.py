@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.data.columns import plain_table
+from tfrs_twotower.data.columns import plain_table, require_columns
 from tfrs_twotower.data.interactions import check_ids
 from tfrs_twotower.serving.build_index import BuildIndex, build_best_index
 from tfrs_twotower.serving.bundle import serve_catalogue
@@ -36,8 +36,8 @@ def refresh_bundle(
         build_index: As of `export_bundle`.
 
     Returns:
-        The new version's folder. Its recommendations per query are as many as before, or all where there are fewer
-        candidates.
+        The new version's folder. Its recommendations per query are as many as the bundle was first exported for, or
+        all where there are fewer candidates.
 
     Raises:
         FileNotFoundError: If there is no bundle.
@@ -48,29 +48,32 @@ def refresh_bundle(
         RuntimeError: If the written bundle does not answer like the one in memory. Nothing is published then.
     """
     loaded = load_bundle(bundle)
-    manifest = dict(loaded.manifest)
+    manifest, folder = loaded.manifest, loaded.path.resolve()
+    if not hasattr(loaded.module, "query_side") or "requested_k" not in manifest:
+        raise ValueError(f"{folder} was made by an older version of this library. Export it again.")
+    if not folder.name.isdecimal():
+        raise ValueError(f"{folder} is no version in a folder of versions. Move it to {folder / '1'}.")
     catalogue = _checked(candidates, manifest["candidate"]["id"])
+    require_columns(catalogue, manifest["filter_by"], "`candidates`, which the bundle filters by other columns,")
     histories = [feature["name"] for feature in manifest["query"]["features"] if feature["kind"] == "History"]
     inputs = Inputs(
         query=_specs(manifest["query"]["inputs"]),
         candidate=_specs(manifest["candidate"]["inputs"]),
         histories=sorted(set(histories)),
     )
-    kept = ("query", "candidate", "num_queries", "positive_threshold", "has_probabilities", "data")
+    kept = ("query", "candidate", "num_queries", "positive_threshold", "has_probabilities", "requested_k", "data")
     refreshed = serve_catalogue(
-        RestoredSide(
-            loaded.module.query_side, ("embed", "seen"), ("candidate_ids", "sample", "sample_ids")
-        ),
+        RestoredSide(loaded.module.query_side, ("embed", "seen"), ("candidate_ids", "sample", "sample_ids")),
         RestoredSide(loaded.module.candidate_side, ("embed",), ("is_latent",)),
         catalogue,
         inputs,
         # The figures are of the other catalogue.
-        {**{name: manifest[name] for name in kept}, "metrics": {}, "refreshed_from": loaded.path.name},
+        {**{name: manifest[name] for name in kept}, "metrics": {}, "refreshed_from": folder.name},
         build_index,
-        k=min(manifest["k"], catalogue.num_rows),
+        k=min(manifest["requested_k"], catalogue.num_rows),
         filter_by=manifest["filter_by"],
     )
-    return publish_bundle(refreshed, loaded.path.parent)
+    return publish_bundle(refreshed, folder.parent)
 
 
 def _specs(inputs: list[dict[str, Any]]) -> list[tf.TensorSpec]:

@@ -10,12 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
-from tfrs_twotower.serving.index import Index, num_excluded, without
+from tfrs_twotower.serving.index import Index, without
 from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors, check_embeddings
 
 # Candidates to learn each partition from, and the fewest from which ScaNN learns its code of 16 values.
 _SAMPLED_PER_LEAF = 60
 _LEAST_FOR_LEAVES = 16
+_MOST_FOUND_IN_VAIN = 2000
 
 
 class ScannIndex(Index):
@@ -32,10 +33,11 @@ class ScannIndex(Index):
         reorder: Candidates that are scored exactly, those with the best approximate scores, >= 1; at least four times
             as many as are asked for.
         max_excluded: Up to so many exclusions a search may be approximate, >= 0; with more it is exact.
+        excluding_effort: So many times the leaves are searched where something is excluded, >= 1.
 
     Attributes:
-        leaves_to_search, reorder, max_excluded: The effort of a search. Signatures that are traced later follow a
-            change.
+        leaves_to_search, reorder, max_excluded, excluding_effort: The effort of a search. Signatures that are traced
+            later follow a change.
 
     Raises:
         ImportError: If scann is missing or does not load; says what to install.
@@ -55,12 +57,14 @@ class ScannIndex(Index):
         *,
         num_leaves: int | None = None,
         leaves_to_search: int | None = None,
-        reorder: int = 200,
+        reorder: int = 100,
         max_excluded: int = 0,
+        excluding_effort: int = 1,
     ) -> None:
         ops = require_scann()
         embeddings = check_embeddings(embeddings, ids)
-        self.num_leaves, self.reorder, self.max_excluded = num_leaves, reorder, max_excluded
+        self.num_leaves, self.reorder = num_leaves, reorder
+        self.max_excluded, self.excluding_effort = max_excluded, excluding_effort
         builder = ops.builder(embeddings, 1, "dot_product")
         if num_leaves is None:
             builder = builder.score_brute_force()
@@ -87,17 +91,25 @@ class ScannIndex(Index):
 
     def _find(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
         if self.num_leaves is None:
-            num = 0 if exclude is None else tf.shape(exclude)[1]
-            rows = self._ask(queries, tf.minimum(width + num, self.num_candidates), -1, -1)
-            return rows if exclude is None else without(rows, exclude, width)
+            return self._find_exactly(queries, width, exclude)
         reorder = tf.maximum(self.reorder, 4 * width)
         if exclude is None:
             return self._ask(queries, width, reorder, self.leaves_to_search)
         # As many for every query, so that none depends on what the others of its batch exclude.
         num = tf.minimum(width + self.max_excluded, self.num_candidates)
-        rows = self._ask(queries, num, tf.maximum(reorder, num), self.leaves_to_search)
-        is_approximate = num_excluded(exclude, self.num_candidates) <= self.max_excluded
-        return tf.where(is_approximate[:, tf.newaxis], without(rows, exclude, width), NO_ROW)
+        leaves = min(self.excluding_effort * self.leaves_to_search, self.num_leaves)
+        return without(self._ask(queries, num, tf.maximum(reorder, num), leaves), exclude, width)
+
+    def _find_exactly(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
+        if exclude is None:
+            return self._ask(queries, width, -1, -1)
+        num = tf.shape(exclude)[1]
+
+        def ask() -> tf.Tensor:
+            return without(self._ask(queries, tf.minimum(width + num, self.num_candidates), -1, -1), exclude, width)
+
+        # ScaNN finds the excluded as well; of very many a scan passes over them sooner.
+        return tf.cond(num <= _MOST_FOUND_IN_VAIN, ask, lambda: self.vectors.scan(queries, width, exclude))
 
     def _ask(self, queries: tf.Tensor, num: int | tf.Tensor, reorder: int | tf.Tensor, leaves: int) -> tf.Tensor:
         """int32 [batch, num], `NO_ROW` where ScaNN found nothing."""

@@ -12,11 +12,13 @@ import tensorflow as tf
 
 from tfrs_twotower.serving.index import Index
 
-# Queries that choose, and as many others that judge the choice.
+# Queries that choose, and as many others that must confirm the choice.
 _NUM_QUERIES = 1024
-# Exclusions that are tried, the most first, and queries to try them with.
-_EXCLUSIONS = (1024, 512, 256, 128, 64, 32, 16)
-_NUM_EXCLUDING = 128
+# Exclusions that are tried, the most first, the efforts for them, and queries to try them with.
+_EXCLUSIONS = (512, 256, 128, 64, 32, 16)
+_EXCLUDING_EFFORTS = (1, 2, 4)
+_NUM_EXCLUDING = 256
+_RANKED_AT_ONCE = 128
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,8 @@ class IndexOutcome:
 
     Attributes:
         parameters: Of its structure and its effort.
-        recall: k -> share of the k best found, over queries that chose nothing; 1 for an exact index.
-        latency_ms: Queries at once -> median milliseconds of a search for 10 from Python.
+        recall: k -> share of the k best found, over the queries that confirmed the choice; 1 for an exact index.
+        latency_ms: Queries at once -> median milliseconds of a search for 10 from Python, each excluding one candidate.
         build_s: Seconds that building and tuning took.
         size_bytes: Of its variables.
         note: Why it is exact, where it was meant to be approximate.
@@ -77,7 +79,7 @@ def tune(
     deadline: float = np.inf,
     seed: int = 0,
 ) -> dict[int, float] | None:
-    """Tries efforts until one meets the target, for the queries that choose and for others.
+    """Tries efforts until one meets the target, for the queries that choose and for those that confirm.
 
     Args:
         index: Its attributes are set to each effort that is tried; the last one stays.
@@ -88,7 +90,7 @@ def tune(
         seed: Of which queries choose.
 
     Returns:
-        k -> recall over the other queries, or None if no effort met the target.
+        k -> recall over the queries that confirm, or None if no effort met the target.
     """
     order = np.random.default_rng(seed).permutation(len(queries))[: 2 * _NUM_QUERIES]
     halves = [_Exam(index, queries[half], target) for half in np.array_split(order, 2)]
@@ -107,27 +109,36 @@ def tune(
     return None
 
 
-def tune_exclusions(index: Any, queries: np.ndarray, target: IndexTarget) -> None:
+def tune_exclusions(index: Any, queries: np.ndarray, target: IndexTarget, *, deadline: float = np.inf) -> None:
     """Sets `max_excluded` to the most exclusions with which an approximate search still meets the target.
 
-    It supposes the worst, that a query excludes just the best of its candidates.
+    It supposes the worst, that a query excludes just the best of its candidates, and may raise `excluding_effort`.
 
     Args:
-        index: A tuned index with that attribute.
+        index: A tuned index with these attributes.
         queries: float32 [num_queries, embedding_dim], the model's own.
-        target: The recall for the greatest k must hold for the first of what is left.
+        target: What must be found of what is left, for every k.
+        deadline: Reading of `time.monotonic()` after which nothing more is tried: then no search that excludes
+            anything is approximate.
     """
-    k = min(target.recall)
-    least = target.recall[max(target.recall)]
     sample = tf.constant(queries[:_NUM_EXCLUDING])
-    best = index.vectors.scan(sample, min(max(_EXCLUSIONS) + k, index.num_candidates))
-    for num in (num for num in _EXCLUSIONS if num + k <= index.num_candidates):
-        index.max_excluded = num
-        _, found = tf.function(index.search)(sample, k, best[:, :num])
-        is_found = (found[:, :, tf.newaxis] == best[:, tf.newaxis, num : num + k]).numpy().any(axis=2)
-        if is_found.mean() >= least:
-            return
-    index.max_excluded = 0
+    most = max(_EXCLUSIONS) + max(target.recall)
+    best, scores = _true_best(index, sample, min(most, index.num_candidates))
+    for num in _EXCLUSIONS:
+        ks = [min(k, index.num_candidates - num) for k in target.recall]
+        if min(ks) < 1:
+            continue
+        for effort in _EXCLUDING_EFFORTS:
+            if time.monotonic() > deadline:
+                index.max_excluded, index.excluding_effort = 0, 1
+                return
+            index.max_excluded, index.excluding_effort = num, effort
+            if all(
+                _recall(index, sample, k, scores[:, num + k - 1], best[:, :num]) >= least
+                for k, least in zip(ks, target.recall.values(), strict=True)
+            ):
+                return
+    index.max_excluded, index.excluding_effort = 0, 1
 
 
 def measure_latency(index: Index, queries: np.ndarray) -> dict[int, float]:
@@ -136,18 +147,16 @@ def measure_latency(index: Index, queries: np.ndarray) -> dict[int, float]:
     Returns:
         Queries at once (1 and 256) -> median milliseconds.
     """
-    search = tf.function(lambda queries: index.search(queries, 10)).get_concrete_function(
-        tf.TensorSpec([None, queries.shape[1]], tf.float32)
-    )
+    search = tf.function(lambda queries, exclude: index.search(queries, 10, exclude), reduce_retracing=True)
     latencies = {}
     for batch, repeats in ((1, 20), (256, 3)):
         asked = tf.constant(np.resize(queries, (batch, queries.shape[1])))
         seconds = []
-        for _ in range(repeats + 1):
+        for _ in range(repeats + 2):
             start = time.perf_counter()
-            search(asked)[0].numpy()
+            search(asked, tf.zeros([batch, 1], tf.int32))[0].numpy()
             seconds.append(time.perf_counter() - start)
-        latencies[batch] = 1000 * float(np.median(seconds[1:]))  # the first one warms up
+        latencies[batch] = 1000 * float(np.median(seconds[2:]))  # the first ones trace and warm up
     return latencies
 
 
@@ -156,16 +165,27 @@ class _Exam:
 
     def __init__(self, index: Index, queries: np.ndarray, target: IndexTarget) -> None:
         self.queries = tf.constant(queries)
-        self.ks = [min(k, index.num_candidates) for k in target.recall]
-        self.names = list(target.recall)
-        rows = index.vectors.scan(self.queries, max(self.ks))
-        scores = tf.reduce_sum(self.queries[:, tf.newaxis] * index.vectors.take(rows), axis=2)
-        self.scores = -np.sort(-scores.numpy(), axis=1)
+        self.ks = {k: min(k, index.num_candidates) for k in target.recall}
+        _, self.scores = _true_best(index, self.queries, max(self.ks.values()))
 
     def recalls(self, index: Index) -> dict[int, float]:
-        """Of equal candidates any will do, so that scores are compared and not rows."""
-        recalls = {}
-        for name, k in zip(self.names, self.ks, strict=True):
-            scores, _ = tf.function(index.search)(self.queries, k)
-            recalls[name] = float(np.mean(scores.numpy() >= self.scores[:, k - 1 : k]))
-        return recalls
+        """K -> recall."""
+        return {name: _recall(index, self.queries, k, self.scores[:, k - 1]) for name, k in self.ks.items()}
+
+
+def _true_best(index: Index, queries: tf.Tensor, num: int) -> tuple[tf.Tensor, np.ndarray]:
+    """(rows, scores) of the best candidates, by scoring all of them."""
+    rows, scores = [], []
+    for part in np.array_split(np.arange(len(queries)), -(-len(queries) // _RANKED_AT_ONCE)):
+        some = tf.gather(queries, part)
+        rows.append(index.vectors.scan(some, num))
+        scores.append(tf.reduce_sum(some[:, tf.newaxis] * index.vectors.take(rows[-1]), axis=2))
+    return tf.concat(rows, axis=0), -np.sort(-tf.concat(scores, axis=0).numpy(), axis=1)
+
+
+def _recall(
+    index: Index, queries: tf.Tensor, k: int, last_scores: np.ndarray, exclude: tf.Tensor | None = None
+) -> float:
+    """Share of k slots that score at least as high as the last of the true best: of equal candidates any will do."""
+    scores, _ = tf.function(index.search)(queries, k, exclude)
+    return float(np.mean(scores.numpy() >= last_scores[:, np.newaxis]))

@@ -82,7 +82,8 @@ class CandidateVectors(tf.Module):
     def take(self, rows: tf.Tensor) -> tf.Tensor:
         """float32 [..., embedding_dim], the embeddings of rows in 0..num_candidates - 1."""
         # Gathering from the variable itself would make every later read of it a copy of the whole catalogue.
-        return tf.gather(self.matrix.read_value(), rows if self.slots is None else tf.gather(self.slots, rows))
+        slots = rows if self.slots is None else tf.gather(self.slots.read_value(), rows)
+        return tf.gather(self.matrix.read_value(), slots)
 
     def scan(
         self,
@@ -115,7 +116,7 @@ class CandidateVectors(tf.Module):
             if exclude is not None:
                 scores = self._without(scores, exclude[start:stop])
             best, slots = tf.math.top_k(scores, width)
-            rows = slots if self.rows is None else tf.gather(self.rows, slots)
+            rows = slots if self.rows is None else tf.gather(self.rows.read_value(), slots)
             return tf.where(best > NO_SCORE, rows, NO_ROW)
 
         return in_chunks(scan_some, tf.shape(queries)[0], max(1, _SCORES_AT_ONCE // self.num_slots))
@@ -124,7 +125,7 @@ class CandidateVectors(tf.Module):
         is_row = (exclude >= 0) & (exclude < self.num_candidates)
         slots = tf.where(is_row, exclude, 0)
         if self.slots is not None:
-            slots = tf.gather(self.slots, slots)
+            slots = tf.gather(self.slots.read_value(), slots)
         queries = tf.broadcast_to(tf.range(tf.shape(exclude)[0])[:, tf.newaxis], tf.shape(exclude))
         # Where there is nothing to exclude, the first slot keeps the least of its score and the greatest number.
         bounds = tf.where(is_row, NO_SCORE, tf.float32.max)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY
+from tfrs_twotower.serving import export
 from tfrs_twotower.serving.publish import versions
 
 ALL = {"user_id": ["u0", "u1", "stranger"]}
@@ -29,6 +30,12 @@ def exported(planted, trained, tmp_path_factory):
 def directory(exported, tmp_path):
     """A copy that a test may add versions to."""
     return shutil.copytree(exported, tmp_path / "bundle")
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Without the fresh process that asks each new version, which test_export.py and the first test here are about."""
+    monkeypatch.setattr(export, "check_in_fresh_process", lambda path, bundle: None)
 
 
 def changed(candidates: pa.Table) -> pa.Table:
@@ -70,7 +77,7 @@ def test_added_candidates_are_recommended_and_removed_ones_are_not_and_the_rest_
         assert set(new) - set(old) - {f"new{row}" for row in range(10)} == set()
 
 
-def test_the_query_side_is_bit_identical_however_often_the_catalogue_changes(planted, directory):
+def test_the_query_side_is_bit_identical_however_often_the_catalogue_changes(planted, directory, unchecked):
     first = tt.load_bundle(directory)
     tables = [changed(planted.split.seen.candidates), planted.split.seen.candidates]
     sizes = []
@@ -87,7 +94,7 @@ def test_the_query_side_is_bit_identical_however_often_the_catalogue_changes(pla
     assert sizes[3] - sizes[1] < 1000
 
 
-def test_what_a_user_has_seen_stays_excluded(planted, directory):
+def test_what_a_user_has_seen_stays_excluded(planted, directory, unchecked):
     """Also what was out of the catalogue in between."""
     candidates = planted.split.seen.candidates
     tt.refresh_bundle(directory, changed(candidates), build_index=tt.build_exact_index)
@@ -100,13 +107,13 @@ def test_what_a_user_has_seen_stays_excluded(planted, directory):
         assert set(outputs["candidate_ids"][row]) - {""} == set(ids) - known
 
 
-def test_a_catalogue_may_come_from_pandas_and_lack_what_is_not_needed(planted, directory):
+def test_a_catalogue_may_come_from_pandas_and_lack_what_is_not_needed(planted, directory, unchecked):
     frame = planted.split.seen.candidates.select(["movie_id", "genres"]).to_pandas()
     bundle = tt.load_bundle(tt.refresh_bundle(directory, frame, build_index=tt.build_exact_index))
     assert bundle.candidates.column_names == ["movie_id", "genres"]
 
 
-def test_fewer_candidates_than_slots_and_then_more_again(planted, directory):
+def test_fewer_candidates_than_slots_and_then_more_again(planted, directory, unchecked):
     candidates = planted.split.seen.candidates
     widths = []
     for table in (candidates.slice(0, 1), candidates):
@@ -116,7 +123,7 @@ def test_fewer_candidates_than_slots_and_then_more_again(planted, directory):
 
 
 @pytest.mark.scann
-def test_the_kind_of_the_index_may_change(planted, directory):
+def test_the_kind_of_the_index_may_change(planted, directory, unchecked):
     for build_index in (tt.build_scann_index, tt.build_portable_index):
         path = tt.refresh_bundle(directory, planted.split.seen.candidates, build_index=build_index)
     assert json.loads((path / "assets.extra" / "manifest.json").read_text())["index"]["kind"] == "exact"
@@ -144,13 +151,13 @@ def test_two_heads_and_a_history_are_refreshed_too(planted, tmp_path):
         (lambda table: table.drop_columns(["genres"]), "`candidates`.* has no column genres"),
     ],
 )
-def test_a_bad_catalogue_is_named_and_nothing_is_published(planted, directory, change, message):
+def test_a_bad_catalogue_is_named_and_nothing_is_published(planted, directory, unchecked, change, message):
     with pytest.raises(ValueError, match=message):
         tt.refresh_bundle(directory, change(planted.split.seen.candidates), build_index=tt.build_exact_index)
     assert versions(directory) == [1]
 
 
-def test_a_folder_that_is_no_version_is_refused(planted, directory, tmp_path):
+def test_a_folder_that_is_no_version_is_refused(planted, directory, unchecked, tmp_path):
     (directory / "1").rename(directory / "mine")
     with pytest.raises(ValueError, match="is no version in a folder of versions"):
         tt.refresh_bundle(directory / "mine", planted.split.seen.candidates)

@@ -116,7 +116,7 @@ def build_scann_index(
         efforts = (
             {"leaves_to_search": max(1, round(share * num_leaves)), "reorder": reorder}
             for share in _SHARES
-            for reorder in (100, 400)
+            for reorder in (100, 200, 400)
         )
         names = ("num_leaves", "leaves_to_search", "reorder")
         built = _tune(index, efforts, names, embeddings, queries, start, target, limits)

@@ -146,33 +146,6 @@ def num_excluded(exclude: tf.Tensor | None, num_candidates: int) -> tf.Tensor:
     return tf.math.count_nonzero((ordered >= 0) & (ordered != before), axis=1, dtype=tf.int32)
 
 
-def without(rows: tf.Tensor, exclude: tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-    """Leaves out the excluded.
-
-    Args:
-        rows: int32 [batch, n], best first, `NO_ROW` where nothing was found.
-        exclude: int32 [batch, e].
-        width: Columns of the result, at most n.
-
-    Returns:
-        int32 [batch, width], the first of those that are left, in order, `NO_ROW` where there are no more.
-    """
-    num = tf.shape(rows)[1]
-    places = tf.where((rows == NO_ROW) | is_member(rows, exclude), num, tf.range(num))
-    negated, _ = tf.math.top_k(-places, width)
-    padded = tf.pad(rows, [[0, 0], [0, 1]], constant_values=NO_ROW)
-    return tf.gather(padded, -negated, batch_dims=1)
-
-
-def is_member(values: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
-    """Bool [batch, n], whether each value is among its row's members (int32 [batch, e]), by binary search."""
-    # A sentinel above every row, so that the position found always exists.
-    top = tf.fill([tf.shape(members)[0], 1], tf.int32.max)
-    ordered = tf.concat([tf.sort(members, axis=1), top], axis=1)
-    positions = tf.searchsorted(ordered, values)
-    return tf.gather(ordered, positions, batch_dims=1) == values
-
-
 def _usable(queries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(queries, bool [batch, 1]): those that are not finite or too long become zeros, and are marked."""
     # The greatest part first: the square of a long one would be infinite.

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.serving.index import Index, without
+from tfrs_twotower.serving.index import Index
 from tfrs_twotower.serving.partitions import Blocks, cut_into_blocks
-from tfrs_twotower.serving.vectors import NO_ROW, NO_SCORE, CandidateVectors, check_embeddings
+from tfrs_twotower.serving.vectors import NO_ROW, NO_SCORE, CandidateVectors, check_embeddings, without
 
 
 class PortableIndex(Index):

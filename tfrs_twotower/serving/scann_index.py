@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
-from tfrs_twotower.serving.index import Index, without
-from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors, check_embeddings
+from tfrs_twotower.serving.index import Index
+from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors, check_embeddings, without
 
 # Candidates to learn each partition from, and the fewest from which ScaNN learns its code of 16 values.
 _SAMPLED_PER_LEAF = 60

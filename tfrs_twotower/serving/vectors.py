@@ -18,6 +18,8 @@ NO_SCORE = float(np.finfo(np.float32).min)
 MAX_NORM = 1e18
 # Scores held at once by a scan: 64 MiB of float32.
 _SCORES_AT_ONCE = 2**24
+# Excluded candidates that are found and left out again; of more the scores are masked, which copies all of them.
+_MOST_FOUND_IN_VAIN = 32
 
 
 def check_embeddings(embeddings: np.ndarray, ids: Sequence[str]) -> np.ndarray:
@@ -113,15 +115,24 @@ class CandidateVectors(tf.Module):
                 scores = tf.where(allowed, scores, NO_SCORE)
             if self.rows is not None:
                 scores = tf.where(self.rows == NO_ROW, NO_SCORE, scores)
-            if exclude is not None:
-                scores = self._without(scores, exclude[start:stop])
-            best, slots = tf.math.top_k(scores, width)
-            rows = slots if self.rows is None else tf.gather(self.rows.read_value(), slots)
-            return tf.where(best > NO_SCORE, rows, NO_ROW)
+            if exclude is None:
+                return self._best_rows(scores, width)
+            excluded = exclude[start:stop]
+            num_more = tf.minimum(width + tf.shape(excluded)[1], self.num_candidates)
+            return tf.cond(
+                num_more - width <= _MOST_FOUND_IN_VAIN,
+                lambda: without(self._best_rows(scores, num_more), excluded, width),
+                lambda: self._best_rows(self._masked(scores, excluded), width),
+            )
 
         return in_chunks(scan_some, tf.shape(queries)[0], max(1, _SCORES_AT_ONCE // self.num_slots))
 
-    def _without(self, scores: tf.Tensor, exclude: tf.Tensor) -> tf.Tensor:
+    def _best_rows(self, scores: tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
+        best, slots = tf.math.top_k(scores, width)
+        rows = slots if self.rows is None else tf.gather(self.rows.read_value(), slots)
+        return tf.where(best > NO_SCORE, rows, NO_ROW)
+
+    def _masked(self, scores: tf.Tensor, exclude: tf.Tensor) -> tf.Tensor:
         is_row = (exclude >= 0) & (exclude < self.num_candidates)
         slots = tf.where(is_row, exclude, 0)
         if self.slots is not None:
@@ -130,6 +141,33 @@ class CandidateVectors(tf.Module):
         # Where there is nothing to exclude, the first slot keeps the least of its score and the greatest number.
         bounds = tf.where(is_row, NO_SCORE, tf.float32.max)
         return tf.tensor_scatter_nd_min(scores, tf.stack([queries, slots], axis=2), bounds)
+
+
+def without(rows: tf.Tensor, exclude: tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
+    """Leaves out the excluded.
+
+    Args:
+        rows: int32 [batch, n], best first, `NO_ROW` where nothing was found.
+        exclude: int32 [batch, e].
+        width: Columns of the result, at most n.
+
+    Returns:
+        int32 [batch, width], the first of those that are left, in order, `NO_ROW` where there are no more.
+    """
+    num = tf.shape(rows)[1]
+    places = tf.where((rows == NO_ROW) | is_member(rows, exclude), num, tf.range(num))
+    negated, _ = tf.math.top_k(-places, width)
+    padded = tf.pad(rows, [[0, 0], [0, 1]], constant_values=NO_ROW)
+    return tf.gather(padded, -negated, batch_dims=1)
+
+
+def is_member(values: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
+    """Bool [batch, n], whether each value is among its row's members (int32 [batch, e]), by binary search."""
+    # A sentinel above every row, so that the position found always exists.
+    top = tf.fill([tf.shape(members)[0], 1], tf.int32.max)
+    ordered = tf.concat([tf.sort(members, axis=1), top], axis=1)
+    positions = tf.searchsorted(ordered, values)
+    return tf.gather(ordered, positions, batch_dims=1) == values
 
 
 def in_chunks(find: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], num: tf.Tensor, size: int) -> tf.Tensor:

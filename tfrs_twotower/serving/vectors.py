@@ -18,6 +18,9 @@ NO_SCORE = float(np.finfo(np.float32).min)
 MAX_NORM = 1e18
 # Scores held at once by a scan: 64 MiB of float32.
 _SCORES_AT_ONCE = 2**24
+# From so many scores on the best are looked for by blocks, of the first of these sizes that divides their number.
+_LEAST_FOR_BLOCKS = 4096
+_BLOCK_SIZES = (64, 32, 48, 40, 50, 80, 96, 100, 125, 24, 16)
 # Excluded candidates that are found and left out again; of more the scores are masked, which copies all of them.
 _MOST_FOUND_IN_VAIN = 32
 
@@ -128,7 +131,7 @@ class CandidateVectors(tf.Module):
         return in_chunks(scan_some, tf.shape(queries)[0], max(1, _SCORES_AT_ONCE // self.num_slots))
 
     def _best_rows(self, scores: tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-        best, slots = tf.math.top_k(scores, width)
+        best, slots = top_k(scores, width, self.num_slots)
         rows = slots if self.rows is None else tf.gather(self.rows.read_value(), slots)
         return tf.where(best > NO_SCORE, rows, NO_ROW)
 
@@ -168,6 +171,34 @@ def is_member(values: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
     ordered = tf.concat([tf.sort(members, axis=1), top], axis=1)
     positions = tf.searchsorted(ordered, values)
     return tf.gather(ordered, positions, batch_dims=1) == values
+
+
+def top_k(scores: tf.Tensor, k: int | tf.Tensor, num: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """As `tf.math.top_k`, in less time: the k greatest are in the k blocks with the greatest maxima.
+
+    Args:
+        scores: float32 [batch, num].
+        k: In 1..num.
+        num: Columns.
+    """
+    if num < _LEAST_FOR_BLOCKS:
+        return tf.math.top_k(scores, k)
+    # A size without a rest saves a copy of the scores.
+    size = next((size for size in _BLOCK_SIZES if num % size == 0), _BLOCK_SIZES[0])
+    num_blocks = -(-num // size)
+    if num % size:
+        scores = tf.pad(scores, [[0, 0], [0, num_blocks * size - num]], constant_values=NO_SCORE)
+
+    def choose() -> tuple[tf.Tensor, tf.Tensor]:
+        blocks = tf.reshape(scores, [-1, num_blocks, size])
+        _, chosen = tf.math.top_k(tf.reduce_max(blocks, axis=2), k)
+        chosen = tf.sort(chosen, axis=1)  # so that of equal scores the first comes first
+        members = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), [-1, k * size])
+        best, places = tf.math.top_k(members, k)
+        slots = tf.gather(chosen, places // size, batch_dims=1) * size + places % size
+        return best, tf.minimum(slots, num - 1)  # where all that is left is padding
+
+    return tf.cond(tf.convert_to_tensor(k * size <= num // 4), choose, lambda: tuple(tf.math.top_k(scores, k)))
 
 
 def in_chunks(find: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], num: tf.Tensor, size: int) -> tf.Tensor:

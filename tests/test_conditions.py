@@ -1,5 +1,6 @@
 """The signatures of a bundle that take conditions: exclusions, filters, similar candidates."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -73,24 +74,19 @@ def test_filters_must_be_a_sequence_without_repetition(planted, trained, filter_
 
 
 def test_a_filter_must_have_the_name_of_an_input(planted, trained):
-    import dataclasses
-
     seen = planted.split.seen
     renamed = dataclasses.replace(seen, candidates=seen.candidates.append_column("the year", [[1] * 24]))
-    with pytest.raises(ValueError, match="Received: 'the year'. Rename the column"):
+    with pytest.raises(ValueError, match="it names an input of the SavedModel. Received: 'the year'"):
         build_bundle(trained, renamed, tt.build_exact_index, k=1, filter_by=["the year"])
 
 
 def test_a_query_feature_must_not_have_the_name_of_an_input(planted):
-    import dataclasses
-
     seen = planted.split.seen
     queries = seen.queries.rename_columns(["user_id", "exclude_ids"])
     known = dataclasses.replace(seen, queries=queries)
     query = dataclasses.replace(QUERY, features=(QUERY.features[0], tt.Numeric(name="exclude_ids")))
-    model = tt.build_two_tower(known, query=query, candidate=CANDIDATE)
-    with pytest.raises(ValueError, match="must not be called 'exclude_ids'"):
-        build_bundle(model, known, tt.build_exact_index, k=1)
+    with pytest.raises(ValueError, match="No query feature may be called 'exclude_ids'"):
+        tt.build_two_tower(known, query=query, candidate=CANDIDATE)
 
 
 def build_small_portable(embeddings, ids, queries):

@@ -83,18 +83,24 @@ def require_sound(scores, rows, queries, embeddings, k, exclude=None):
         assert not set(found) & excluded
 
 
+@st.composite
+def searches(draw, most_candidates: int, most_excluded: int):
+    """(embeddings, queries, k, exclude)."""
+    num_candidates, batch = draw(st.integers(1, most_candidates)), draw(st.integers(1, 4))
+    k, num_excluded = draw(st.integers(1, most_candidates + 10)), draw(st.integers(0, most_excluded))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    # Small integers: every score is exact in float32, and ties occur.
+    embeddings = rng.integers(-3, 4, (num_candidates, 4)).astype(np.float32)
+    queries = rng.integers(-3, 4, (batch, 4)).astype(np.float32)
+    return embeddings, queries, k, rng.integers(-1, num_candidates + 2, (batch, num_excluded)).astype(np.int32)
+
+
 @pytest.mark.parametrize("build", EXACT)
 @settings(deadline=None, max_examples=40)
-@given(data=st.data())
-def test_an_exact_search_agrees_with_sorting_in_python(build, data):
-    num_candidates, batch = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 4))
-    k, num_excluded = data.draw(st.integers(1, 14)), data.draw(st.integers(0, 15))
-    rng = np.random.default_rng(data.draw(st.integers(0, 10_000)))
-    # Small integers: every score is exact in float32, and ties occur.
-    embeddings = rng.integers(-3, 4, (num_candidates, 3)).astype(np.float32)
-    queries = rng.integers(-3, 4, (batch, 3)).astype(np.float32)
-    exclude = rng.integers(-1, num_candidates + 2, (batch, num_excluded)).astype(np.int32)
-    scores, rows = build(embeddings, ids(num_candidates)).search(tf.constant(queries), k, tf.constant(exclude))
+@given(search=searches(12, 15))
+def test_an_exact_search_agrees_with_sorting_in_python(build, search):
+    embeddings, queries, k, exclude = search
+    scores, rows = build(embeddings, ids(len(embeddings))).search(tf.constant(queries), k, tf.constant(exclude))
     expected_scores, _ = expected(queries, embeddings, k, exclude)
     # Which of several equal candidates gets the last slot is the search's choice; the scores bind.
     np.testing.assert_array_equal(scores, expected_scores.astype(np.float32))
@@ -103,15 +109,10 @@ def test_an_exact_search_agrees_with_sorting_in_python(build, data):
 
 @pytest.mark.parametrize("build", APPROXIMATE)
 @settings(deadline=None, max_examples=25)
-@given(data=st.data())
-def test_an_approximate_search_keeps_every_promise_but_that_of_the_best(build, data):
-    num_candidates, batch = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 4))
-    k, num_excluded = data.draw(st.integers(1, 100)), data.draw(st.integers(0, 40))
-    rng = np.random.default_rng(data.draw(st.integers(0, 10_000)))
-    embeddings = rng.integers(-3, 4, (num_candidates, 4)).astype(np.float32)
-    queries = rng.integers(-3, 4, (batch, 4)).astype(np.float32)
-    exclude = rng.integers(-1, num_candidates + 2, (batch, num_excluded)).astype(np.int32)
-    scores, rows = build(embeddings, ids(num_candidates)).search(tf.constant(queries), k, tf.constant(exclude))
+@given(search=searches(90, 40))
+def test_an_approximate_search_keeps_every_promise_but_that_of_the_best(build, search):
+    embeddings, queries, k, exclude = search
+    scores, rows = build(embeddings, ids(len(embeddings))).search(tf.constant(queries), k, tf.constant(exclude))
     require_sound(scores, rows, queries, embeddings, k, exclude)
 
 
@@ -300,8 +301,15 @@ def test_the_trouble_with_a_nan_among_many_is_an_error_of_python():
             "`leaves_to_search` must be in 1..4. Received: 5",
             marks=pytest.mark.scann,
         ),
-        (lambda: tt.PortableIndex(np.eye(2, dtype=np.float32), ids(2), blocks_to_open=0), "`blocks_to_open` must be"),
-        (lambda: tt.PortableIndex(np.eye(2, dtype=np.float32), ids(2), max_excluded=-1), "`max_excluded` not negative"),
+        (
+            lambda: tt.PortableIndex(np.eye(2, dtype=np.float32), ids(2), blocks_to_open=0),
+            "`blocks_to_open` must be",
+        ),
+        (lambda: tt.PortableIndex(np.eye(2, dtype=np.float32), ids(2), max_excluded=-1), "`max_excluded` must be in 0"),
+        (
+            lambda: tt.PortableIndex(np.eye(2, dtype=np.float32), ids(2), excluding_effort=0),
+            "`excluding_effort` must be in 1",
+        ),
     ],
 )
 def test_numbers_out_of_range_are_named(build, message):

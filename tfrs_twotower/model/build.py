@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.features import histories, require_input_name
-from tfrs_twotower.model.inputs import CANDIDATE_INPUT
+from tfrs_twotower.model.inputs import require_free_inputs
 from tfrs_twotower.model.tasks import RatingTask, Task
 from tfrs_twotower.model.tower_config import AnyTowerConfig
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
@@ -33,8 +33,7 @@ def build_two_tower(
         # The signatures take it all the same, to look a known query's history up.
         require_input_name(train.query_id)
         names.append(train.query_id)
-    if CANDIDATE_INPUT in names:
-        raise ValueError(f"No query feature may be called {CANDIDATE_INPUT!r}: the `score` signature has that input.")
+    require_free_inputs(names)
     if train.query_id in [name for past in histories(query.features) for name in (past.name, past.rating_name)]:
         raise ValueError(f"No history may be called like the queries' id. Received: {train.query_id!r}.")
     for history in histories(query.features):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +26,23 @@ from tfrs_twotower.model.features import (
     columns,
 )
 
-#: Input of the signatures that are asked about one candidate, beside the query's features.
+#: Inputs of the signatures beside the query's features: the candidate that they are asked about, those that are left
+#: out, and before a candidate's feature that is filtered by.
 CANDIDATE_INPUT = "candidate_id"
+EXCLUDE_INPUT = "exclude_ids"
+FILTER_PREFIX = "filter_"
+
+
+def require_free_inputs(names: Iterable[str]) -> None:
+    """Checks that query features leave the signatures' other inputs their names.
+
+    Raises:
+        ValueError: If one does not.
+    """
+    for name in names:
+        if name in (CANDIDATE_INPUT, EXCLUDE_INPUT) or name.startswith(FILTER_PREFIX):
+            raise ValueError(f"No query feature may be called {name!r}: signatures have an input of that name.")
+
 
 #: What stands for a missing value in a raw input, by its dtype.
 MISSING = {tf.string: "", tf.float32: float("nan"), tf.int64: NO_TIME}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +18,7 @@ from tfrs_twotower.serving.index import Index
 from tfrs_twotower.serving.portable_index import PortableIndex
 from tfrs_twotower.serving.scann_index import ScannIndex
 from tfrs_twotower.serving.tuning import IndexOutcome, IndexTarget, measure_latency, tune, tune_exclusions
-from tfrs_twotower.serving.vectors import check_embeddings
+from tfrs_twotower.serving.vectors import NO_ROW
 
 #: Up to so many candidates ScaNN's exact search is fast enough, and nothing needs tuning.
 MOST_FOR_EXACT_SCANN = 100_000
@@ -84,8 +86,7 @@ def build_best_index(
 
 def build_exact_index(embeddings: np.ndarray, ids: Sequence[str], queries: np.ndarray) -> BuiltIndex:
     """Builds the index that scores every candidate; arguments and errors as of `build_best_index`."""
-    start = time.monotonic()
-    return _finish(ExactIndex(embeddings, ids), embeddings, queries, start, IndexTarget())
+    return _Build(embeddings, ids, queries).exactly(ExactIndex)
 
 
 def build_scann_index(
@@ -103,27 +104,19 @@ def build_scann_index(
     Raises:
         ImportError: If scann is missing or does not load; says what to install.
     """
-    start, target, limits = time.monotonic(), target or IndexTarget(), limits or BuildLimits()
-    embeddings = check_embeddings(embeddings, ids)
-    num_candidates = len(embeddings)
-    if num_candidates <= MOST_FOR_EXACT_SCANN:
-        return _finish(ScannIndex(embeddings, ids), embeddings, queries, start, target)
-    # A copy in the searcher, two dimensions in four bits, and the sample.
-    reason = _why_not(embeddings.nbytes * 1.4, queries, limits)
-    if reason is None:
-        num_leaves = round(8 * math.sqrt(num_candidates))
-        index = ScannIndex(embeddings, ids, num_leaves=num_leaves)
-        efforts = (
+    num_leaves = round(8 * math.sqrt(len(embeddings)))
+    return _Build(embeddings, ids, queries, target or IndexTarget(), limits or BuildLimits()).approximately(
+        functools.partial(ScannIndex, num_leaves=num_leaves),
+        lambda index: [
             {"leaves_to_search": max(1, round(share * num_leaves)), "reorder": reorder}
             for share in _SHARES
             for reorder in (100, 200, 400)
-        )
-        names = ("num_leaves", "leaves_to_search", "reorder")
-        built = _tune(index, efforts, names, embeddings, queries, start, target, limits)
-        if built is not None:
-            return built
-        reason = _MISSED
-    return _finish(ScannIndex(embeddings, ids), embeddings, queries, start, target, note=reason)
+        ],
+        ("num_leaves", "leaves_to_search", "reorder"),
+        copies=1.4,  # one in the searcher, and two dimensions in four bits
+        otherwise=ScannIndex,
+        most_for_exact=MOST_FOR_EXACT_SCANN,
+    )
 
 
 def build_portable_index(
@@ -138,76 +131,84 @@ def build_portable_index(
 
     Arguments and errors as of `build_best_index`.
     """
-    start, target, limits = time.monotonic(), target or IndexTarget(), limits or BuildLimits()
-    embeddings = check_embeddings(embeddings, ids)
-    if len(embeddings) <= MOST_FOR_EXACT:
-        return _finish(ExactIndex(embeddings, ids), embeddings, queries, start, target)
-    # Scaled, sorted and squared copies while the catalogue is cut.
-    reason = _why_not(embeddings.nbytes * 4.0, queries, limits)
-    if reason is None:
-        index = PortableIndex(embeddings, ids)
-        efforts = ({"blocks_to_open": max(1, round(share * index.num_blocks))} for share in _SHARES)
-        names = ("num_blocks", "block_size", "blocks_to_open")
-        built = _tune(index, efforts, names, embeddings, queries, start, target, limits)
-        if built is not None:
-            return built
-        reason = _MISSED
-    return _finish(ExactIndex(embeddings, ids), embeddings, queries, start, target, note=reason)
-
-
-_MISSED = "exact: no effort that there was time to try met the target"
-
-
-def _tune(
-    index: Index,
-    efforts: Iterable[Mapping[str, int]],
-    names: Sequence[str],
-    embeddings: np.ndarray,
-    queries: np.ndarray,
-    start: float,
-    target: IndexTarget,
-    limits: BuildLimits,
-) -> BuiltIndex | None:
-    """The index with the least effort that meets the target, or None."""
-    deadline = start + limits.build_s
-    recall = tune(index, queries, target, efforts, deadline=deadline)
-    if recall is None:
-        return None
-    tune_exclusions(index, queries, target, deadline=deadline)
-    parameters = {name: getattr(index, name) for name in (*names, "max_excluded", "excluding_effort")}
-    return _finish(index, embeddings, queries, start, target, recall=recall, parameters=parameters)
-
-
-def _why_not(needed_bytes: float, queries: np.ndarray, limits: BuildLimits) -> str | None:
-    if len(queries) < 2:
-        return "exact: there are no queries to measure an approximate index with"
-    if needed_bytes > limits.memory_bytes:
-        return f"exact: an approximate index would need about {needed_bytes / 2**20:.0f} MiB more"
-    return None
-
-
-def _finish(
-    index: Index,
-    embeddings: np.ndarray,
-    queries: np.ndarray,
-    start: float,
-    target: IndexTarget,
-    *,
-    recall: dict[int, float] | None = None,
-    parameters: dict[str, int] | None = None,
-    note: str | None = None,
-) -> BuiltIndex:
-    verify_index(index, embeddings)
-    build_s = time.monotonic() - start
-    outcome = IndexOutcome(
-        parameters=parameters or {},
-        recall=recall or dict.fromkeys(target.recall, 1.0),
-        latency_ms=measure_latency(index, queries if len(queries) else embeddings[:1]),
-        build_s=build_s,
-        size_bytes=sum(variable.dtype.size * variable.shape.num_elements() for variable in index.variables),
-        note=note,
+    return _Build(embeddings, ids, queries, target or IndexTarget(), limits or BuildLimits()).approximately(
+        PortableIndex,
+        lambda index: [{"blocks_to_open": max(1, round(share * index.num_blocks))} for share in _SHARES],
+        ("num_blocks", "block_size", "blocks_to_open"),
+        copies=4.0,  # scaled, sorted and squared while the catalogue is cut
+        otherwise=ExactIndex,
+        most_for_exact=MOST_FOR_EXACT,
     )
-    return BuiltIndex(index=index, outcome=outcome)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Build:
+    """One build of an index, from its start."""
+
+    embeddings: np.ndarray
+    ids: Sequence[str]
+    queries: np.ndarray
+    target: IndexTarget = dataclasses.field(default_factory=IndexTarget)
+    limits: BuildLimits = dataclasses.field(default_factory=BuildLimits)
+    start: float = dataclasses.field(default_factory=time.monotonic)
+
+    def exactly(self, kind: Callable[..., Index], *, note: str | None = None) -> BuiltIndex:
+        """The index of a kind that scores every candidate."""
+        index = kind(self.embeddings, self.ids)
+        return self._finish(index, recall=dict.fromkeys(self.target.recall, 1.0), parameters={}, note=note)
+
+    def approximately(
+        self,
+        kind: Callable[..., Any],
+        list_efforts: Callable[[Any], Iterable[Mapping[str, int]]],
+        names: Sequence[str],
+        *,
+        copies: float,
+        otherwise: Callable[..., Index],
+        most_for_exact: int,
+    ) -> BuiltIndex:
+        """An approximate index with the least effort that meets the target, or else an exact one.
+
+        Args:
+            kind: Makes the approximate index of embeddings and ids.
+            list_efforts: Index -> its efforts, the least first.
+            names: Its attributes that the outcome names.
+            copies: Memory that making it takes beside the embeddings, in multiples of them.
+            otherwise: Makes the exact index.
+            most_for_exact: Up to so many candidates it is exact from the start.
+        """
+        if len(self.embeddings) <= most_for_exact:
+            return self.exactly(otherwise)
+        needed_bytes = copies * 4 * self.embeddings.size
+        if len(self.queries) < 2:
+            return self.exactly(otherwise, note="exact: there are no queries to measure an approximate index with")
+        if needed_bytes > self.limits.memory_bytes:
+            note = f"exact: an approximate index would need about {needed_bytes / 2**20:.0f} MiB more"
+            return self.exactly(otherwise, note=note)
+        index = kind(self.embeddings, self.ids)
+        deadline = self.start + self.limits.build_s
+        recall = tune(index, self.queries, self.target, list_efforts(index), deadline=deadline)
+        if recall is None:
+            del index
+            return self.exactly(otherwise, note="exact: no effort that there was time to try met the target")
+        tune_exclusions(index, self.queries, self.target, deadline=deadline)
+        parameters = {name: getattr(index, name) for name in (*names, "max_excluded", "excluding_effort")}
+        return self._finish(index, recall=recall, parameters=parameters, note=None)
+
+    def _finish(
+        self, index: Index, *, recall: dict[int, float], parameters: dict[str, int], note: str | None
+    ) -> BuiltIndex:
+        verify_index(index, self.embeddings)
+        build_s = time.monotonic() - self.start
+        outcome = IndexOutcome(
+            parameters=parameters,
+            recall=recall,
+            latency_ms=measure_latency(index, self.queries if len(self.queries) else self.embeddings[:1]),
+            build_s=build_s,
+            size_bytes=sum(variable.dtype.size * variable.shape.num_elements() for variable in index.variables),
+            note=note,
+        )
+        return BuiltIndex(index=index, outcome=outcome)
 
 
 def verify_index(index: Index, embeddings: np.ndarray, *, seed: int = 0) -> None:
@@ -222,24 +223,28 @@ def verify_index(index: Index, embeddings: np.ndarray, *, seed: int = 0) -> None
         RuntimeError: If a row has another vector than it was given, a score is not the product of the vectors, or an
             exact index finds a candidate neither by its own vector nor ten that score as high.
     """
-    num = len(embeddings)
+    num, dim = embeddings.shape
     rows = np.sort(np.random.default_rng(seed).choice(num, min(num, _NUM_VERIFIED), replace=False))
     own = embeddings[rows].astype(np.float32)
     if not np.array_equal(index.vectors.take(tf.constant(rows, tf.int32)).numpy(), own):
         raise RuntimeError(f"The {index.kind} index holds other vectors than it was given. Build it again.")
     scores, found = (values.numpy() for values in tf.function(index.search)(tf.constant(own), 10))
-    is_found = scores > np.finfo(np.float32).min
-    expected = np.einsum("qd,qkd->qk", own.astype(np.float64), embeddings[np.maximum(found, 0)].astype(np.float64))
-    norms = np.linalg.norm(own.astype(np.float64), axis=1)[:, None]
-    lengths = norms * np.linalg.norm(embeddings[np.maximum(found, 0)].astype(np.float64), axis=2)
-    # Sums of float32 products: an error of some units in the last place of the lengths, or of the least number.
-    if (np.abs(scores - expected) > 1e-5 * lengths + 1e-37 * own.shape[1])[is_found].any():
+    is_found = found != NO_ROW
+    queries, candidates = own.astype(np.float64), embeddings[np.maximum(found, 0)].astype(np.float64)
+    expected = np.einsum("qd,qkd->qk", queries, candidates)
+    lengths = np.linalg.norm(queries, axis=1)
+    # Sums of float32 products err by some units in the last place of the lengths, or of the least number.
+    least_error = 1e-37 * dim
+    errors = 1e-5 * lengths[:, np.newaxis] * np.linalg.norm(candidates, axis=2) + least_error
+    if (np.abs(scores - expected) > errors)[is_found].any():
         raise RuntimeError(f"The {index.kind} index's scores are not the products of the vectors. Build it again.")
+    # How many an approximate index finds is measured with queries instead.
+    if not index.is_exact:
+        return
     # Others may score higher; then the last one found does.
     last = np.where(is_found.all(axis=1), scores[:, -1], -np.inf)
-    is_right = (found == rows[:, None]).any(axis=1) | (last >= (1 - 1e-5) * norms[:, 0] ** 2 - 1e-37 * own.shape[1])
-    # How many an approximate index finds is measured with queries instead.
-    if index.is_exact and not is_right.all():
+    is_right = (found == rows[:, np.newaxis]).any(axis=1) | (last >= (1 - 1e-5) * lengths**2 - least_error)
+    if not is_right.all():
         raise RuntimeError(
             f"The {index.kind} index finds {is_right.mean():.0%} of candidates by their own vectors. Build it again."
         )

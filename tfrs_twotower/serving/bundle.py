@@ -21,16 +21,17 @@ import tensorflow as tf
 from tfrs_twotower._version import __version__
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.tensors import raw_tensors
-from tfrs_twotower.model.features import feature_to_config
-from tfrs_twotower.model.inputs import CANDIDATE_INPUT
+from tfrs_twotower.model.features import feature_to_config, require_input_name
+from tfrs_twotower.model.inputs import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.towers import Tower
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.serving.build_index import BuildIndex, BuiltIndex
-from tfrs_twotower.serving.candidate_side import CandidateSide, Catalogue, candidate_inputs
-from tfrs_twotower.serving.filters import values_of
+from tfrs_twotower.serving.candidate_side import CandidateSide, candidate_inputs
+from tfrs_twotower.serving.catalogue import Catalogue
+from tfrs_twotower.serving.filters import require_filterable, values_of
 from tfrs_twotower.serving.query_side import QuerySide, missing_input, query_inputs, query_towers
-from tfrs_twotower.serving.signatures import EXCLUDE_INPUT, FILTER_PREFIX, Inputs, Signatures, build_signatures
+from tfrs_twotower.serving.signatures import Inputs, Signatures, build_signatures
 
 EXTRA_FOLDER = "assets.extra"
 MANIFEST_FILE = f"{EXTRA_FOLDER}/manifest.json"
@@ -134,18 +135,14 @@ def build_bundle(
         "metrics": dict(metrics or {}),
         "data": {"source": known.source, "fingerprint": known.fingerprint()},
     }
-    bundle = serve_catalogue(
-        queries, candidates, known.candidates, inputs, manifest, build_index, k=k, filter_by=filter_by
-    )
     asked = known.queries.slice(0, _NUM_CHECKED)
     said = {known.query_id: tf.constant(asked[known.query_id].to_pylist(), tf.string)}
     for tower in query_towers(model):
         said.update(tower.raw_features(asked))
-    return dataclasses.replace(
-        bundle,
-        requests=sample_requests(said, asked.num_rows, known.candidates, known.candidate_id, inputs, filter_by),
-        extra_files=dict(extra_files or {}),
+    bundle = serve_catalogue(
+        queries, candidates, known.candidates, inputs, manifest, build_index, k=k, filter_by=filter_by, said=said
     )
+    return dataclasses.replace(bundle, extra_files=dict(extra_files or {}))
 
 
 def serve_catalogue(
@@ -158,6 +155,7 @@ def serve_catalogue(
     *,
     k: int,
     filter_by: Sequence[str],
+    said: Mapping[str, tf.Tensor],
 ) -> Bundle:
     """Embeds a catalogue, indexes it, and joins it with the sides of a trained model.
 
@@ -170,9 +168,7 @@ def serve_catalogue(
         build_index: As of `build_bundle`.
         k: As of `build_bundle`.
         filter_by: As of `build_bundle`.
-
-    Returns:
-        The bundle, with requests of the ids alone that the query side has a sample of.
+        said: Raw features of some known queries, their ids at least, for the bundle's requests.
 
     Raises:
         ValueError: As of `build_bundle`.
@@ -190,7 +186,6 @@ def serve_catalogue(
     served = Catalogue(catalogue, id_column, built.index, rating, filter_by=filter_by, known_ids=queries.candidate_ids)
     module = tf.Module(name="two_tower_bundle")
     module.query_side, module.candidate_side, module.catalogue = queries, candidates, served
-    ids_alone = {manifest["query"]["id"]: queries.sample_ids.read_value()}
     return Bundle(
         module=module,
         signatures=build_signatures(queries, candidates, served, inputs, k=k),
@@ -204,13 +199,12 @@ def serve_catalogue(
             "filter_by": list(filter_by),
             "index": {"kind": built.index.kind, "is_exact": built.index.is_exact, **built.outcome.to_dict()},
         },
-        requests=sample_requests(ids_alone, queries.sample_ids.shape[0], catalogue, id_column, inputs, filter_by),
+        requests=sample_requests(said, catalogue, id_column, inputs, filter_by),
     )
 
 
 def sample_requests(
     said: Mapping[str, tf.Tensor],
-    num_queries: int,
     catalogue: pa.Table,
     id_column: str,
     inputs: Inputs,
@@ -219,14 +213,13 @@ def sample_requests(
     """Every signature at least once: known queries, a query that says no more than a history, the first candidates.
 
     Args:
-        said: Raw features of known queries.
-        num_queries: Their number, 0 if none are known.
+        said: Raw features of known queries, of which there may be none.
         catalogue: One row per candidate.
         id_column: Its ids.
         inputs: What the signatures take.
         filter_by: Columns that recommendations may be filtered by.
     """
-    rows = catalogue.slice(0, _NUM_CHECKED)
+    rows, num_queries = catalogue.slice(0, _NUM_CHECKED), len(next(iter(said.values())))
     ids = tf.constant(rows[id_column].to_pylist(), tf.string)
     stranger = {spec.name: missing_input(spec) for spec in inputs.query}
     stranger.update(dict.fromkeys(inputs.histories, ids[tf.newaxis, :_NUM_GIVEN]))
@@ -264,12 +257,8 @@ def _check_filters(catalogue: pa.Table, filter_by: Sequence[str]) -> None:
     if isinstance(filter_by, str) or len(set(filter_by)) < len(filter_by):
         raise ValueError(f"`filter_by` must be a sequence of columns, none twice. Received: {filter_by!r}.")
     for name in filter_by:
-        if not name.isidentifier():
-            raise ValueError(
-                f"`filter_by` must name columns of letters, digits and underscores: inputs of signatures are named by "
-                f"them. Received: {name!r}. Rename the column."
-            )
-        values_of(catalogue, name)
+        require_input_name(name)
+        require_filterable(catalogue, name)
 
 
 def _embed(candidates: Any, catalogue: pa.Table, inputs: Inputs) -> dict[str, np.ndarray]:

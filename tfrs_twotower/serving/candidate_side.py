@@ -1,20 +1,13 @@
-"""What a bundle knows of candidates: their towers, which embed also new ones, and the catalogue that is served."""
+"""What a bundle knows of candidates whatever the catalogue: their towers, which embed also new ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
-from tfrs_twotower.serving.filters import CandidateFilters
-from tfrs_twotower.serving.index import Index
 from tfrs_twotower.serving.query_side import by_task
-from tfrs_twotower.serving.tables import build_table
-from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors
 
 
 class CandidateSide(tf.Module):
@@ -52,55 +45,3 @@ def candidate_inputs(model: TwoTowerModel | JointModel) -> list[tf.TensorSpec]:
     """The raw inputs of the signature about candidates: all heads' towers'."""
     specs = {spec.name: spec for head in model.heads for spec in head.candidate_tower.raw_specs}
     return list(specs.values())
-
-
-class Catalogue(tf.Module):
-    """The candidates that are served.
-
-    Args:
-        candidates: The catalogue, in the order of the index's rows.
-        id_column: Its ids.
-        index: Of the retrieval embeddings.
-        rating: float32 [num_candidates, dim], the rating embeddings, where they are others.
-        filter_by: Columns that recommendations may be filtered by.
-        known_ids: string [num_known], the candidates as `QuerySide.seen` counts them.
-    """
-
-    def __init__(
-        self,
-        candidates: pa.Table,
-        id_column: str,
-        index: Index,
-        rating: np.ndarray | None,
-        *,
-        filter_by: Sequence[str],
-        known_ids: tf.Variable,
-    ) -> None:
-        super().__init__(name="catalogue")
-        ids = candidates[id_column].to_pylist()
-        self.index = index
-        self.rating = None
-        if rating is not None:
-            self.rating = CandidateVectors(tf.Variable(rating, trainable=False, name="rating_embeddings"))
-        self.filters = CandidateFilters(candidates, filter_by)
-        self.ids = tf.Variable([*ids, ""], trainable=False, name="ids")  # the last one names an empty slot
-        self.table = build_table(ids, np.arange(len(ids)), default=NO_ROW)
-        row_of_known = tf.concat([self.table.lookup(known_ids), [NO_ROW]], axis=0)  # the last one is the padding's
-        self.row_of_known = tf.Variable(row_of_known, trainable=False, name="row_of_known")
-
-    def names(self, rows: tf.Tensor) -> tf.Tensor:
-        """String ids of rows, "" for an empty slot."""
-        return tf.gather(self.ids, tf.where(rows == NO_ROW, tf.size(self.ids) - 1, rows))
-
-    def rows(self, ids: tf.Tensor) -> tf.Tensor:
-        """int32 rows of ids, `NO_ROW` for what is not in the catalogue."""
-        return self.table.lookup(ids)
-
-    def rows_of_known(self, rows: tf.Tensor) -> tf.Tensor:
-        """int32 rows of what `QuerySide.seen` gives, `NO_ROW` for what is no longer in the catalogue."""
-        return tf.gather(self.row_of_known, tf.where(rows == NO_ROW, tf.size(self.row_of_known) - 1, rows))
-
-    def rating_vectors(self, rows: tf.Tensor) -> tf.Tensor:
-        """float32 [..., dim], the rating embeddings of rows; of an empty slot any."""
-        vectors = self.index.vectors if self.rating is None else self.rating
-        return vectors.take(tf.maximum(rows, 0))

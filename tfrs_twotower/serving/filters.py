@@ -42,6 +42,7 @@ class CandidateFilters(tf.Module):
         self.num_candidates = candidates.num_rows
         self.tables, self.postings, self.starts, self.num_sets, self.set_of_row = {}, {}, {}, {}, {}
         for feature in self.features:
+            require_filterable(candidates, feature)
             values, sets, set_of_row = _encode(values_of(candidates, feature))
             keys = tf.lookup.KeyValueTensorInitializer(
                 tf.constant(["", *values]), tf.range(len(values) + 1, dtype=tf.int32)
@@ -107,23 +108,15 @@ class Condition:
         return tf.gather(set_is_allowed, filters.set_of_row[feature], axis=1) | asks_nothing
 
 
-def values_of(candidates: pa.Table, feature: str) -> list[tuple[str, ...]]:
-    """What each candidate may be filtered by.
-
-    Args:
-        candidates: The catalogue.
-        feature: One of its columns.
-
-    Returns:
-        For each candidate its values as text, sorted.
+def require_filterable(candidates: pa.Table, feature: str) -> None:
+    """Checks that candidates can be filtered by a column.
 
     Raises:
         ValueError: If the column is missing or of a type that is not filtered by.
     """
     require_columns(candidates, [feature], "The catalogue, which is to be filtered by it,")
-    column = candidates[feature].combine_chunks()
-    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    inner = column.type.value_type if is_list else column.type
+    kind = candidates[feature].type
+    inner = kind.value_type if _is_list(kind) else kind
     if not (
         pa.types.is_null(inner)
         or pa.types.is_string(inner)
@@ -134,9 +127,26 @@ def values_of(candidates: pa.Table, feature: str) -> list[tuple[str, ...]]:
         raise ValueError(
             f"`filter_by` must name columns of strings, whole numbers or truth values. Received: {feature!r} ({inner})."
         )
-    rows = [values or [] for values in column.to_pylist()] if is_list else [[value] for value in column.to_pylist()]
+
+
+def values_of(candidates: pa.Table, feature: str) -> list[tuple[str, ...]]:
+    """What each candidate may be filtered by.
+
+    Args:
+        candidates: The catalogue.
+        feature: One of its columns that `require_filterable` allows.
+
+    Returns:
+        For each candidate its values as text, sorted.
+    """
+    column = candidates[feature]
+    rows = column.to_pylist() if _is_list(column.type) else [[value] for value in column.to_pylist()]
     # "" is padding, and no value.
-    return [tuple(sorted({_text(value) for value in values if value not in (None, "")})) for values in rows]
+    return [tuple(sorted({_text(value) for value in values or [] if value not in (None, "")})) for values in rows]
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
 def _text(value: str | int | bool) -> str:

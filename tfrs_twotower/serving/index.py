@@ -10,6 +10,7 @@ rounding error of the last one.
 from __future__ import annotations
 
 import abc
+import math
 import operator
 
 import tensorflow as tf
@@ -29,21 +30,25 @@ class Index(tf.Module, abc.ABC):
 
     Args:
         vectors: The candidates.
+        max_excluded: Up to so many exclusions of a query an approximate search may be approximate, >= 0; with more it
+            is exact.
+        excluding_effort: So many times the effort is made where something is excluded, >= 1.
 
     Attributes:
         kind: Its name in manifests.
         vectors: The candidates.
         num_candidates: Size of the catalogue.
-        max_excluded: Up to so many exclusions of a query an approximate search may be approximate; with more it is
-            exact.
+        max_excluded, excluding_effort: As given. Signatures that are traced later follow a change.
     """
 
     kind: str
-    max_excluded: int = 0
 
-    def __init__(self, vectors: CandidateVectors) -> None:
+    def __init__(self, vectors: CandidateVectors, *, max_excluded: int = 0, excluding_effort: int = 1) -> None:
         super().__init__(name=f"{self.kind}_index")
+        require_in_range("max_excluded", max_excluded, 0)
+        require_in_range("excluding_effort", excluding_effort, 1)
         self.vectors = vectors
+        self.max_excluded, self.excluding_effort = max_excluded, excluding_effort
         self.num_candidates = vectors.num_candidates
 
     @property
@@ -111,11 +116,13 @@ class Index(tf.Module, abc.ABC):
         self, queries: tf.Tensor, k: int | tf.Tensor, width: tf.Tensor, exclude: tf.Tensor | None
     ) -> tf.Tensor:
         """As `_find`, but exactly for queries that exclude too many, or for which too little was found."""
-        num = num_excluded(exclude, self.num_candidates)
-        fits = tf.where(tf.broadcast_to(num <= self.max_excluded, tf.shape(queries)[:1]))
-        rows = tf.fill([tf.shape(queries)[0], width], NO_ROW)
-        found = self._find_some(fits[:, 0], queries, width, exclude)
-        rows = tf.tensor_scatter_nd_update(rows, fits, found)
+        if exclude is None:
+            num, rows = 0, self._find_any(queries, width, None)
+        else:
+            num = num_excluded(exclude, self.num_candidates)
+            fits = tf.where(num <= self.max_excluded)
+            found = self._find_any(tf.gather(queries, fits[:, 0]), width, tf.gather(exclude, fits[:, 0]))
+            rows = tf.tensor_scatter_nd_update(tf.fill([tf.shape(queries)[0], width], NO_ROW), fits, found)
         num_found = tf.math.count_nonzero(rows != NO_ROW, axis=1, dtype=tf.int32)
         lacks = tf.where(num_found < tf.minimum(k, self.num_candidates - num))
 
@@ -126,21 +133,27 @@ class Index(tf.Module, abc.ABC):
 
         return tf.cond(tf.size(lacks) > 0, search_again, lambda: rows)
 
-    def _find_some(
-        self, places: tf.Tensor, queries: tf.Tensor, width: tf.Tensor, exclude: tf.Tensor | None
-    ) -> tf.Tensor:
-        """`_find` for the queries at some places, of which there may be none: ScaNN's trees and loops fail on that."""
-        num = tf.size(places)
+    def _find_any(self, queries: tf.Tensor, width: tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
+        """As `_find`, also for an empty batch, on which ScaNN's trees and TensorFlow's loops fail."""
+        num = tf.shape(queries)[0]
         added = [[0, tf.cast(num == 0, tf.int32)], [0, 0]]
         if exclude is not None:
-            exclude = tf.pad(tf.gather(exclude, places), added, constant_values=NO_ROW)
-        return self._find(tf.pad(tf.gather(queries, places), added), width, exclude)[:num]
+            exclude = tf.pad(exclude, added, constant_values=NO_ROW)
+        return self._find(tf.pad(queries, added), width, exclude)[:num]
 
 
-def num_excluded(exclude: tf.Tensor | None, num_candidates: int) -> tf.Tensor:
-    """int32 [batch], how many candidates are excluded for each query; 0 if none are for any."""
-    if exclude is None:
-        return tf.constant(0)
+def require_in_range(name: str, value: int, least: int, most: float = math.inf) -> None:
+    """Checks a number that an index is made with.
+
+    Raises:
+        ValueError: If it is not in `least`..`most`; names it.
+    """
+    if not least <= value <= most:
+        raise ValueError(f"`{name}` must be in {least}..{most}. Received: {value}.")
+
+
+def num_excluded(exclude: tf.Tensor, num_candidates: int) -> tf.Tensor:
+    """int32 [batch], how many candidates are excluded for each query."""
     ordered = tf.sort(tf.where(exclude < num_candidates, exclude, NO_ROW), axis=1)
     before = tf.concat([tf.fill([tf.shape(ordered)[0], 1], NO_ROW), ordered[:, :-1]], axis=1)
     return tf.math.count_nonzero((ordered >= 0) & (ordered != before), axis=1, dtype=tf.int32)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.serving.index import Index
+from tfrs_twotower.serving.index import Index, require_in_range
 from tfrs_twotower.serving.partitions import Blocks, cut_into_blocks
 from tfrs_twotower.serving.vectors import NO_ROW, NO_SCORE, CandidateVectors, check_embeddings, without
 
@@ -52,17 +52,16 @@ class PortableIndex(Index):
         blocks = blocks if blocks is not None else cut_into_blocks(embeddings)
         num_blocks, block_size = blocks.rows.shape
         blocks_to_open = blocks_to_open if blocks_to_open is not None else math.ceil(num_blocks / 50)
-        if blocks_to_open < 1 or max_excluded < 0:
-            raise ValueError(
-                "`blocks_to_open` must be at least 1, and `max_excluded` not negative. "
-                f"Received: {blocks_to_open}, {max_excluded}."
-            )
+        require_in_range("blocks_to_open", blocks_to_open, 1)
         self.blocks_to_open = min(blocks_to_open, num_blocks)
-        self.max_excluded, self.excluding_effort = max_excluded, excluding_effort
         self.num_blocks, self.block_size = num_blocks, block_size
         rows = blocks.rows.reshape(-1)
         matrix = np.where((rows == NO_ROW)[:, np.newaxis], np.float32(0), embeddings[rows])
-        super().__init__(CandidateVectors(tf.Variable(matrix, trainable=False, name="embeddings"), rows))
+        super().__init__(
+            CandidateVectors(tf.Variable(matrix, trainable=False, name="embeddings"), rows),
+            max_excluded=max_excluded,
+            excluding_effort=excluding_effort,
+        )
         expected_best = math.sqrt(2 * math.log(block_size) / embeddings.shape[1])
         keys = np.concatenate([blocks.centres, expected_best * blocks.spreads[:, np.newaxis]], axis=1)
         self.keys = tf.Variable(keys.astype(np.float32), trainable=False, name="block_keys")

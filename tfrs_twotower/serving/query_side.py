@@ -122,9 +122,9 @@ class _KnownQueries(tf.Module):
         self.splits = tf.Variable(np.concatenate([[0], timeline.starts]), trainable=False, name="seen_splits")
 
     def rows(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """int64 [batch], each query's row, 0 where it is not known."""
+        """int32 [batch], each query's row, 0 where it is not known."""
         if self.id_input is None:
-            return tf.zeros(tf.shape(next(iter(features.values())))[:1], tf.int64)
+            return tf.zeros(tf.shape(next(iter(features.values())))[:1], tf.int32)
         return self.table.lookup(features[self.id_input])
 
     def seen_rows(self, rows: tf.Tensor) -> tf.Tensor:

@@ -54,7 +54,7 @@ def refresh_bundle(
     if not folder.name.isdecimal():
         raise ValueError(f"{folder} is no version in a folder of versions. Move it to {folder / '1'}.")
     catalogue = _checked(candidates, manifest["candidate"]["id"])
-    require_columns(catalogue, manifest["filter_by"], "`candidates`, which the bundle filters by other columns,")
+    require_columns(catalogue, manifest["filter_by"], "`candidates`, by whose columns the bundle filters,")
     histories = [feature["name"] for feature in manifest["query"]["features"] if feature["kind"] == "History"]
     inputs = Inputs(
         query=_specs(manifest["query"]["inputs"]),
@@ -72,6 +72,7 @@ def refresh_bundle(
         build_index,
         k=min(manifest["requested_k"], catalogue.num_rows),
         filter_by=manifest["filter_by"],
+        said={manifest["query"]["id"]: loaded.module.query_side.sample_ids.read_value()},
     )
     return publish_bundle(refreshed, folder.parent)
 

@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
-from tfrs_twotower.serving.index import Index
+from tfrs_twotower.serving.index import Index, require_in_range
 from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors, check_embeddings, without
 
 # Candidates to learn each partition from, and the fewest from which ScaNN learns its code of 16 values.
 _SAMPLED_PER_LEAF = 60
 _LEAST_FOR_LEAVES = 16
-_MOST_FOUND_IN_VAIN = 2000
+_MOST_FOUND_BY_SCANN = 2000
 
 
 class ScannIndex(Index):
@@ -64,13 +64,19 @@ class ScannIndex(Index):
         ops = require_scann()
         embeddings = check_embeddings(embeddings, ids)
         self.num_leaves, self.reorder = num_leaves, reorder
-        self.max_excluded, self.excluding_effort = max_excluded, excluding_effort
         builder = ops.builder(embeddings, 1, "dot_product")
         if num_leaves is None:
             builder = builder.score_brute_force()
         else:
             self.leaves_to_search = leaves_to_search if leaves_to_search is not None else math.ceil(num_leaves / 50)
-            _check_numbers(num_leaves, len(embeddings), self.leaves_to_search, reorder, max_excluded)
+            if len(embeddings) < _LEAST_FOR_LEAVES:
+                raise ValueError(
+                    f"`num_leaves` takes at least {_LEAST_FOR_LEAVES} candidates. Received: {len(embeddings)}. "
+                    "Leave it out: ScaNN's exact search is as fast for so few."
+                )
+            require_in_range("num_leaves", num_leaves, 1, len(embeddings))
+            require_in_range("leaves_to_search", self.leaves_to_search, 1, num_leaves)
+            require_in_range("reorder", reorder, 1)
             # By default partitions of fewer than 50 are dissolved, which costs a sixth of the recall.
             builder = builder.tree(
                 num_leaves,
@@ -82,7 +88,9 @@ class ScannIndex(Index):
         self.state = builder.build().serialize_to_module()
         # One name per export: every signature of a bundle, and every call site, shares one searcher in memory.
         self._shared_name = f"scann-{uuid.uuid4()}"
-        super().__init__(CandidateVectors(self.state.dataset))
+        super().__init__(
+            CandidateVectors(self.state.dataset), max_excluded=max_excluded, excluding_effort=excluding_effort
+        )
 
     @property
     def is_exact(self) -> bool:
@@ -109,7 +117,7 @@ class ScannIndex(Index):
             return without(self._ask(queries, tf.minimum(width + num, self.num_candidates), -1, -1), exclude, width)
 
         # ScaNN finds the excluded as well; of very many a scan passes over them sooner.
-        return tf.cond(num <= _MOST_FOUND_IN_VAIN, ask, lambda: self.vectors.scan(queries, width, exclude))
+        return tf.cond(num <= _MOST_FOUND_BY_SCANN, ask, lambda: self.vectors.scan(queries, width, exclude))
 
     def _ask(self, queries: tf.Tensor, num: int | tf.Tensor, reorder: int | tf.Tensor, leaves: int) -> tf.Tensor:
         """int32 [batch, num], `NO_ROW` where ScaNN found nothing."""
@@ -123,21 +131,3 @@ class ScannIndex(Index):
         # Where it finds too little it answers fewer columns, or row 0 at a distance of NaN.
         rows = tf.where(tf.math.is_finite(distances), rows, NO_ROW)
         return tf.pad(rows, [[0, 0], [0, num - tf.shape(rows)[1]]], constant_values=NO_ROW)
-
-
-def _check_numbers(
-    num_leaves: int, num_candidates: int, leaves_to_search: int, reorder: int, max_excluded: int
-) -> None:
-    if num_candidates < _LEAST_FOR_LEAVES:
-        raise ValueError(
-            f"`num_leaves` takes at least {_LEAST_FOR_LEAVES} candidates. Received: {num_candidates}. Leave it out: "
-            "ScaNN's exact search is as fast for so few."
-        )
-    for name, value, least, most in (
-        ("num_leaves", num_leaves, 1, num_candidates),
-        ("leaves_to_search", leaves_to_search, 1, num_leaves),
-        ("reorder", reorder, 1, math.inf),
-        ("max_excluded", max_excluded, 0, math.inf),
-    ):
-        if not least <= value <= most:
-            raise ValueError(f"`{name}` must be in {least}..{most}. Received: {value}.")

@@ -8,13 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.model.inputs import CANDIDATE_INPUT
-from tfrs_twotower.serving.candidate_side import Catalogue
+from tfrs_twotower.model.inputs import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, require_free_inputs
+from tfrs_twotower.serving.catalogue import Catalogue
 from tfrs_twotower.serving.filters import Condition
 from tfrs_twotower.serving.vectors import NO_ROW, NO_SCORE
-
-EXCLUDE_INPUT = "exclude_ids"
-FILTER_PREFIX = "filter_"
 
 Signatures = dict[str, Any]  # name -> tf.types.experimental.ConcreteFunction
 Tensors = dict[str, tf.Tensor]
@@ -35,12 +32,7 @@ class Inputs:
     histories: Sequence[str]
 
     def __post_init__(self) -> None:
-        for spec in self.query:
-            if spec.name in (CANDIDATE_INPUT, EXCLUDE_INPUT) or spec.name.startswith(FILTER_PREFIX):
-                raise ValueError(
-                    f"A query feature must not be called {spec.name!r}: the signatures have an input of that name. "
-                    "Rename the column."
-                )
+        require_free_inputs(spec.name for spec in self.query)
 
 
 def build_signatures(queries: Any, candidates: Any, catalogue: Catalogue, inputs: Inputs, *, k: int) -> Signatures:

@@ -109,7 +109,7 @@ def tune(
     return None
 
 
-def tune_exclusions(index: Any, queries: np.ndarray, target: IndexTarget, *, deadline: float = np.inf) -> None:
+def tune_exclusions(index: Index, queries: np.ndarray, target: IndexTarget, *, deadline: float = np.inf) -> None:
     """Sets `max_excluded` to the most exclusions with which an approximate search still meets the target.
 
     It supposes the worst, that a query excludes just the best of its candidates, and may raise `excluding_effort`.

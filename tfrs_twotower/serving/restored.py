@@ -43,10 +43,12 @@ class RestoredSide(tf.Module):
 def _copy_table(handle: tf.Tensor) -> tf.lookup.StaticHashTable:
     """A table with the keys and values of another; what is not found is decided by who looks it up."""
     for key_dtype, value_dtype in ((tf.string, tf.int64), (tf.string, tf.int32), (tf.int64, tf.int64)):
+        nothing, default = tf.constant([], key_dtype), tf.constant(-1, value_dtype)
         try:
-            exported = tf.raw_ops.LookupTableExportV2(table_handle=handle, Tkeys=key_dtype, Tvalues=value_dtype)
+            # Asked for nothing, a table of other types is an error. Exported as such it would end the process.
+            tf.raw_ops.LookupTableFindV2(table_handle=handle, keys=nothing, default_value=default)
         except tf.errors.InvalidArgumentError:
             continue
-        default = tf.constant(-1, value_dtype)
+        exported = tf.raw_ops.LookupTableExportV2(table_handle=handle, Tkeys=key_dtype, Tvalues=value_dtype)
         return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(exported.keys, exported.values), default)
     raise ValueError("The bundle has a lookup table of an unknown kind. Export it again.")

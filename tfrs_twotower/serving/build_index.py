@@ -25,7 +25,7 @@ MOST_FOR_EXACT_SCANN = 100_000
 #: Up to so many candidates scoring all of them is no slower than choosing among blocks.
 MOST_FOR_EXACT = 20_000
 # Shares of the leaves or blocks that are tried.
-_SHARES = (0.0025, 0.0035, 0.005, 0.007, 0.01, 0.014, 0.02, 0.028, 0.04, 0.056, 0.08, 0.113, 0.16)
+_SHARES = tuple(np.geomspace(0.0025, 0.16, 19))
 _NUM_VERIFIED = 256
 
 
@@ -110,7 +110,7 @@ def build_scann_index(
         lambda index: [
             {"leaves_to_search": max(1, round(share * num_leaves)), "reorder": reorder}
             for share in _SHARES
-            for reorder in (100, 200, 400)
+            for reorder in (100, 200, 400, 800)
         ],
         ("num_leaves", "leaves_to_search", "reorder"),
         copies=1.4,  # one in the searcher, and two dimensions in four bits

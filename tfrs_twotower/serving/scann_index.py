@@ -17,6 +17,8 @@ from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors, check_embedd
 _SAMPLED_PER_LEAF = 60
 _LEAST_FOR_LEAVES = 16
 _MOST_FOUND_BY_SCANN = 2000
+# From so many queries on the two halves of a batch are searched at once: ScaNN's operation keeps to one thread.
+_LEAST_TO_HALVE = 16
 
 
 class ScannIndex(Index):
@@ -84,6 +86,7 @@ class ScannIndex(Index):
                 training_sample_size=_SAMPLED_PER_LEAF * num_leaves,
                 min_partition_size=1,
             )
+            # In eight bits reordering would take less memory, but could not order the best of a dense niche.
             builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(reorder)
         self.state = builder.build().serialize_to_module()
         # One name per export: every signature of a bundle, and every call site, shares one searcher in memory.
@@ -122,12 +125,27 @@ class ScannIndex(Index):
     def _ask(self, queries: tf.Tensor, num: int | tf.Tensor, reorder: int | tf.Tensor, leaves: int) -> tf.Tensor:
         """int32 [batch, num], `NO_ROW` where ScaNN found nothing."""
         ops, state = require_scann(), self.state
-        searcher = ops.tensors_to_scann(
-            state.dataset, state.scann_config, state.serialized_partitioner, state.datapoint_to_token,
-            state.ah_codebook, state.hashed_dataset, state.int8_dataset, state.int8_multipliers, state.dp_norms,
-            shared_name=self._shared_name,
-        )  # fmt: skip
-        rows, distances = ops.scann_search_batched(searcher, queries, num, reorder, leaves, False)
-        # Where it finds too little it answers fewer columns, or row 0 at a distance of NaN.
-        rows = tf.where(tf.math.is_finite(distances), rows, NO_ROW)
-        return tf.pad(rows, [[0, 0], [0, num - tf.shape(rows)[1]]], constant_values=NO_ROW)
+
+        def searcher() -> tf.Tensor:
+            return ops.tensors_to_scann(
+                state.dataset, state.scann_config, state.serialized_partitioner, state.datapoint_to_token,
+                state.ah_codebook, state.hashed_dataset, state.int8_dataset, state.int8_multipliers, state.dp_norms,
+                shared_name=self._shared_name,
+            )  # fmt: skip
+
+        def search(searcher: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
+            rows, distances = ops.scann_search_batched(searcher, queries, num, reorder, leaves, False)
+            # Where it finds too little it answers fewer columns, or row 0 at a distance of NaN.
+            rows = tf.where(tf.math.is_finite(distances), rows, NO_ROW)
+            return tf.pad(rows, [[0, 0], [0, num - tf.shape(rows)[1]]], constant_values=NO_ROW)
+
+        half = tf.shape(queries)[0] // 2
+
+        def search_halves() -> tf.Tensor:
+            # TensorFlow lets operations on one handle wait for each other; two handles are of the same searcher.
+            first = searcher()
+            with tf.control_dependencies([first]):
+                second = searcher()
+            return tf.concat([search(first, queries[:half]), search(second, queries[half:])], axis=0)
+
+        return tf.cond(half >= _LEAST_TO_HALVE // 2, search_halves, lambda: search(searcher(), queries))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import pytest
 import tfrs_twotower as tt
 from tests.browser import find_browser
 from tfrs_twotower._scann import have_scann
+from tfrs_twotower.serving import export
+from tfrs_twotower.serving.bundle import Bundle, build_bundle, build_sides
+from tfrs_twotower.serving.versions import lock
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,6 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     absent = {}
     if not (have_scann() or sys.platform == "linux" or is_ci):
         absent["scann"] = "scann is not installed on this platform"
+    if sys.platform != "linux" or not (shutil.which("g++") or is_ci):
+        absent["compiler"] = "no g++ on this platform"
     if not (find_browser() or is_ci):
         absent["browser"] = "no Chromium: install the system's package `chromium`"
     for item in items:
@@ -131,6 +137,25 @@ def trained(planted: Planted) -> tt.TwoTowerModel:
     return model
 
 
+def bundle_of(model, known: tt.Interactions, build_index=tt.build_exact_index, *, k: int, **options) -> Bundle:
+    """A bundle in memory, as `export_bundle` makes it."""
+    sides = build_sides(model, known, **options)
+    return build_bundle(sides, known.candidates, sides.embed(known.candidates), build_index, k=k)
+
+
+def export_unchecked(*arguments, **options) -> Path:
+    """`export_bundle` without the fresh process that asks each new version, which takes seconds: see test_export.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "check_in_fresh_process", lambda path, bundle: None)
+        return tt.export_bundle(*arguments, **options)
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """As `export_unchecked`, for all that a test publishes."""
+    monkeypatch.setattr(export, "check_in_fresh_process", lambda path, bundle: None)
+
+
 @pytest.fixture(scope="session")
 def bundle_path(planted: Planted, trained: tt.TwoTowerModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published version with the exact index and k = 10."""
@@ -144,5 +169,6 @@ def movielens_dir(pytestconfig: pytest.Config) -> Path:
     from tfrs_twotower.data.movielens import prepare_movielens
 
     data_dir = Path(pytestconfig.cache.mkdir("movielens"))
-    prepare_movielens(data_dir=data_dir)
+    with lock(data_dir):  # of several processes of pytest
+        prepare_movielens(data_dir=data_dir)
     return data_dir

@@ -75,7 +75,7 @@ def test_with_the_best_excluded_the_rest_is_found_as_well(build, vectors):
         ({"target": tt.IndexTarget(recall={10: 1.0})}, None, "no effort that there was time to try"),
         ({"limits": tt.BuildLimits(build_s=1e-9)}, None, "no effort that there was time to try"),
         ({"limits": tt.BuildLimits(memory_bytes=1000)}, None, "would need about"),
-        ({}, np.zeros((1, 16), np.float32), "no queries to measure"),
+        ({}, np.zeros((1, 16), np.float32), "fewer than 64 queries to measure"),
     ],
 )
 def test_what_cannot_be_good_enough_is_exact_and_says_why(build, options, queries, note, monkeypatch):
@@ -123,7 +123,7 @@ def test_exclusions_that_spoil_the_recall_are_not_searched_approximately(vectors
     """One block of 32 cannot hold what is left when hundreds are excluded."""
     candidates, queries = vectors
     index = tt.PortableIndex(candidates, ids(6000), blocks_to_open=1)
-    tune_exclusions(index, queries, tt.IndexTarget(recall={10: 0.999}))
+    tune_exclusions(index, queries, tt.IndexTarget(recall={10: 0.999}), (1, 2, 4))
     assert (index.max_excluded, index.excluding_effort) == (0, 1)
 
 

@@ -7,9 +7,8 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY
+from tests.conftest import CANDIDATE, QUERY, bundle_of
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
-from tfrs_twotower.serving.bundle import build_bundle
 from tfrs_twotower.serving.vectors import NO_SCORE
 
 K = 10
@@ -17,7 +16,7 @@ K = 10
 
 @pytest.fixture(scope="module")
 def signatures(planted, trained):
-    return build_bundle(trained, planted.split.seen, tt.build_exact_index, k=K).signatures
+    return bundle_of(trained, planted.split.seen, k=K).signatures
 
 
 def ask(signature, **inputs):
@@ -133,17 +132,11 @@ def test_an_empty_batch_is_answered(signatures):
     assert outputs["candidate_ids"].shape == outputs["scores"].shape == (0, K)
 
 
-@pytest.mark.parametrize("k", [0, 25])
-def test_k_must_fit_the_catalogue(planted, trained, k):
-    with pytest.raises(ValueError, match=f"`k` must be in 1..num_candidates. Received: k={k}, num_candidates=24"):
-        build_bundle(trained, planted.split.seen, tt.build_exact_index, k=k)
-
-
 def test_a_tower_without_the_id_knows_nobody(planted):
     """Recommendations from features alone: nothing is remembered, nothing was seen."""
     query = dataclasses.replace(QUERY, features=QUERY.features[1:])
     model = tt.build_two_tower(planted.split.train, query=query, candidate=CANDIDATE)
-    signature = build_bundle(model, planted.split.seen, tt.build_exact_index, k=24).signatures["recommend"]
+    signature = bundle_of(model, planted.split.seen, k=24).signatures["recommend"]
     outputs = ask(signature, age=tf.constant([30.0, np.nan]))
     assert len(set(outputs["candidate_ids"][0].tolist())) == 24
 
@@ -154,7 +147,7 @@ def test_a_list_feature_of_a_query_is_remembered_too(planted):
     known = dataclasses.replace(planted.split.seen, queries=table.append_column("tags", [tags]))
     query = dataclasses.replace(QUERY, features=(*QUERY.features, tt.MultiCategorical(name="tags")))
     model = tt.build_two_tower(known, query=query, candidate=CANDIDATE)
-    signature = build_bundle(model, known, tt.build_exact_index, k=1).signatures["embed_query"]
+    signature = bundle_of(model, known, k=1).signatures["embed_query"]
 
     def embed(*values: str) -> np.ndarray:
         return ask(signature, **users("u1"), tags=tf.constant([values], tf.string, shape=(1, len(values))))["rating"]
@@ -185,3 +178,44 @@ def test_the_catalogue_travels_with_the_bundle(bundle_path, planted):
 def test_no_keras_object_is_in_the_saved_model(bundle_path):
     assert not (bundle_path / "keras_metadata.pb").exists()
     assert b"_tf_keras" not in (bundle_path / "saved_model.pb").read_bytes()
+
+
+def reranked(planted, model, k, **options):
+    return ask(
+        bundle_of(model, planted.split.seen, k=k, **options).signatures["recommend"],
+        user_id=tf.constant(["u0", "u1", "stranger"]),
+        age=tf.constant([20.0, 50.0, 30.0]),
+    )
+
+
+@pytest.mark.parametrize("k", [3, 24])
+@pytest.mark.parametrize(("first", "weight"), [(1, 1.0), (10, 1.0), (6, 0.3), (24, 1.0), (100, 0.5), (24, 0.0)])
+def test_the_first_are_ordered_by_probability_or_a_blend(planted, k, first, weight):
+    tf.keras.utils.set_random_seed(0)
+    heads = [tt.build_two_tower(planted.split.train, query=QUERY, candidate=CANDIDATE) for _ in range(2)]
+    model = tt.JointModel(
+        retrieval=tt.TwoTowerModel(
+            query_tower=heads[0].query_tower, candidate_tower=heads[0].candidate_tower, task=tt.RetrievalTask()
+        ),
+        rating=heads[1],
+    )
+    found = reranked(planted, model, 24)
+    got = reranked(planted, model, k, rerank=tt.Rerank(first=first, weight=weight))
+    for row in range(3):
+        with np.errstate(divide="ignore", invalid="ignore"):  # empty slots
+            odds = np.log(found["probabilities"][row] / (1 - found["probabilities"][row]))
+            blend = weight * odds + (1 - weight) * found["scores"][row]
+        blend[found["candidate_ids"][row] == b""] = -np.inf
+        order = [*np.argsort(-blend[:first], kind="stable"), *range(first, 24)][:k]
+        np.testing.assert_array_equal(got["candidate_ids"][row], found["candidate_ids"][row][order])
+        for name in ("scores", "probabilities"):
+            np.testing.assert_allclose(got[name][row], found[name][row][order], rtol=1e-6)
+
+
+def test_reranking_takes_probabilities_and_sound_numbers(planted):
+    model = tt.build_two_tower(planted.split.train, query=QUERY, candidate=CANDIDATE, task=tt.RetrievalTask())
+    with pytest.raises(ValueError, match="`rerank` orders by probabilities: it needs a model with a rating head"):
+        bundle_of(model, planted.split.seen, k=1, rerank=tt.Rerank(first=5))
+    for arguments in ({"first": 0}, {"first": 1, "weight": 1.5}):
+        with pytest.raises(ValueError, match="`first` must be at least 1 and `weight` in 0..1"):
+            tt.Rerank(**arguments)

@@ -11,9 +11,8 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY
+from tests.conftest import CANDIDATE, QUERY, bundle_of, export_unchecked
 from tfrs_twotower.data.histories import Timeline
-from tfrs_twotower.serving.bundle import build_bundle
 
 MOVIE_ID = CANDIDATE.features[0]
 FEATURES = (
@@ -59,13 +58,13 @@ def model(known) -> tt.TwoTowerModel:
 
 @pytest.fixture(scope="module")
 def signatures(model, known):
-    return build_bundle(model, known, tt.build_exact_index, k=10).signatures
+    return bundle_of(model, known, k=10).signatures
 
 
 @pytest.fixture(scope="module")
 def bundle(model, known, tmp_path_factory) -> tt.LoadedBundle:
     return tt.load_bundle(
-        tt.export_bundle(model, known, tmp_path_factory.mktemp("features"), k=10, build_index=tt.build_exact_index)
+        export_unchecked(model, known, tmp_path_factory.mktemp("features"), k=10, build_index=tt.build_exact_index)
     )
 
 
@@ -265,7 +264,7 @@ def of_history_alone(known, tmp_path_factory) -> tuple[tt.TwoTowerModel, tt.Load
     tf.keras.utils.set_random_seed(0)
     model = tt.build_two_tower(known, query=dataclasses.replace(QUERY, features=FEATURES[-1:]), candidate=CANDIDATE)
     folder = tmp_path_factory.mktemp("alone")
-    return model, tt.load_bundle(tt.export_bundle(model, known, folder, k=24, build_index=tt.build_exact_index))
+    return model, tt.load_bundle(export_unchecked(model, known, folder, k=24, build_index=tt.build_exact_index))
 
 
 def test_a_tower_of_a_history_alone_still_knows_whom_the_bundle_remembers(known, of_history_alone):
@@ -285,7 +284,7 @@ def test_a_tower_of_a_history_alone_still_knows_whom_the_bundle_remembers(known,
 def test_a_bundle_may_know_nobody(known, of_history_alone, tmp_path):
     model, _ = of_history_alone
     nobody = dataclasses.replace(known, queries=known.queries.slice(0, 0), events=known.events.slice(0, 0))
-    bundle = tt.load_bundle(tt.export_bundle(model, nobody, tmp_path / "nobody", k=3, build_index=tt.build_exact_index))
+    bundle = tt.load_bundle(export_unchecked(model, nobody, tmp_path / "nobody", k=3, build_index=tt.build_exact_index))
     assert set(bundle.recommend({"user_id": "u1", "history": [["m1"]]})["candidate_ids"][0]) <= set(
         known.candidates["movie_id"].to_pylist()
     )

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY
+from tests.conftest import CANDIDATE, QUERY, export_unchecked
 from tests.test_archives import write_archive
 
 
@@ -60,7 +61,7 @@ def test_empty_slots_are_not_shown(bundle_path):
 def test_a_list_is_written_with_commas(planted, tmp_path):
     query = dataclasses.replace(QUERY, features=(tt.History(of=CANDIDATE.features[0], by_rating=True),))
     model = tt.build_two_tower(planted.split.train, query=query, candidate=CANDIDATE)
-    path = tt.export_bundle(model, planted.split.seen, tmp_path / "history", k=24, build_index=tt.build_exact_index)
+    path = export_unchecked(model, planted.split.seen, tmp_path / "history", k=24, build_index=tt.build_exact_index)
     result = run("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,1", "-k", "24")
     assert result.returncode == 0, result.stderr
     shown = set(re.findall(r"Title (\d+) ", result.stdout))
@@ -151,3 +152,50 @@ def test_debug_shows_the_traceback(tmp_path):
 def test_help_does_not_start_tensorflow():
     code = "import sys; from tfrs_twotower import cli; assert 'tensorflow' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_excluded_or_filtered_out_is_not_recommended(bundle_path, planted):
+    withheld = f"m{planted.withheld[0]}"
+    result = run("recommend", bundle_path, "--query", "user_id=u0", "--exclude", withheld, "--exclude", "unknown")
+    assert result.returncode == 0, result.stderr
+    assert f" {withheld} " not in result.stdout
+    check_error(
+        run("recommend", bundle_path, "--query", "user_id=u0", "--only", "genres=Even"),
+        "The bundle does not filter by 'genres'. It was exported with none.",
+    )
+    check_error(
+        run("recommend", bundle_path, "--query", "user_id=u0", "--only", "genres"), "`--only` must be feature=value"
+    )
+
+
+def test_a_bundle_gets_another_catalogue_and_goes_back(bundle_path, planted, tmp_path):
+    """As a CSV, in which all is text: `index`, `list` and `rollback`, one after the other."""
+    shutil.copytree(bundle_path, tmp_path / "shop" / "1")
+    (tmp_path / "items.csv").write_text("movie_id,title\n" + "".join(f"m{row},New {row}\n" for row in range(3, 26)))
+    result = run("index", tmp_path / "shop", "--catalogue", tmp_path / "items.csv")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    published = tmp_path / "shop" / "2"
+    assert result.stdout.strip() == f"2 candidates added, 3 removed, 21 kept. Published: {published}"
+    assert re.search(r"2 │ served ", run("list", tmp_path / "shop").stdout)
+    result = run("rollback", tmp_path / "shop")
+    assert result.stdout.strip() == f"Served from now on: {tmp_path / 'shop' / '1'}"
+    listed = run("list", tmp_path / "shop").stdout
+    assert re.search(r"1 │ served .* 24 ", listed)
+    assert re.search(r"2 │ withdrawn .* 23 ", listed)
+    check_error(run("rollback", tmp_path / "shop"), "holds only version 1: there is none to go back to.")
+    check_error(run("list", tmp_path), "holds no version of a bundle")
+    check_error(run("index", tmp_path / "shop", "--catalogue", tmp_path / "none.csv"), "none.csv")
+
+
+def test_files_for_tensorflow_serving_are_written(bundle_path, tmp_path):
+    result = run("serving-config", bundle_path.parent, "--output", tmp_path / "serving", "--batching")
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "serving").iterdir()) == [
+        "batching.config",
+        "compose.yaml",
+        "kubernetes.yaml",
+        "models.config",
+    ]
+    assert "lists of one agreed length" in result.stdout
+    check_error(run("serving-config", tmp_path), "holds no version of a bundle")

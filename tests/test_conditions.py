@@ -9,14 +9,13 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY
-from tfrs_twotower.serving.bundle import build_bundle
+from tests.conftest import CANDIDATE, QUERY, bundle_of
 from tfrs_twotower.serving.vectors import NO_SCORE
 
 
 @pytest.fixture(scope="module")
 def signatures(planted, trained):
-    return build_bundle(trained, planted.split.seen, tt.build_exact_index, k=24, filter_by=["genres"]).signatures
+    return bundle_of(trained, planted.split.seen, k=24, filter_by=["genres"]).signatures
 
 
 def stranger(num: int = 1) -> dict[str, tf.Tensor]:
@@ -70,14 +69,14 @@ def test_similar_candidates_are_of_the_same_kind_and_not_the_candidate_itself(pl
 @pytest.mark.parametrize("filter_by", ["genres", ["genres", "genres"]])
 def test_filters_must_be_a_sequence_without_repetition(planted, trained, filter_by):
     with pytest.raises(ValueError, match="`filter_by` must be a sequence of columns, none twice"):
-        build_bundle(trained, planted.split.seen, tt.build_exact_index, k=1, filter_by=filter_by)
+        bundle_of(trained, planted.split.seen, k=1, filter_by=filter_by)
 
 
 def test_a_filter_must_have_the_name_of_an_input(planted, trained):
     seen = planted.split.seen
     renamed = dataclasses.replace(seen, candidates=seen.candidates.append_column("the year", [[1] * 24]))
     with pytest.raises(ValueError, match="it names an input of the SavedModel. Received: 'the year'"):
-        build_bundle(trained, renamed, tt.build_exact_index, k=1, filter_by=["the year"])
+        bundle_of(trained, renamed, k=1, filter_by=["the year"])
 
 
 def test_a_query_feature_must_not_have_the_name_of_an_input(planted):

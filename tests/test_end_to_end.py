@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tests.conftest import export_unchecked
 
 
 def test_a_bundle_is_judged_as_the_model_that_it_was_made_of(planted, trained, bundle_path):
@@ -23,8 +24,8 @@ def test_the_index_stands_beside_exact_search(planted, trained, tmp_path):
     class Blind(tt.ExactIndex):
         """Never finds what the first query finds best."""
 
-        def search(self, queries, k, exclude=None, only=None):
-            scores, rows = super().search(queries, k, exclude, only)
+        def search_aligned(self, queries, k, exclude=None, only=None):
+            scores, rows = super().search_aligned(queries, k, exclude, only)
             lost = rows == int(exact.ranked[0, 0])
             return tf.where(lost, tf.float32.min, scores), tf.where(lost, -1, rows)
 
@@ -33,7 +34,7 @@ def test_the_index_stands_beside_exact_search(planted, trained, tmp_path):
         return tt.BuiltIndex(index=Blind(embeddings, ids), outcome=outcome)
 
     for build_index, is_whole in ((tt.build_exact_index, True), (build_blind, False)):
-        path = tt.export_bundle(trained, planted.split.seen, tmp_path / str(is_whole), k=10, build_index=build_index)
+        path = export_unchecked(trained, planted.split.seen, tmp_path / str(is_whole), k=10, build_index=build_index)
         report = tt.evaluate_bundle(tt.load_bundle(path), planted.split, k=3, exact=exact)
         recall = report.cases["model"]["index_recall@3"]
         assert recall == 1 if is_whole else 0 < recall < 1
@@ -58,7 +59,7 @@ def test_users_that_the_bundle_does_not_remember_are_asked_about_by_all_that_is_
     order = np.arange(20)
     rows = np.flatnonzero(seen.query_rows < 20)
     half = dataclasses.replace(seen.with_events(rows), queries=seen.queries.take(order))
-    path = tt.export_bundle(trained, half, tmp_path / "half", k=10, build_index=tt.build_exact_index)
+    path = export_unchecked(trained, half, tmp_path / "half", k=10, build_index=tt.build_exact_index)
     split = planted.split
     parts = {name: part.with_events(np.flatnonzero(part.query_rows >= 20)) for name, part in vars(split).items()}
     nothing = parts["train"].with_events(np.zeros(0, np.int64))
@@ -77,7 +78,7 @@ def test_a_saturated_head_costs_the_same_asked_either_way(planted, trained, tmp_
     """Scores so high that a float32 probability is 1 sharp."""
     sure = tt.TwoTowerModel.from_config(trained.get_config())
     sure.set_weights([weight * 3 for weight in trained.get_weights()])
-    path = tt.export_bundle(sure, planted.split.seen, tmp_path / "sure", k=10, build_index=tt.build_exact_index)
+    path = export_unchecked(sure, planted.split.seen, tmp_path / "sure", k=10, build_index=tt.build_exact_index)
     answers = tt.answer(sure, planted.split, k=3)
     assert (answers.probabilities.astype(np.float32) == 1).any()
     ours = tt.evaluate(sure, planted.split, k=3)

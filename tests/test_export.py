@@ -1,11 +1,15 @@
 import dataclasses
 
+import numpy as np
 import pyarrow as pa
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 import tfrs_twotower as tt
 from tfrs_twotower.serving import bundle as bundle_module
-from tfrs_twotower.serving.publish import versions
+from tfrs_twotower.serving.bundle import build_bundle, build_sides
+from tfrs_twotower.serving.versions import versions
 
 
 def test_each_export_is_the_next_version(planted, trained, tmp_path):
@@ -13,6 +17,12 @@ def test_each_export_is_the_next_version(planted, trained, tmp_path):
         path = tt.export_bundle(trained, planted.split.seen, tmp_path, build_index=tt.build_exact_index)
         assert path.name == version
     assert tt.load_bundle(path).manifest["k"] == 24  # all there are, being fewer than 100
+
+
+@pytest.mark.parametrize("k", [0, 25])
+def test_k_must_fit_the_catalogue(planted, trained, tmp_path, k):
+    with pytest.raises(ValueError, match=f"`k` must be in 1..num_candidates. Received: k={k}, num_candidates=24"):
+        tt.export_bundle(trained, planted.split.seen, tmp_path, k=k)
 
 
 def test_a_bundle_that_answers_otherwise_is_not_published(planted, trained, tmp_path, monkeypatch):
@@ -75,3 +85,88 @@ def test_embeddings_that_are_not_finite_are_refused_with_their_ids(planted, tmp_
     with pytest.raises(ValueError, match="Received 1 with NaN or infinity, of candidates 'm5'"):
         tt.export_bundle(model, planted.split.seen, tmp_path)
     assert versions(tmp_path) == []
+
+
+def test_a_bundle_below_its_gate_is_not_published(planted, trained, tmp_path, unchecked):
+    gate = tt.QualityGate(metrics={"auc": 0.01})
+    options = {"build_index": tt.build_exact_index, "gate": gate}
+    tt.export_bundle(trained, planted.split.seen, tmp_path, metrics={"auc": 0.9}, **options)
+    with pytest.raises(tt.QualityError, match="auc is 0.8800, worse than version 1's 0.9000 by more than 0.01"):
+        tt.export_bundle(trained, planted.split.seen, tmp_path, metrics={"auc": 0.88}, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+@pytest.mark.scann
+def test_a_portable_bundle_is_published_beside_one_with_scann(planted, trained, tmp_path):
+    directory = tmp_path / "shop"
+    path = tt.export_bundle(
+        trained, planted.split.seen, directory, k=10, build_index=tt.build_scann_index, with_portable=True
+    )
+    scann, portable = tt.load_bundle(path), tt.load_bundle(tmp_path / "shop-portable")
+    assert (scann.manifest["index"]["kind"], portable.manifest["index"]["kind"]) == ("scann", "exact")
+    assert set(scann.module.signatures) == set(portable.module.signatures)
+    for ours, theirs in zip(
+        scann.recommend({"user_id": ["u0"]}).values(), portable.recommend({"user_id": ["u0"]}).values(), strict=True
+    ):
+        assert (ours == theirs).all()
+    refreshed = tt.refresh_bundle(tmp_path / "shop-portable", planted.split.seen.candidates)
+    assert tt.load_bundle(refreshed).manifest["index"]["requested"] == "portable"
+
+
+def test_the_warmup_file_asks_every_signature_at_every_size(planted, trained, tmp_path, unchecked):
+    path = tt.export_bundle(
+        trained,
+        planted.split.seen,
+        tmp_path / "shop",
+        build_index=tt.build_exact_index,
+        filter_by=["genres"],
+        warmup_batch_sizes=(1, 40),
+    )
+    signatures, asked = tt.load_bundle(path).module.signatures, set()
+    for record in tf.data.TFRecordDataset(str(path / "assets.extra" / "tf_serving_warmup_requests")):
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        inputs = {name: tf.constant(tf.make_ndarray(values)) for name, values in request.inputs.items()}
+        outputs = signatures[request.model_spec.signature_name](**inputs)
+        (size,) = {len(values) for values in (*inputs.values(), *outputs.values())}
+        assert request.model_spec.name == "shop"
+        asked.add((request.model_spec.signature_name, size))
+    assert asked == {(name, size) for name in signatures for size in (1, 40)}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((0,), "must be whole numbers >= 1"),
+        ((1.5,), "must be whole numbers >= 1"),
+        (32, "must be whole numbers >= 1"),
+        (range(1, 102), "must be at most 100. Received: 101"),
+    ],
+)
+def test_batch_sizes_out_of_range_are_named(planted, trained, tmp_path, sizes, message):
+    with pytest.raises(ValueError, match=f"`warmup_batch_sizes` {message}"):
+        tt.export_bundle(trained, planted.split.seen, tmp_path, warmup_batch_sizes=sizes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metrics": {"auc": float("nan")}}, "`metrics` must be plain finite numbers"),
+        ({"metrics": {"auc": np.float32(0.8)}}, "`metrics` must be plain finite numbers"),
+        ({"keep": 0}, "`keep` must be at least 1"),
+    ],
+)
+def test_mistakes_are_named_before_the_index_is_built(planted, trained, tmp_path, options, message):
+    def build(*_):
+        raise AssertionError("too late")
+
+    with pytest.raises(ValueError, match=message):
+        tt.export_bundle(trained, planted.split.seen, tmp_path, build_index=build, **options)
+
+
+def test_a_rating_embedding_that_is_not_finite_is_named(planted, trained):
+    sides = build_sides(trained, planted.split.seen)
+    embeddings = sides.embed(planted.split.seen.candidates)
+    rating = embeddings["rating"].copy()
+    rating[5] = np.nan
+    with pytest.raises(ValueError, match="Received 1 with NaN or infinity, of candidates 'm5'"):
+        build_bundle(sides, planted.split.seen.candidates, {**embeddings, "rating": rating}, tt.build_exact_index, k=1)

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tests.conftest import export_unchecked
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +105,99 @@ def test_a_damaged_bundle_says_so(tmp_path, bundle_path, damaged):
     (tmp_path / "1" / damaged).write_bytes(b"damaged")
     with pytest.raises(ValueError, match="is damaged and cannot be loaded"):
         tt.load_bundle(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def filtering(planted, trained, tmp_path_factory) -> tt.LoadedBundle:
+    """A bundle that filters by genres, a year and a truth value."""
+    known = planted.split.seen
+    size = known.num_candidates
+    candidates = known.candidates.append_column("year", pa.array([1990 + row % 3 for row in range(size)]))
+    candidates = candidates.append_column("is_new", pa.array([row % 4 == 0 for row in range(size)]))
+    known = dataclasses.replace(known, candidates=candidates)
+    directory = tmp_path_factory.mktemp("filtering")
+    filter_by = ["genres", "year", "is_new"]
+    return tt.load_bundle(
+        export_unchecked(trained, known, directory, build_index=tt.build_exact_index, filter_by=filter_by)
+    )
+
+
+def names(outputs) -> list[set[str]]:
+    return [set(filter(None, row)) for row in outputs["candidate_ids"]]
+
+
+def test_what_is_excluded_is_not_recommended(filtering):
+    (before,) = names(filtering.recommend({"user_id": "u0"}))
+    for exclude in ([["m1", "no such id"]], np.array([["m1", "m1"]]), [("m1",)]):
+        (after,) = names(filtering.recommend({"user_id": "u0"}, exclude=exclude))
+        assert after == before - {"m1"}
+    both = names(filtering.recommend({"user_id": ["stranger", "stranger"]}, exclude=[["m1"], []]))
+    assert both[1] - both[0] == {"m1"}
+
+
+def test_only_what_holds_is_recommended(filtering):
+    columns = filtering.candidates.to_pydict()
+    rows = range(len(columns["movie_id"]))
+
+    def those(holds) -> set[str]:
+        return {columns["movie_id"][row] for row in rows if holds(row)}
+
+    stranger = {"user_id": "stranger"}
+    assert names(filtering.recommend(stranger, only={"genres": ["Rare", "None"]})) == [
+        those(lambda row: "Rare" in columns["genres"][row])
+    ]
+    for year in (1991, [1991], np.int64(1991), ["1991"]):
+        assert names(filtering.recommend(stranger, only={"year": year, "is_new": True})) == [
+            those(lambda row: columns["year"][row] == 1991 and columns["is_new"][row])
+        ]
+    of_each = filtering.recommend(
+        {"user_id": ["stranger"] * 2}, only={"year": [[1990, 1992], []]}, exclude=[[], ["m0"]]
+    )
+    assert names(of_each) == [those(lambda row: columns["year"][row] != 1991), those(lambda row: row != 0)]
+
+
+def test_similar_candidates_are_found_without_themselves(filtering):
+    outputs = filtering.similar(["m0", "m1", "no such id"], k=5)
+    assert outputs["candidate_ids"].shape == outputs["scores"].shape == (3, 5)
+    for own, found in zip(("m0", "m1"), names(outputs), strict=False):
+        assert own not in found
+        assert len(found) == 5
+    assert names(outputs)[2] == set()
+    assert filtering.similar("m0", k=1)["candidate_ids"].shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"exclude": ["m1"]}, ValueError, "`exclude` must be a list of strings for each of 1 queries"),
+        ({"exclude": [["m1"], ["m2"]]}, ValueError, "`exclude` must be a list of strings for each of 1 queries"),
+        ({"exclude": [[1]]}, TypeError, "`exclude` must be strings. Received in row 0: 1"),
+        (
+            {"only": {"title": ["x"]}},
+            ValueError,
+            "does not filter by 'title'. Those it was exported with: genres, year",
+        ),
+        ({"only": {"genres": [["Rare"], []]}}, ValueError, "`genres` must be a list of strings for each of 1 queries"),
+        ({"only": {"genres": [1.5]}}, TypeError, "`genres` must be strings. Received in row 0: 1.5"),
+    ],
+)
+def test_a_mistaken_condition_is_named(filtering, arguments, error, message):
+    with pytest.raises(error, match=message):
+        filtering.recommend({"user_id": "u0"}, **arguments)
+
+
+def test_no_condition_is_no_condition(bundle, filtering):
+    for loaded in (bundle, filtering):
+        assert names(loaded.recommend({"user_id": "u0"}, only={})) == names(loaded.recommend({"user_id": "u0"}))
+
+
+def test_a_bundle_without_filters_says_so(bundle):
+    with pytest.raises(ValueError, match="does not filter by 'genres'. It was exported with none"):
+        bundle.recommend({"user_id": "u0"}, only={"genres": ["Rare"]})
+
+
+def test_similar_needs_ids(bundle):
+    with pytest.raises(ValueError, match="`candidate_ids` must be at least one"):
+        bundle.similar([])
+    with pytest.raises(TypeError, match="`candidate_ids` must be strings. Received in row 0: 7"):
+        bundle.similar([7])

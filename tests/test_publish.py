@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tfrs_twotower.serving.publish import publish, require_writable, versions
+from tfrs_twotower.serving.publish import _INCOMPLETE, Publication, publish, require_writable
+from tfrs_twotower.serving.versions import list_versions, rollback, versions
 
 
 def write(folder: Path) -> None:
@@ -14,18 +15,23 @@ def accept(folder: Path) -> None:
     assert (folder / "saved_model.pb").read_text() == "model"
 
 
+def publish_one(directory: Path, write=write, check=accept, **options) -> Path:
+    (path,) = publish([Publication(directory=directory, write=write, check=check)], **options)
+    return path
+
+
 def test_versions_count_up_from_1(tmp_path):
     assert versions(tmp_path / "model") == []
     for version in (1, 2, 3):
-        assert publish(tmp_path / "model", write, accept) == tmp_path / "model" / str(version)
+        assert publish_one(tmp_path / "model") == tmp_path / "model" / str(version)
     assert versions(tmp_path / "model") == [1, 2, 3]
 
 
 def test_the_next_version_is_above_the_newest_whatever_else_is_there(tmp_path):
     for name in ("7", "10", "notes", ".incomplete-x"):
         (tmp_path / name).mkdir()
-    (tmp_path / "12").write_text("a file, not a version")
-    assert publish(tmp_path, write, accept).name == "11"
+    (tmp_path / "12").write_text("a file, whose name is taken")
+    assert publish_one(tmp_path).name == "13"
 
 
 def test_a_version_is_checked_beside_its_place(tmp_path):
@@ -34,12 +40,12 @@ def test_a_version_is_checked_beside_its_place(tmp_path):
         assert not folder.name.isdecimal()
         assert versions(tmp_path) == []
 
-    publish(tmp_path, write, check)
+    publish_one(tmp_path, check=check)
 
 
 @pytest.mark.parametrize("failing", ["write", "check"])
 def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, failing):
-    publish(tmp_path, write, accept)
+    publish_one(tmp_path)
     before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
 
     def fail(folder: Path) -> None:
@@ -48,13 +54,13 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, failing):
 
     steps = {"write": (fail, accept), "check": (write, fail)}[failing]
     with pytest.raises(RuntimeError, match="broken off"):
-        publish(tmp_path, *steps)
+        publish_one(tmp_path, *steps)
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
 
 
 def _publish_some(directory: Path) -> None:
-    for _ in range(10):
-        publish(directory, write, accept)
+    for _ in range(20):
+        publish_one(directory)
 
 
 def test_two_publishers_at_once_get_different_versions(tmp_path):
@@ -65,8 +71,8 @@ def test_two_publishers_at_once_get_different_versions(tmp_path):
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
-    assert versions(tmp_path) == list(range(1, 21))
-    assert all((tmp_path / str(version) / "saved_model.pb").is_file() for version in range(1, 21))
+    assert versions(tmp_path) == list(range(1, 41))
+    assert all((tmp_path / str(version) / "saved_model.pb").is_file() for version in range(1, 41))
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_before_any_work(tmp_path):
@@ -75,3 +81,124 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_any_work(tmp_path):
     assert not (tmp_path / "a").exists()
     with pytest.raises(OSError, match=r"file/model cannot be written .*Choose another output folder"):
         require_writable(tmp_path / "file" / "model")
+
+
+def test_of_two_bundles_both_appear_or_neither(tmp_path):
+    def refuse(folder: Path) -> None:
+        raise RuntimeError("not fit")
+
+    one = Publication(directory=tmp_path / "one", write=write, check=accept)
+    assert [path.name for path in publish([one, Publication(directory=tmp_path / "two", write=write, check=accept)])]
+    with pytest.raises(RuntimeError, match="not fit"):
+        publish([one, Publication(directory=tmp_path / "two", write=write, check=refuse)])
+    assert versions(tmp_path / "one") == versions(tmp_path / "two") == [1]
+
+
+def test_a_rollback_is_one_step_back_and_its_number_is_not_given_again(tmp_path):
+    for _ in range(3):
+        publish_one(tmp_path)
+    assert rollback(tmp_path) == tmp_path / "2"
+    assert versions(tmp_path) == [1, 2]
+    assert [(v.number, v.is_served, v.is_withdrawn) for v in list_versions(tmp_path)] == [
+        (1, False, False),
+        (2, True, False),
+        (3, False, True),
+    ]
+    assert publish_one(tmp_path).name == "4"
+    assert rollback(tmp_path, to=1) == tmp_path / "1"
+    assert versions(tmp_path) == [1]
+    accept(list_versions(tmp_path)[-1].path)  # nothing is lost
+
+
+@pytest.mark.parametrize(
+    ("published", "to", "error", "message"),
+    [
+        (0, None, FileNotFoundError, "holds no version of a bundle"),
+        (1, None, ValueError, "holds only version 1: there is none to go back to"),
+        (2, 3, ValueError, "`to` must be one of 1, 2. Received: 3"),
+    ],
+)
+def test_a_rollback_to_nowhere_is_named(tmp_path, published, to, error, message):
+    for _ in range(published):
+        publish_one(tmp_path)
+    with pytest.raises(error, match=message):
+        rollback(tmp_path, to=to)
+    assert versions(tmp_path) == list(range(1, published + 1))
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    for _ in range(3):
+        publish_one(tmp_path)
+    rollback(tmp_path)
+    assert publish_one(tmp_path, keep=2).name == "4"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".withdrawn-3", "2", "4"]
+    publish_one(tmp_path, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["5"]
+    with pytest.raises(ValueError, match="`keep` must be at least 1"):
+        publish_one(tmp_path, keep=0)
+
+
+def test_what_a_killed_publisher_left_is_removed_and_what_a_live_one_writes_is_not(tmp_path):
+    (tmp_path / f"{_INCOMPLETE}killed").mkdir()
+    (tmp_path / ".removed-killed").mkdir()
+    seen = []
+
+    def write_while_another_publishes(folder: Path) -> None:
+        write(folder)
+        publish_one(tmp_path)
+        seen.extend(path.name for path in tmp_path.iterdir())
+
+    publish_one(tmp_path, write=write_while_another_publishes)
+    assert len(seen) == 2  # the other's version, and the folder that is being written
+    assert "1" in seen
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+def test_what_is_no_bundle_is_never_removed_nor_served(tmp_path):
+    for name in ("2023", "007", "٣"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "precious.csv").write_text("")
+    assert versions(tmp_path) == []
+    assert publish_one(tmp_path, keep=1).name == "2024"
+    assert publish_one(tmp_path, keep=1).name == "2025"
+    assert versions(tmp_path) == [2025]
+    assert len(list(tmp_path.rglob("precious.csv"))) == 3
+    with pytest.raises(ValueError, match="there is none to go back to"):
+        rollback(tmp_path)
+
+
+def test_where_the_second_cannot_appear_the_first_does_not_stay(tmp_path, monkeypatch):
+    rename = Path.rename
+
+    def fail_in_two(path, target):
+        if path.parent.name == "two":
+            raise OSError("no room for a name")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_in_two)
+    with pytest.raises(OSError, match="no room for a name"):
+        publish([Publication(directory=tmp_path / name, write=write, check=accept) for name in ("one", "two")])
+    assert [*(tmp_path / "one").iterdir(), *(tmp_path / "two").iterdir()] == []
+
+
+def test_old_versions_that_cannot_be_removed_are_warned_of(tmp_path, monkeypatch):
+    publish_one(tmp_path)
+    rename = Path.rename
+
+    def fail_for_1(path, target):
+        if path.name == "1":
+            raise PermissionError("of another owner")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_1)
+    with pytest.warns(UserWarning, match="Published, but old versions .* stay: of another owner"):
+        assert publish_one(tmp_path, keep=1).name == "2"
+
+
+def test_a_rollback_that_would_overwrite_is_refused_before_it_begins(tmp_path):
+    for _ in range(3):
+        publish_one(tmp_path)
+    (tmp_path / ".withdrawn-2").mkdir()
+    with pytest.raises(FileExistsError, match=".withdrawn-2 is already there"):
+        rollback(tmp_path, to=1)
+    assert versions(tmp_path) == [1, 2, 3]

@@ -10,9 +10,8 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY
-from tfrs_twotower.serving import export
-from tfrs_twotower.serving.publish import versions
+from tests.conftest import CANDIDATE, QUERY, export_unchecked
+from tfrs_twotower.serving.versions import versions
 
 ALL = {"user_id": ["u0", "u1", "stranger"]}
 
@@ -20,7 +19,7 @@ ALL = {"user_id": ["u0", "u1", "stranger"]}
 @pytest.fixture(scope="module")
 def exported(planted, trained, tmp_path_factory):
     directory = tmp_path_factory.mktemp("refresh")
-    tt.export_bundle(
+    export_unchecked(
         trained, planted.split.seen, directory, k=24, build_index=tt.build_exact_index, filter_by=["genres"]
     )
     return directory
@@ -30,12 +29,6 @@ def exported(planted, trained, tmp_path_factory):
 def directory(exported, tmp_path):
     """A copy that a test may add versions to."""
     return shutil.copytree(exported, tmp_path / "bundle")
-
-
-@pytest.fixture
-def unchecked(monkeypatch):
-    """Without the fresh process that asks each new version, which test_export.py and the first test here are about."""
-    monkeypatch.setattr(export, "check_in_fresh_process", lambda path, bundle: None)
 
 
 def changed(candidates: pa.Table) -> pa.Table:
@@ -135,7 +128,7 @@ def test_two_heads_and_a_history_are_refreshed_too(planted, tmp_path):
     query = dataclasses.replace(QUERY, features=(*QUERY.features, history))
     ranks = tt.build_two_tower(seen, query=query, candidate=CANDIDATE, task=tt.RetrievalTask())
     joint = tt.JointModel(retrieval=ranks, rating=tt.build_two_tower(seen, query=QUERY, candidate=CANDIDATE))
-    path = tt.export_bundle(joint, seen, tmp_path, k=24, build_index=tt.build_exact_index)
+    path = export_unchecked(joint, seen, tmp_path, k=24, build_index=tt.build_exact_index)
     before = tt.load_bundle(path).recommend(ALL)
     after = tt.load_bundle(tt.refresh_bundle(path, seen.candidates, build_index=tt.build_exact_index)).recommend(ALL)
     np.testing.assert_array_equal(after["candidate_ids"], before["candidate_ids"])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.serving.vectors import NO_ROW, NO_SCORE, CandidateVectors, top_k
+from tfrs_twotower.serving.vectors import NO_ROW, NO_SCORE, CandidateVectors, ascending, top_k
 
 
 @pytest.mark.parametrize("num", [1, 100, 4096, 5003, 6000, 60_000])
@@ -34,3 +34,8 @@ def test_vectors_may_lie_in_any_order_with_gaps():
     query = tf.constant([[1.0, 0.0]])
     assert vectors.scan(query, 3).numpy().tolist() == [[2, 1, 0]]
     assert vectors.scan(query, 3, tf.constant([[1, -1, 7]])).numpy().tolist() == [[2, 0, NO_ROW]]
+
+
+def test_any_integers_are_sorted():
+    values = tf.constant([[3, -(2**31), 2**31 - 1, 0, -1]], tf.int32)
+    assert ascending(values).numpy().tolist() == [[-(2**31), -1, 0, 3, 2**31 - 1]]

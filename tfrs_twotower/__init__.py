@@ -74,11 +74,14 @@ if TYPE_CHECKING:
     from tfrs_twotower.serving.end_to_end import evaluate_bundle
     from tfrs_twotower.serving.exact_index import ExactIndex
     from tfrs_twotower.serving.export import export_bundle
+    from tfrs_twotower.serving.gate import QualityError, QualityGate
     from tfrs_twotower.serving.loading import LoadedBundle, load_bundle
     from tfrs_twotower.serving.portable_index import PortableIndex
     from tfrs_twotower.serving.refresh import refresh_bundle
     from tfrs_twotower.serving.scann_index import ScannIndex
+    from tfrs_twotower.serving.signatures import Rerank
     from tfrs_twotower.serving.tuning import IndexOutcome, IndexTarget
+    from tfrs_twotower.serving.versions import Version, list_versions, rollback
     from tfrs_twotower.training.callbacks import AveragedWeights, BestWeights, ValidationMetrics
     from tfrs_twotower.training.fit import QueryTraining, fit_by_query, fit_joint, fit_two_tower
     from tfrs_twotower.training.optimizers import LazyAdam
@@ -114,9 +117,12 @@ _HOMES = {
     "NegativeSampler": "data.negatives",
     "Numeric": "model.features",
     "PortableIndex": "serving.portable_index",
+    "QualityError": "serving.gate",
+    "QualityGate": "serving.gate",
     "QueryTraining": "training.fit",
     "RatingTask": "model.tasks",
     "Report": "evaluation.report",
+    "Rerank": "serving.signatures",
     "RetrievalTask": "model.retrieval",
     "ScannIndex": "serving.scann_index",
     "Schema": "data.tables",
@@ -130,6 +136,7 @@ _HOMES = {
     "TowerConfig": "model.tower_config",
     "TwoTowerModel": "model.two_tower",
     "ValidationMetrics": "training.callbacks",
+    "Version": "serving.versions",
     "Vocabularies": "model.vocabularies",
     "Vocabulary": "model.vocabularies",
     "answer": "evaluation.report",
@@ -154,6 +161,7 @@ _HOMES = {
     "learn_candidate_vocabularies": "model.vocabularies",
     "learn_query_vocabularies": "model.vocabularies",
     "leave_last_out_split": "data.splits",
+    "list_versions": "serving.versions",
     "load_bundle": "serving.loading",
     "load_movielens": "data.movielens",
     "load_ratings": "data.tables",
@@ -162,6 +170,7 @@ _HOMES = {
     "random_split": "data.splits",
     "read_archive": "data.layouts",
     "refresh_bundle": "serving.refresh",
+    "rollback": "serving.versions",
     "save_interactions": "data.storage",
     "temporal_split": "data.splits",
     "temporal_split_at": "data.splits",
@@ -201,9 +210,12 @@ __all__ = [
     "NegativeSampler",
     "Numeric",
     "PortableIndex",
+    "QualityError",
+    "QualityGate",
     "QueryTraining",
     "RatingTask",
     "Report",
+    "Rerank",
     "RetrievalTask",
     "ScannIndex",
     "Schema",
@@ -217,6 +229,7 @@ __all__ = [
     "TowerConfig",
     "TwoTowerModel",
     "ValidationMetrics",
+    "Version",
     "Vocabularies",
     "Vocabulary",
     "__version__",
@@ -242,6 +255,7 @@ __all__ = [
     "learn_candidate_vocabularies",
     "learn_query_vocabularies",
     "leave_last_out_split",
+    "list_versions",
     "load_bundle",
     "load_movielens",
     "load_ratings",
@@ -250,6 +264,7 @@ __all__ = [
     "random_split",
     "read_archive",
     "refresh_bundle",
+    "rollback",
     "save_interactions",
     "temporal_split",
     "temporal_split_at",

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from pathlib import Path
 from typing import Any
 
 SCANN_REQUIREMENT = "scann==1.4.2"
@@ -51,3 +52,12 @@ def require_scann() -> Any:
     if _ops is None:
         raise ImportError(f"A ScaNN index was asked for, but {_problem} Or use the exact index.")
     return _ops
+
+
+def library_path() -> Path:
+    """ScaNN's op library, for a host in another language to open before it loads a bundle.
+
+    Raises:
+        ImportError: As of `require_scann`.
+    """
+    return Path(require_scann().__file__).parents[1] / "cc" / "_scann_ops.so"

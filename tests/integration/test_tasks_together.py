@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tests.conftest import Planted, make_interactions
+from tests.conftest import Planted, export_unchecked, make_interactions
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
 
 NUM_QUERIES, NUM_CANDIDATES = 40, 24
@@ -149,7 +149,7 @@ def test_a_bundle_recommends_by_one_head_and_gives_the_others_probability(plante
     joint = tt.JointModel(retrieval=heads["catalogue"], rating=heads["binary by event"])
     split = planted.split
     bundle = tt.load_bundle(
-        tt.export_bundle(joint, split.seen, tmp_path / "joint", k=4, build_index=tt.build_exact_index)
+        export_unchecked(joint, split.seen, tmp_path / "joint", k=4, build_index=tt.build_exact_index)
     )
     users = split.test.queries["user_id"].to_pylist()
     found = bundle.recommend({"user_id": users}, k=1)
@@ -167,7 +167,7 @@ def test_a_bundle_recommends_by_one_head_and_gives_the_others_probability(plante
 
 def test_a_bundle_that_only_ranks_gives_no_probabilities(planted, heads, tmp_path):
     """And holds nothing that training alone needs, such as an estimator's slots."""
-    path = tt.export_bundle(
+    path = export_unchecked(
         heads["estimated"], planted.split.seen, tmp_path / "ranks", k=4, build_index=tt.build_exact_index
     )
     assert set(tt.load_bundle(path).recommend({"user_id": ["u0"]})) == {"candidate_ids", "scores"}

@@ -338,8 +338,8 @@ class HistoryEmbedding(_WithTable):
         codes = tf.gather_nd(codes, places)
         vectors = self.table(codes)
         if self.rating_table is not None:
-            vectors += self.rating_table(codes) * tf.gather_nd(ratings, places)[:, tf.newaxis]
-        return vectors * tf.gather_nd(shares, places)[:, tf.newaxis]
+            vectors += self.rating_table(codes) * tf.expand_dims(tf.gather_nd(ratings, places), 1)
+        return vectors * tf.expand_dims(tf.gather_nd(shares, places), 1)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments but the shared table."""

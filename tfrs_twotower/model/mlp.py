@@ -181,7 +181,8 @@ class VectorSum(tf.keras.layers.Layer):
 
     def call(self, vectors: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
         """Adds float32 [batch, width] each to [batch, width]."""
-        return tf.add_n(list(vectors)) * self.mask(tf.shape(vectors[0])[0], training)
+        total = tf.add_n(list(vectors))
+        return total * self.mask(tf.shape(total)[0], training) if training and self.dropout else total
 
     def mask(self, num_rows: tf.Tensor, training: bool) -> tf.Tensor:
         """float32 [num_rows, width], what the entries of a sum are multiplied by; after the first call."""

@@ -132,15 +132,15 @@ class Tower(tf.keras.Model):
             TypeError: If an input has another dtype: an integer id is never taken for an unknown string. Numbers of any
                 size are numbers, and whole ones seconds.
         """
-        codes = {}
+        values, codes = {}, {}
         for spec in self.raw_specs:
             if spec.name not in raw:
                 names = ", ".join(spec.name for spec in self.raw_specs)
                 raise ValueError(f"`{spec.name}` is missing. The {self.name} tower takes: {names}.")
-            values = _to_tensor(raw[spec.name], spec)
-            codes[spec.name] = self.lookups[spec.name](values)
+            values[spec.name] = _to_tensor(raw[spec.name], spec)
+            codes[spec.name] = self.lookups[spec.name](values[spec.name])
         for name, rating_name in self._rated:
-            codes[rating_name] = _of_width(codes[rating_name], tf.shape(codes[name])[1])
+            codes[rating_name] = _of_width(codes[rating_name], tf.shape(values[name])[1])
         return codes
 
     def encode(self, codes: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:

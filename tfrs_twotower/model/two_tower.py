@@ -335,10 +335,10 @@ class TwoTowerModel(tfrs.Model):
     def _query_side(self, outputs: tf.Tensor, one: float) -> tf.Tensor:
         """What the query tower gave, for the dot product; `one` is what the candidate's bias is multiplied by."""
         dim = self.query_tower.config.output_dim
-        entries = [self.task.scale_queries(outputs[:, :dim]), outputs[:, dim:]]
-        if self.candidate_tower.config.has_bias:
-            entries.append(tf.fill([tf.shape(outputs)[0], 1], one))
-        return tf.concat(entries, axis=1)
+        side = self.task.scale_queries(outputs[:, :dim] if self.query_tower.config.has_bias else outputs)
+        if self.query_tower.config.has_bias:
+            side = tf.concat([side, outputs[:, dim:]], axis=1)
+        return tf.pad(side, [[0, 0], [0, 1]], constant_values=one) if self.candidate_tower.config.has_bias else side
 
     def _candidate_side(self, outputs: tf.Tensor) -> tf.Tensor:
         """What the candidate tower gave, for the dot product."""

@@ -17,7 +17,14 @@ from tfrs_twotower.serving.exact_index import ExactIndex
 from tfrs_twotower.serving.index import Index
 from tfrs_twotower.serving.portable_index import PortableIndex
 from tfrs_twotower.serving.scann_index import ScannIndex
-from tfrs_twotower.serving.tuning import IndexOutcome, IndexTarget, measure_latency, tune, tune_exclusions
+from tfrs_twotower.serving.tuning import (
+    LEAST_QUERIES,
+    IndexOutcome,
+    IndexTarget,
+    measure_latency,
+    tune,
+    tune_exclusions,
+)
 from tfrs_twotower.serving.vectors import NO_ROW
 
 #: Up to so many candidates ScaNN's exact search is fast enough, and nothing needs tuning.
@@ -49,10 +56,18 @@ class BuildLimits:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuiltIndex:
-    """An index, and what became of building it."""
+    """An index, and what became of building it.
+
+    Attributes:
+        index: The index.
+        outcome: What became of building it.
+        requested: The kind that was asked for, of which a refreshed bundle's index is asked to be, too; None if that is
+            the kind that it is.
+    """
 
     index: Index
     outcome: IndexOutcome
+    requested: str | None = None
 
 
 #: (embeddings float [num_candidates, embedding_dim], ids, queries float32 [num_queries, embedding_dim]) -> index.
@@ -86,7 +101,7 @@ def build_best_index(
 
 def build_exact_index(embeddings: np.ndarray, ids: Sequence[str], queries: np.ndarray) -> BuiltIndex:
     """Builds the index that scores every candidate; arguments and errors as of `build_best_index`."""
-    return _Build(embeddings, ids, queries).exactly(ExactIndex)
+    return _Build("exact", embeddings, ids, queries).exactly(ExactIndex)
 
 
 def build_scann_index(
@@ -105,7 +120,7 @@ def build_scann_index(
         ImportError: If scann is missing or does not load; says what to install.
     """
     num_leaves = round(8 * math.sqrt(len(embeddings)))
-    return _Build(embeddings, ids, queries, target or IndexTarget(), limits or BuildLimits()).approximately(
+    return _Build("scann", embeddings, ids, queries, target or IndexTarget(), limits or BuildLimits()).approximately(
         functools.partial(ScannIndex, num_leaves=num_leaves),
         lambda index: [
             {"leaves_to_search": max(1, round(share * num_leaves)), "reorder": reorder}
@@ -114,6 +129,7 @@ def build_scann_index(
         ],
         ("num_leaves", "leaves_to_search", "reorder"),
         copies=1.4,  # one in the searcher, and two dimensions in four bits
+        excluding_efforts=(1, 2, 4, 8, 16),
         otherwise=ScannIndex,
         most_for_exact=MOST_FOR_EXACT_SCANN,
     )
@@ -131,11 +147,12 @@ def build_portable_index(
 
     Arguments and errors as of `build_best_index`.
     """
-    return _Build(embeddings, ids, queries, target or IndexTarget(), limits or BuildLimits()).approximately(
+    return _Build("portable", embeddings, ids, queries, target or IndexTarget(), limits or BuildLimits()).approximately(
         PortableIndex,
         lambda index: [{"blocks_to_open": max(1, round(share * index.num_blocks))} for share in _SHARES],
         ("num_blocks", "block_size", "blocks_to_open"),
         copies=4.0,  # scaled, sorted and squared while the catalogue is cut
+        excluding_efforts=(1, 2, 4),
         otherwise=ExactIndex,
         most_for_exact=MOST_FOR_EXACT,
     )
@@ -145,6 +162,7 @@ def build_portable_index(
 class _Build:
     """One build of an index, from its start."""
 
+    requested: str
     embeddings: np.ndarray
     ids: Sequence[str]
     queries: np.ndarray
@@ -164,6 +182,7 @@ class _Build:
         names: Sequence[str],
         *,
         copies: float,
+        excluding_efforts: Sequence[int],
         otherwise: Callable[..., Index],
         most_for_exact: int,
     ) -> BuiltIndex:
@@ -174,14 +193,16 @@ class _Build:
             list_efforts: Index -> its efforts, the least first.
             names: Its attributes that the outcome names.
             copies: Memory that making it takes beside the embeddings, in multiples of them.
+            excluding_efforts: Multiples of its effort that are still worth it where candidates are excluded.
             otherwise: Makes the exact index.
             most_for_exact: Up to so many candidates it is exact from the start.
         """
         if len(self.embeddings) <= most_for_exact:
             return self.exactly(otherwise)
         needed_bytes = copies * 4 * self.embeddings.size
-        if len(self.queries) < 2:
-            return self.exactly(otherwise, note="exact: there are no queries to measure an approximate index with")
+        if len(self.queries) < LEAST_QUERIES:
+            note = f"exact: there are fewer than {LEAST_QUERIES} queries to measure an approximate index with"
+            return self.exactly(otherwise, note=note)
         if needed_bytes > self.limits.memory_bytes:
             note = f"exact: an approximate index would need about {needed_bytes / 2**20:.0f} MiB more"
             return self.exactly(otherwise, note=note)
@@ -191,7 +212,7 @@ class _Build:
         if recall is None:
             del index
             return self.exactly(otherwise, note="exact: no effort that there was time to try met the target")
-        tune_exclusions(index, self.queries, self.target, deadline=deadline)
+        tune_exclusions(index, self.queries, self.target, excluding_efforts, deadline=deadline)
         parameters = {name: getattr(index, name) for name in (*names, "max_excluded", "excluding_effort")}
         return self._finish(index, recall=recall, parameters=parameters, note=None)
 
@@ -208,7 +229,15 @@ class _Build:
             size_bytes=sum(variable.dtype.size * variable.shape.num_elements() for variable in index.variables),
             note=note,
         )
-        return BuiltIndex(index=index, outcome=outcome)
+        return BuiltIndex(index=index, outcome=outcome, requested=self.requested)
+
+
+#: Kind -> what builds it.
+BUILDERS: Mapping[str, BuildIndex] = {
+    "exact": build_exact_index,
+    "scann": build_scann_index,
+    "portable": build_portable_index,
+}
 
 
 def verify_index(index: Index, embeddings: np.ndarray, *, seed: int = 0) -> None:

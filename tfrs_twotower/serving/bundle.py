@@ -31,11 +31,13 @@ from tfrs_twotower.serving.candidate_side import CandidateSide, candidate_inputs
 from tfrs_twotower.serving.catalogue import Catalogue
 from tfrs_twotower.serving.filters import require_filterable, values_of
 from tfrs_twotower.serving.query_side import QuerySide, missing_input, query_inputs, query_towers
-from tfrs_twotower.serving.signatures import Inputs, Signatures, build_signatures
+from tfrs_twotower.serving.signatures import Inputs, Rerank, Signatures, build_signatures
+from tfrs_twotower.serving.vectors import check_embeddings
+from tfrs_twotower.serving.versions import EXTRA_FOLDER, MANIFEST_FILE
 
-EXTRA_FOLDER = "assets.extra"
-MANIFEST_FILE = f"{EXTRA_FOLDER}/manifest.json"
 CANDIDATES_FILE = f"{EXTRA_FOLDER}/candidates.parquet"
+#: TensorFlow Serving's own name for it.
+WARMUP_FILE = f"{EXTRA_FOLDER}/tf_serving_warmup_requests"
 
 # Queries and candidates that a new bundle is compared by, and candidates that make up a history.
 _NUM_CHECKED = 32
@@ -55,7 +57,7 @@ class Bundle:
         candidates: The catalogue, in the order of the index's rows.
         manifest: What the bundle is, for people and tools.
         requests: (signature, inputs), every signature at least once, to compare what was written by.
-        extra_files: Name -> text of other files beside the manifest.
+        extra_files: Name -> text of other files beside the manifest; none has the name of one of the bundle's own.
     """
 
     module: tf.Module
@@ -64,6 +66,9 @@ class Bundle:
     manifest: dict[str, Any]
     requests: Requests
     extra_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_extra_files(self.extra_files)
 
     def save(self, path: Path) -> None:
         """Writes the SavedModel with its extra assets.
@@ -87,140 +92,165 @@ class Bundle:
             (path / EXTRA_FOLDER / name).write_text(text, encoding="utf-8")
 
 
-def build_bundle(
+def require_extra_files(extra_files: Mapping[str, str]) -> None:
+    """Checks names of files that are kept with a bundle.
+
+    Raises:
+        ValueError: If one has no name of its own.
+    """
+    taken = [Path(file).name for file in (MANIFEST_FILE, CANDIDATES_FILE, WARMUP_FILE)]
+    for name in extra_files:
+        if name != Path(name).name or name in ("", ".", "..", *taken):
+            raise ValueError(f"`extra_files` must have names without folders, and none of {taken}. Received: {name!r}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sides:
+    """A trained model's two sides, and all else of a bundle that stays as it is when the catalogue changes.
+
+    Attributes:
+        queries: A `QuerySide`, made here or loaded.
+        candidates: A `CandidateSide`, made here or loaded.
+        inputs: What the signatures take.
+        filter_by: Columns of the candidates that recommendations may be filtered by.
+        rerank: How the first that are found are ordered; by default as they are found.
+        said: Raw features of some known queries, their ids at least, for the bundle's requests.
+        manifest: What the sides are.
+    """
+
+    queries: Any
+    candidates: Any
+    inputs: Inputs
+    filter_by: Sequence[str]
+    rerank: Rerank | None
+    said: Mapping[str, tf.Tensor]
+    manifest: Mapping[str, Any]
+
+    def embed(self, catalogue: pa.Table) -> dict[str, np.ndarray]:
+        """By task, float32 [num_candidates, dim]."""
+        parts = [
+            self.candidates.embed(**raw_candidates(catalogue.slice(start, _EMBEDDED_AT_ONCE), self.inputs))
+            for start in range(0, catalogue.num_rows, _EMBEDDED_AT_ONCE)
+        ]
+        return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+
+
+def build_sides(
     model: TwoTowerModel | JointModel,
     known: Interactions,
-    build_index: BuildIndex,
     *,
-    k: int,
     filter_by: Sequence[str] = (),
+    rerank: Rerank | None = None,
     metrics: Mapping[str, Any] | None = None,
-    extra_files: Mapping[str, str] | None = None,
-) -> Bundle:
-    """Joins a trained model and a catalogue into a bundle.
+) -> Sides:
+    """Takes from a trained model what a bundle needs.
 
     Args:
         model: A trained model.
-        known: The catalogue (`candidates`), the queries whose features the bundle remembers (`queries`), and what
-            each has seen and is not recommended again (`events`).
-        build_index: `build_best_index`, or another that makes an index of embeddings, ids and queries.
-        k: Recommendations per query, 1 <= k <= num_candidates.
+        known: The queries whose features the bundle remembers (`queries`), and what each has seen and is not
+            recommended again (`events`).
         filter_by: Columns of the candidates that recommendations may be filtered by.
+        rerank: How the first that are found are ordered; by default as they are found.
         metrics: Evaluation figures for the manifest.
-        extra_files: Name -> text of other files to keep with the bundle, such as `report.html`.
 
     Raises:
-        ValueError: If `k` is out of range, the embeddings are not finite, a column cannot be filtered by, or an extra
-            file has no name of its own.
-        RuntimeError: If the index does not hold what it was given.
+        ValueError: If a column cannot be filtered by, or `rerank` needs probabilities that the model does not know.
     """
-    for name in extra_files or {}:
-        taken = [Path(file).name for file in (MANIFEST_FILE, CANDIDATES_FILE)]
-        if name != Path(name).name or name in ("", ".", "..", *taken):
-            raise ValueError(f"`extra_files` must have names without folders, and none of {taken}. Received: {name!r}.")
+    if rerank is not None and model.rating_head is None:
+        raise ValueError("`rerank` orders by probabilities: it needs a model with a rating head.")
     _check_filters(known.candidates, filter_by)
-    queries, candidates = QuerySide(model, known), CandidateSide(model)
     histories = {history.name for tower in query_towers(model) for history in tower.histories}
     inputs = Inputs(query=query_inputs(model, known), candidate=candidate_inputs(model), histories=sorted(histories))
-    manifest = {
-        "query": {"id": known.query_id, **_schema(query_towers(model), inputs.query)},
-        "candidate": {
-            "id": known.candidate_id,
-            **_schema([head.candidate_tower for head in model.heads], inputs.candidate),
-        },
-        "num_queries": known.num_queries,
-        "positive_threshold": model.threshold,
-        "has_probabilities": model.rating_head is not None,
-        "requested_k": k,
-        "metrics": dict(metrics or {}),
-        "data": {"source": known.source, "fingerprint": known.fingerprint()},
-    }
     asked = known.queries.slice(0, _NUM_CHECKED)
     said = {known.query_id: tf.constant(asked[known.query_id].to_pylist(), tf.string)}
     for tower in query_towers(model):
         said.update(tower.raw_features(asked))
-    bundle = serve_catalogue(
-        queries, candidates, known.candidates, inputs, manifest, build_index, k=k, filter_by=filter_by, said=said
+    return Sides(
+        queries=QuerySide(model, known),
+        candidates=CandidateSide(model),
+        inputs=inputs,
+        filter_by=filter_by,
+        rerank=rerank,
+        said=said,
+        manifest={
+            "query": {"id": known.query_id, **_schema(query_towers(model), inputs.query)},
+            "candidate": {
+                "id": known.candidate_id,
+                **_schema([head.candidate_tower for head in model.heads], inputs.candidate),
+            },
+            "num_queries": known.num_queries,
+            "positive_threshold": model.threshold,
+            "has_probabilities": model.rating_head is not None,
+            "metrics": dict(metrics or {}),
+            "data": {"source": known.source, "fingerprint": known.fingerprint()},
+        },
     )
-    return dataclasses.replace(bundle, extra_files=dict(extra_files or {}))
 
 
-def serve_catalogue(
-    queries: Any,
-    candidates: Any,
-    catalogue: pa.Table,
-    inputs: Inputs,
-    manifest: Mapping[str, Any],
-    build_index: BuildIndex,
-    *,
-    k: int,
-    filter_by: Sequence[str],
-    said: Mapping[str, tf.Tensor],
+def build_bundle(
+    sides: Sides, catalogue: pa.Table, embeddings: Mapping[str, np.ndarray], build_index: BuildIndex, *, k: int
 ) -> Bundle:
-    """Embeds a catalogue, indexes it, and joins it with the sides of a trained model.
+    """Indexes a catalogue, and joins it with the sides of a trained model.
 
     Args:
-        queries: A `QuerySide`, made here or loaded.
-        candidates: A `CandidateSide`, made here or loaded.
+        sides: Of the model.
         catalogue: One row per candidate.
-        inputs: What the signatures take.
-        manifest: What the sides are; the catalogue's part is added.
-        build_index: As of `build_bundle`.
-        k: As of `build_bundle`.
-        filter_by: As of `build_bundle`.
-        said: Raw features of some known queries, their ids at least, for the bundle's requests.
+        embeddings: Of the catalogue, as of `Sides.embed`.
+        build_index: `build_best_index`, or another that makes an index of embeddings, ids and queries.
+        k: Recommendations per query, >= 1; at most as many as there are candidates are given.
 
     Raises:
-        ValueError: As of `build_bundle`.
+        ValueError: If the embeddings are not finite.
         RuntimeError: If the index does not hold what it was given.
     """
-    if not 1 <= k <= catalogue.num_rows:
-        raise ValueError(f"`k` must be in 1..num_candidates. Received: k={k}, num_candidates={catalogue.num_rows}.")
-    id_column = manifest["candidate"]["id"]
+    queries, requested_k, k = sides.queries, k, min(k, catalogue.num_rows)
+    id_column = sides.manifest["candidate"]["id"]
     ids = catalogue[id_column].to_pylist()
-    embeddings = _embed(candidates, catalogue, inputs)
     built = build_index(embeddings["retrieval"], ids, queries.sample.numpy())
     rating = embeddings.get("rating")
     if rating is not None and np.array_equal(rating, embeddings["retrieval"]):
         rating = None  # one head does both
-    served = Catalogue(catalogue, id_column, built.index, rating, filter_by=filter_by, known_ids=queries.candidate_ids)
+    if rating is not None:
+        rating = check_embeddings(rating, ids)
+    served = Catalogue(
+        catalogue, id_column, built.index, rating, filter_by=sides.filter_by, known_ids=queries.candidate_ids
+    )
     module = tf.Module(name="two_tower_bundle")
-    module.query_side, module.candidate_side, module.catalogue = queries, candidates, served
+    module.query_side, module.candidate_side, module.catalogue = queries, sides.candidates, served
     return Bundle(
         module=module,
-        signatures=build_signatures(queries, candidates, served, inputs, k=k),
+        signatures=build_signatures(queries, sides.candidates, served, sides.inputs, k=k, rerank=sides.rerank),
         candidates=catalogue,
         manifest={
             "versions": _versions(built),
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            **manifest,
+            **sides.manifest,
             "num_candidates": catalogue.num_rows,
+            "requested_k": requested_k,
             "k": k,
-            "filter_by": list(filter_by),
-            "index": {"kind": built.index.kind, "is_exact": built.index.is_exact, **built.outcome.to_dict()},
+            "filter_by": list(sides.filter_by),
+            "rerank": None if sides.rerank is None else dataclasses.asdict(sides.rerank),
+            "index": {
+                "requested": built.requested or built.index.kind,
+                "kind": built.index.kind,
+                "is_exact": built.index.is_exact,
+                **built.outcome.to_dict(),
+            },
         },
-        requests=sample_requests(said, catalogue, id_column, inputs, filter_by),
+        requests=sample_requests(sides, catalogue),
     )
 
 
-def sample_requests(
-    said: Mapping[str, tf.Tensor],
-    catalogue: pa.Table,
-    id_column: str,
-    inputs: Inputs,
-    filter_by: Sequence[str],
-) -> Requests:
+def sample_requests(sides: Sides, catalogue: pa.Table) -> Requests:
     """Every signature at least once: known queries, a query that says no more than a history, the first candidates.
 
     Args:
-        said: Raw features of known queries, of which there may be none.
+        sides: Of the model; `said` may be of no query.
         catalogue: One row per candidate.
-        id_column: Its ids.
-        inputs: What the signatures take.
-        filter_by: Columns that recommendations may be filtered by.
     """
+    said, inputs, filter_by = sides.said, sides.inputs, sides.filter_by
     rows, num_queries = catalogue.slice(0, _NUM_CHECKED), len(next(iter(said.values())))
-    ids = tf.constant(rows[id_column].to_pylist(), tf.string)
+    ids = tf.constant(rows[sides.manifest["candidate"]["id"]].to_pylist(), tf.string)
     stranger = {spec.name: missing_input(spec) for spec in inputs.query}
     stranger.update(dict.fromkeys(inputs.histories, ids[tf.newaxis, :_NUM_GIVEN]))
     queries = stranger
@@ -259,15 +289,6 @@ def _check_filters(catalogue: pa.Table, filter_by: Sequence[str]) -> None:
     for name in filter_by:
         require_input_name(name)
         require_filterable(catalogue, name)
-
-
-def _embed(candidates: Any, catalogue: pa.Table, inputs: Inputs) -> dict[str, np.ndarray]:
-    """By task, float32 [num_candidates, dim]."""
-    parts = [
-        candidates.embed(**raw_candidates(catalogue.slice(start, _EMBEDDED_AT_ONCE), inputs))
-        for start in range(0, catalogue.num_rows, _EMBEDDED_AT_ONCE)
-    ]
-    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
 
 
 def _versions(built: BuiltIndex) -> dict[str, str]:

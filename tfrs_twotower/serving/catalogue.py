@@ -23,7 +23,7 @@ class Catalogue(tf.Module):
         index: Of the retrieval embeddings.
         rating: float32 [num_candidates, dim], the rating embeddings, where they are others.
         filter_by: Columns that recommendations may be filtered by.
-        known_ids: string [num_known], the candidates as `QuerySide.seen` counts them.
+        known_ids: string [num_known], the candidates as `QuerySide.recall` counts them.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class Catalogue(tf.Module):
         """int32 rows of ids, `NO_ROW` for what is not in the catalogue."""
         return self.table.lookup(ids)
 
-    def rows_of_known(self, rows: tf.Tensor) -> tf.Tensor:
-        """int32 rows of what `QuerySide.seen` gives, `NO_ROW` for what is no longer in the catalogue."""
-        return tf.gather(self.row_of_known, tf.where(rows == NO_ROW, tf.size(self.row_of_known) - 1, rows))
+    def rows_of_known(self, places: tf.Tensor) -> tf.Tensor:
+        """int32 rows of what `QuerySide.recall` says was seen, `NO_ROW` for padding and what is no longer there."""
+        return tf.gather(self.row_of_known, places)
 
     def rating_vectors(self, rows: tf.Tensor) -> tf.Tensor:
         """float32 [..., dim], the rating embeddings of rows; of an empty slot any."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -16,12 +17,18 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.serving import fresh
-from tfrs_twotower.serving.build_index import BuildIndex, build_best_index
-from tfrs_twotower.serving.bundle import Bundle, Requests, build_bundle
-from tfrs_twotower.serving.publish import publish
+from tfrs_twotower.serving.build_index import BuildIndex, build_best_index, build_portable_index
+from tfrs_twotower.serving.bundle import Bundle, Requests, build_bundle, build_sides, require_extra_files
+from tfrs_twotower.serving.gate import QualityGate
+from tfrs_twotower.serving.publish import Publication, publish, require_keep
+from tfrs_twotower.serving.scann_index import ScannIndex
+from tfrs_twotower.serving.signatures import Rerank
+from tfrs_twotower.serving.warmup import require_batch_sizes, write_warmup
 
 # The same operations on the same values: only the threading of a matrix product may differ between processes.
 _TOLERANCE = 1e-5
+#: Rows of the requests that TensorFlow Serving replays: one user, and a batch.
+WARMUP_BATCH_SIZES = (1, 32)
 
 
 def export_bundle(
@@ -31,50 +38,110 @@ def export_bundle(
     *,
     k: int | None = None,
     build_index: BuildIndex = build_best_index,
+    with_portable: bool = False,
     filter_by: Sequence[str] = (),
+    rerank: Rerank | None = None,
     metrics: Mapping[str, Any] | None = None,
     extra_files: Mapping[str, str] | None = None,
+    gate: QualityGate | None = None,
+    keep: int | None = None,
+    warmup_batch_sizes: Sequence[int] = WARMUP_BATCH_SIZES,
 ) -> Path:
     """Publishes a trained model as the next version in a folder.
 
     Args:
         model: A trained model.
-        known: The catalogue, the queries to remember, and what each has seen; see `build_bundle`.
+        known: The catalogue (`candidates`), the queries whose features the bundle remembers (`queries`), and what each
+            has seen and is not recommended again (`events`).
         directory: `saved_models/<name>`.
         k: Recommendations per query, 1 <= k <= num_candidates; by default 100, or all where there are fewer.
         build_index: `build_scann_index`, `build_portable_index` or `build_exact_index`; by default ScaNN's where it is
             installed, else the portable one. `functools.partial` sets a target or limits.
+        with_portable: Whether the same is published for any TensorFlow beside it, in `<directory>-portable`, if the
+            index takes ScaNN's operations. Both appear, or, if an error comes between, neither.
         filter_by: Columns of the candidates that `recommend_filtered` takes: strings, whole numbers or truth values,
             or lists of them.
+        rerank: How the first candidates that are found are ordered; by default as they are found, by the retrieval
+            head's scores.
         metrics: Evaluation figures for the manifest.
         extra_files: Name -> text of other files to keep in the version's `assets.extra`, such as `report.html`.
+        gate: What the bundle must hold to be published.
+        keep: How many versions stay in a folder, the newest, >= 1; by default all.
+        warmup_batch_sizes: Rows of the requests that TensorFlow Serving replays before it serves the version.
 
     Returns:
         The version's folder.
 
     Raises:
-        ValueError: If `k` is out of range, the embeddings are not finite, a column cannot be filtered by, or an extra
-            file has no name of its own.
+        ValueError: If `k` or another number is out of range, the embeddings are not finite, a column cannot be filtered
+            by, `rerank` needs probabilities that the model does not know, or an extra file has no name of its own.
         ImportError: If a ScaNN index was asked for and scann is unusable.
-        OSError: If `directory` cannot be written.
+        OSError: If a folder cannot be written.
+        QualityError: If the bundle does not hold what the gate asks for. Nothing is published then.
         RuntimeError: If the written bundle does not answer like the model in memory. Nothing is published then.
     """
-    k = k if k is not None else min(100, known.num_candidates)
-    bundle = build_bundle(model, known, build_index, k=k, filter_by=filter_by, metrics=metrics, extra_files=extra_files)
-    return publish_bundle(bundle, Path(directory))
+    directory, catalogue = Path(directory), known.candidates
+    k = k if k is not None else min(100, catalogue.num_rows)
+    if not 1 <= k <= catalogue.num_rows:
+        raise ValueError(f"`k` must be in 1..num_candidates. Received: k={k}, num_candidates={catalogue.num_rows}.")
+    require_extra_files(extra_files or {})
+    require_batch_sizes(warmup_batch_sizes)
+    require_keep(keep)
+    try:
+        json.dumps(metrics, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`metrics` must be plain finite numbers, for a manifest in JSON: {error}.") from error
+    sides = build_sides(model, known, filter_by=filter_by, rerank=rerank, metrics=metrics)
+    embeddings = sides.embed(catalogue)
+    bundles = {directory: build_bundle(sides, catalogue, embeddings, build_index, k=k)}
+    if with_portable and bundles[directory].manifest["index"]["kind"] == ScannIndex.kind:
+        beside = directory.absolute().with_name(f"{directory.absolute().name}-portable")
+        bundles[beside] = build_bundle(sides, catalogue, embeddings, build_portable_index, k=k)
+    bundles = {
+        path: dataclasses.replace(bundle, extra_files=dict(extra_files or {})) for path, bundle in bundles.items()
+    }
+    return publish_bundles(bundles, gate=gate, keep=keep, warmup_batch_sizes=warmup_batch_sizes)[0]
 
 
-def publish_bundle(bundle: Bundle, directory: Path) -> Path:
-    """Writes a bundle as the next version in a folder, if it answers in a fresh process as it does here.
+def publish_bundles(
+    bundles: Mapping[Path, Bundle],
+    *,
+    gate: QualityGate | None = None,
+    keep: int | None = None,
+    warmup_batch_sizes: Sequence[int] = WARMUP_BATCH_SIZES,
+) -> list[Path]:
+    """Writes bundles as the next versions in their folders, if each answers in a fresh process as it does here.
+
+    Args:
+        bundles: Folder -> what is published in it.
+        gate: As of `export_bundle`.
+        keep: As of `export_bundle`.
+        warmup_batch_sizes: As of `export_bundle`.
 
     Returns:
-        The version's folder.
+        The versions' folders.
 
     Raises:
-        OSError: If `directory` cannot be written.
-        RuntimeError: If the written bundle does not answer like the one in memory. Nothing is published then.
+        ValueError: If a number is out of range.
+        OSError: If a folder cannot be written.
+        QualityError: If a bundle does not hold what the gate asks for. Nothing is published then.
+        RuntimeError: If a written bundle does not answer like the one in memory. Nothing is published then.
     """
-    return publish(directory, bundle.save, lambda path: check_in_fresh_process(path, bundle))
+    require_batch_sizes(warmup_batch_sizes)
+
+    def publication(directory: Path, bundle: Bundle) -> Publication:
+        def write(path: Path) -> None:
+            bundle.save(path)
+            write_warmup(path, bundle.requests, warmup_batch_sizes, name=directory.name)
+
+        def check(path: Path) -> None:
+            check_in_fresh_process(path, bundle)
+            if gate is not None:
+                gate.require(bundle.manifest, directory)
+
+        return Publication(directory=directory, write=write, check=check)
+
+    return publish([publication(*item) for item in bundles.items()], keep=keep)
 
 
 def check_in_fresh_process(path: Path, bundle: Bundle) -> None:
@@ -114,7 +181,21 @@ def ask_in_fresh_process(path: Path, requests: Requests) -> list[dict[str, Any]]
     Raises:
         RuntimeError: If the process fails.
     """
-    described = [
+    with tempfile.TemporaryDirectory(prefix="bundle-check-") as workspace:
+        asked, answered = Path(workspace) / "requests.json", Path(workspace) / "replies.json"
+        asked.write_text(json.dumps(describe_requests(requests)), encoding="utf-8")
+        command = [sys.executable, fresh.__file__, str(path), str(asked), str(answered)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if result.returncode:
+            reason = (result.stderr.strip() or f"exit code {result.returncode}").splitlines()[-1]
+            raise RuntimeError(f"The exported bundle does not load and answer in a fresh process: {reason}")
+        replies: list[dict[str, Any]] = json.loads(answered.read_text(encoding="utf-8"))
+    return replies
+
+
+def describe_requests(requests: Requests) -> list[dict[str, Any]]:
+    """Requests as `serving/fresh.py` reads them: signature, and of each input its dtype and nested lists."""
+    return [
         {
             "signature": signature,
             "inputs": {
@@ -124,13 +205,3 @@ def ask_in_fresh_process(path: Path, requests: Requests) -> list[dict[str, Any]]
         }
         for signature, inputs in requests
     ]
-    with tempfile.TemporaryDirectory(prefix="bundle-check-") as workspace:
-        asked, answered = Path(workspace) / "requests.json", Path(workspace) / "replies.json"
-        asked.write_text(json.dumps(described), encoding="utf-8")
-        command = [sys.executable, fresh.__file__, str(path), str(asked), str(answered)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        if result.returncode:
-            reason = (result.stderr.strip() or f"exit code {result.returncode}").splitlines()[-1]
-            raise RuntimeError(f"The exported bundle does not load and answer in a fresh process: {reason}")
-        replies: list[dict[str, Any]] = json.loads(answered.read_text(encoding="utf-8"))
-    return replies

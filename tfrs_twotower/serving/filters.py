@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -80,9 +80,9 @@ class Condition:
     filters: CandidateFilters
     codes: Mapping[str, tf.Tensor]
 
-    def take(self, start: tf.Tensor, stop: tf.Tensor) -> Condition:
-        """The condition of the queries from `start` to before `stop`."""
-        return dataclasses.replace(self, codes={name: codes[start:stop] for name, codes in self.codes.items()})
+    def take(self, take: Callable[[tf.Tensor], tf.Tensor]) -> Condition:
+        """The condition of some of the queries, whose rows `take` takes of what has a row for each."""
+        return dataclasses.replace(self, codes={name: take(codes) for name, codes in self.codes.items()})
 
     def allowed(self) -> tf.Tensor:
         """Bool [batch, num_candidates]."""

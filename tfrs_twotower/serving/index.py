@@ -16,7 +16,7 @@ import operator
 import tensorflow as tf
 
 from tfrs_twotower.serving.filters import Condition
-from tfrs_twotower.serving.vectors import MAX_NORM, NO_ROW, NO_SCORE, CandidateVectors
+from tfrs_twotower.serving.vectors import MAX_NORM, NO_ROW, NO_SCORE, CandidateVectors, ascending
 
 # Found beyond k: how a search rounds scores depends on the batch, and decides only which of these it finds.
 _SPARE = 8
@@ -93,16 +93,29 @@ class Index(tf.Module, abc.ABC):
             ValueError: If k is less than 1.
             tf.errors.InvalidArgumentError: If `exclude` or `only` is of another number of queries.
         """
-        queries, is_usable = _usable(tf.cast(queries, tf.float32))
+        queries = tf.cast(queries, tf.float32)
         batch = tf.shape(queries)[0]
-        k = _columns(k, self.num_candidates)
-        width = tf.minimum(k + _SPARE, self.num_candidates)
         checks = [] if only is None else [_assert_batch(size, batch, "only") for size in only.batch_sizes()]
         if exclude is not None:
             checks.append(_assert_batch(tf.shape(exclude)[0], batch, "exclude"))
             exclude = tf.cast(exclude, tf.int32)
         with tf.control_dependencies(checks):
             queries = tf.identity(queries)
+        return self.search_aligned(queries, _columns(k, self.num_candidates), exclude, only)
+
+    def search_aligned(
+        self, queries: tf.Tensor, k: int | tf.Tensor, exclude: tf.Tensor | None = None, only: Condition | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `search`, for a caller who knows that all is of as many queries.
+
+        Args:
+            queries: float32 [batch, embedding_dim].
+            k: In 1..num_candidates.
+            exclude: int32 [batch, e], as of `search`.
+            only: As of `search`.
+        """
+        queries, is_usable = _usable(queries)
+        width = tf.minimum(k + _SPARE, self.num_candidates) if tf.is_tensor(k) else min(k + _SPARE, self.num_candidates)
         if only is not None:
             rows = self.vectors.scan(queries, width, exclude, only)
         elif self.is_exact:
@@ -154,18 +167,15 @@ def require_in_range(name: str, value: int, least: int, most: float = math.inf) 
 
 def num_excluded(exclude: tf.Tensor, num_candidates: int) -> tf.Tensor:
     """int32 [batch], how many candidates are excluded for each query."""
-    ordered = tf.sort(tf.where(exclude < num_candidates, exclude, NO_ROW), axis=1)
+    ordered = ascending(tf.where(exclude < num_candidates, exclude, NO_ROW))
     before = tf.concat([tf.fill([tf.shape(ordered)[0], 1], NO_ROW), ordered[:, :-1]], axis=1)
     return tf.math.count_nonzero((ordered >= 0) & (ordered != before), axis=1, dtype=tf.int32)
 
 
 def _usable(queries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(queries, bool [batch, 1]): those that are not finite or too long become zeros, and are marked."""
-    # The greatest part first: the square of a long one would be infinite.
-    greatest = tf.reduce_max(tf.abs(queries), axis=1, keepdims=True)
-    is_short = (greatest <= MAX_NORM) & (tf.norm(queries, axis=1, keepdims=True) <= MAX_NORM)
-    # NaN is neither greater nor less; the maximum may pass over it.
-    is_usable = is_short & tf.reduce_all(tf.math.is_finite(queries), axis=1, keepdims=True)
+    # Of NaN or infinity the length is NaN or infinity, which is no less than anything; so is what overflows.
+    is_usable = tf.norm(queries, axis=1, keepdims=True) <= MAX_NORM
     return tf.where(is_usable, queries, 0.0), is_usable
 
 
@@ -199,8 +209,8 @@ def _best(
         As `Index.search`.
     """
     # Ascending rows, so that top_k, which prefers the earlier of equals, prefers the lower row.
-    rows = tf.sort(rows, axis=1)
+    rows = ascending(rows)
     # Multiply and sum instead of a matrix product, whose rounding depends on the batch it is part of.
-    scores = tf.reduce_sum(queries[:, tf.newaxis, :] * vectors.take(tf.maximum(rows, 0)), axis=2)
+    scores = tf.reduce_sum(tf.expand_dims(queries, 1) * vectors.take(tf.maximum(rows, 0)), axis=2)
     scores, places = tf.math.top_k(tf.where(rows == NO_ROW, NO_SCORE, scores), k)
     return scores, tf.gather(rows, places, batch_dims=1)

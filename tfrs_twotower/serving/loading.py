@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
-from tfrs_twotower.model.inputs import CANDIDATE_INPUT, MISSING
-from tfrs_twotower.serving.bundle import CANDIDATES_FILE, MANIFEST_FILE
-from tfrs_twotower.serving.publish import versions
+from tfrs_twotower.model.inputs import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, MISSING
+from tfrs_twotower.serving.bundle import CANDIDATES_FILE
+from tfrs_twotower.serving.versions import MANIFEST_FILE, MODEL_FILE, versions
 
 
 def load_bundle(path: str | Path) -> LoadedBundle:
@@ -68,13 +68,23 @@ class LoadedBundle:
         self.candidates = candidates
         self.module = loaded
 
-    def recommend(self, queries: Mapping[str, Any], *, k: int | None = None) -> dict[str, np.ndarray]:
+    def recommend(
+        self,
+        queries: Mapping[str, Any],
+        *,
+        k: int | None = None,
+        exclude: Sequence[Sequence[str]] | None = None,
+        only: Mapping[str, Any] | None = None,
+    ) -> dict[str, np.ndarray]:
         """Recommends candidates, best first; what the bundle knows a query to have seen is left out.
 
         Args:
             queries: Feature name -> one value or a sequence, equally many each. A feature left out is missing: for
                 a known query id the bundle's own record of it is taken.
             k: Recommendations per query, 1 <= k <= the bundle's; by default all it gives.
+            exclude: For each query the ids of candidates that it must not get; unknown ones are harmless.
+            only: Feature of the candidates -> values of which a candidate must have one, for all queries; or for each
+                query a list of its own, where an empty one asks for nothing. All features must hold.
 
         Returns:
             `candidate_ids` (str), `scores` and, of a model that knows probabilities, `probabilities` (float32), all
@@ -84,6 +94,33 @@ class LoadedBundle:
             ValueError: If a feature is unknown, lengths differ, or `k` is out of range.
             TypeError: If a value has the wrong type.
         """
+        tensors = self._query_tensors(queries)
+        signature, batch = "recommend", len(next(iter(tensors.values())))
+        if exclude is not None or only:
+            signature = "recommend_excluding"
+            tensors[EXCLUDE_INPUT] = _of_each("exclude", exclude if exclude is not None else [[]] * batch, batch)
+        if only:
+            signature = "recommend_filtered"
+            tensors.update(self._filter_tensors(only, batch))
+        return self._ask(signature, tensors, k)
+
+    def similar(self, candidate_ids: Any, *, k: int | None = None) -> dict[str, np.ndarray]:
+        """Finds the candidates most like given ones, best first, without those themselves.
+
+        Args:
+            candidate_ids: One id or a sequence; of one that is not in the catalogue all slots are empty.
+            k: As in `recommend`.
+
+        Returns:
+            `candidate_ids` (str) and `scores` (float32), [batch, k].
+
+        Raises:
+            ValueError: If `k` is out of range, or there is no id.
+            TypeError: If an id is no string.
+        """
+        return self._ask("similar", {CANDIDATE_INPUT: _ids_tensor(_to_list(candidate_ids))}, k)
+
+    def _ask(self, signature: str, tensors: Mapping[str, tf.Tensor], k: int | None) -> dict[str, np.ndarray]:
         limit = self.manifest["k"]
         k = limit if k is None else operator.index(k)
         if not 1 <= k <= limit:
@@ -92,7 +129,7 @@ class LoadedBundle:
                 f" Export the bundle with a larger k to get more of its {catalogue} candidates." if k > limit else ""
             )
             raise ValueError(f"`k` must be in 1..{limit}, the bundle's. Received: k={k}.{advice}")
-        outputs = self.module.signatures["recommend"](**self._query_tensors(queries))
+        outputs = self.module.signatures[signature](**tensors)
         arrays = {name: values.numpy()[:, :k] for name, values in outputs.items()}
         return {
             **arrays,
@@ -119,9 +156,21 @@ class LoadedBundle:
         ids = _to_list(candidate_ids)
         if len(ids) != batch:
             raise ValueError(f"`candidate_ids` must be one for each query. Received: {len(ids)} for {batch} queries.")
-        spec = {"name": "candidate_ids", "dtype": "string", "shape": [None]}
-        tensors[CANDIDATE_INPUT] = _to_tensor(spec, ids, batch)
+        tensors[CANDIDATE_INPUT] = _ids_tensor(ids)
         return {name: values.numpy() for name, values in self.module.signatures["score"](**tensors).items()}
+
+    def _filter_tensors(self, only: Mapping[str, Any], batch: int) -> dict[str, tf.Tensor]:
+        features = self.manifest["filter_by"]
+        unknown = [name for name in only if name not in features]
+        if unknown:
+            known = f"Those it was exported with: {', '.join(features)}" if features else "It was exported with none"
+            raise ValueError(f"The bundle does not filter by {', '.join(map(repr, unknown))}. {known}.")
+        tensors = {}
+        for name in features:
+            given = [_as_asked(value) for value in _to_list(only.get(name, []))]
+            is_for_all = not any(isinstance(value, list) for value in given)
+            tensors[FILTER_PREFIX + name] = _of_each(name, [given] * batch if is_for_all else given, batch)
+        return tensors
 
     def _query_tensors(self, queries: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         inputs = {spec["name"]: spec for spec in self.manifest["query"]["inputs"]}
@@ -135,6 +184,29 @@ class LoadedBundle:
         _require_equal_lists(columns, self.manifest["query"]["features"])
         batch = next(iter(lengths.values()))
         return {name: _to_tensor(spec, columns.get(name), batch) for name, spec in inputs.items()}
+
+
+def _ids_tensor(ids: list[Any]) -> tf.Tensor:
+    if not ids:
+        raise ValueError("`candidate_ids` must be at least one.")
+    return _to_tensor({"name": "candidate_ids", "dtype": "string", "shape": [None]}, ids, len(ids))
+
+
+def _of_each(name: str, lists: Any, batch: int) -> tf.Tensor:
+    """String [batch, any], padded, of a list for each query."""
+    rows = _to_list(lists)
+    if any(isinstance(row, str | bytes) for row in rows) or len(rows) != batch:
+        raise ValueError(f"`{name}` must be a list of strings for each of {batch} queries. Received: {lists!r}.")
+    return _to_tensor({"name": name, "dtype": "string", "shape": [None, None]}, rows, batch)
+
+
+def _as_asked(value: Any) -> Any:
+    """Values of a filter as the signature takes them: numbers in decimal, truth values as true and false."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_as_asked(item) for item in _to_list(value)]
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value)).lower()
+    return str(value) if isinstance(value, int) else value
 
 
 def _require_equal_lists(columns: Mapping[str, list[Any]], features: list[dict[str, Any]]) -> None:
@@ -155,9 +227,9 @@ def _require_equal_lists(columns: Mapping[str, list[Any]], features: list[dict[s
 def _find_version(path: Path) -> Path:
     if not path.is_dir():
         raise FileNotFoundError(f"No bundle at {path}. Make one with: tfrs-twotower train")
-    if (path / "saved_model.pb").is_file():
+    if (path / MODEL_FILE).is_file():
         return path
-    found = [version for version in versions(path) if (path / str(version) / "saved_model.pb").is_file()]
+    found = versions(path)
     if not found:
         raise FileNotFoundError(f"{path} is no bundle: it holds neither a SavedModel nor a version of one.")
     return path / str(found[-1])

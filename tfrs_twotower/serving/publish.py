@@ -1,41 +1,91 @@
-"""A version appears all at once, or not at all: written aside, checked, then renamed to the next integer.
-
-TensorFlow Serving, and everything here that looks for the newest version, passes over names that are no integers.
-"""
+"""A version appears all at once, or not at all: written aside, checked, then renamed to the next integer."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import os
+import re
 import shutil
+import socket
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tfrs_twotower.serving.versions import lock, next_version, remove_leftovers, remove_old, try_lock
 
-def publish(directory: Path, write: Callable[[Path], None], check: Callable[[Path], None]) -> Path:
-    """Makes the next version in `directory`.
+_INCOMPLETE = f".incomplete-{re.sub('[^A-Za-z0-9]', '', socket.gethostname())}-"
 
-    Args:
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Publication:
+    """What is to become the next version in a folder.
+
+    Attributes:
         directory: `saved_models/<name>`; made if it is not there.
         write: Writes the bundle into the folder that it is given.
         check: Raises if what was written is not fit to be served.
+    """
+
+    directory: Path
+    write: Callable[[Path], None]
+    check: Callable[[Path], None]
+
+
+def publish(publications: Sequence[Publication], *, keep: int | None = None) -> list[Path]:
+    """Makes the next version in each of some folders, after all of them were written and checked.
+
+    Args:
+        publications: What is published, in the order in which it appears.
+        keep: How many versions stay in each folder, the newest, >= 1; by default all.
 
     Returns:
-        `directory/<integer version>`.
+        `directory/<integer version>` of each.
 
     Raises:
-        OSError: If `directory` cannot be written.
-        Exception: Whatever `write` or `check` raise; nothing is left behind then.
+        ValueError: If `keep` is less than 1.
+        OSError: If a directory cannot be written.
+        Exception: Whatever `write` or `check` raise; nothing is left behind then. Only a process that is killed between
+            two renames publishes the first alone.
     """
-    require_writable(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".incomplete-", dir=directory))
-    try:
-        aside.chmod(0o755)
-        write(aside)
-        check(aside)
-        return _rename_to_next(aside, directory)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    require_keep(keep)
+    for publication in publications:
+        require_writable(publication.directory)
+    with contextlib.ExitStack() as stack:
+        written = []
+        for publication in publications:
+            aside = stack.enter_context(_folder_aside(publication.directory))
+            publication.write(aside)
+            publication.check(aside)
+            _flush(aside)
+            written.append((aside, publication.directory))
+        paths: list[Path] = []
+        try:
+            for aside, directory in written:
+                paths.append(_rename_to_next(aside, directory))
+        except BaseException:
+            for path, (aside, _) in zip(paths, written, strict=False):
+                path.rename(aside)
+            raise
+    if keep is not None:
+        for _, directory in written:
+            try:
+                with lock(directory):
+                    remove_old(directory, keep)
+            except OSError as error:
+                warnings.warn(f"Published, but old versions in {directory} stay: {error}", stacklevel=2)
+    return paths
+
+
+def require_keep(keep: int | None) -> None:
+    """Checks how many versions are to stay.
+
+    Raises:
+        ValueError: If it is less than 1.
+    """
+    if keep is not None and keep < 1:
+        raise ValueError(f"`keep` must be at least 1. Received: {keep}.")
 
 
 def require_writable(directory: Path) -> None:
@@ -55,21 +105,56 @@ def require_writable(directory: Path) -> None:
         raise OSError(f"{directory} cannot be written ({error.strerror}). Choose another output folder.") from error
 
 
-def versions(directory: Path) -> list[int]:
-    """The versions in a folder, ascending; none if it is not there."""
-    if not directory.is_dir():
-        return []
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal() and path.is_dir())
+@contextlib.contextmanager
+def _folder_aside(directory: Path) -> Iterator[Path]:
+    """A new folder beside the versions, gone at the end unless it was renamed.
+
+    It is locked for as long as this process lives, which tells it from what a process that was killed left behind.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        with lock(directory):
+            _remove_abandoned(directory)
+            remove_leftovers(directory)
+            aside = Path(tempfile.mkdtemp(prefix=_INCOMPLETE, dir=directory))
+            held.enter_context(try_lock(aside))
+        try:
+            aside.chmod(0o755)
+            yield aside
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_abandoned(directory: Path) -> None:
+    """Removes what killed publishers of this machine left: some file systems keep locks for each machine alone."""
+    for path in directory.glob(f"{_INCOMPLETE}*"):
+        with try_lock(path) as is_mine:
+            if is_mine:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """Sees to it that files are on the disk before the name is that says so."""
+    for path in (*folder.rglob("*"), folder):
+        _flush_one(path)
+
+
+def _flush_one(path: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _rename_to_next(aside: Path, directory: Path) -> Path:
-    version = max(versions(directory), default=0) + 1
-    while True:
-        target = directory / str(version)
-        try:
-            # On POSIX a rename onto a folder fails unless that is empty; ours never are.
-            return aside.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
-            version += 1  # another publisher was faster
+    with lock(directory):
+        version = next_version(directory)
+        while os.path.lexists(directory / str(version)):
+            version += 1
+        # On POSIX a rename onto a folder fails unless that is empty; ours never are.
+        path = aside.rename(directory / str(version))
+    _flush_one(directory)
+    return path

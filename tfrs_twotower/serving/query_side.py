@@ -16,7 +16,6 @@ from tfrs_twotower.model.lookups import is_missing
 from tfrs_twotower.model.towers import Tower
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.serving.tables import build_table
-from tfrs_twotower.serving.vectors import NO_ROW
 
 # Queries whose embeddings are kept to measure indexes with: half of them choose, half judge.
 _NUM_SAMPLED = 2048
@@ -36,7 +35,7 @@ class QuerySide(tf.Module):
     Attributes:
         embed: (**features) -> {"retrieval": float32 [batch, dim], "rating": ...} of what is given, or else
             remembered, of each query; "rating" only where the model knows probabilities.
-        seen: (**features) -> int32 [batch, most], rows of `candidate_ids`, `NO_ROW` as padding.
+        recall: As `embed`, and "seen": int32 [batch, most], places in `candidate_ids`, padded with their number.
         candidate_ids: string [num_candidates], the catalogue at the time of training.
         sample: float32 [num_sampled, dim], embeddings of known queries by the head that ranks.
         sample_ids: string [num_named], ids of the first of them; none where queries are not known by an id.
@@ -52,16 +51,21 @@ class QuerySide(tf.Module):
         self.queries, self.heads = queries, heads
         self.candidate_ids = tf.Variable(known.candidates[known.candidate_id].to_pylist(), trainable=False, name="ids")
 
-        def embed(**features: tf.Tensor) -> dict[str, tf.Tensor]:
-            rows = queries.rows(features)
-            embeddings = [head.embed(of, queries, features, rows) for head, of in zip(heads, model.heads, strict=True)]
+        def embed_rows(features: Mapping[str, tf.Tensor], rows: tf.Tensor, past: _Past) -> dict[str, tf.Tensor]:
+            embeddings = [head.embed(of, features, rows, past) for head, of in zip(heads, model.heads, strict=True)]
             return by_task(model, embeddings)
 
-        def seen(**features: tf.Tensor) -> tf.Tensor:
-            return queries.seen_rows(queries.rows(features))
+        def embed(**features: tf.Tensor) -> dict[str, tf.Tensor]:
+            rows = queries.rows(features)
+            return embed_rows(features, rows, _Past(queries, rows))
+
+        def recall(**features: tf.Tensor) -> dict[str, tf.Tensor]:
+            rows = queries.rows(features)
+            past = _Past(queries, rows)
+            return {**embed_rows(features, rows, past), "seen": past.candidates(None)}
 
         # Concrete functions: a `tf.function` that is loaded and saved again is wrapped in another each time.
-        self.embed, self.seen = (tf.function(f).get_concrete_function(**specs) for f in (embed, seen))
+        self.embed, self.recall = (tf.function(f).get_concrete_function(**specs) for f in (embed, recall))
 
         chosen = np.random.default_rng(0).permutation(known.num_queries)[:_NUM_SAMPLED]
         ids = known.queries[known.query_id].take(chosen)
@@ -118,8 +122,11 @@ class _KnownQueries(tf.Module):
         self.id_input = id_input
         ids = known.queries[known.query_id].to_pylist()
         self.table = build_table(ids, np.arange(1, len(ids) + 1), default=0)
-        self.seen = tf.Variable(timeline.candidate_rows, trainable=False, name="seen_rows")
-        self.splits = tf.Variable(np.concatenate([[0], timeline.starts]), trainable=False, name="seen_splits")
+        # The last one is the padding: the number of candidates, where tables of them hold what is said of nothing.
+        seen = np.append(timeline.candidate_rows, known.num_candidates).astype(np.int32)
+        self.seen = tf.Variable(seen, trainable=False, name="seen_rows")
+        self.starts = tf.Variable(np.concatenate([[0], timeline.starts]), trainable=False, name="seen_starts")
+        self.most_seen = int(np.max(np.diff(timeline.starts), initial=0))
 
     def rows(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """int32 [batch], each query's row, 0 where it is not known."""
@@ -127,13 +134,40 @@ class _KnownQueries(tf.Module):
             return tf.zeros(tf.shape(next(iter(features.values())))[:1], tf.int32)
         return self.table.lookup(features[self.id_input])
 
-    def seen_rows(self, rows: tf.Tensor) -> tf.Tensor:
-        """int32 [batch, most], the candidates each query has seen, padded with -1."""
-        return self.of_queries(self.seen, rows).to_tensor(default_value=NO_ROW)
 
-    def of_queries(self, values: tf.Variable, rows: tf.Tensor) -> tf.RaggedTensor:
-        """[batch, any], what each query has of something that every seen event has."""
-        return tf.gather(tf.RaggedTensor.from_row_splits(values, self.splits, validate=False), rows)
+class _Past:
+    """What some queries have seen, each thing looked up once."""
+
+    def __init__(self, queries: _KnownQueries, rows: tf.Tensor) -> None:
+        self._queries, self._rows = queries, rows
+        self._places: dict[int, tf.Tensor] = {}
+        self._candidates: dict[int, tf.Tensor] = {}
+
+    def places(self, length: int | None) -> tf.Tensor:
+        """int64 [batch, most], where the latest `length` events of each query lie, in order, or all of them."""
+        length = self._longest(length)
+        if length not in self._places:
+            starts = tf.gather(self._queries.starts, self._rows)
+            ends = tf.gather(self._queries.starts, self._rows + 1)
+            if length < self._queries.most_seen:
+                starts = tf.maximum(starts, ends - length)
+            columns = tf.range(tf.maximum(tf.reduce_max(ends - starts), 0))  # of no query the maximum is the least
+            places = tf.expand_dims(starts, 1) + columns
+            padding = self._queries.seen.shape[0] - 1
+            self._places[length] = tf.where(places < tf.expand_dims(ends, 1), places, padding)
+        return self._places[length]
+
+    def candidates(self, length: int | None) -> tf.Tensor:
+        """int32 [batch, most], the candidates of these events, padded with the number of candidates."""
+        length = self._longest(length)
+        if length not in self._candidates:
+            self._candidates[length] = tf.gather(self._queries.seen, self.places(length))
+        return self._candidates[length]
+
+    def _longest(self, length: int | None) -> int:
+        """All lengths that cut nothing off are one."""
+        most = self._queries.most_seen
+        return most if length is None else min(length, most)
 
 
 class _Head(tf.Module):
@@ -158,53 +192,51 @@ class _Head(tf.Module):
         }
         self.ratings = {
             history.rating_name: tf.Variable(
-                tower.lookups[history.rating_name](timeline.ratings), trainable=False, name=history.rating_name
+                np.append(tower.lookups[history.rating_name](timeline.ratings), np.float32(0)),  # the padding's is 0
+                trainable=False,
+                name=history.rating_name,
             )
             for history in tower.histories
             if history.by_rating
         }
 
-    def embed(
-        self, model: TwoTowerModel, queries: _KnownQueries, features: Mapping[str, tf.Tensor], rows: tf.Tensor
-    ) -> tf.Tensor:
+    def embed(self, model: TwoTowerModel, features: Mapping[str, tf.Tensor], rows: tf.Tensor, past: _Past) -> tf.Tensor:
         """float32 [batch, embedding_dim], of what is given, or else remembered, of each query."""
         codes = model.query_tower.lookup(features)
-        return model.embed_queries(self._fill_missing(model, queries, codes, rows))
+        return model.embed_queries(self._fill_missing(model, codes, rows, past))
 
     def _fill_missing(
-        self, model: TwoTowerModel, queries: _KnownQueries, codes: Mapping[str, tf.Tensor], rows: tf.Tensor
+        self, model: TwoTowerModel, codes: Mapping[str, tf.Tensor], rows: tf.Tensor, past: _Past
     ) -> dict[str, tf.Tensor]:
         """Takes what the bundle remembers for each feature that is missing; a given value stands."""
         filled = {}
         for feature in model.query_tower.config.features:
             is_given = ~is_missing(codes[feature.name])
             if isinstance(feature, History):
-                remembered = self._remembered_history(queries, feature, rows)
+                remembered = self._remembered_history(feature, past)
             else:
                 remembered = {feature.name: tf.gather(self.codes[feature.name], rows)}
             for name, values in remembered.items():
                 filled[name] = _choose(is_given, codes[name], values)
         return filled
 
-    def _remembered_history(self, queries: _KnownQueries, history: History, rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        latest = queries.of_queries(queries.seen, rows)[:, -history.length :]
+    def _remembered_history(self, history: History, past: _Past) -> dict[str, tf.Tensor]:
         # The padding's code is the last.
-        places = latest.to_tensor(default_value=tf.size(self.past[history.name]) - 1)
-        remembered = {history.name: tf.gather(self.past[history.name], places)}
+        remembered = {history.name: tf.gather(self.past[history.name], past.candidates(history.length))}
         if history.by_rating:
-            ratings = queries.of_queries(self.ratings[history.rating_name], rows)
-            remembered[history.rating_name] = ratings[:, -history.length :].to_tensor()
+            remembered[history.rating_name] = tf.gather(self.ratings[history.rating_name], past.places(history.length))
         return remembered
 
 
 def _choose(is_given: tf.Tensor, codes: tf.Tensor, remembered: tf.Tensor) -> tf.Tensor:
-    """Row by row the codes where they are given, or else what is remembered; [batch] or [batch, any]."""
-    if codes.shape.rank == 1:
+    """Row by row the codes where they are given, or else what is remembered; [batch], [batch, dim] or lists."""
+    if codes.shape.rank > 1:
+        is_given = tf.expand_dims(is_given, 1)
+    if codes.shape.rank == 1 or codes.shape[1] is not None:
         return tf.where(is_given, codes, remembered)
-    # Padding on the right is no part of a list, and its code and rating are 0.
-    width = tf.maximum(tf.shape(codes)[1], tf.shape(remembered)[1])
-    codes, remembered = (tf.pad(x, [[0, 0], [0, width - tf.shape(x)[1]]]) for x in (codes, remembered))
-    return tf.where(is_given[:, tf.newaxis], codes, remembered)
+    # Of a list that is not given all is padding already, and padding may lie anywhere.
+    nothing = tf.zeros([], remembered.dtype)
+    return tf.concat([codes, tf.where(is_given, nothing, remembered)], axis=1)
 
 
 def _with_first(first: np.ndarray, codes: np.ndarray) -> np.ndarray:

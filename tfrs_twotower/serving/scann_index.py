@@ -17,8 +17,10 @@ from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors, check_embedd
 _SAMPLED_PER_LEAF = 60
 _LEAST_FOR_LEAVES = 16
 _MOST_FOUND_BY_SCANN = 2000
-# From so many queries on the two halves of a batch are searched at once: ScaNN's operation keeps to one thread.
+# From so many queries and candidates on the halves of a batch are searched at once: ScaNN's operation keeps to one
+# thread.
 _LEAST_TO_HALVE = 16
+_LEAST_CANDIDATES_TO_HALVE = 5000
 
 
 class ScannIndex(Index):
@@ -35,7 +37,8 @@ class ScannIndex(Index):
         reorder: Candidates that are scored exactly, those with the best approximate scores, >= 1; at least four times
             as many as are asked for.
         max_excluded: Up to so many exclusions a search may be approximate, >= 0; with more it is exact.
-        excluding_effort: So many times the leaves are searched where something is excluded, >= 1.
+        excluding_effort: So many times the leaves are searched, and as many times the candidates scored exactly, where
+            something is excluded, >= 1.
 
     Attributes:
         leaves_to_search, reorder, max_excluded, excluding_effort: The effort of a search. Signatures that are traced
@@ -108,8 +111,9 @@ class ScannIndex(Index):
             return self._ask(queries, width, reorder, self.leaves_to_search)
         # As many for every query, so that none depends on what the others of its batch exclude.
         num = tf.minimum(width + self.max_excluded, self.num_candidates)
+        reorder = tf.minimum(tf.maximum(self.excluding_effort * reorder, num), self.num_candidates)
         leaves = min(self.excluding_effort * self.leaves_to_search, self.num_leaves)
-        return without(self._ask(queries, num, tf.maximum(reorder, num), leaves), exclude, width)
+        return without(self._ask(queries, num, reorder, leaves), exclude, width)
 
     def _find_exactly(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
         if exclude is None:
@@ -119,6 +123,8 @@ class ScannIndex(Index):
         def ask() -> tf.Tensor:
             return without(self._ask(queries, tf.minimum(width + num, self.num_candidates), -1, -1), exclude, width)
 
+        if self.num_candidates <= _MOST_FOUND_BY_SCANN:
+            return ask()
         # ScaNN finds the excluded as well; of very many a scan passes over them sooner.
         return tf.cond(num <= _MOST_FOUND_BY_SCANN, ask, lambda: self.vectors.scan(queries, width, exclude))
 
@@ -135,10 +141,14 @@ class ScannIndex(Index):
 
         def search(searcher: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
             rows, distances = ops.scann_search_batched(searcher, queries, num, reorder, leaves, False)
+            if self.num_leaves is None:
+                return tf.reshape(rows, [-1, num])  # of no query it answers no columns either
             # Where it finds too little it answers fewer columns, or row 0 at a distance of NaN.
             rows = tf.where(tf.math.is_finite(distances), rows, NO_ROW)
             return tf.pad(rows, [[0, 0], [0, num - tf.shape(rows)[1]]], constant_values=NO_ROW)
 
+        if self.num_candidates < _LEAST_CANDIDATES_TO_HALVE:
+            return search(searcher(), queries)
         half = tf.shape(queries)[0] // 2
 
         def search_halves() -> tf.Tensor:

@@ -35,7 +35,32 @@ class Inputs:
         require_free_inputs(spec.name for spec in self.query)
 
 
-def build_signatures(queries: Any, candidates: Any, catalogue: Catalogue, inputs: Inputs, *, k: int) -> Signatures:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rerank:
+    """How the first candidates that are found are ordered before they are recommended.
+
+    By weight * log-odds + (1 - weight) * score: both are logarithms, the score of a softmax over the catalogue, the
+    log-odds those of the probability. The others follow in the order in which they were found.
+
+    Attributes:
+        first: How many of those found, >= 1; may be more than are recommended.
+        weight: 1 orders by probability alone, 0 leaves the order as it is; in 0..1.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    first: int
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.first < 1 or not 0 <= self.weight <= 1:
+            raise ValueError(f"`first` must be at least 1 and `weight` in 0..1. Received: {self}.")
+
+
+def build_signatures(
+    queries: Any, candidates: Any, catalogue: Catalogue, inputs: Inputs, *, k: int, rerank: Rerank | None = None
+) -> Signatures:
     """Traces the signatures.
 
     Args:
@@ -44,23 +69,43 @@ def build_signatures(queries: Any, candidates: Any, catalogue: Catalogue, inputs
         catalogue: What is served.
         inputs: What the signatures take.
         k: Recommendations per query, 1 <= k <= num_candidates.
+        rerank: How the first that are found are ordered; takes rating embeddings.
     """
     index = catalogue.index
+    num_found = k if rerank is None else min(max(k, rerank.first), index.num_candidates)
 
-    def with_probabilities(outputs: Tensors, embeddings: Mapping[str, tf.Tensor], rows: tf.Tensor) -> Tensors:
-        """Adds the rating head's probability of each row, int32 [batch, any] or [batch], 0 for an empty slot."""
-        if "rating" not in embeddings:
-            return outputs
-        query = embeddings["rating"] if rows.shape.rank == 1 else embeddings["rating"][:, tf.newaxis]
-        logits = tf.reduce_sum(query * catalogue.rating_vectors(rows), axis=-1)
-        return {**outputs, "probabilities": tf.where(rows == NO_ROW, 0.0, tf.sigmoid(logits))}
+    def log_odds(embeddings: Mapping[str, tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
+        """The rating head's, float32 of the shape of rows, int32 [batch, any] or [batch]; of an empty slot any."""
+        query = embeddings["rating"] if rows.shape.rank == 1 else tf.expand_dims(embeddings["rating"], 1)
+        return tf.reduce_sum(query * catalogue.rating_vectors(rows), axis=-1)
+
+    def probabilities(logits: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        return tf.where(rows == NO_ROW, 0.0, tf.sigmoid(logits))
 
     def recommend_among(features: Tensors, exclude: Sequence[tf.Tensor], only: Condition | None) -> Tensors:
-        embeddings = queries.embed(**features)
-        seen = [catalogue.rows_of_known(queries.seen(**features))]
+        embeddings = queries.recall(**features)
+        seen = catalogue.rows_of_known(embeddings["seen"])
         given = [catalogue.rows(features[name]) for name in inputs.histories]
-        scores, rows = index.search(embeddings["retrieval"], k, tf.concat([*seen, *given, *exclude], axis=1), only)
-        return with_probabilities({"candidate_ids": catalogue.names(rows), "scores": scores}, embeddings, rows)
+        # Joining them fails where they are not of as many queries; conditions are checked beside.
+        exclude = tf.concat([seen, *given, *exclude], axis=1)
+        search = index.search_aligned if only is None else index.search
+        scores, rows = search(embeddings["retrieval"], num_found, exclude, only)
+        if "rating" not in embeddings:
+            return {"candidate_ids": catalogue.names(rows), "scores": scores}
+        logits = log_odds(embeddings, rows)
+        if rerank is not None:
+            num_ordered = min(rerank.first, num_found)
+            blend = rerank.weight * logits + (1 - rerank.weight) * scores
+            blend = tf.where(rows == NO_ROW, NO_SCORE, blend)[:, :num_ordered]
+            first = tf.argsort(blend, axis=1, direction="DESCENDING", stable=True)
+            others = tf.broadcast_to(tf.range(num_ordered, num_found), [tf.shape(rows)[0], num_found - num_ordered])
+            order = tf.concat([first, others], axis=1)[:, :k]
+            rows, scores, logits = (tf.gather(values, order, batch_dims=1) for values in (rows, scores, logits))
+        return {
+            "candidate_ids": catalogue.names(rows),
+            "scores": scores,
+            "probabilities": probabilities(logits, rows),
+        }
 
     def recommend(**features: tf.Tensor) -> Tensors:
         return recommend_among(features, [], None)
@@ -85,7 +130,10 @@ def build_signatures(queries: Any, candidates: Any, catalogue: Catalogue, inputs
         rows = catalogue.rows(features.pop(CANDIDATE_INPUT))
         embeddings = queries.embed(**features)
         products = tf.reduce_sum(embeddings["retrieval"] * index.vectors.take(tf.maximum(rows, 0)), axis=1)
-        return with_probabilities({"scores": tf.where(rows == NO_ROW, NO_SCORE, products)}, embeddings, rows)
+        outputs = {"scores": tf.where(rows == NO_ROW, NO_SCORE, products)}
+        if "rating" in embeddings:
+            outputs["probabilities"] = probabilities(log_odds(embeddings, rows), rows)
+        return outputs
 
     query_specs = {spec.name: spec for spec in inputs.query}
     candidate_specs = {spec.name: spec for spec in inputs.candidate}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,14 @@ import tensorflow as tf
 
 from tfrs_twotower.serving.index import Index
 
+#: Fewer queries say too little of others to choose by.
+LEAST_QUERIES = 64
 # Queries that choose, and as many others that must confirm the choice: by their mean less so many standard errors, so
-# that it holds for other queries too (19 in 20 times).
+# that it is likely to hold for other queries, too.
 _NUM_QUERIES = 1024
 _STANDARD_ERRORS = 1.645
-# Exclusions that are tried, the most first, the efforts for them, and queries to try them with.
+# Exclusions that are tried, the most first, and queries to try them with.
 _EXCLUSIONS = (512, 256, 128, 64, 32, 16)
-_EXCLUDING_EFFORTS = (1, 2, 4)
 _NUM_EXCLUDING = 256
 _RANKED_AT_ONCE = 128
 
@@ -82,11 +83,11 @@ def tune(
     deadline: float = np.inf,
     seed: int = 0,
 ) -> dict[int, float] | None:
-    """Tries efforts until one meets the target, for the queries that choose and surely for those that confirm.
+    """Tries efforts until one meets the target, for the queries that choose and with a margin for those that confirm.
 
     Args:
         index: Its attributes are set to each effort that is tried; the last one stays.
-        queries: float32 [num_queries, embedding_dim], the model's own, at least 2.
+        queries: float32 [num_queries, embedding_dim], the model's own, at least 4.
         target: What must be found.
         efforts: Attribute -> value, the least effort first.
         deadline: Reading of `time.monotonic()` after which no other effort is tried.
@@ -104,15 +105,14 @@ def tune(
             setattr(index, name, value)
         if choosing.is_met(index):
             recalls = confirming.recalls(index)
-            if all(
-                np.mean(recalls[k]) - _STANDARD_ERRORS * np.std(recalls[k]) / math.sqrt(len(recalls[k])) >= least
-                for k, least in target.recall.items()
-            ):
+            if all(_is_met_with_margin(recalls[k], least) for k, least in target.recall.items()):
                 return {k: float(np.mean(recall)) for k, recall in recalls.items()}
     return None
 
 
-def tune_exclusions(index: Index, queries: np.ndarray, target: IndexTarget, *, deadline: float = np.inf) -> None:
+def tune_exclusions(
+    index: Index, queries: np.ndarray, target: IndexTarget, efforts: Sequence[int], *, deadline: float = np.inf
+) -> None:
     """Sets `max_excluded` to the most exclusions with which an approximate search still meets the target.
 
     It supposes the worst, that a query excludes just the best of its candidates, and may raise `excluding_effort`.
@@ -121,6 +121,7 @@ def tune_exclusions(index: Index, queries: np.ndarray, target: IndexTarget, *, d
         index: A tuned index with these attributes.
         queries: float32 [num_queries, embedding_dim], the model's own.
         target: What must be found of what is left, for every k.
+        efforts: Values of `excluding_effort` that are worth trying, the least first.
         deadline: Reading of `time.monotonic()` after which nothing more is tried: then no search that excludes
             anything is approximate.
     """
@@ -131,13 +132,13 @@ def tune_exclusions(index: Index, queries: np.ndarray, target: IndexTarget, *, d
         ks = [min(k, index.num_candidates - num) for k in target.recall]
         if min(ks) < 1:
             continue
-        for effort in _EXCLUDING_EFFORTS:
+        for effort in efforts:
             if time.monotonic() > deadline:
                 index.max_excluded, index.excluding_effort = 0, 1
                 return
             index.max_excluded, index.excluding_effort = num, effort
             if all(
-                np.mean(_recalls(index, sample, k, scores[:, num + k - 1], best[:, :num])) >= least
+                _is_met_with_margin(_recalls(index, sample, k, scores[:, num + k - 1], best[:, :num]), least)
                 for k, least in zip(ks, target.recall.values(), strict=True)
             ):
                 return
@@ -188,6 +189,12 @@ def _true_best(index: Index, queries: tf.Tensor, num: int) -> tuple[tf.Tensor, n
         rows.append(index.vectors.scan(some, num))
         scores.append(tf.reduce_sum(some[:, tf.newaxis] * index.vectors.take(rows[-1]), axis=2))
     return tf.concat(rows, axis=0), -np.sort(-tf.concat(scores, axis=0).numpy(), axis=1)
+
+
+def _is_met_with_margin(recalls: np.ndarray, least: float) -> bool:
+    """Whether the mean of a share over queries is as high as it must be, and not by luck alone."""
+    error = np.std(recalls, ddof=1) / math.sqrt(len(recalls)) if len(recalls) > 1 else 0.0
+    return bool(np.mean(recalls) - _STANDARD_ERRORS * error >= least)
 
 
 def _recalls(

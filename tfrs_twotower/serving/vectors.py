@@ -109,10 +109,10 @@ class CandidateVectors(tf.Module):
             int32 [batch, width], best first, `NO_ROW` where nothing is left.
         """
 
-        def scan_some(start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
-            scores = tf.matmul(queries[start:stop], self.matrix, transpose_b=True)
+        def scan_some(take: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+            scores = tf.matmul(take(queries), self.matrix, transpose_b=True)
             if only is not None:
-                allowed = only.take(start, stop).allowed()
+                allowed = only.take(take).allowed()
                 if self.rows is not None:
                     allowed = tf.gather(allowed, tf.maximum(self.rows, 0), axis=1)
                 scores = tf.where(allowed, scores, NO_SCORE)
@@ -120,7 +120,9 @@ class CandidateVectors(tf.Module):
                 scores = tf.where(self.rows == NO_ROW, NO_SCORE, scores)
             if exclude is None:
                 return self._best_rows(scores, width)
-            excluded = exclude[start:stop]
+            excluded = take(exclude)
+            if self.num_slots < _LEAST_FOR_BLOCKS:
+                return self._best_rows(self._masked(scores, excluded), width)
             num_more = tf.minimum(width + tf.shape(excluded)[1], self.num_candidates)
             return tf.cond(
                 num_more - width <= _MOST_FOUND_IN_VAIN,
@@ -140,7 +142,7 @@ class CandidateVectors(tf.Module):
         slots = tf.where(is_row, exclude, 0)
         if self.slots is not None:
             slots = tf.gather(self.slots.read_value(), slots)
-        queries = tf.broadcast_to(tf.range(tf.shape(exclude)[0])[:, tf.newaxis], tf.shape(exclude))
+        queries = tf.broadcast_to(tf.expand_dims(tf.range(tf.shape(exclude)[0]), 1), tf.shape(exclude))
         # Where there is nothing to exclude, the first slot keeps the least of its score and the greatest number.
         bounds = tf.where(is_row, NO_SCORE, tf.float32.max)
         return tf.tensor_scatter_nd_min(scores, tf.stack([queries, slots], axis=2), bounds)
@@ -168,9 +170,16 @@ def is_member(values: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
     """Bool [batch, n], whether each value is among its row's members (int32 [batch, e]), by binary search."""
     # A sentinel above every row, so that the position found always exists.
     top = tf.fill([tf.shape(members)[0], 1], tf.int32.max)
-    ordered = tf.concat([tf.sort(members, axis=1), top], axis=1)
+    ordered = tf.concat([ascending(members), top], axis=1)
     positions = tf.searchsorted(ordered, values)
     return tf.gather(ordered, positions, batch_dims=1) == values
+
+
+def ascending(values: tf.Tensor) -> tf.Tensor:
+    """int32 [batch, n] in ascending order; as `tf.sort`, in half the operations."""
+    # The complement reverses the order, and unlike the negative has no overflow.
+    complements = tf.math.top_k(tf.bitwise.invert(values), tf.shape(values)[1]).values
+    return tf.bitwise.invert(complements)
 
 
 def top_k(scores: tf.Tensor, k: int | tf.Tensor, num: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -198,22 +207,32 @@ def top_k(scores: tf.Tensor, k: int | tf.Tensor, num: int) -> tuple[tf.Tensor, t
         slots = tf.gather(chosen, places // size, batch_dims=1) * size + places % size
         return best, tf.minimum(slots, num - 1)  # where all that is left is padding
 
-    return tf.cond(tf.convert_to_tensor(k * size <= num // 4), choose, lambda: tuple(tf.math.top_k(scores, k)))
+    def sort() -> tuple[tf.Tensor, tf.Tensor]:
+        return tuple(tf.math.top_k(scores, k))
+
+    few = k * size <= num // 4
+    return tf.cond(few, choose, sort) if tf.is_tensor(few) else choose() if few else sort()
 
 
-def in_chunks(find: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], num: tf.Tensor, size: int) -> tf.Tensor:
+def in_chunks(find: Callable[[Callable[[tf.Tensor], tf.Tensor]], tf.Tensor], num: tf.Tensor, size: int) -> tf.Tensor:
     """Joins what is found for `num` queries, `size` at a time.
 
     Args:
-        find: (start, stop) -> int32 [stop - start, any], equally wide each time.
+        find: (take) -> int32 [batch, any], equally wide each time, where `take` takes from what has a row for each
+            query the rows of those that it is asked for.
         num: int32 [].
         size: Queries at a time, >= 1.
     """
-    num_chunks = tf.maximum(1, (num + size - 1) // size)  # an empty batch has columns, too
-    found = tf.TensorArray(tf.int32, num_chunks, element_shape=[None, None], infer_shape=False)
 
-    def step(chunk: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-        return chunk + 1, found.write(chunk, find(chunk * size, tf.minimum((chunk + 1) * size, num)))
+    def loop() -> tf.Tensor:
+        num_chunks = (num + size - 1) // size
+        found = tf.TensorArray(tf.int32, num_chunks, element_shape=[None, None], infer_shape=False)
 
-    _, found = tf.while_loop(lambda chunk, _: chunk < num_chunks, step, (0, found), parallel_iterations=1)
-    return found.concat()
+        def step(chunk: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            start, stop = chunk * size, tf.minimum((chunk + 1) * size, num)
+            return chunk + 1, found.write(chunk, find(lambda values: values[start:stop]))
+
+        _, found = tf.while_loop(lambda chunk, _: chunk < num_chunks, step, (0, found), parallel_iterations=1)
+        return found.concat()
+
+    return tf.cond(num <= size, lambda: find(lambda values: values), loop)

@@ -1,0 +1,91 @@
+"""Whatever ends a publication, the newest version loads and answers, and a server finds nothing else."""
+
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import time
+
+import pyarrow as pa
+import pytest
+
+import tfrs_twotower as tt
+from tfrs_twotower.serving import export
+from tfrs_twotower.serving.publish import _INCOMPLETE
+from tfrs_twotower.serving.versions import list_versions, versions
+
+# Publishes a real bundle again and again, until it is killed; says when it begins.
+PUBLISHER = """
+import shutil, sys
+from pathlib import Path
+from tfrs_twotower.serving.publish import Publication, publish
+
+source, directory = map(Path, sys.argv[1:])
+def write(folder):
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+def check(folder):
+    assert (folder / "assets.extra" / "manifest.json").is_file()
+print("ready", flush=True)
+while True:
+    publish([Publication(directory=directory, write=write, check=check)], keep=3)
+"""
+QUERY = {"user_id": ["u0", "u1", "stranger"]}
+
+
+def answers(bundle: tt.LoadedBundle) -> dict[str, list]:
+    return {name: values.tolist() for name, values in bundle.recommend(QUERY).items()}
+
+
+def test_kill_9_at_any_moment_leaves_a_version_that_answers(bundle_path, tmp_path):
+    expected = answers(tt.load_bundle(bundle_path))
+    shutil.copytree(bundle_path, tmp_path / "1")
+    generator = random.Random(0)
+    files = sorted(path.relative_to(bundle_path) for path in bundle_path.rglob("*"))
+    for _ in range(20):
+        command = [sys.executable, "-c", PUBLISHER, bundle_path, tmp_path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as publisher:
+            publisher.stdout.readline()
+            time.sleep(generator.uniform(0, 0.1))
+            publisher.kill()
+        newest = max(versions(tmp_path))
+        assert answers(tt.load_bundle(tmp_path)) == expected
+        for version in versions(tmp_path):
+            folder = tmp_path / str(version)
+            assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == files
+        assert newest >= 1
+    assert max(versions(tmp_path)) > 20  # it did publish meanwhile
+    # The next publisher clears up.
+    shutil.copytree(bundle_path, tmp_path / f"{_INCOMPLETE}killed")
+    tt.refresh_bundle(tmp_path, tt.load_bundle(tmp_path).candidates, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == [str(versions(tmp_path)[0])]
+
+
+@pytest.mark.parametrize("limit", [10_000, 100_000])
+def test_a_full_disk_is_an_error_that_leaves_no_trace(bundle_path, tmp_path, unchecked, limit):
+    """Files can grow no further than a limit: the write fails as on a full disk."""
+    shutil.copytree(bundle_path, tmp_path / "1")
+    before = sorted(tmp_path.rglob("*"))
+    expected = answers(tt.load_bundle(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(OSError, match="cannot be written|File too large"):
+            tt.refresh_bundle(tmp_path, tt.load_bundle(tmp_path).candidates)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert answers(tt.load_bundle(tmp_path)) == expected
+    assert [version.is_served for version in list_versions(tmp_path)] == [True]
+
+
+def test_a_publication_that_fails_at_its_end_leaves_no_trace(bundle_path, tmp_path, monkeypatch):
+    def fail(path, bundle):
+        raise RuntimeError("broken off")
+
+    monkeypatch.setattr(export, "check_in_fresh_process", fail)
+    shutil.copytree(bundle_path, tmp_path / "1")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RuntimeError, match="broken off"):
+        tt.refresh_bundle(tmp_path, pa.table({"movie_id": ["a", "b"], "genres": [["Even"], ["Odd"]]}))
+    assert sorted(tmp_path.rglob("*")) == before

@@ -1,0 +1,199 @@
+"""A bundle says the same to every host: Python, C++ and C, with or without ScaNN's operations, and REST bodies."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+import tfrs_twotower as tt
+from tests.conftest import CANDIDATE, QUERY
+from tfrs_twotower._scann import library_path
+from tfrs_twotower.serving import fresh
+from tfrs_twotower.serving.bundle import WARMUP_FILE, build_bundle, build_sides
+from tfrs_twotower.serving.export import ask_in_fresh_process, publish_bundles
+
+HOSTS = Path(__file__).parent / "hosts"
+
+pytestmark = [pytest.mark.compiler, pytest.mark.scann]
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory):
+    """A folder with both programs."""
+    folder = tmp_path_factory.mktemp("hosts")
+    subprocess.run([HOSTS / "compile", sys.executable, folder], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundles(planted, tmp_path_factory):
+    """Kind of index -> (bundle in memory, its folder): a model of two heads with a history, filters and ids."""
+    tf.keras.utils.set_random_seed(0)
+    known = planted.split.seen
+    past = tt.History(of=tt.Categorical(name="movie_id"), name="history", length=10)
+    query = tt.TowerConfig(features=(*QUERY.features, past), hidden_units=(), output_dim=8)
+    retrieval = tt.build_two_tower(known, query=query, candidate=CANDIDATE, task=tt.RetrievalTask())
+    model = tt.JointModel(retrieval=retrieval, rating=tt.build_two_tower(known, query=QUERY, candidate=CANDIDATE))
+    sides = build_sides(model, known, filter_by=["genres"], rerank=tt.Rerank(first=5, weight=0.5))
+    embeddings = sides.embed(known.candidates)
+    folder = tmp_path_factory.mktemp("saved_models")
+    built = {
+        folder / kind: build_bundle(sides, known.candidates, embeddings, build_index, k=10)
+        for kind, build_index in (("scann", tt.build_scann_index), ("exact", tt.build_exact_index))
+    }
+    paths = publish_bundles(built)
+    return {path.parent.name: (bundle, path) for bundle, path in zip(built.values(), paths, strict=True)}
+
+
+@pytest.fixture(params=["scann", "exact"])
+def asked(request, bundles):
+    """(requests of the warm-up file, what the training process answers, the bundle's folder, its library or none)."""
+    bundle, path = bundles[request.param]
+    requests = []
+    for record in tf.data.TFRecordDataset(str(path / WARMUP_FILE)):
+        message = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        inputs = {name: tf.constant(tf.make_ndarray(values)) for name, values in message.inputs.items()}
+        requests.append((message.model_spec.signature_name, inputs))
+    assert {signature for signature, _ in requests} == set(bundle.signatures)
+    answers = [bundle.signatures[signature](**inputs) for signature, inputs in requests]
+    return requests, answers, path, [str(library_path())] if request.param == "scann" else []
+
+
+def require_same(answers, replies):
+    """Ids the same, numbers to 1e-5; of a flat reply the shape is not known."""
+    assert len(answers) == len(replies)
+    for answer, reply in zip(answers, replies, strict=True):
+        assert set(answer) == set(reply)
+        for name, expected in answer.items():
+            values, got = expected.numpy(), np.array(reply[name]).reshape(expected.shape)
+            if values.dtype == object:
+                assert fresh.to_plain(values.tolist()) == got.tolist()
+            else:
+                np.testing.assert_allclose(got.astype(np.float32), values, rtol=1e-5, atol=1e-5)
+
+
+def run(*command) -> list[dict]:
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_a_fresh_python_with_only_tensorflow(asked):
+    requests, answers, path, _ = asked
+    require_same(answers, ask_in_fresh_process(path, requests))
+
+
+def test_load_bundle(asked):
+    requests, answers, path, _ = asked
+    signatures = tt.load_bundle(path).module.signatures
+    replies = [signatures[signature](**inputs) for signature, inputs in requests]
+    require_same(
+        answers, [{name: fresh.to_plain(x.numpy().tolist()) for name, x in reply.items()} for reply in replies]
+    )
+
+
+def test_cpp_does_what_tensorflow_serving_does_and_its_memory_does_not_grow(asked, hosts):
+    _, answers, path, library = asked
+    *replies, times, memory = run(hosts / "host_cc", path, *(library or [""]), 200, 4, 10_000)
+    require_same(answers, [reply["outputs"] for reply in replies])
+    assert times["median_ms"] > 0
+    # 10,000 calls that leaked a kilobyte each would be 10 MiB.
+    assert memory["after_mib"] - memory["before_mib"] < 8
+
+
+def test_c(asked, hosts, tmp_path):
+    requests, answers, path, library = asked
+    words = []
+    for signature, inputs in requests:
+        takes, gives = tensors(path, signature)
+        words.append(f"request {signature}")
+        for name, values in inputs.items():
+            flat = np.ravel(values.numpy()).tolist()
+            texts = [f"x{value.hex()}" if isinstance(value, bytes) else repr(value) for value in flat]
+            kind = {"float32": "float"}.get(values.dtype.name, values.dtype.name)
+            words.append(" ".join(map(str, ["input", takes[name], kind, values.shape.rank, *values.shape, *texts])))
+        words += [f"output {name} {tensor}" for name, tensor in gives.items()]
+        words.append("end")
+    (tmp_path / "requests").write_text("\n".join(words) + "\n")
+    replies = run(hosts / "host_c", path, tmp_path / "requests", *library)
+    require_same(answers, [reply["outputs"] for reply in replies])
+
+
+def tensors(path: Path, signature: str) -> list[dict[str, str]]:
+    """[inputs, outputs] of a signature, name -> operation and index, as saved_model_cli shows them."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    definition = saved.meta_graphs[0].signature_def[signature]
+    return [
+        {name: info.name.replace(":", " ") for name, info in side.items()}
+        for side in (definition.inputs, definition.outputs)
+    ]
+
+
+def test_saved_model_cli_works(bundles):
+    _, path = bundles["exact"]
+    command = f"saved_model_cli run --dir {path} --tag_set serve --signature_def similar --input_exprs"
+    program, *options = command.split()
+    result = subprocess.run(
+        [Path(sys.executable).parent / program, *options, "candidate_id=['m0']"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "Result for output key candidate_ids" in result.stdout
+
+
+def from_json(body, signature) -> dict[str, tf.Tensor]:
+    """The inputs that TensorFlow Serving makes of a body, by the rules of its REST API."""
+    _, specs = signature.structured_input_signature
+    if "instances" in body:
+        rows = body["instances"]
+        if len(specs) == 1 and not isinstance(rows[0], dict):
+            columns = {next(iter(specs)): rows}  # one input may go without its name
+        else:
+            assert all(set(row) == set(specs) for row in rows)
+            columns = {name: [row[name] for row in rows] for name in specs}
+    else:
+        columns = body["inputs"] if isinstance(body["inputs"], dict) else {next(iter(specs)): body["inputs"]}
+    assert set(columns) == set(specs)
+    return {name: tf.constant(values, specs[name].dtype) for name, values in columns.items()}
+
+
+def to_strict_json(outputs) -> str:
+    return json.dumps(
+        {name: fresh.to_plain(values.numpy().tolist()) for name, values in outputs.items()}, allow_nan=False
+    )
+
+
+def test_rest_in_rows_and_in_columns_means_the_same_and_is_answered_in_strict_json(asked):
+    requests, answers, path, _ = asked
+    signatures = tt.load_bundle(path).module.signatures
+    for (name, inputs), answer in zip(requests, answers, strict=True):
+        columns = {key: fresh.to_plain(values.numpy().tolist()) for key, values in inputs.items()}
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        assert not any(key.endswith("_bytes") for key in [*columns, *answer])  # REST would take them for base64
+        bodies = [{"signature_name": name, "instances": rows}, {"signature_name": name, "inputs": columns}]
+        if len(columns) == 1:
+            bodies += [{"instances": next(iter(columns.values()))}, {"inputs": next(iter(columns.values()))}]
+        # A missing number is NaN, a token that TensorFlow Serving reads beyond what JSON has.
+        replies = [signatures[name](**from_json(json.loads(json.dumps(body)), signatures[name])) for body in bodies]
+        for reply in replies:
+            require_same([answer], [json.loads(to_strict_json(reply))])
+
+
+def test_rest_answers_strictly_where_nothing_is_left(asked):
+    requests, _, path, _ = asked
+    signatures = tt.load_bundle(path).module.signatures
+    inputs = dict(next(inputs for name, inputs in requests if name == "recommend_filtered"))
+    size = len(inputs["user_id"])
+    inputs["filter_genres"] = tf.fill([size, 1], "no such genre")
+    reply = json.loads(to_strict_json(signatures["recommend_filtered"](**inputs)))
+    assert set(np.ravel(reply["candidate_ids"])) == {""}
+    assert set(np.ravel(reply["probabilities"])) == {0.0}

@@ -1,0 +1,247 @@
+"""Files that start TensorFlow Serving on published bundles.
+
+What they choose, and why:
+- The stock image has no ScaNN: a bundle whose index takes its operations is left out, and its portable twin served.
+- Batching is off unless it is asked for. TensorFlow Serving would pad lists of unequal length with the first element of
+  a request's first row, so that another row of the request would exclude or filter by what it never named; padding is
+  therefore off, and with batching all clients must send lists of one agreed length, padded with "".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from tfrs_twotower.serving.versions import list_versions, versions
+
+_SCANN = "scann"  # kind of index
+
+#: A release of the stock image that serves bundles of TensorFlow 2.20's operations.
+STOCK_IMAGE = "tensorflow/serving:2.19.1"
+
+_HEADER = "# Written by tfrs-twotower serving-config.\n"
+
+_COMPOSE = """{header}# docker compose up
+# curl http://localhost:{rest_port}{path}
+services:
+  serving:
+    image: {image}
+    command:
+{arguments}
+    ports:
+      - "{grpc_port}:8500"
+      - "{rest_port}:8501"
+    volumes:
+      - {{type: bind, source: ., target: /config, read_only: true}}
+{volumes}
+    restart: unless-stopped
+"""
+
+_KUBERNETES = """{header}# kubectl create configmap {name} --from-file=models.config --from-file=batching.config
+# kubectl apply -f kubernetes.yaml
+# The claim `models` holds the folders of the bundles: {folders}.
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+spec:
+  replicas: 2
+  selector:
+    matchLabels:
+      app: {name}
+  template:
+    metadata:
+      labels:
+        app: {name}
+    spec:
+      containers:
+        - name: serving
+          image: {image}
+          args:
+{arguments}
+          ports:
+            - containerPort: 8500
+            - containerPort: 8501
+          # Ready once the bundle is loaded and warmed up.
+          readinessProbe:
+            httpGet:
+              path: {probe}
+              port: 8501
+            periodSeconds: 5
+          volumeMounts:
+            - name: models
+              mountPath: /models
+              readOnly: true
+            - name: config
+              mountPath: /config
+              readOnly: true
+      volumes:
+        - name: models
+          persistentVolumeClaim:
+            claimName: models
+            readOnly: true
+        - name: config
+          configMap:
+            name: {name}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+spec:
+  selector:
+    app: {name}
+  ports:
+    - name: grpc
+      port: 8500
+    - name: rest
+      port: 8501
+"""
+
+_BATCHING = """{header}# Takes effect with --enable_batching. Lists are not padded: see `tfrs_twotower.serving.server`.
+max_batch_size {{ value: 64 }}
+batch_timeout_micros {{ value: 500 }}
+num_batch_threads {{ value: {num_threads} }}
+max_enqueued_batches {{ value: 100 }}
+pad_variable_length_inputs: false
+"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServingConfig:
+    """What starts a server.
+
+    Attributes:
+        files: Name -> text.
+        notes: What else its user has to know.
+    """
+
+    files: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def serving_config(
+    directories: Sequence[str | Path],
+    *,
+    image: str = STOCK_IMAGE,
+    batching: bool = False,
+    grpc_port: int = 8500,
+    rest_port: int = 8501,
+    num_threads: int = 4,
+) -> ServingConfig:
+    """Makes the files that start TensorFlow Serving on bundles.
+
+    Args:
+        directories: `saved_models/<name>`, each with a published version; their names are the models' names.
+        image: Of TensorFlow Serving. With another than the stock image, bundles that take ScaNN's operations are
+            served, too: it must have them.
+        batching: Whether the server joins requests to batches; all clients must then send lists of one length.
+        grpc_port: On the host.
+        rest_port: On the host.
+        num_threads: Batches at once, as many as there are cores.
+
+    Returns:
+        `models.config`, `batching.config`, `compose.yaml` and `kubernetes.yaml`, and notes.
+
+    Raises:
+        FileNotFoundError: If a folder holds no version of a bundle.
+        ValueError: If two folders have one name, or nothing is left that the image can serve.
+    """
+    paths = {path.name: path for path in (Path(directory).absolute() for directory in directories)}
+    if len(paths) < len(directories):
+        raise ValueError(
+            f"`directories` must have names of their own. Received: {[str(path) for path in directories]}."
+        )
+    notes = []
+    served = {}
+    for name, path in paths.items():
+        if not needs_scann(path):
+            served[name] = path
+        elif image != STOCK_IMAGE:
+            served[name] = path
+            notes.append(f"{name} takes ScaNN's operations: {image} must be built with them.")
+        else:
+            twin = path.with_name(f"{name}-portable")
+            notes.append(
+                f"{name} takes ScaNN's operations, which the stock image does not have. An image of a server built "
+                "with them, from the sources of the TensorFlow and ScaNN in the manifest, serves it."
+            )
+            if paths.get(twin.name, twin) != twin:
+                raise ValueError(f"`directories` names another {twin.name} than the portable twin {twin}.")
+            if versions(twin):
+                served[twin.name] = twin
+                notes.append(f"{twin.name} is served in its place.")
+            else:
+                notes.append("Export it with its portable twin, or with the portable or the exact index.")
+    if not served:
+        raise ValueError(" ".join([f"There is no bundle that {image} can serve.", *notes]))
+    arguments = ["--model_config_file=/config/models.config", "--file_system_poll_wait_seconds=5"]
+    if batching:
+        arguments += ["--enable_batching=true", "--batching_parameters_file=/config/batching.config"]
+        notes.append('With batching all clients must send lists of one agreed length, padded with "".')
+    first = next(iter(served))
+    values = {
+        "header": _HEADER,
+        "image": image,
+        "path": f"/v1/models/{quote(first)}",
+        "probe": _quoted(f"/v1/models/{quote(first)}"),
+        "name": _label(f"{first}-serving"),
+        "folders": ", ".join(served),
+        "grpc_port": grpc_port,
+        "rest_port": rest_port,
+        "num_threads": num_threads,
+        "volumes": "\n".join(
+            f"      - {{type: bind, source: {_quoted(str(path).replace('$', '$$'))}, "
+            f"target: {_quoted(f'/models/{name}'.replace('$', '$$'))}, read_only: true}}"
+            for name, path in served.items()
+        ),
+    }
+
+    def listed(indentation: int) -> str:
+        return "\n".join(f"{' ' * indentation}- {argument}" for argument in arguments)
+
+    models = "".join(
+        f"  config {{\n    name: {_quoted(name)}\n    base_path: {_quoted(f'/models/{name}')}\n"
+        '    model_platform: "tensorflow"\n  }\n'
+        for name in served
+    )
+    return ServingConfig(
+        files={
+            "models.config": f"{_HEADER}model_config_list {{\n{models}}}\n",
+            "batching.config": _BATCHING.format(**values),
+            "compose.yaml": _COMPOSE.format(arguments=listed(6), **values),
+            "kubernetes.yaml": _KUBERNETES.format(arguments=listed(12), **values),
+        },
+        notes=tuple(notes),
+    )
+
+
+def needs_scann(directory: Path) -> bool:
+    """Whether the served version's index takes ScaNN's operations.
+
+    Raises:
+        FileNotFoundError: If there is no version that is served.
+        ValueError: If its manifest does not say.
+    """
+    served = [version for version in list_versions(directory) if version.is_served]
+    if not served:
+        raise FileNotFoundError(f"{directory} holds no version of a bundle that is served.")
+    index = served[0].manifest.get("index")
+    if not isinstance(index, dict) or "kind" not in index:
+        raise ValueError(f"{served[0].path} has no manifest that names its index. Export it again.")
+    return bool(index["kind"] == _SCANN)
+
+
+def _label(text: str) -> str:
+    """A name as Kubernetes takes it: at most 63 of a-z, 0-9 and -, the first a letter."""
+    label = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
+    return (label if label[:1].isalpha() else f"bundle-{label}")[:63].rstrip("-")
+
+
+def _quoted(text: str) -> str:
+    """As YAML and protobuf's text format take it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,213 @@
+"""The versions in a folder: which there are, what they say of themselves, and which of them is served.
+
+TensorFlow Serving, and everything here that looks for the newest version, passes over names that are no integers. A
+version is withdrawn by such a name, and removed by way of one, so that it is there whole or not at all. What is no
+SavedModel is no version, whatever its name, and is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows: there are no locks, and what another publisher may still write is left alone
+    fcntl = None  # type: ignore[assignment]
+
+EXTRA_FOLDER = "assets.extra"
+MANIFEST_FILE = f"{EXTRA_FOLDER}/manifest.json"
+MODEL_FILE = "saved_model.pb"
+
+_WITHDRAWN = ".withdrawn-"
+_REMOVED = ".removed-"
+_PATIENCE_S = 120
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Version:
+    """A version in a folder.
+
+    Attributes:
+        number: Its integer; never given again while it is there.
+        path: Its folder.
+        is_served: Whether it is the one that a server takes.
+        is_withdrawn: Whether `rollback` took it back.
+        manifest: What it says of itself; empty where that cannot be read.
+    """
+
+    number: int
+    path: Path
+    is_served: bool
+    is_withdrawn: bool
+    manifest: dict[str, Any]
+
+
+def versions(directory: Path) -> list[int]:
+    """The published versions in a folder, ascending; none if it is not there."""
+    return [number for number in _numbers(directory, "") if (directory / str(number) / MODEL_FILE).is_file()]
+
+
+def list_versions(directory: str | Path) -> list[Version]:
+    """All versions in a folder, also those that were withdrawn, ascending.
+
+    Args:
+        directory: `saved_models/<name>`.
+
+    Raises:
+        FileNotFoundError: If there is no version.
+    """
+    directory = Path(directory)
+    published, withdrawn = versions(directory), _withdrawn(directory)
+    if not published and not withdrawn:
+        raise FileNotFoundError(f"{directory} holds no version of a bundle.")
+    listed = [(number, directory / str(number), False) for number in published]
+    listed += [(number, directory / f"{_WITHDRAWN}{number}", True) for number in withdrawn]
+    return [
+        Version(
+            number=number,
+            path=path,
+            is_served=not is_withdrawn and number == published[-1],
+            is_withdrawn=is_withdrawn,
+            manifest=read_manifest(path),
+        )
+        for number, path, is_withdrawn in sorted(listed)
+    ]
+
+
+def rollback(directory: str | Path, *, to: int | None = None) -> Path:
+    """Withdraws the newest versions, so that an older one is the newest: a server goes back to it by itself.
+
+    What is withdrawn stays, as `.withdrawn-<version>`, and its number is not given again. Renaming it to its number
+    publishes it again.
+
+    Args:
+        directory: `saved_models/<name>`.
+        to: The version to go back to; by default the one before the newest.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        FileNotFoundError: If there is no version.
+        ValueError: If there is no such version, or none before the newest.
+        OSError: If the folder cannot be written.
+    """
+    directory = Path(directory)
+    if not versions(directory):
+        raise FileNotFoundError(f"{directory} holds no version of a bundle.")
+    with lock(directory):
+        published = versions(directory)
+        if to is None:
+            if len(published) < 2:
+                raise ValueError(f"{directory} holds only version {published[0]}: there is none to go back to.")
+            to = published[-2]
+        if to not in published:
+            raise ValueError(f"`to` must be one of {', '.join(map(str, published))}. Received: {to}.")
+        newer = {directory / str(number): directory / f"{_WITHDRAWN}{number}" for number in published if number > to}
+        for withdrawn in newer.values():
+            if withdrawn.exists():
+                raise FileExistsError(f"{withdrawn} is already there. Remove it, or move it elsewhere.")
+        # The newest first: whenever this is broken off, a server sees versions that it has seen before.
+        for path in reversed(newer):
+            path.rename(newer[path])
+    return directory / str(to)
+
+
+def next_version(directory: Path) -> int:
+    """Above all numbers that are there, whatever bears them."""
+    return max([0, *_numbers(directory, ""), *_numbers(directory, _WITHDRAWN)]) + 1
+
+
+def remove_old(directory: Path, keep: int) -> None:
+    """Removes all but the newest published versions, and what was withdrawn before the oldest that is kept.
+
+    Args:
+        directory: `saved_models/<name>`, whose lock the caller holds.
+        keep: How many, >= 1.
+    """
+    published = versions(directory)
+    kept = published[-keep:]
+    paths = [directory / str(number) for number in published[:-keep]]
+    paths += [directory / f"{_WITHDRAWN}{number}" for number in _withdrawn(directory) if kept and number < kept[0]]
+    for path in paths:
+        grave = Path(tempfile.mkdtemp(prefix=_REMOVED, dir=directory))
+        path.rename(grave / path.name)
+    remove_leftovers(directory)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Finishes removals that were broken off, in a folder whose lock the caller holds."""
+    for path in directory.glob(f"{_REMOVED}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Holds a folder's lock, which ends with the process; where a file system has none, does without.
+
+    Raises:
+        TimeoutError: If another process holds it for two minutes.
+    """
+    start = time.monotonic()
+    while True:
+        with try_lock(folder) as is_mine:
+            if is_mine is not False:
+                yield
+                return
+        if time.monotonic() - start > _PATIENCE_S:
+            raise TimeoutError(f"{folder} is locked by another process. Wait for it, or end it.")
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def try_lock(folder: Path) -> Iterator[bool | None]:
+    """Holds a folder's lock if it can at once; gives False where another has it, None where none can be had."""
+    if fcntl is None:
+        yield None
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # renamed or removed meanwhile
+        yield None
+        return
+    try:
+        is_mine: bool | None = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_mine = False
+        except OSError:
+            is_mine = None
+        yield is_mine
+    finally:
+        os.close(descriptor)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A version's manifest, empty where it is missing or damaged."""
+    try:
+        content = json.loads((path / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _withdrawn(directory: Path) -> list[int]:
+    return [n for n in _numbers(directory, _WITHDRAWN) if (directory / f"{_WITHDRAWN}{n}" / MODEL_FILE).is_file()]
+
+
+def _numbers(directory: Path, prefix: str) -> list[int]:
+    """The integers after a prefix in the names of what is in a folder, ascending, as they are written in decimal."""
+    if not directory.is_dir():
+        return []
+    names = [path.name.removeprefix(prefix) for path in directory.iterdir() if path.name.startswith(prefix)]
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal() and name == str(int(name)))

@@ -1,0 +1,63 @@
+"""The warm-up file: what TensorFlow Serving asks a version before it serves it, so that no user waits for the first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+
+from tfrs_twotower.serving.bundle import WARMUP_FILE, Requests
+
+# TensorFlow Serving refuses longer files.
+_MOST_REQUESTS = 1000
+
+
+def write_warmup(path: Path, requests: Requests, batch_sizes: Sequence[int], *, name: str) -> None:
+    """Writes a bundle's requests at several batch sizes, its rows repeated as often as it takes.
+
+    Args:
+        path: A bundle on disk.
+        requests: (signature, inputs), at least one row each.
+        batch_sizes: Rows of each request, >= 1.
+        name: The model's name in the requests.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    records = [
+        prediction_log_pb2.PredictionLog(
+            predict_log=prediction_log_pb2.PredictLog(
+                request=predict_pb2.PredictRequest(
+                    model_spec=model_pb2.ModelSpec(name=name, signature_name=signature),
+                    inputs={key: tf.make_tensor_proto(_resized(values, size)) for key, values in inputs.items()},
+                )
+            )
+        )
+        for size in batch_sizes
+        for signature, inputs in requests
+    ]
+    try:
+        with tf.io.TFRecordWriter(str(path / WARMUP_FILE)) as writer:
+            for record in records:
+                writer.write(record.SerializeToString(deterministic=True))
+    except tf.errors.OpError as error:
+        raise OSError(f"The warm-up file cannot be written to {path}: {error.message}") from error
+
+
+def require_batch_sizes(batch_sizes: Sequence[int]) -> None:
+    """Checks what a user asks for, before anything that takes time.
+
+    Raises:
+        ValueError: If a size is less than 1, or there are so many that the file would be too long.
+    """
+    if not isinstance(batch_sizes, Sequence) or not all(isinstance(size, int) and size >= 1 for size in batch_sizes):
+        raise ValueError(f"`warmup_batch_sizes` must be whole numbers >= 1. Received: {batch_sizes!r}.")
+    most = _MOST_REQUESTS // 10
+    if len(batch_sizes) > most:
+        raise ValueError(f"`warmup_batch_sizes` must be at most {most}. Received: {len(batch_sizes)}.")
+
+
+def _resized(values: tf.Tensor, size: int) -> tf.Tensor:
+    return tf.gather(values, tf.range(size) % len(values))

@@ -20,9 +20,7 @@ from _benchmark import Row, add_arguments, show
 
 import tfrs_twotower as tt
 from tfrs_twotower._scann import library_path
-
-import tensorflow as tf  # isort: skip  # after tfrs_twotower
-from tensorflow_serving.apis import prediction_log_pb2  # isort: skip
+from tfrs_twotower.serving.warmup import read_warmup
 
 _COMPILE = Path(__file__).parents[1] / "tests" / "integration" / "hosts" / "compile"
 _THREADS = 4
@@ -69,11 +67,8 @@ def _run(*command: object) -> list[dict[str, float]]:
 
 def _time_python(bundle: tt.LoadedBundle, calls: int) -> float:
     """Median milliseconds of the same request: the first of the warm-up file."""
-    file = bundle.path / "assets.extra" / "tf_serving_warmup_requests"
-    record = next(iter(tf.data.TFRecordDataset(str(file))))
-    request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
-    inputs = {name: tf.constant(tf.make_ndarray(values)) for name, values in request.inputs.items()}
-    signature = bundle.module.signatures["recommend"]
+    name, inputs = read_warmup(bundle.path)[0]
+    signature = bundle.module.signatures[name]
     taken = []
     for _ in range(calls):
         start = time.perf_counter()

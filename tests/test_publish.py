@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tfrs_twotower.serving import publish as publish_module
 from tfrs_twotower.serving.publish import _INCOMPLETE, Publication, publish, require_writable
 from tfrs_twotower.serving.versions import list_versions, rollback, versions
 
@@ -32,6 +33,14 @@ def test_the_next_version_is_above_the_newest_whatever_else_is_there(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "12").write_text("a file, whose name is taken")
     assert publish_one(tmp_path).name == "13"
+    (tmp_path / "0020").mkdir()  # a server takes it for 20
+    assert publish_one(tmp_path).name == "21"
+
+
+def test_without_locks_the_slower_of_two_takes_the_next_number(tmp_path, monkeypatch):
+    publish_one(tmp_path)
+    monkeypatch.setattr(publish_module, "next_version", lambda directory: 1)  # as seen before the other's rename
+    assert publish_one(tmp_path).name == "2"
 
 
 def test_a_version_is_checked_beside_its_place(tmp_path):

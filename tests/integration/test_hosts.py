@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import prediction_log_pb2
 
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY
 from tfrs_twotower._scann import library_path
 from tfrs_twotower.serving import fresh
-from tfrs_twotower.serving.bundle import WARMUP_FILE, build_bundle, build_sides
+from tfrs_twotower.serving.bundle import build_bundle, build_sides
 from tfrs_twotower.serving.export import ask_in_fresh_process, publish_bundles
+from tfrs_twotower.serving.warmup import read_warmup
 
 HOSTS = Path(__file__).parent / "hosts"
 
@@ -54,11 +54,7 @@ def bundles(planted, tmp_path_factory):
 def asked(request, bundles):
     """(requests of the warm-up file, what the training process answers, the bundle's folder, its library or none)."""
     bundle, path = bundles[request.param]
-    requests = []
-    for record in tf.data.TFRecordDataset(str(path / WARMUP_FILE)):
-        message = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
-        inputs = {name: tf.constant(tf.make_ndarray(values)) for name, values in message.inputs.items()}
-        requests.append((message.model_spec.signature_name, inputs))
+    requests = read_warmup(path)
     assert {signature for signature, _ in requests} == set(bundle.signatures)
     answers = [bundle.signatures[signature](**inputs) for signature, inputs in requests]
     return requests, answers, path, [str(library_path())] if request.param == "scann" else []

@@ -86,14 +86,14 @@ def index(
 
         before = load_bundle(bundle)
         inputs = before.manifest["candidate"]["inputs"]
-        text_columns = {before.manifest["candidate"]["id"]}
+        id_column = before.manifest["candidate"]["id"]
+        text_columns = {id_column}
         text_columns.update(spec["name"] for spec in inputs if spec["dtype"] == "string")
         text_columns.update(field.name for field in before.candidates.schema if field.type == "string")
         candidates = read_files(catalogue, text_columns=sorted(text_columns))
         for name in before.manifest["filter_by"]:
             candidates = _with_type(candidates, name, before.candidates.schema.field(name).type)
-        path = refresh_bundle(before.path, candidates, build_index=index_builder(kind) if kind else None, keep=keep)
-    id_column = before.manifest["candidate"]["id"]
+        path = refresh_bundle(before, candidates, build_index=index_builder(kind) if kind else None, keep=keep)
     old, new = set(before.candidates[id_column].to_pylist()), set(candidates[id_column].to_pylist())
     print_line(f"{len(new - old)} candidates added, {len(old - new)} removed, {len(old & new)} kept. Published: {path}")
     _mention_twin(path.parent)
@@ -114,7 +114,7 @@ def list_bundles(bundle: Annotated[Path, typer.Argument(help="The folder of all 
             str(version.number),
             "served" if version.is_served else "withdrawn" if version.is_withdrawn else "",
             manifest.get("created", ""),
-            manifest.get("index", {}).get("kind", ""),
+            (manifest.get("index") or {}).get("kind", ""),
             f"{manifest['num_candidates']:,}" if "num_candidates" in manifest else "",
             *(f"{figures[name]:.4f}" if name in figures else "" for name in ("auc", "ndcg@10")),
         )
@@ -168,7 +168,9 @@ def _with_type(table: pa.Table, name: str, kind: pa.DataType) -> pa.Table:
 
 
 def _mention_twin(directory: Path) -> None:
-    twin = directory.absolute().with_name(f"{directory.absolute().name}-portable")
+    from tfrs_twotower.serving.versions import portable_twin
+
+    twin = portable_twin(directory)
     if twin.is_dir():
         print_line(f"Its portable twin {twin} has versions of its own and stays as it is: do the same there.")
 

@@ -57,7 +57,7 @@ class Bundle:
         candidates: The catalogue, in the order of the index's rows.
         manifest: What the bundle is, for people and tools.
         requests: (signature, inputs), every signature at least once, to compare what was written by.
-        extra_files: Name -> text of other files beside the manifest; none has the name of one of the bundle's own.
+        extra_files: Name -> text of other files beside the manifest, as `require_extra_files` allows them.
     """
 
     module: tf.Module
@@ -66,9 +66,6 @@ class Bundle:
     manifest: dict[str, Any]
     requests: Requests
     extra_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        require_extra_files(self.extra_files)
 
     def save(self, path: Path) -> None:
         """Writes the SavedModel with its extra assets.

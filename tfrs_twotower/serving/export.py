@@ -22,7 +22,8 @@ from tfrs_twotower.serving.bundle import Bundle, Requests, build_bundle, build_s
 from tfrs_twotower.serving.gate import QualityGate
 from tfrs_twotower.serving.publish import Publication, publish, require_keep
 from tfrs_twotower.serving.scann_index import ScannIndex
-from tfrs_twotower.serving.signatures import Rerank
+from tfrs_twotower.serving.signatures import Rerank, Signatures
+from tfrs_twotower.serving.versions import portable_twin
 from tfrs_twotower.serving.warmup import require_batch_sizes, write_warmup
 
 # The same operations on the same values: only the threading of a matrix product may differ between processes.
@@ -95,8 +96,7 @@ def export_bundle(
     embeddings = sides.embed(catalogue)
     bundles = {directory: build_bundle(sides, catalogue, embeddings, build_index, k=k)}
     if with_portable and bundles[directory].manifest["index"]["kind"] == ScannIndex.kind:
-        beside = directory.absolute().with_name(f"{directory.absolute().name}-portable")
-        bundles[beside] = build_bundle(sides, catalogue, embeddings, build_portable_index, k=k)
+        bundles[portable_twin(directory)] = build_bundle(sides, catalogue, embeddings, build_portable_index, k=k)
     bundles = {
         path: dataclasses.replace(bundle, extra_files=dict(extra_files or {})) for path, bundle in bundles.items()
     }
@@ -116,18 +116,17 @@ def publish_bundles(
         bundles: Folder -> what is published in it.
         gate: As of `export_bundle`.
         keep: As of `export_bundle`.
-        warmup_batch_sizes: As of `export_bundle`.
+        warmup_batch_sizes: As of `export_bundle`, checked.
 
     Returns:
         The versions' folders.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If `keep` is less than 1.
         OSError: If a folder cannot be written.
         QualityError: If a bundle does not hold what the gate asks for. Nothing is published then.
         RuntimeError: If a written bundle does not answer like the one in memory. Nothing is published then.
     """
-    require_batch_sizes(warmup_batch_sizes)
 
     def publication(directory: Path, bundle: Bundle) -> Publication:
         def write(path: Path) -> None:
@@ -154,26 +153,46 @@ def check_in_fresh_process(path: Path, bundle: Bundle) -> None:
     Raises:
         RuntimeError: If it does not load, or an answer differs.
     """
-    replies = ask_in_fresh_process(path, bundle.requests)
-    for (signature, inputs), reply in zip(bundle.requests, replies, strict=True):
-        for name, expected in bundle.signatures[signature](**inputs).items():
+    other = find_other_answer(bundle.signatures, bundle.requests, ask_in_fresh_process(path, bundle.requests))
+    if other is not None:
+        signature, name = other
+        raise RuntimeError(
+            f"The exported bundle's `{signature}` gives other {name} than the model in memory. Not published."
+        )
+
+
+def find_other_answer(
+    signatures: Signatures, requests: Requests, replies: Sequence[Mapping[str, Any]]
+) -> tuple[str, str] | None:
+    """Looks for a reply that is not what signatures answer here.
+
+    Args:
+        signatures: Name -> concrete function.
+        requests: (signature, inputs).
+        replies: As of `ask_in_fresh_process`.
+
+    Returns:
+        (signature, output) of the first that differs by more than rounding, or None.
+    """
+    for (signature, inputs), reply in zip(requests, replies, strict=True):
+        for name, expected in signatures[signature](**inputs).items():
             values = expected.numpy()
             if values.dtype == object:
                 same = fresh.to_plain(values.tolist()) == reply[name]
             else:
                 same = np.allclose(values, np.asarray(reply[name], values.dtype), rtol=_TOLERANCE, atol=_TOLERANCE)
             if not same:
-                raise RuntimeError(
-                    f"The exported bundle's `{signature}` gives other {name} than the model in memory. Not published."
-                )
+                return signature, name
+    return None
 
 
-def ask_in_fresh_process(path: Path, requests: Requests) -> list[dict[str, Any]]:
+def ask_in_fresh_process(path: Path, requests: Requests, *, python: str = sys.executable) -> list[dict[str, Any]]:
     """Asks a bundle's signatures from a new Python process that imports TensorFlow alone.
 
     Args:
         path: A version's folder.
         requests: (signature, inputs).
+        python: The interpreter, whose TensorFlow may be another.
 
     Returns:
         For each request output name -> nested lists.
@@ -181,21 +200,7 @@ def ask_in_fresh_process(path: Path, requests: Requests) -> list[dict[str, Any]]
     Raises:
         RuntimeError: If the process fails.
     """
-    with tempfile.TemporaryDirectory(prefix="bundle-check-") as workspace:
-        asked, answered = Path(workspace) / "requests.json", Path(workspace) / "replies.json"
-        asked.write_text(json.dumps(describe_requests(requests)), encoding="utf-8")
-        command = [sys.executable, fresh.__file__, str(path), str(asked), str(answered)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        if result.returncode:
-            reason = (result.stderr.strip() or f"exit code {result.returncode}").splitlines()[-1]
-            raise RuntimeError(f"The exported bundle does not load and answer in a fresh process: {reason}")
-        replies: list[dict[str, Any]] = json.loads(answered.read_text(encoding="utf-8"))
-    return replies
-
-
-def describe_requests(requests: Requests) -> list[dict[str, Any]]:
-    """Requests as `serving/fresh.py` reads them: signature, and of each input its dtype and nested lists."""
-    return [
+    described = [
         {
             "signature": signature,
             "inputs": {
@@ -205,3 +210,13 @@ def describe_requests(requests: Requests) -> list[dict[str, Any]]:
         }
         for signature, inputs in requests
     ]
+    with tempfile.TemporaryDirectory(prefix="bundle-check-") as workspace:
+        asked, answered = Path(workspace) / "requests.json", Path(workspace) / "replies.json"
+        asked.write_text(json.dumps(described), encoding="utf-8")
+        command = [python, fresh.__file__, str(path), str(asked), str(answered)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if result.returncode:
+            reason = (result.stderr.strip() or f"exit code {result.returncode}").splitlines()[-1]
+            raise RuntimeError(f"The exported bundle does not load and answer in a fresh process: {reason}")
+        replies: list[dict[str, Any]] = json.loads(answered.read_text(encoding="utf-8"))
+    return replies

@@ -142,14 +142,15 @@ def values_of(candidates: pa.Table, feature: str) -> list[tuple[str, ...]]:
     column = candidates[feature]
     rows = column.to_pylist() if _is_list(column.type) else [[value] for value in column.to_pylist()]
     # "" is padding, and no value.
-    return [tuple(sorted({_text(value) for value in values or [] if value not in (None, "")})) for values in rows]
+    return [tuple(sorted({as_text(value) for value in values or [] if value not in (None, "")})) for values in rows]
 
 
 def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
-def _text(value: str | int | bool) -> str:
+def as_text(value: str | int | bool) -> str:
+    """A value as it is asked for: numbers in decimal, truth values as `true` and `false`."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrs_twotower.serving.versions import list_versions, versions
+from tfrs_twotower.serving.versions import read_manifest, versions
 
 # Metrics by which way is better; what follows an "@" in a name does not matter.
 _HIGHER_IS_BETTER = (
@@ -92,10 +92,8 @@ def figures_of(manifest: Mapping[str, Any]) -> dict[str, float]:
 
 def _published(name: str, directory: Path) -> tuple[int, float] | None:
     """The newest published version that has a metric, and its value."""
-    if not versions(directory):
-        return None
-    for version in reversed(list_versions(directory)):
-        value = None if version.is_withdrawn else figures_of(version.manifest).get(name)
+    for number in reversed(versions(directory)):
+        value = figures_of(read_manifest(directory / str(number))).get(name)
         if value is not None:
-            return version.number, value
+            return number, value
     return None

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfrs_twotower._scann import require_scann
 from tfrs_twotower.model.inputs import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, MISSING
 from tfrs_twotower.serving.bundle import CANDIDATES_FILE
+from tfrs_twotower.serving.filters import as_text
 from tfrs_twotower.serving.versions import MANIFEST_FILE, MODEL_FILE, versions
 
 
@@ -201,12 +202,10 @@ def _of_each(name: str, lists: Any, batch: int) -> tf.Tensor:
 
 
 def _as_asked(value: Any) -> Any:
-    """Values of a filter as the signature takes them: numbers in decimal, truth values as true and false."""
+    """Values of a filter as the signature takes them; what is no such value is named by who checks them."""
     if isinstance(value, list | tuple | np.ndarray):
         return [_as_asked(item) for item in _to_list(value)]
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value)).lower()
-    return str(value) if isinstance(value, int) else value
+    return as_text(value) if isinstance(value, bool | int) else value
 
 
 def _require_equal_lists(columns: Mapping[str, list[Any]], features: list[dict[str, Any]]) -> None:

@@ -152,9 +152,15 @@ def _flush_one(path: Path) -> None:
 def _rename_to_next(aside: Path, directory: Path) -> Path:
     with lock(directory):
         version = next_version(directory)
-        while os.path.lexists(directory / str(version)):
-            version += 1
-        # On POSIX a rename onto a folder fails unless that is empty; ours never are.
-        path = aside.rename(directory / str(version))
+        while True:
+            target = directory / str(version)
+            try:
+                # On POSIX a rename onto a folder fails unless that is empty; ours never are.
+                aside.rename(target)
+                break
+            except OSError:
+                if not os.path.lexists(target):
+                    raise
+                version += 1  # where there are no locks another publisher was faster
     _flush_one(directory)
-    return path
+    return target

@@ -15,7 +15,7 @@ from tfrs_twotower.serving.build_index import BUILDERS, BuildIndex
 from tfrs_twotower.serving.bundle import Sides, build_bundle
 from tfrs_twotower.serving.export import WARMUP_BATCH_SIZES, publish_bundles
 from tfrs_twotower.serving.gate import QualityGate
-from tfrs_twotower.serving.loading import load_bundle
+from tfrs_twotower.serving.loading import LoadedBundle, load_bundle
 from tfrs_twotower.serving.publish import require_keep
 from tfrs_twotower.serving.restored import RestoredSide
 from tfrs_twotower.serving.signatures import Inputs, Rerank
@@ -23,7 +23,7 @@ from tfrs_twotower.serving.warmup import require_batch_sizes
 
 
 def refresh_bundle(
-    bundle: str | Path,
+    bundle: str | Path | LoadedBundle,
     candidates: Any,
     *,
     build_index: BuildIndex | None = None,
@@ -37,7 +37,8 @@ def refresh_bundle(
     that was added is as good as its features say, one that was removed is neither recommended nor found.
 
     Args:
-        bundle: A version's folder, or the folder of all versions, of which the newest is taken.
+        bundle: A version's folder, or the folder of all versions, of which the newest is taken; or what `load_bundle`
+            made of it.
         candidates: Arrow table or pandas data frame, one row per candidate: the id, the features that the candidate
             tower takes (one that is left out is missing), and those that are filtered by.
         build_index: As of `export_bundle`; by default of the kind that the bundle was exported with.
@@ -60,7 +61,7 @@ def refresh_bundle(
     """
     require_keep(keep)
     require_batch_sizes(warmup_batch_sizes)
-    loaded = load_bundle(bundle)
+    loaded = bundle if isinstance(bundle, LoadedBundle) else load_bundle(bundle)
     manifest, folder = loaded.manifest, loaded.path.absolute()
     if not folder.name.isdecimal():
         folder = folder.resolve()  # a link such as `current`

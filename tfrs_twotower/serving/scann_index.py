@@ -17,9 +17,9 @@ from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors, check_embedd
 _SAMPLED_PER_LEAF = 60
 _LEAST_FOR_LEAVES = 16
 _MOST_FOUND_BY_SCANN = 2000
-# From so many queries and candidates on the halves of a batch are searched at once: ScaNN's operation keeps to one
-# thread.
-_LEAST_TO_HALVE = 16
+# From so many queries in each half, and so many candidates, the halves of a batch are searched at once: ScaNN's
+# operation keeps to one thread.
+_LEAST_IN_HALF = 8
 _LEAST_CANDIDATES_TO_HALVE = 5000
 
 
@@ -158,4 +158,4 @@ class ScannIndex(Index):
                 second = searcher()
             return tf.concat([search(first, queries[:half]), search(second, queries[half:])], axis=0)
 
-        return tf.cond(half >= _LEAST_TO_HALVE // 2, search_halves, lambda: search(searcher(), queries))
+        return tf.cond(half >= _LEAST_IN_HALF, search_halves, lambda: search(searcher(), queries))

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from tfrs_twotower.serving.versions import list_versions, versions
+from tfrs_twotower.serving.versions import portable_twin, read_manifest, versions
 
 _SCANN = "scann"  # kind of index
 
@@ -164,7 +164,7 @@ def serving_config(
             served[name] = path
             notes.append(f"{name} takes ScaNN's operations: {image} must be built with them.")
         else:
-            twin = path.with_name(f"{name}-portable")
+            twin = portable_twin(path)
             notes.append(
                 f"{name} takes ScaNN's operations, which the stock image does not have. An image of a server built "
                 "with them, from the sources of the TensorFlow and ScaNN in the manifest, serves it."
@@ -223,15 +223,16 @@ def needs_scann(directory: Path) -> bool:
     """Whether the served version's index takes ScaNN's operations.
 
     Raises:
-        FileNotFoundError: If there is no version that is served.
+        FileNotFoundError: If there is no version.
         ValueError: If its manifest does not say.
     """
-    served = [version for version in list_versions(directory) if version.is_served]
-    if not served:
-        raise FileNotFoundError(f"{directory} holds no version of a bundle that is served.")
-    index = served[0].manifest.get("index")
+    published = versions(directory)
+    if not published:
+        raise FileNotFoundError(f"{directory} holds no version of a bundle.")
+    served = directory / str(published[-1])
+    index = read_manifest(served).get("index")
     if not isinstance(index, dict) or "kind" not in index:
-        raise ValueError(f"{served[0].path} has no manifest that names its index. Export it again.")
+        raise ValueError(f"{served} has no manifest that names its index. Export it again.")
     return bool(index["kind"] == _SCANN)
 
 

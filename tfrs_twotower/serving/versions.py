@@ -123,8 +123,14 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
 
 
 def next_version(directory: Path) -> int:
-    """Above all numbers that are there, whatever bears them."""
-    return max([0, *_numbers(directory, ""), *_numbers(directory, _WITHDRAWN)]) + 1
+    """Above all numbers that are there, whatever bears them; a server takes 007 for 7."""
+    return max([0, *map(int, _digits(directory, "")), *map(int, _digits(directory, _WITHDRAWN))]) + 1
+
+
+def portable_twin(directory: Path) -> Path:
+    """Where the same bundle lies for any TensorFlow, beside `saved_models/<name>`."""
+    directory = directory.absolute()
+    return directory.with_name(f"{directory.name}-portable")
 
 
 def remove_old(directory: Path, keep: int) -> None:
@@ -207,7 +213,11 @@ def _withdrawn(directory: Path) -> list[int]:
 
 def _numbers(directory: Path, prefix: str) -> list[int]:
     """The integers after a prefix in the names of what is in a folder, ascending, as they are written in decimal."""
+    return sorted(int(name) for name in _digits(directory, prefix) if name == str(int(name)))
+
+
+def _digits(directory: Path, prefix: str) -> list[str]:
     if not directory.is_dir():
         return []
     names = [path.name.removeprefix(prefix) for path in directory.iterdir() if path.name.startswith(prefix)]
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal() and name == str(int(name)))
+    return [name for name in names if name.isascii() and name.isdecimal()]

@@ -46,6 +46,26 @@ def write_warmup(path: Path, requests: Requests, batch_sizes: Sequence[int], *, 
         raise OSError(f"The warm-up file cannot be written to {path}: {error.message}") from error
 
 
+def read_warmup(path: Path) -> Requests:
+    """The requests of a bundle's warm-up file, in order.
+
+    Args:
+        path: A bundle on disk.
+
+    Raises:
+        OSError: If there is none, or it is damaged.
+    """
+    requests = []
+    try:
+        for record in tf.data.TFRecordDataset(str(path / WARMUP_FILE)):
+            request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+            inputs = {name: tf.constant(tf.make_ndarray(values)) for name, values in request.inputs.items()}
+            requests.append((request.model_spec.signature_name, inputs))
+    except tf.errors.OpError as error:
+        raise OSError(f"The warm-up file of {path} cannot be read: {error.message}") from error
+    return requests
+
+
 def require_batch_sizes(batch_sizes: Sequence[int]) -> None:
     """Checks what a user asks for, before anything that takes time.
 

@@ -125,7 +125,7 @@ def build_scann_index(
         lambda index: [
             {"leaves_to_search": max(1, round(share * num_leaves)), "reorder": reorder}
             for share in _SHARES
-            for reorder in (100, 200, 400, 800)
+            for reorder in (100, 150, 200, 400, 800)
         ],
         ("num_leaves", "leaves_to_search", "reorder"),
         copies=1.4,  # one in the searcher, and two dimensions in four bits

@@ -16,7 +16,7 @@ import operator
 import tensorflow as tf
 
 from tfrs_twotower.serving.filters import Condition
-from tfrs_twotower.serving.vectors import MAX_NORM, NO_ROW, NO_SCORE, CandidateVectors, ascending
+from tfrs_twotower.serving.vectors import MAX_NORM, NO_ROW, NO_SCORE, CandidateVectors, apart, ascending
 
 # Found beyond k: how a search rounds scores depends on the batch, and decides only which of these it finds.
 _SPARE = 8
@@ -61,8 +61,7 @@ class Index(tf.Module, abc.ABC):
         """Finds candidates, without those that are excluded.
 
         Args:
-            queries: float32 [batch, embedding_dim], finite, none longer than `MAX_NORM`; of an approximate search at
-                least one.
+            queries: float32 [batch, embedding_dim], finite, none longer than `MAX_NORM`.
             width: Columns, in 1..num_candidates.
             exclude: int32 [batch, e], as of `search`; of an approximate search at most `max_excluded` for each query.
 
@@ -130,11 +129,11 @@ class Index(tf.Module, abc.ABC):
     ) -> tf.Tensor:
         """As `_find`, but exactly for queries that exclude too many, or for which too little was found."""
         if exclude is None:
-            num, rows = 0, self._find_any(queries, width, None)
+            num, rows = 0, self._find(queries, width, None)
         else:
             num = num_excluded(exclude, self.num_candidates)
             fits = tf.where(num <= self.max_excluded)
-            found = self._find_any(tf.gather(queries, fits[:, 0]), width, tf.gather(exclude, fits[:, 0]))
+            found = self._find(tf.gather(queries, fits[:, 0]), width, tf.gather(exclude, fits[:, 0]))
             rows = tf.tensor_scatter_nd_update(tf.fill([tf.shape(queries)[0], width], NO_ROW), fits, found)
         num_found = tf.math.count_nonzero(rows != NO_ROW, axis=1, dtype=tf.int32)
         lacks = tf.where(num_found < tf.minimum(k, self.num_candidates - num))
@@ -144,15 +143,7 @@ class Index(tf.Module, abc.ABC):
             found = self.vectors.scan(tf.gather(queries, lacks[:, 0]), width, of_these)
             return tf.tensor_scatter_nd_update(rows, lacks, found)
 
-        return tf.cond(tf.size(lacks) > 0, search_again, lambda: rows)
-
-    def _find_any(self, queries: tf.Tensor, width: tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
-        """As `_find`, also for an empty batch, on which ScaNN's trees and TensorFlow's loops fail."""
-        num = tf.shape(queries)[0]
-        added = [[0, tf.cast(num == 0, tf.int32)], [0, 0]]
-        if exclude is not None:
-            exclude = tf.pad(exclude, added, constant_values=NO_ROW)
-        return self._find(tf.pad(queries, added), width, exclude)[:num]
+        return tf.cond(tf.size(lacks) > 0, apart(search_again), lambda: rows)
 
 
 def require_in_range(name: str, value: int, least: int, most: float = math.inf) -> None:

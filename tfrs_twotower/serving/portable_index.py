@@ -92,9 +92,14 @@ class PortableIndex(Index):
             scores = tf.where(rows == NO_ROW, NO_SCORE, tf.linalg.matvec(members, query))
             return tf.gather(rows, tf.math.top_k(scores, num).indices)
 
+        batch = tf.shape(queries)[0]
+        added = [[0, tf.cast(batch == 0, tf.int32)], [0, 0]]  # of nothing a loop makes no matrix
         rows = tf.map_fn(
-            search_one, (queries, opened), fn_output_signature=tf.TensorSpec([None], tf.int32), parallel_iterations=4
-        )
+            search_one,
+            (tf.pad(queries, added), tf.pad(opened, added)),
+            fn_output_signature=tf.TensorSpec([None], tf.int32),
+            parallel_iterations=4,
+        )[:batch]
         if exclude is not None:
             rows = without(rows, exclude, tf.minimum(width, num))
         return tf.pad(rows, [[0, 0], [0, width - tf.shape(rows)[1]]], constant_values=NO_ROW)

@@ -235,4 +235,10 @@ def in_chunks(find: Callable[[Callable[[tf.Tensor], tf.Tensor]], tf.Tensor], num
         _, found = tf.while_loop(lambda chunk, _: chunk < num_chunks, step, (0, found), parallel_iterations=1)
         return found.concat()
 
-    return tf.cond(num <= size, lambda: find(lambda values: values), loop)
+    return tf.cond(num <= size, lambda: find(lambda values: values), apart(loop))
+
+
+def apart(branch: Callable[[], tf.Tensor]) -> Callable[[], tf.Tensor]:
+    """Keeps a rare branch of a condition one operation: TensorFlow visits all that it inlines, in every call."""
+    function: Callable[[], tf.Tensor] = tf.function(branch, experimental_attributes={"_noinline": True})
+    return function

@@ -17,8 +17,8 @@ from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors, apart, check
 _SAMPLED_PER_LEAF = 60
 _LEAST_FOR_LEAVES = 16
 _MOST_FOUND_BY_SCANN = 2000
-# How much more a leaf's centre is to be right about the lengths of its members than about their directions: for an equal
-# recall of products it takes half as many leaves as with means. ScaNN cubes the lengths, which must stay finite.
+# How much more a leaf's centre is to be right about its members' lengths than about their directions: at equal recall
+# a query looks into half as many leaves as with means. ScaNN cubes the lengths, which must stay finite.
 _ANISOTROPY_OF_CENTRES = 4.0
 _MOST_FOR_ANISOTROPY = 1e8
 # From so many queries in each half, and so many candidates, the halves of a batch are searched at once: ScaNN's

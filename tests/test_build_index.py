@@ -52,7 +52,7 @@ def test_a_large_catalogue_is_searched_approximately_and_as_well_as_the_outcome_
         assert outcome.recall[k] >= least
         # 500 queries: three standard errors of a mean of shares in 0..1 are below 0.07.
         assert recall(built.index, fresh, candidates, k) == pytest.approx(outcome.recall[k], abs=0.07)
-    assert outcome.parameters["max_excluded"] == built.index.max_excluded
+    assert outcome.parameters["excluding"] == {str(most): effort for most, effort in built.index.excluding}
     assert set(outcome.latency_ms) == {1, 256}
     assert outcome.size_bytes > candidates.nbytes
 
@@ -62,10 +62,11 @@ def test_with_the_best_excluded_the_rest_is_found_as_well(build, vectors):
     """As many excluded as are searched for approximately, and more, where the search must be exact."""
     candidates, queries = vectors
     index = build(candidates, ids(6000), queries, target=TARGET).index
-    assert index.max_excluded > 0
+    assert index.excluding
     best = np.argsort(-(queries @ candidates.T), axis=1)
-    assert recall(index, queries, candidates, 10, best[:, : index.max_excluded]) >= 0.9 - 0.03
-    assert recall(index, queries, candidates, 10, best[:, : index.max_excluded + 1]) > 0.999
+    for most, _ in index.excluding:
+        assert recall(index, queries, candidates, 10, best[:, :most]) >= 0.9 - 0.03
+    assert recall(index, queries, candidates, 10, best[:, : most + 1]) > 0.999
 
 
 @pytest.mark.parametrize("build", BUILDERS)
@@ -93,7 +94,7 @@ def test_equal_candidates_count_as_found(build):
     candidates = np.repeat(clustered(300, 16, seed=1), 20, axis=0)
     built = build(candidates, ids(6000), clustered(200, 16, seed=2), target=TARGET)
     assert built.outcome.note is None
-    assert built.index.max_excluded > 0
+    assert built.index.excluding
 
 
 def test_few_candidates_are_scored_exactly_and_need_no_query(vectors):
@@ -124,7 +125,7 @@ def test_exclusions_that_spoil_the_recall_are_not_searched_approximately(vectors
     candidates, queries = vectors
     index = tt.PortableIndex(candidates, ids(6000), blocks_to_open=1)
     tune_exclusions(index, queries, tt.IndexTarget(recall={10: 0.999}), (1, 2, 4))
-    assert (index.max_excluded, index.excluding_effort) == (0, 1)
+    assert index.excluding == ()
 
 
 @pytest.mark.parametrize("recall", [{}, {0: 0.9}, {10: 0.0}, {10: 1.1}])

@@ -91,7 +91,7 @@ def test_a_query_feature_must_not_have_the_name_of_an_input(planted):
 def build_small_portable(embeddings, ids, queries):
     """Really portable and approximate, however small the catalogue."""
     outcome = tt.build_exact_index(embeddings, ids, queries).outcome
-    return tt.BuiltIndex(index=tt.PortableIndex(embeddings, ids, blocks_to_open=1, max_excluded=2), outcome=outcome)
+    return tt.BuiltIndex(index=tt.PortableIndex(embeddings, ids, blocks_to_open=1, excluding=[(2, 1)]), outcome=outcome)
 
 
 LIST_OPERATIONS = """

@@ -16,12 +16,20 @@ def build_tree(embeddings, ids, **effort):
     """ScaNN's tree where ScaNN can build one: of fewer it makes no code."""
     if len(embeddings) < 16:
         return tt.ScannIndex(embeddings, ids)
-    return tt.ScannIndex(embeddings, ids, **{"num_leaves": max(1, len(embeddings) // 20), **effort})
+    return tt.ScannIndex(
+        embeddings, ids, **{"num_leaves": max(1, len(embeddings) // 20), "excluding": EXCLUDING, **effort}
+    )
+
+
+def open_some_blocks(embeddings, ids):
+    return tt.PortableIndex(embeddings, ids, excluding=EXCLUDING)
 
 
 def open_one_block(embeddings, ids):
-    return tt.PortableIndex(embeddings, ids, blocks_to_open=1)
+    return tt.PortableIndex(embeddings, ids, blocks_to_open=1, excluding=EXCLUDING)
 
+
+EXCLUDING = ((3, 1), (20, 4))
 
 EXACT = [
     pytest.param(tt.ExactIndex, id="exact"),
@@ -30,7 +38,7 @@ EXACT = [
 ]
 APPROXIMATE = [
     pytest.param(build_tree, id="scann-tree", marks=pytest.mark.scann),
-    pytest.param(tt.PortableIndex, id="portable"),
+    pytest.param(open_some_blocks, id="portable"),
     pytest.param(open_one_block, id="portable-one"),
 ]
 SIZES = (1, 2, 15, 16, 50, 99, 100, 1682, 60_000)
@@ -142,6 +150,23 @@ def test_a_query_gets_the_same_alone_and_in_a_batch(build):
         alone = search(queries[row : row + 1], tf.constant(exclude[row : row + 1, : max(1, row)]))
         np.testing.assert_array_equal(alone[0][0], scores[row])
         np.testing.assert_array_equal(alone[1][0], rows[row])
+
+
+@pytest.mark.parametrize("build", APPROXIMATE)
+def test_a_query_is_searched_with_the_effort_for_as_many_exclusions_as_it_has(build, monkeypatch):
+    index, queries = build(clustered(3000, 16, seed=1), ids(3000)), tf.constant(clustered(1, 16, seed=2))
+    find, efforts = index._find, []
+
+    def note(*args, most_excluded=0, effort=1):
+        efforts.append((most_excluded, effort))
+        return find(*args, most_excluded=most_excluded, effort=effort)
+
+    monkeypatch.setattr(index, "_find", note)
+    for num, expected_efforts in ((0, [(0, 1)]), (2, [(3, 1)]), (3, [(3, 1)]), (4, [(20, 4)]), (21, [])):
+        exclude = tf.constant([[*range(num), *([-1, 3000] * 30)]])  # what is no row does not count
+        index.search(queries, 10, exclude)
+        assert efforts == expected_efforts
+        efforts.clear()
 
 
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
@@ -305,10 +330,12 @@ def test_the_trouble_with_a_nan_among_many_is_an_error_of_python():
             lambda: tt.PortableIndex(np.eye(2, dtype=np.float32), ids(2), blocks_to_open=0),
             "`blocks_to_open` must be",
         ),
-        (lambda: tt.PortableIndex(np.eye(2, dtype=np.float32), ids(2), max_excluded=-1), "`max_excluded` must be in 0"),
-        (
-            lambda: tt.PortableIndex(np.eye(2, dtype=np.float32), ids(2), excluding_effort=0),
-            "`excluding_effort` must be in 1",
+        *(
+            (
+                functools.partial(tt.PortableIndex, np.eye(2, dtype=np.float32), ids(2), excluding=excluding),
+                "`excluding` must be .* pairs, ascending, each at least 1. Received: ",
+            )
+            for excluding in ([(0, 1)], [(5, 0)], [(5, 1), (5, 2)], [(5, 2), (6, 1)])
         ),
     ],
 )

@@ -129,7 +129,7 @@ def build_scann_index(
         ],
         ("num_leaves", "leaves_to_search", "reorder"),
         copies=1.4,  # one in the searcher, and two dimensions in four bits
-        excluding_efforts=(1, 2, 4, 8, 16),
+        excluding_efforts=(1, 2, 4, 8, 16, 32),
         otherwise=ScannIndex,
         most_for_exact=MOST_FOR_EXACT_SCANN,
     )
@@ -152,7 +152,7 @@ def build_portable_index(
         lambda index: [{"blocks_to_open": max(1, round(share * index.num_blocks))} for share in _SHARES],
         ("num_blocks", "block_size", "blocks_to_open"),
         copies=4.0,  # scaled, sorted and squared while the catalogue is cut
-        excluding_efforts=(1, 2, 4),
+        excluding_efforts=(1, 2, 4, 8),
         otherwise=ExactIndex,
         most_for_exact=MOST_FOR_EXACT,
     )
@@ -213,11 +213,18 @@ class _Build:
             del index
             return self.exactly(otherwise, note="exact: no effort that there was time to try met the target")
         tune_exclusions(index, self.queries, self.target, excluding_efforts, deadline=deadline)
-        parameters = {name: getattr(index, name) for name in (*names, "max_excluded", "excluding_effort")}
+        parameters = {name: getattr(index, name) for name in names} | {
+            "excluding": {str(most): effort for most, effort in index.excluding}
+        }
         return self._finish(index, recall=recall, parameters=parameters, note=None)
 
     def _finish(
-        self, index: Index, *, recall: dict[int, float], parameters: dict[str, int], note: str | None
+        self,
+        index: Index,
+        *,
+        recall: dict[int, float],
+        parameters: dict[str, int | Mapping[str, int]],
+        note: str | None,
     ) -> BuiltIndex:
         verify_index(index, self.embeddings)
         build_s = time.monotonic() - self.start

@@ -39,5 +39,12 @@ class ExactIndex(Index):
         """True."""
         return True
 
-    def _find(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
+    def _find(
+        self,
+        queries: tf.Tensor,
+        width: int | tf.Tensor,
+        exclude: tf.Tensor | None = None,
+        most_excluded: int = 0,
+        effort: int = 1,
+    ) -> tf.Tensor:
         return self.vectors.scan(queries, width, exclude)

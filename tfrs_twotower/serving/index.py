@@ -10,8 +10,10 @@ rounding error of the last one.
 from __future__ import annotations
 
 import abc
+import functools
 import math
 import operator
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -20,6 +22,10 @@ from tfrs_twotower.serving.vectors import MAX_NORM, NO_ROW, NO_SCORE, CandidateV
 
 # Found beyond k: how a search rounds scores depends on the batch, and decides only which of these it finds.
 _SPARE = 8
+
+#: (exclusions, effort) pairs, ascending: a query with at most so many exclusions is searched with so many times the
+#: effort of one without.
+Excluding = Sequence[tuple[int, int]]
 
 
 class Index(tf.Module, abc.ABC):
@@ -30,25 +36,30 @@ class Index(tf.Module, abc.ABC):
 
     Args:
         vectors: The candidates.
-        max_excluded: Up to so many exclusions of a query an approximate search may be approximate, >= 0; with more it
-            is exact.
-        excluding_effort: So many times the effort is made where something is excluded, >= 1.
+        excluding: Of an approximate search, what queries with exclusions take: (most exclusions, times the effort)
+            pairs, both ascending and >= 1. With more exclusions than the last pair's a search is exact.
 
     Attributes:
         kind: Its name in manifests.
         vectors: The candidates.
         num_candidates: Size of the catalogue.
-        max_excluded, excluding_effort: As given. Signatures that are traced later follow a change.
+        excluding: As given. Signatures that are traced later follow a change.
     """
 
     kind: str
 
-    def __init__(self, vectors: CandidateVectors, *, max_excluded: int = 0, excluding_effort: int = 1) -> None:
+    def __init__(self, vectors: CandidateVectors, *, excluding: Excluding = ()) -> None:
         super().__init__(name=f"{self.kind}_index")
-        require_in_range("max_excluded", max_excluded, 0)
-        require_in_range("excluding_effort", excluding_effort, 1)
+        least = (0, 1)
+        for most, effort in excluding:
+            if most <= least[0] or effort < least[1]:
+                raise ValueError(
+                    "`excluding` must be (exclusions, effort) pairs, ascending, each at least 1. "
+                    f"Received: {list(excluding)}."
+                )
+            least = most, effort
         self.vectors = vectors
-        self.max_excluded, self.excluding_effort = max_excluded, excluding_effort
+        self.excluding = tuple(excluding)
         self.num_candidates = vectors.num_candidates
 
     @property
@@ -57,13 +68,23 @@ class Index(tf.Module, abc.ABC):
         """Whether it always finds the k best."""
 
     @abc.abstractmethod
-    def _find(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
+    def _find(
+        self,
+        queries: tf.Tensor,
+        width: int | tf.Tensor,
+        exclude: tf.Tensor | None = None,
+        most_excluded: int = 0,
+        effort: int = 1,
+    ) -> tf.Tensor:
         """Finds candidates, without those that are excluded.
 
         Args:
             queries: float32 [batch, embedding_dim], finite, none longer than `MAX_NORM`.
             width: Columns, in 1..num_candidates.
-            exclude: int32 [batch, e], as of `search`; of an approximate search at most `max_excluded` for each query.
+            exclude: int32 [batch, e], as of `search`.
+            most_excluded: Of an approximate search the most candidates that a query excludes. What a query gets may
+                depend on this, but not on how many the others of its batch exclude.
+            effort: Of an approximate search so many times the usual effort.
 
         Returns:
             int32 [batch, width], none twice in a row, best first, `NO_ROW` where an approximate search found nothing.
@@ -128,22 +149,33 @@ class Index(tf.Module, abc.ABC):
         self, queries: tf.Tensor, k: int | tf.Tensor, width: tf.Tensor, exclude: tf.Tensor | None
     ) -> tf.Tensor:
         """As `_find`, but exactly for queries that exclude too many, or for which too little was found."""
+
+        def replace(
+            rows: tf.Tensor, is_meant: tf.Tensor, find: Callable[..., tf.Tensor], exclude: tf.Tensor | None
+        ) -> tf.Tensor:
+            """Finds other rows for the queries that are meant (bool [batch]), if any."""
+
+            def search() -> tf.Tensor:
+                places = tf.where(is_meant)
+                excluded = None if exclude is None else tf.gather(exclude, places[:, 0])
+                found = find(tf.gather(queries, places[:, 0]), width, excluded)
+                return tf.tensor_scatter_nd_update(rows, places, found)
+
+            return tf.cond(tf.reduce_any(is_meant), apart(search), lambda: rows)
+
         if exclude is None:
-            num, rows = 0, self._find(queries, width, None)
+            num, rows = 0, self._find(queries, width)
         else:
             num = num_excluded(exclude, self.num_candidates)
-            fits = tf.where(num <= self.max_excluded)
-            found = self._find(tf.gather(queries, fits[:, 0]), width, tf.gather(exclude, fits[:, 0]))
-            rows = tf.tensor_scatter_nd_update(tf.fill([tf.shape(queries)[0], width], NO_ROW), fits, found)
+            rows = tf.fill([tf.shape(queries)[0], width], NO_ROW)
+            fewest = 0
+            for most, effort in ((0, 1), *self.excluding):
+                find = functools.partial(self._find, most_excluded=most, effort=effort)
+                rows = replace(rows, (fewest <= num) & (num <= most), find, exclude if most else None)
+                fewest = most + 1
         num_found = tf.math.count_nonzero(rows != NO_ROW, axis=1, dtype=tf.int32)
-        lacks = tf.where(num_found < tf.minimum(k, self.num_candidates - num))
-
-        def search_again() -> tf.Tensor:
-            of_these = None if exclude is None else tf.gather(exclude, lacks[:, 0])
-            found = self.vectors.scan(tf.gather(queries, lacks[:, 0]), width, of_these)
-            return tf.tensor_scatter_nd_update(rows, lacks, found)
-
-        return tf.cond(tf.size(lacks) > 0, apart(search_again), lambda: rows)
+        is_short = num_found < tf.minimum(k, self.num_candidates - num)
+        return replace(rows, is_short, self.vectors.scan, exclude)
 
 
 def require_in_range(name: str, value: int, least: int, most: float = math.inf) -> None:

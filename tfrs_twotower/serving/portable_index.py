@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.serving.index import Index, require_in_range
+from tfrs_twotower.serving.index import Excluding, Index, require_in_range
 from tfrs_twotower.serving.partitions import Blocks, cut_into_blocks
 from tfrs_twotower.serving.vectors import NO_ROW, NO_SCORE, CandidateVectors, check_embeddings, without
 
@@ -25,12 +25,10 @@ class PortableIndex(Index):
         blocks: How the catalogue is cut; by default `cut_into_blocks(embeddings)`.
         blocks_to_open: Blocks that a query opens, >= 1; by default a fiftieth of them. Capped at their number, and
             raised where more candidates are asked for than they hold.
-        max_excluded: Up to so many exclusions a search may be approximate, >= 0; with more it is exact.
-        excluding_effort: So many times the blocks are opened where something is excluded, >= 1.
+        excluding: As of `Index`; so many times the blocks are opened.
 
     Attributes:
-        blocks_to_open, max_excluded, excluding_effort: The effort of a search. Signatures that are traced later follow
-            a change.
+        blocks_to_open, excluding: The effort of a search. Signatures that are traced later follow a change.
 
     Raises:
         ValueError: As of `check_embeddings`, or if a number is out of range.
@@ -45,8 +43,7 @@ class PortableIndex(Index):
         *,
         blocks: Blocks | None = None,
         blocks_to_open: int | None = None,
-        max_excluded: int = 0,
-        excluding_effort: int = 1,
+        excluding: Excluding = (),
     ) -> None:
         embeddings = check_embeddings(embeddings, ids)
         blocks = blocks if blocks is not None else cut_into_blocks(embeddings)
@@ -59,8 +56,7 @@ class PortableIndex(Index):
         matrix = np.where((rows == NO_ROW)[:, np.newaxis], np.float32(0), embeddings[rows])
         super().__init__(
             CandidateVectors(tf.Variable(matrix, trainable=False, name="embeddings"), rows),
-            max_excluded=max_excluded,
-            excluding_effort=excluding_effort,
+            excluding=excluding,
         )
         expected_best = math.sqrt(2 * math.log(block_size) / embeddings.shape[1])
         keys = np.concatenate([blocks.centres, expected_best * blocks.spreads[:, np.newaxis]], axis=1)
@@ -71,14 +67,20 @@ class PortableIndex(Index):
         """Whether it always finds the k best."""
         return self.blocks_to_open == self.num_blocks
 
-    def _find(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
+    def _find(
+        self,
+        queries: tf.Tensor,
+        width: int | tf.Tensor,
+        exclude: tf.Tensor | None = None,
+        most_excluded: int = 0,
+        effort: int = 1,
+    ) -> tf.Tensor:
         if self.is_exact:
             return self.vectors.scan(queries, width, exclude)
-        effort, num_more = (1, 0) if exclude is None else (self.excluding_effort, self.max_excluded)
         # Twice as many blocks at least as what is wanted fills.
-        needed = 2 * (width + num_more + self.block_size - 1) // self.block_size
+        needed = 2 * (width + most_excluded + self.block_size - 1) // self.block_size
         num_opened = tf.minimum(tf.maximum(effort * self.blocks_to_open, needed), self.num_blocks)
-        num = tf.minimum(width + num_more, num_opened * self.block_size)
+        num = tf.minimum(width + most_excluded, num_opened * self.block_size)
         lengths = tf.norm(queries, axis=1, keepdims=True)
         promises = tf.matmul(tf.concat([queries, lengths], axis=1), self.keys, transpose_b=True)
         _, opened = tf.math.top_k(promises, num_opened, sorted=False)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
-from tfrs_twotower.serving.index import Index, require_in_range
+from tfrs_twotower.serving.index import Excluding, Index, require_in_range
 from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors, apart, check_embeddings, without
 
 # Candidates to learn each partition from, and the fewest from which ScaNN learns its code of 16 values.
@@ -21,8 +21,8 @@ _MOST_FOUND_BY_SCANN = 2000
 # a query looks into half as many leaves as with means. ScaNN cubes the lengths, which must stay finite.
 _ANISOTROPY_OF_CENTRES = 4.0
 _MOST_FOR_ANISOTROPY = 1e8
-# From so many queries in each half, and so many candidates, the halves of a batch are searched at once: ScaNN's
-# operation keeps to one thread.
+# From so many queries in each half, and so many candidates (or in a tree), the halves of a batch are searched at once:
+# ScaNN's operation keeps to one thread.
 _LEAST_IN_HALF = 8
 _LEAST_CANDIDATES_TO_HALVE = 5000
 
@@ -40,13 +40,11 @@ class ScannIndex(Index):
         leaves_to_search: Partitions that a query looks into, in 1..num_leaves; by default a fiftieth of them.
         reorder: Candidates that are scored exactly, those with the best approximate scores, >= 1; at least four times
             as many as are asked for.
-        max_excluded: Up to so many exclusions a search may be approximate, >= 0; with more it is exact.
-        excluding_effort: So many times the leaves are searched, and as many times the candidates scored exactly, where
-            something is excluded, >= 1.
+        excluding: As of `Index`; so many times the leaves are searched, and as many times the candidates scored
+            exactly.
 
     Attributes:
-        leaves_to_search, reorder, max_excluded, excluding_effort: The effort of a search. Signatures that are traced
-            later follow a change.
+        leaves_to_search, reorder, excluding: The effort of a search. Signatures that are traced later follow a change.
 
     Raises:
         ImportError: If scann is missing or does not load; says what to install.
@@ -67,8 +65,7 @@ class ScannIndex(Index):
         num_leaves: int | None = None,
         leaves_to_search: int | None = None,
         reorder: int = 100,
-        max_excluded: int = 0,
-        excluding_effort: int = 1,
+        excluding: Excluding = (),
     ) -> None:
         ops = require_scann()
         embeddings = check_embeddings(embeddings, ids)
@@ -99,26 +96,28 @@ class ScannIndex(Index):
         self.state = builder.build().serialize_to_module()
         # One name per export: every signature of a bundle, and every call site, shares one searcher in memory.
         self._shared_name = f"scann-{uuid.uuid4()}"
-        super().__init__(
-            CandidateVectors(self.state.dataset), max_excluded=max_excluded, excluding_effort=excluding_effort
-        )
+        super().__init__(CandidateVectors(self.state.dataset), excluding=excluding)
 
     @property
     def is_exact(self) -> bool:
         """Whether it always finds the k best."""
         return self.num_leaves is None
 
-    def _find(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
+    def _find(
+        self,
+        queries: tf.Tensor,
+        width: int | tf.Tensor,
+        exclude: tf.Tensor | None = None,
+        most_excluded: int = 0,
+        effort: int = 1,
+    ) -> tf.Tensor:
         if self.num_leaves is None:
             return self._find_exactly(queries, width, exclude)
-        reorder = tf.maximum(self.reorder, 4 * width)
-        if exclude is None:
-            return self._ask(queries, width, reorder, self.leaves_to_search)
-        # As many for every query, so that none depends on what the others of its batch exclude.
-        num = tf.minimum(width + self.max_excluded, self.num_candidates)
-        reorder = tf.minimum(tf.maximum(self.excluding_effort * reorder, num), self.num_candidates)
-        leaves = min(self.excluding_effort * self.leaves_to_search, self.num_leaves)
-        return without(self._ask(queries, num, reorder, leaves), exclude, width)
+        num = tf.minimum(width + most_excluded, self.num_candidates)
+        reorder = tf.maximum(effort * tf.maximum(self.reorder, 4 * width), num)
+        leaves = min(effort * self.leaves_to_search, self.num_leaves)
+        rows = self._ask(queries, num, tf.minimum(reorder, self.num_candidates), leaves)
+        return rows if exclude is None else without(rows, exclude, width)
 
     def _find_exactly(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
         if exclude is None:
@@ -147,7 +146,7 @@ class ScannIndex(Index):
         def search(searcher: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
             rows, distances = ops.scann_search_batched(searcher, queries, num, reorder, leaves, False)
             if self.num_leaves is None:
-                return rows
+                return tf.reshape(rows, [-1, num])  # of no query it answers no columns either
             # Where it finds too little it answers fewer columns, or row 0 at a distance of NaN.
             rows = tf.where(tf.math.is_finite(distances), rows, NO_ROW)
             return tf.pad(rows, [[0, 0], [0, num - tf.shape(rows)[1]]], constant_values=NO_ROW)
@@ -166,10 +165,10 @@ class ScannIndex(Index):
             return search(searcher(), queries)
 
         def search_none() -> tf.Tensor:
-            return tf.fill([0, num], NO_ROW)  # ScaNN fails on an empty batch
+            return tf.fill([0, num], NO_ROW)  # its trees fail on an empty batch
 
-        is_none, is_halved = batch == 0, batch >= 2 * _LEAST_IN_HALF
-        if self.num_candidates < _LEAST_CANDIDATES_TO_HALVE:
-            return tf.cond(is_none, search_none, search_as_one)
+        if self.num_leaves is None and self.num_candidates < _LEAST_CANDIDATES_TO_HALVE:
+            return search_as_one()
+        is_none, is_large = batch == 0, batch >= 2 * _LEAST_IN_HALF
         search_otherwise = apart(lambda: tf.cond(is_none, search_none, search_halves))
-        return tf.cond(is_none | is_halved, search_otherwise, search_as_one)
+        return tf.cond(is_none | is_large, search_otherwise, search_as_one)

@@ -19,10 +19,13 @@ LEAST_QUERIES = 64
 # that it is likely to hold for other queries, too.
 _NUM_QUERIES = 1024
 _STANDARD_ERRORS = 1.645
-# Exclusions that are tried, the most first, and queries to try them with.
-_EXCLUSIONS = (512, 256, 128, 64, 32, 16)
+# Exclusions that are tried, and queries to try them with.
+_EXCLUSIONS = (16, 64, 256, 1024)
 _NUM_EXCLUDING = 256
 _RANKED_AT_ONCE = 128
+
+#: Name -> value, of what an index is made with; `excluding` is exclusions -> times the effort.
+Parameters = Mapping[str, int | Mapping[str, int]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,7 @@ class IndexOutcome:
         note: Why it is exact, where it was meant to be approximate.
     """
 
-    parameters: Mapping[str, int]
+    parameters: Parameters
     recall: Mapping[int, float]
     latency_ms: Mapping[int, float]
     build_s: float
@@ -113,36 +116,39 @@ def tune(
 def tune_exclusions(
     index: Index, queries: np.ndarray, target: IndexTarget, efforts: Sequence[int], *, deadline: float = np.inf
 ) -> None:
-    """Sets `max_excluded` to the most exclusions with which an approximate search still meets the target.
+    """Sets `excluding`: for more and more exclusions the least effort with which a search still meets the target.
 
-    It supposes the worst, that a query excludes just the best of its candidates, and may raise `excluding_effort`.
+    It supposes the worst, that a query excludes just the best of its candidates.
 
     Args:
         index: A tuned index with these attributes.
         queries: float32 [num_queries, embedding_dim], the model's own.
         target: What must be found of what is left, for every k.
-        efforts: Values of `excluding_effort` that are worth trying, the least first.
-        deadline: Reading of `time.monotonic()` after which nothing more is tried: then no search that excludes
-            anything is approximate.
+        efforts: Multiples of the effort that are worth trying, the least first.
+        deadline: Reading of `time.monotonic()` after which nothing more is tried: a search with more exclusions than
+            were tried is exact.
     """
     sample = tf.constant(queries[:_NUM_EXCLUDING])
     most = max(_EXCLUSIONS) + max(target.recall)
     best, scores = _true_best(index, sample, min(most, index.num_candidates))
+    tuned: list[tuple[int, int]] = []
     for num in _EXCLUSIONS:
         ks = [min(k, index.num_candidates - num) for k in target.recall]
         if min(ks) < 1:
-            continue
+            break
         for effort in efforts:
-            if time.monotonic() > deadline:
-                index.max_excluded, index.excluding_effort = 0, 1
-                return
-            index.max_excluded, index.excluding_effort = num, effort
+            if (tuned and effort < tuned[-1][1]) or time.monotonic() > deadline:
+                continue
+            index.excluding = ((num, effort),)
             if all(
                 _is_met_with_margin(_recalls(index, sample, k, scores[:, num + k - 1], best[:, :num]), least)
                 for k, least in zip(ks, target.recall.values(), strict=True)
             ):
-                return
-    index.max_excluded, index.excluding_effort = 0, 1
+                tuned.append((num, effort))
+                break
+        else:
+            break
+    index.excluding = tuple(tuned)
 
 
 def measure_latency(index: Index, queries: np.ndarray) -> dict[int, float]:

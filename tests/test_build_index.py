@@ -160,8 +160,8 @@ class TestVerification:
 
     def test_an_exact_index_that_does_not_find_is_noticed(self, vectors):
         class Blind(tt.ExactIndex):
-            def _find(self, queries, width, exclude):
-                return tf.zeros_like(super()._find(queries, width, exclude)) + tf.range(width)
+            def _find(self, queries, k, width, exclude):
+                return tf.zeros_like(super()._find(queries, k, width, exclude)) + tf.range(width)
 
         candidates, _ = vectors
         with pytest.raises(RuntimeError, match="of candidates by their own vectors"):

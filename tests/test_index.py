@@ -155,13 +155,13 @@ def test_a_query_gets_the_same_alone_and_in_a_batch(build):
 @pytest.mark.parametrize("build", APPROXIMATE)
 def test_a_query_is_searched_with_the_effort_for_as_many_exclusions_as_it_has(build, monkeypatch):
     index, queries = build(clustered(3000, 16, seed=1), ids(3000)), tf.constant(clustered(1, 16, seed=2))
-    find, efforts = index._find, []
+    find, efforts = index._find_without, []
 
-    def note(*args, most_excluded=0, effort=1):
-        efforts.append((most_excluded, effort))
-        return find(*args, most_excluded=most_excluded, effort=effort)
+    def note(most, effort, *arguments):
+        efforts.append((most, effort))
+        return find(most, effort, *arguments)
 
-    monkeypatch.setattr(index, "_find", note)
+    monkeypatch.setattr(index, "_find_without", note)
     for num, expected_efforts in ((0, [(0, 1)]), (2, [(3, 1)]), (3, [(3, 1)]), (4, [(20, 4)]), (21, [])):
         exclude = tf.constant([[*range(num), *([-1, 3000] * 30)]])  # what is no row does not count
         index.search(queries, 10, exclude)

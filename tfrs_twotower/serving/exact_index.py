@@ -40,11 +40,6 @@ class ExactIndex(Index):
         return True
 
     def _find(
-        self,
-        queries: tf.Tensor,
-        width: int | tf.Tensor,
-        exclude: tf.Tensor | None = None,
-        most_excluded: int = 0,
-        effort: int = 1,
+        self, queries: tf.Tensor, k: int | tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None
     ) -> tf.Tensor:
         return self.vectors.scan(queries, width, exclude)

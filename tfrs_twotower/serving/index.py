@@ -10,56 +10,37 @@ rounding error of the last one.
 from __future__ import annotations
 
 import abc
-import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from tfrs_twotower.serving.filters import Condition
-from tfrs_twotower.serving.vectors import MAX_NORM, NO_ROW, NO_SCORE, CandidateVectors, apart, ascending
+from tfrs_twotower.serving.vectors import MAX_NORM, NO_ROW, NO_SCORE, CandidateVectors, ascending
 
 # Found beyond k: how a search rounds scores depends on the batch, and decides only which of these it finds.
 _SPARE = 8
-
-#: (exclusions, effort) pairs, ascending: a query with at most so many exclusions is searched with so many times the
-#: effort of one without.
-Excluding = Sequence[tuple[int, int]]
 
 
 class Index(tf.Module, abc.ABC):
     """Finds the candidates with the greatest dot products.
 
-    A kind of index says how to find rows (`_find`). All else is here, the same for every kind: the scores, the order,
-    and that an approximate search is done again exactly for the queries for which it found too little.
+    A kind of index says how to find rows (`_find`). All else is here, the same for every kind: scores and order.
 
     Args:
         vectors: The candidates.
-        excluding: Of an approximate search, what queries with exclusions take: (most exclusions, times the effort)
-            pairs, both ascending and >= 1. With more exclusions than the last pair's a search is exact.
 
     Attributes:
         kind: Its name in manifests.
         vectors: The candidates.
         num_candidates: Size of the catalogue.
-        excluding: As given. Signatures that are traced later follow a change.
     """
 
     kind: str
 
-    def __init__(self, vectors: CandidateVectors, *, excluding: Excluding = ()) -> None:
+    def __init__(self, vectors: CandidateVectors) -> None:
         super().__init__(name=f"{self.kind}_index")
-        least = (0, 1)
-        for most, effort in excluding:
-            if most <= least[0] or effort < least[1]:
-                raise ValueError(
-                    "`excluding` must be (exclusions, effort) pairs, ascending, each at least 1. "
-                    f"Received: {list(excluding)}."
-                )
-            least = most, effort
         self.vectors = vectors
-        self.excluding = tuple(excluding)
         self.num_candidates = vectors.num_candidates
 
     @property
@@ -69,25 +50,19 @@ class Index(tf.Module, abc.ABC):
 
     @abc.abstractmethod
     def _find(
-        self,
-        queries: tf.Tensor,
-        width: int | tf.Tensor,
-        exclude: tf.Tensor | None = None,
-        most_excluded: int = 0,
-        effort: int = 1,
+        self, queries: tf.Tensor, k: int | tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None
     ) -> tf.Tensor:
         """Finds candidates, without those that are excluded.
 
         Args:
             queries: float32 [batch, embedding_dim], finite, none longer than `MAX_NORM`.
+            k: So many are asked for, in 1..width.
             width: Columns, in 1..num_candidates.
             exclude: int32 [batch, e], as of `search`.
-            most_excluded: Of an approximate search the most candidates that a query excludes. What a query gets may
-                depend on this, but not on how many the others of its batch exclude.
-            effort: Of an approximate search so many times the usual effort.
 
         Returns:
-            int32 [batch, width], none twice in a row, best first, `NO_ROW` where an approximate search found nothing.
+            int32 [batch, width], none twice in a row, best first, `NO_ROW` where nothing is left, and from column k on
+            where an approximate search found nothing.
         """
 
     def search(
@@ -138,44 +113,10 @@ class Index(tf.Module, abc.ABC):
         width = tf.minimum(k + _SPARE, self.num_candidates) if tf.is_tensor(k) else min(k + _SPARE, self.num_candidates)
         if only is not None:
             rows = self.vectors.scan(queries, width, exclude, only)
-        elif self.is_exact:
-            rows = self._find(queries, width, exclude)
         else:
-            rows = self._approximate(queries, k, width, exclude)
+            rows = self._find(queries, k, width, exclude)
         scores, rows = _best(self.vectors, queries, rows, k)
         return tf.where(is_usable, scores, NO_SCORE), tf.where(is_usable, rows, NO_ROW)
-
-    def _approximate(
-        self, queries: tf.Tensor, k: int | tf.Tensor, width: tf.Tensor, exclude: tf.Tensor | None
-    ) -> tf.Tensor:
-        """As `_find`, but exactly for queries that exclude too many, or for which too little was found."""
-
-        def replace(
-            rows: tf.Tensor, is_meant: tf.Tensor, find: Callable[..., tf.Tensor], exclude: tf.Tensor | None
-        ) -> tf.Tensor:
-            """Finds other rows for the queries that are meant (bool [batch]), if any."""
-
-            def search() -> tf.Tensor:
-                places = tf.where(is_meant)
-                excluded = None if exclude is None else tf.gather(exclude, places[:, 0])
-                found = find(tf.gather(queries, places[:, 0]), width, excluded)
-                return tf.tensor_scatter_nd_update(rows, places, found)
-
-            return tf.cond(tf.reduce_any(is_meant), apart(search), lambda: rows)
-
-        if exclude is None:
-            num, rows = 0, self._find(queries, width)
-        else:
-            num = num_excluded(exclude, self.num_candidates)
-            rows = tf.fill([tf.shape(queries)[0], width], NO_ROW)
-            fewest = 0
-            for most, effort in ((0, 1), *self.excluding):
-                find = functools.partial(self._find, most_excluded=most, effort=effort)
-                rows = replace(rows, (fewest <= num) & (num <= most), find, exclude if most else None)
-                fewest = most + 1
-        num_found = tf.math.count_nonzero(rows != NO_ROW, axis=1, dtype=tf.int32)
-        is_short = num_found < tf.minimum(k, self.num_candidates - num)
-        return replace(rows, is_short, self.vectors.scan, exclude)
 
 
 def require_in_range(name: str, value: int, least: int, most: float = math.inf) -> None:
@@ -186,13 +127,6 @@ def require_in_range(name: str, value: int, least: int, most: float = math.inf) 
     """
     if not least <= value <= most:
         raise ValueError(f"`{name}` must be in {least}..{most}. Received: {value}.")
-
-
-def num_excluded(exclude: tf.Tensor, num_candidates: int) -> tf.Tensor:
-    """int32 [batch], how many candidates are excluded for each query."""
-    ordered = ascending(tf.where(exclude < num_candidates, exclude, NO_ROW))
-    before = tf.concat([tf.fill([tf.shape(ordered)[0], 1], NO_ROW), ordered[:, :-1]], axis=1)
-    return tf.math.count_nonzero((ordered >= 0) & (ordered != before), axis=1, dtype=tf.int32)
 
 
 def _usable(queries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

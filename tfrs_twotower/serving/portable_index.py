@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.serving.index import Excluding, Index, require_in_range
+from tfrs_twotower.serving.approximate_index import ApproximateIndex, Excluding
+from tfrs_twotower.serving.index import require_in_range
 from tfrs_twotower.serving.partitions import Blocks, cut_into_blocks
-from tfrs_twotower.serving.vectors import NO_ROW, NO_SCORE, CandidateVectors, check_embeddings, without
+from tfrs_twotower.serving.vectors import NO_ROW, NO_SCORE, CandidateVectors, check_embeddings
 
 
-class PortableIndex(Index):
+class PortableIndex(ApproximateIndex):
     """Scores the candidates of the most promising blocks, in stock TensorFlow operations.
 
     A block promises q.c + |q| s sqrt(2 ln b / d): its centre's score, and what the best of b members with spread s in
@@ -25,7 +26,7 @@ class PortableIndex(Index):
         blocks: How the catalogue is cut; by default `cut_into_blocks(embeddings)`.
         blocks_to_open: Blocks that a query opens, >= 1; by default a fiftieth of them. Capped at their number, and
             raised where more candidates are asked for than they hold.
-        excluding: As of `Index`; so many times the blocks are opened.
+        excluding: As of `ApproximateIndex`; so many times the blocks are opened.
 
     Attributes:
         blocks_to_open, excluding: The effort of a search. Signatures that are traced later follow a change.
@@ -67,20 +68,11 @@ class PortableIndex(Index):
         """Whether it always finds the k best."""
         return self.blocks_to_open == self.num_blocks
 
-    def _find(
-        self,
-        queries: tf.Tensor,
-        width: int | tf.Tensor,
-        exclude: tf.Tensor | None = None,
-        most_excluded: int = 0,
-        effort: int = 1,
-    ) -> tf.Tensor:
-        if self.is_exact:
-            return self.vectors.scan(queries, width, exclude)
+    def _find_about(self, queries: tf.Tensor, width: int | tf.Tensor, num: int | tf.Tensor, effort: int) -> tf.Tensor:
         # Twice as many blocks at least as what is wanted fills.
-        needed = 2 * (width + most_excluded + self.block_size - 1) // self.block_size
+        needed = 2 * (num + self.block_size - 1) // self.block_size
         num_opened = tf.minimum(tf.maximum(effort * self.blocks_to_open, needed), self.num_blocks)
-        num = tf.minimum(width + most_excluded, num_opened * self.block_size)
+        num_found = tf.minimum(num, num_opened * self.block_size)
         lengths = tf.norm(queries, axis=1, keepdims=True)
         promises = tf.matmul(tf.concat([queries, lengths], axis=1), self.keys, transpose_b=True)
         _, opened = tf.math.top_k(promises, num_opened, sorted=False)
@@ -92,7 +84,7 @@ class PortableIndex(Index):
             members = tf.reshape(tf.gather(blocks, opened), [-1, self.vectors.embedding_dim])
             rows = tf.reshape(tf.gather(rows_of_block, opened), [-1])
             scores = tf.where(rows == NO_ROW, NO_SCORE, tf.linalg.matvec(members, query))
-            return tf.gather(rows, tf.math.top_k(scores, num).indices)
+            return tf.gather(rows, tf.math.top_k(scores, num_found).indices)
 
         batch = tf.shape(queries)[0]
         added = [[0, tf.cast(batch == 0, tf.int32)], [0, 0]]  # of nothing a loop makes no matrix
@@ -102,6 +94,4 @@ class PortableIndex(Index):
             fn_output_signature=tf.TensorSpec([None], tf.int32),
             parallel_iterations=4,
         )[:batch]
-        if exclude is not None:
-            rows = without(rows, exclude, tf.minimum(width, num))
-        return tf.pad(rows, [[0, 0], [0, width - tf.shape(rows)[1]]], constant_values=NO_ROW)
+        return tf.pad(rows, [[0, 0], [0, num - num_found]], constant_values=NO_ROW)

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
-from tfrs_twotower.serving.index import Excluding, Index, require_in_range
+from tfrs_twotower.serving.approximate_index import ApproximateIndex, Excluding
+from tfrs_twotower.serving.index import require_in_range
 from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors, apart, check_embeddings, without
 
 # Candidates to learn each partition from, and the fewest from which ScaNN learns its code of 16 values.
@@ -27,7 +28,7 @@ _LEAST_IN_HALF = 8
 _LEAST_CANDIDATES_TO_HALVE = 5000
 
 
-class ScannIndex(Index):
+class ScannIndex(ApproximateIndex):
     """Searches with ScaNN.
 
     Without leaves it scores every candidate (`score_brute_force`): as right as `ExactIndex`, and faster on large
@@ -40,8 +41,8 @@ class ScannIndex(Index):
         leaves_to_search: Partitions that a query looks into, in 1..num_leaves; by default a fiftieth of them.
         reorder: Candidates that are scored exactly, those with the best approximate scores, >= 1; at least four times
             as many as are asked for.
-        excluding: As of `Index`; so many times the leaves are searched, and as many times the candidates scored
-            exactly.
+        excluding: As of `ApproximateIndex`; so many times the leaves are searched, and as many times the candidates
+            scored exactly.
 
     Attributes:
         leaves_to_search, reorder, excluding: The effort of a search. Signatures that are traced later follow a change.
@@ -103,21 +104,11 @@ class ScannIndex(Index):
         """Whether it always finds the k best."""
         return self.num_leaves is None
 
-    def _find(
-        self,
-        queries: tf.Tensor,
-        width: int | tf.Tensor,
-        exclude: tf.Tensor | None = None,
-        most_excluded: int = 0,
-        effort: int = 1,
-    ) -> tf.Tensor:
-        if self.num_leaves is None:
-            return self._find_exactly(queries, width, exclude)
-        num = tf.minimum(width + most_excluded, self.num_candidates)
+    def _find_about(self, queries: tf.Tensor, width: int | tf.Tensor, num: int | tf.Tensor, effort: int) -> tf.Tensor:
         reorder = tf.maximum(effort * tf.maximum(self.reorder, 4 * width), num)
+        assert self.num_leaves is not None  # without leaves it is exact
         leaves = min(effort * self.leaves_to_search, self.num_leaves)
-        rows = self._ask(queries, num, tf.minimum(reorder, self.num_candidates), leaves)
-        return rows if exclude is None else without(rows, exclude, width)
+        return self._ask(queries, num, tf.minimum(reorder, self.num_candidates), leaves)
 
     def _find_exactly(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
         if exclude is None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.serving.approximate_index import ApproximateIndex
 from tfrs_twotower.serving.index import Index
 
 #: Fewer queries say too little of others to choose by.
@@ -114,14 +115,19 @@ def tune(
 
 
 def tune_exclusions(
-    index: Index, queries: np.ndarray, target: IndexTarget, efforts: Sequence[int], *, deadline: float = np.inf
+    index: ApproximateIndex,
+    queries: np.ndarray,
+    target: IndexTarget,
+    efforts: Sequence[int],
+    *,
+    deadline: float = np.inf,
 ) -> None:
     """Sets `excluding`: for more and more exclusions the least effort with which a search still meets the target.
 
     It supposes the worst, that a query excludes just the best of its candidates.
 
     Args:
-        index: A tuned index with these attributes.
+        index: A tuned index.
         queries: float32 [num_queries, embedding_dim], the model's own.
         target: What must be found of what is left, for every k.
         efforts: Multiples of the effort that are worth trying, the least first.

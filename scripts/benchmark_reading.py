@@ -16,7 +16,7 @@ from _benchmark import Row, parse_arguments, show, time_in_turns
 from make_ratings import make_archive
 
 import tfrs_twotower as tt
-from tfrs_twotower.data import movielens
+from tfrs_twotower.movielens import load as movielens
 
 NAME = "movielens/100k-ratings"
 NUM_USERS, NUM_MOVIES, NUM_EVENTS = 162_541, 62_423, 25_000_095

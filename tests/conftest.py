@@ -166,7 +166,7 @@ def bundle_path(planted: Planted, trained: tt.TwoTowerModel, tmp_path_factory: p
 @pytest.fixture(scope="session")
 def movielens_dir(pytestconfig: pytest.Config) -> Path:
     """A TFDS data folder with MovieLens 100K, kept in pytest's cache from one run to the next."""
-    from tfrs_twotower.data.movielens import prepare_movielens
+    from tfrs_twotower.movielens.load import prepare_movielens
 
     data_dir = Path(pytestconfig.cache.mkdir("movielens"))
     with lock(data_dir):  # of several processes of pytest

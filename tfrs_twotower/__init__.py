@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from tfrs_twotower.data.batches import Shard
     from tfrs_twotower.data.histories import HistoryApart, HistoryBefore, HistoryKnown, Timeline
     from tfrs_twotower.data.interactions import Interactions, normalize_ratings
-    from tfrs_twotower.data.layouts import read_archive
-    from tfrs_twotower.data.movielens import load_movielens
     from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
     from tfrs_twotower.data.splits import (
         Split,
@@ -63,6 +61,8 @@ if TYPE_CHECKING:
         learn_candidate_vocabularies,
         learn_query_vocabularies,
     )
+    from tfrs_twotower.movielens.archives import read_archive
+    from tfrs_twotower.movielens.load import load_movielens
     from tfrs_twotower.serving.build_index import (
         BuildLimits,
         BuiltIndex,
@@ -163,12 +163,12 @@ _HOMES = {
     "leave_last_out_split": "data.splits",
     "list_versions": "serving.versions",
     "load_bundle": "serving.loading",
-    "load_movielens": "data.movielens",
+    "load_movielens": "movielens.load",
     "load_ratings": "data.tables",
     "normalize_ratings": "data.interactions",
     "open_interactions": "data.storage",
     "random_split": "data.splits",
-    "read_archive": "data.layouts",
+    "read_archive": "movielens.archives",
     "refresh_bundle": "serving.refresh",
     "rollback": "serving.versions",
     "save_interactions": "data.storage",

@@ -222,8 +222,8 @@ def _load_ratings(dataset: str, data_dir: Path | None, archive: Path | None) -> 
     """Loads the ratings with this library's own progress instead of TFDS's, and says whose they are."""
     import tensorflow_datasets as tfds
 
-    from tfrs_twotower.data.archives import TERMS
-    from tfrs_twotower.data.movielens import load_movielens
+    from tfrs_twotower.movielens.load import load_movielens
+    from tfrs_twotower.movielens.ml_100k import TERMS
 
     tfds.disable_progress_bar()
     text = f"Loading {escape(dataset)}; the first time it is fetched and prepared, which takes half a minute"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tfrs_twotower.data import archives
+from tfrs_twotower.movielens import ml_100k
 
 FLAGS = "|".join(["0"] * 19)
 USERS = "1|24|M|technician|85711\n2|53|F|other|94043\n"
@@ -22,7 +22,7 @@ def write_archive(folder: Path, *, users: str = USERS, movies: str = MOVIES, rat
 
 
 def test_a_sound_archive_passes(tmp_path):
-    archives.check_archive(write_archive(tmp_path), ratings_md5=MD5)
+    ml_100k.check_archive(write_archive(tmp_path), ratings_md5=MD5)
 
 
 @pytest.mark.parametrize(
@@ -42,19 +42,19 @@ def test_a_sound_archive_passes(tmp_path):
 )
 def test_a_broken_archive_names_file_and_line(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
-        archives.check_archive(write_archive(tmp_path, **content), ratings_md5=MD5)
+        ml_100k.check_archive(write_archive(tmp_path, **content), ratings_md5=MD5)
 
 
 def test_a_missing_file_is_named(tmp_path):
     (write_archive(tmp_path) / "u.item").unlink()
     with pytest.raises(FileNotFoundError, match=r"holds no u\.item"):
-        archives.check_archive(tmp_path)
+        ml_100k.check_archive(tmp_path)
 
 
 @pytest.fixture
 def accept_test_ratings(monkeypatch):
     """Lets the small archive of these tests pass for the official one."""
-    monkeypatch.setattr(archives.check_archive, "__kwdefaults__", {"ratings_md5": MD5})
+    monkeypatch.setattr(ml_100k.check_archive, "__kwdefaults__", {"ratings_md5": MD5})
 
 
 @pytest.mark.usefixtures("accept_test_ratings")
@@ -68,7 +68,7 @@ def test_an_archive_is_found_in_a_folder_and_in_a_zip(tmp_path, inner):
     for path in (tmp_path / "data", packed):
         workspace = tmp_path / f"workspace-{path.name}"
         workspace.mkdir()
-        folder = archives.open_archive(path, workspace)
+        folder = ml_100k.open_archive(path, workspace)
         assert (folder / "u.data").read_text() == RATINGS
 
 
@@ -85,7 +85,7 @@ def test_a_zip_cannot_write_outside_the_workspace(tmp_path):
         archive.writestr("../escaped.txt", "")
     workspace = tmp_path / "deep" / "workspace"
     workspace.mkdir(parents=True)
-    archives.open_archive(packed, workspace)
+    ml_100k.open_archive(packed, workspace)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
         "evil.zip",
         "u.data",
@@ -99,19 +99,19 @@ def test_nothing_at_the_path_says_what_to_name(tmp_path):
     with pytest.raises(
         FileNotFoundError, match="No MovieLens archive at .*nothing. Name a folder or zip in one of GroupLens's layouts"
     ):
-        archives.open_archive(tmp_path / "nothing", tmp_path)
+        ml_100k.open_archive(tmp_path / "nothing", tmp_path)
 
 
 def test_a_folder_without_ratings_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"is no MovieLens archive: it holds none of u\.data"):
-        archives.open_archive(tmp_path, tmp_path)
+        ml_100k.open_archive(tmp_path, tmp_path)
 
 
 def test_a_damaged_zip_is_named(tmp_path):
     path = tmp_path / "ml-100k.zip"
     path.write_bytes(b"PK\x03\x04 and then nothing")
     with pytest.raises(ValueError, match=r"ml-100k\.zip is damaged or no zip file"):
-        archives.open_archive(path, tmp_path)
+        ml_100k.open_archive(path, tmp_path)
 
 
 def test_a_zip_with_a_damaged_member_is_named(tmp_path):
@@ -121,7 +121,7 @@ def test_a_zip_with_a_damaged_member_is_named(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content.replace(b"881250949", b"881250948", 1))
     with pytest.raises(ValueError, match=r"ml-100k\.zip is damaged: u\.data cannot be read \(Bad CRC-32"):
-        archives.open_archive(path, tmp_path)
+        ml_100k.open_archive(path, tmp_path)
 
 
 def test_an_encrypted_zip_is_named(tmp_path):
@@ -133,7 +133,7 @@ def test_an_encrypted_zip_is_named(tmp_path):
     content[content.index(b"PK\x01\x02") + 8] |= 1  # and of the central directory
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"ml-100k\.zip is damaged: u\.data cannot be read .*encrypted"):
-        archives.open_archive(path, tmp_path)
+        ml_100k.open_archive(path, tmp_path)
 
 
 WHEEL_FILES = {
@@ -155,13 +155,13 @@ def serve_wheel(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
                 wheel.writestr(f"recbole/dataset_example/ml-100k/ml-100k.{kind}", content)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(archives.subprocess, "run", download)
+    monkeypatch.setattr(ml_100k.subprocess, "run", download)
 
 
 @pytest.mark.usefixtures("accept_test_ratings")
 def test_a_wheel_becomes_an_archive_in_the_official_layout(tmp_path, monkeypatch):
     serve_wheel(monkeypatch, WHEEL_FILES)
-    folder = archives.archive_from_wheel(tmp_path)
+    folder = ml_100k.archive_from_wheel(tmp_path)
     assert (folder / "u.data").read_text() == RATINGS
     assert (folder / "u.user").read_text() == USERS
     unknown, drama = (folder / "u.item").read_text(encoding="latin-1").splitlines()
@@ -186,13 +186,13 @@ def test_a_wheel_becomes_an_archive_in_the_official_layout(tmp_path, monkeypatch
 def test_a_wheel_with_other_content_is_refused(tmp_path, monkeypatch, change, message):
     serve_wheel(monkeypatch, {**WHEEL_FILES, **change})
     with pytest.raises(ValueError, match=message):
-        archives.archive_from_wheel(tmp_path)
+        ml_100k.archive_from_wheel(tmp_path)
 
 
 def test_an_unreachable_host_answers_no_within_the_time_limit(monkeypatch):
     # Port 9 of this machine: nothing listens there.
-    monkeypatch.setattr(archives, "GROUPLENS_URL", "http://127.0.0.1:9/ml-100k.zip")
-    assert not archives.grouplens_answers(timeout_s=2.0)
+    monkeypatch.setattr(ml_100k, "GROUPLENS_URL", "http://127.0.0.1:9/ml-100k.zip")
+    assert not ml_100k.grouplens_answers(timeout_s=2.0)
 
 
 def test_an_unreachable_package_index_says_what_to_do(monkeypatch, tmp_path):
@@ -201,4 +201,4 @@ def test_an_unreachable_package_index_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with pytest.raises(ConnectionError, match="neither at GroupLens nor in the package index .*name it as the archive"):
-        archives.archive_from_wheel(tmp_path)
+        ml_100k.archive_from_wheel(tmp_path)

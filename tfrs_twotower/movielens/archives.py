@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.data.zips import open_member, open_zip
+from tfrs_twotower.movielens.zips import open_member, open_zip
 
 _RATING_TYPES = {"user_id": pa.int32(), "movie_id": pa.int32(), "rating": pa.float32(), "timestamp": pa.int64()}
 #: The 19 flag columns of u.item, in order, by GroupLens's names.

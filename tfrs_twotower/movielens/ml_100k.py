@@ -11,8 +11,8 @@ import threading
 import urllib.request
 from pathlib import Path
 
-from tfrs_twotower.data.layouts import GENRES_100K, unpack_archive
-from tfrs_twotower.data.zips import open_member, open_zip
+from tfrs_twotower.movielens.archives import GENRES_100K, unpack_archive
+from tfrs_twotower.movielens.zips import open_member, open_zip
 
 #: Who owns the data and what may be done with it; shown whenever the data is fetched.
 TERMS = (

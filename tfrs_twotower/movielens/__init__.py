@@ -1,0 +1,1 @@
+"""MovieLens by every way it comes: TensorFlow Datasets, GroupLens's archives, the package index."""

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tfrs_twotower.model.encoders import CodeEmbedding
+from tfrs_twotower.features.encoders import CodeEmbedding
+from tfrs_twotower.features.vocabularies import Moments
 from tfrs_twotower.model.tower_config import tower_config_from_config
-from tfrs_twotower.model.vocabularies import Moments
 
 CONFIG = tt.TowerConfig(
     features=(

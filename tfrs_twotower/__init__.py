@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from tfrs_twotower.evaluation.projector import write_projector
     from tfrs_twotower.evaluation.report import Answers, Report, answer, evaluate, judge
     from tfrs_twotower.evaluation.uncertainty import compare
-    from tfrs_twotower.model.build import build_two_tower
-    from tfrs_twotower.model.features import (
+    from tfrs_twotower.features.features import (
         Bucketized,
         Categorical,
         Embedding,
@@ -46,6 +45,13 @@ if TYPE_CHECKING:
         Text,
         Timestamp,
     )
+    from tfrs_twotower.features.vocabularies import (
+        Vocabularies,
+        Vocabulary,
+        learn_candidate_vocabularies,
+        learn_query_vocabularies,
+    )
+    from tfrs_twotower.model.build import build_two_tower
     from tfrs_twotower.model.frequencies import FrequencyEstimator
     from tfrs_twotower.model.growth import grow_tower, grow_two_tower
     from tfrs_twotower.model.joint import JointModel
@@ -55,12 +61,6 @@ if TYPE_CHECKING:
     from tfrs_twotower.model.tower_config import SumTowerConfig, TowerConfig
     from tfrs_twotower.model.towers import Tower, build_tower
     from tfrs_twotower.model.two_tower import TwoTowerModel
-    from tfrs_twotower.model.vocabularies import (
-        Vocabularies,
-        Vocabulary,
-        learn_candidate_vocabularies,
-        learn_query_vocabularies,
-    )
     from tfrs_twotower.movielens.archives import read_archive
     from tfrs_twotower.movielens.load import load_movielens
     from tfrs_twotower.serving.build_index import (
@@ -93,16 +93,16 @@ _HOMES = {
     "AveragedWeights": "training.callbacks",
     "Background": "evaluation.page",
     "BestWeights": "training.callbacks",
-    "Bucketized": "model.features",
+    "Bucketized": "features.features",
     "BuildLimits": "serving.build_index",
     "BuiltIndex": "serving.build_index",
     "CatalogueTask": "model.retrieval",
-    "Categorical": "model.features",
-    "Embedding": "model.features",
+    "Categorical": "features.features",
+    "Embedding": "features.features",
     "ExactIndex": "serving.exact_index",
     "FrequencyEstimator": "model.frequencies",
-    "Hashed": "model.features",
-    "History": "model.features",
+    "Hashed": "features.features",
+    "History": "features.features",
     "HistoryApart": "data.histories",
     "HistoryBefore": "data.histories",
     "HistoryKnown": "data.histories",
@@ -113,9 +113,9 @@ _HOMES = {
     "JointModel": "model.joint",
     "LazyAdam": "training.optimizers",
     "LoadedBundle": "serving.loading",
-    "MultiCategorical": "model.features",
+    "MultiCategorical": "features.features",
     "NegativeSampler": "data.negatives",
-    "Numeric": "model.features",
+    "Numeric": "features.features",
     "PortableIndex": "serving.portable_index",
     "QualityError": "serving.gate",
     "QualityGate": "serving.gate",
@@ -129,16 +129,16 @@ _HOMES = {
     "Shard": "data.batches",
     "Split": "data.splits",
     "SumTowerConfig": "model.tower_config",
-    "Text": "model.features",
+    "Text": "features.features",
     "Timeline": "data.histories",
-    "Timestamp": "model.features",
+    "Timestamp": "features.features",
     "Tower": "model.towers",
     "TowerConfig": "model.tower_config",
     "TwoTowerModel": "model.two_tower",
     "ValidationMetrics": "training.callbacks",
     "Version": "serving.versions",
-    "Vocabularies": "model.vocabularies",
-    "Vocabulary": "model.vocabularies",
+    "Vocabularies": "features.vocabularies",
+    "Vocabulary": "features.vocabularies",
     "answer": "evaluation.report",
     "build_best_index": "serving.build_index",
     "build_exact_index": "serving.build_index",
@@ -158,8 +158,8 @@ _HOMES = {
     "grow_tower": "model.growth",
     "grow_two_tower": "model.growth",
     "judge": "evaluation.report",
-    "learn_candidate_vocabularies": "model.vocabularies",
-    "learn_query_vocabularies": "model.vocabularies",
+    "learn_candidate_vocabularies": "features.vocabularies",
+    "learn_query_vocabularies": "features.vocabularies",
     "leave_last_out_split": "data.splits",
     "list_versions": "serving.versions",
     "load_bundle": "serving.loading",

@@ -7,8 +7,8 @@ import pyarrow as pa
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tfrs_twotower.model.features import Feature
-from tfrs_twotower.model.vocabularies import Boundaries, Moments, TimeSpan
+from tfrs_twotower.features.features import Feature
+from tfrs_twotower.features.vocabularies import Boundaries, Moments, TimeSpan
 
 MOVIE_ID = tt.Categorical(
     name="movie_id", embedding_dim=5, min_count=2, max_size=9, num_oov_buckets=2, unknown_rate=0.1

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conformance.specs import EXAMPLES, IDS
-from tfrs_twotower.model.features import KINDS, feature_from_config, feature_to_config
-from tfrs_twotower.model.lookups import is_missing
+from tfrs_twotower.features.features import KINDS, feature_from_config, feature_to_config
+from tfrs_twotower.features.lookups import is_missing
 
 
 def each(condition=lambda example: True):

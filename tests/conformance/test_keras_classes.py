@@ -12,9 +12,10 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tfrs_twotower.model import encoders, lookups, mlp, tasks
+from tfrs_twotower.features import encoders, lookups
+from tfrs_twotower.features.vocabularies import Moments
+from tfrs_twotower.model import mlp, tasks
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
-from tfrs_twotower.model.vocabularies import Moments
 
 _CONFIGURED = (
     tf.keras.layers.Layer,

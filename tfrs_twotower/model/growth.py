@@ -8,17 +8,17 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.model.features import Feature, History
-from tfrs_twotower.model.lookups import FIRST_UNKNOWN_CODE, WordLookup
-from tfrs_twotower.model.tower_config import AnyTowerConfig, SumTowerConfig
-from tfrs_twotower.model.towers import Tower, build_tower
-from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
-from tfrs_twotower.model.vocabularies import (
+from tfrs_twotower.features.features import Feature, History
+from tfrs_twotower.features.lookups import FIRST_UNKNOWN_CODE, WordLookup
+from tfrs_twotower.features.vocabularies import (
     Vocabularies,
     Vocabulary,
     learn_candidate_vocabularies,
     learn_query_vocabularies,
 )
+from tfrs_twotower.model.tower_config import AnyTowerConfig, SumTowerConfig
+from tfrs_twotower.model.towers import Tower, build_tower
+from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
 
 
 def grow_two_tower(model: TwoTowerModel, train: Interactions) -> TwoTowerModel:

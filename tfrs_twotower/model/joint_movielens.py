@@ -11,8 +11,8 @@ import dataclasses
 import numpy as np
 
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.features.features import Categorical, History, MultiCategorical
 from tfrs_twotower.model.build import build_two_tower
-from tfrs_twotower.model.features import Categorical, History, MultiCategorical
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.retrieval import CatalogueTask
 from tfrs_twotower.model.tasks import RatingTask

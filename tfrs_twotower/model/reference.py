@@ -4,7 +4,7 @@ import dataclasses
 
 import pyarrow as pa
 
-from tfrs_twotower.model.features import Bucketized, Categorical, MultiCategorical
+from tfrs_twotower.features.features import Bucketized, Categorical, MultiCategorical
 from tfrs_twotower.model.tower_config import TowerConfig
 
 #: The age groups of the MovieLens data sets, in years.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tfrs_twotower.model.features import (
+from tfrs_twotower.features.features import (
     KINDS,
     Categorical,
     Feature,
@@ -16,7 +16,7 @@ from tfrs_twotower.model.features import (
     feature_to_config,
     whole_number,
 )
-from tfrs_twotower.model.inputs import raw_specs
+from tfrs_twotower.features.inputs import raw_specs
 from tfrs_twotower.model.mlp import Normalization
 
 
@@ -99,7 +99,7 @@ class TowerConfig(_AnyTowerConfig):
         l2: Weight of the squared norms of the MLP's kernels in the loss, >= 0. The default is the validation part's
             choice on MovieLens 100K, for AUC and log loss alike.
         embedding_dim: Length of a feature's vector where the feature names none, >= 1; None for a rule by the number
-            of values, `tfrs_twotower.model.encoders.ruled_dim`.
+            of values, `tfrs_twotower.features.encoders.ruled_dim`.
         hidden_units: Widths of the hidden layers, each with activation, normalisation and dropout; () for none.
         activation: Of the hidden layers, a name that Keras knows.
         normalization: Of the hidden layers, "batch", "layer" or "none".

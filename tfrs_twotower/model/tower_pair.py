@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tfrs_twotower.model.features import Categorical, Feature, Hashed, History, histories
+from tfrs_twotower.features.features import Categorical, Feature, Hashed, History, histories
+from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.tower_config import AnyTowerConfig, TowerConfig
 from tfrs_twotower.model.towers import Tower, build_tower
-from tfrs_twotower.model.vocabularies import Vocabularies
 
 
 def build_tower_pair(

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.model.encoders import CodeEmbedding, FrequencyBias, build_encoder
-from tfrs_twotower.model.features import Embedding, History, Numeric, Timestamp, histories
-from tfrs_twotower.model.inputs import MISSING, raw_specs, read_columns
-from tfrs_twotower.model.lookups import build_lookups
+from tfrs_twotower.features.encoders import CodeEmbedding, FrequencyBias, build_encoder
+from tfrs_twotower.features.features import Embedding, History, Numeric, Timestamp, histories
+from tfrs_twotower.features.inputs import MISSING, raw_specs, read_columns
+from tfrs_twotower.features.lookups import build_lookups
+from tfrs_twotower.features.vocabularies import Vocabularies, Vocabulary
 from tfrs_twotower.model.mlp import VectorSum, build_mlp
 from tfrs_twotower.model.tower_config import AnyTowerConfig, SumTowerConfig, TowerConfig, tower_config_from_config
-from tfrs_twotower.model.vocabularies import Vocabularies, Vocabulary
 
 
 def build_tower(
@@ -36,8 +36,8 @@ def build_tower(
             that is not in it gets a table of its own.
 
     Example:
-        >>> from tfrs_twotower.model.features import Categorical
-        >>> from tfrs_twotower.model.vocabularies import Vocabulary
+        >>> from tfrs_twotower.features.features import Categorical
+        >>> from tfrs_twotower.features.vocabularies import Vocabulary
         >>> config = TowerConfig(features=(Categorical(name="user_id"),), output_dim=4)
         >>> tower = build_tower(config, Vocabularies({"user_id": Vocabulary(("42", "7"))}), name="query")
         >>> tower({"user_id": tf.constant(["42", "never seen"])}).shape
@@ -125,7 +125,7 @@ class Tower(tf.keras.Model):
             raw: Input name -> tensor as `raw_specs` say, of lists also a ragged one; others are passed over.
 
         Returns:
-            Input name -> codes, as `tfrs_twotower.model.lookups` describes them.
+            Input name -> codes, as `tfrs_twotower.features.lookups` describes them.
 
         Raises:
             ValueError: If an input is missing.
@@ -152,7 +152,7 @@ class Tower(tf.keras.Model):
         return self.encode(self.lookup(raw), training=training)
 
     def raw_features(self, table: pa.Table) -> dict[str, tf.Tensor]:
-        """The tower's columns of a table as raw tensors; see `tfrs_twotower.model.inputs.read_columns`."""
+        """The tower's columns of a table as raw tensors; see `tfrs_twotower.features.inputs.read_columns`."""
         return read_columns(self.config.features, table)
 
     def encode_table(self, table: pa.Table) -> dict[str, np.ndarray]:

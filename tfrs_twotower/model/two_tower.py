@@ -15,6 +15,7 @@ from tfrs_twotower.data.histories import HistoryApart, HistorySource, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
 from tfrs_twotower.data.query_batches import build_query_batches
+from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.feeding import (
     encode_queries,
     encoded_batches,
@@ -26,7 +27,6 @@ from tfrs_twotower.model.tasks import RatingTask, Task, sum_over_pairs
 from tfrs_twotower.model.tower_config import AnyTowerConfig, tower_config_from_config
 from tfrs_twotower.model.tower_pair import build_tower_pair
 from tfrs_twotower.model.towers import SumTower, Tower
-from tfrs_twotower.model.vocabularies import Vocabularies
 
 
 def join_towers(

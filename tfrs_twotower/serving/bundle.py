@@ -20,9 +20,9 @@ import tensorflow as tf
 
 from tfrs_twotower._version import __version__
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.data.tensors import raw_tensors
-from tfrs_twotower.model.features import feature_to_config, require_input_name
-from tfrs_twotower.model.inputs import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX
+from tfrs_twotower.features.features import feature_to_config, require_input_name
+from tfrs_twotower.features.inputs import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX
+from tfrs_twotower.features.tensors import raw_tensors
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.towers import Tower
 from tfrs_twotower.model.two_tower import TwoTowerModel

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
-from tfrs_twotower.model.inputs import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, MISSING
+from tfrs_twotower.features.inputs import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, MISSING
 from tfrs_twotower.serving.bundle import CANDIDATES_FILE
 from tfrs_twotower.serving.filters import as_text
 from tfrs_twotower.serving.versions import MANIFEST_FILE, MODEL_FILE, versions

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from tfrs_twotower.data.histories import Timeline
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.model.features import History
-from tfrs_twotower.model.inputs import MISSING
+from tfrs_twotower.features.features import History
+from tfrs_twotower.features.inputs import MISSING
+from tfrs_twotower.features.lookups import is_missing
 from tfrs_twotower.model.joint import JointModel
-from tfrs_twotower.model.lookups import is_missing
 from tfrs_twotower.model.towers import Tower
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.serving.tables import build_table

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
 from tfrs_twotower.evaluation.rating import has_both_classes, pair_probabilities, rating_metrics
-from tfrs_twotower.model.features import whole_number
+from tfrs_twotower.features.features import whole_number
 
 
 class BestWeights(tf.keras.callbacks.EarlyStopping):

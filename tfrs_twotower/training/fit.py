@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfrs_twotower.data.histories import HistoryKnown, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
-from tfrs_twotower.model.features import whole_number
+from tfrs_twotower.features.features import whole_number
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.callbacks import AveragedWeights, BestWeights

@@ -10,9 +10,8 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower.data.columns import plain_table, require_columns
-from tfrs_twotower.data.tensors import raw_tensors
 from tfrs_twotower.data.times import NO_TIME, seconds
-from tfrs_twotower.model.features import (
+from tfrs_twotower.features.features import (
     Bucketized,
     Categorical,
     Embedding,
@@ -25,6 +24,7 @@ from tfrs_twotower.model.features import (
     Timestamp,
     columns,
 )
+from tfrs_twotower.features.tensors import raw_tensors
 
 #: Inputs of the signatures beside the query's features: the candidate that they are asked about, those that are left
 #: out, and before a candidate's feature that is filtered by.

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tfrs_twotower.model.encoders import CodeEmbedding, HistoryEmbedding, PooledEmbedding, build_encoder, pool
+from tfrs_twotower.features.encoders import CodeEmbedding, HistoryEmbedding, PooledEmbedding, build_encoder, pool
 
 NOTHING = tt.Vocabularies()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tfrs_twotower as tt
-from tfrs_twotower.model.features import feature_from_config
+from tfrs_twotower.features.features import feature_from_config
 
 MOVIE_ID = tt.Categorical(name="movie_id")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.model.features import (
+from tfrs_twotower.features.features import (
     Bucketized,
     Categorical,
     Embedding,
@@ -25,8 +25,8 @@ from tfrs_twotower.model.features import (
     Text,
     Timestamp,
 )
-from tfrs_twotower.model.lookups import FIRST_UNKNOWN_CODE, MISSING_CODE, num_codes
-from tfrs_twotower.model.vocabularies import Vocabularies
+from tfrs_twotower.features.lookups import FIRST_UNKNOWN_CODE, MISSING_CODE, num_codes
+from tfrs_twotower.features.vocabularies import Vocabularies
 
 _LARGEST_RULED_DIM = 256
 

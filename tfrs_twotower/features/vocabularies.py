@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.times import seconds
-from tfrs_twotower.model.features import (
+from tfrs_twotower.features.features import (
     Bucketized,
     Categorical,
     Feature,
@@ -25,8 +25,8 @@ from tfrs_twotower.model.features import (
     Timestamp,
     histories,
 )
-from tfrs_twotower.model.inputs import list_rows, require_suitable_columns
-from tfrs_twotower.model.tokens import split_words
+from tfrs_twotower.features.inputs import list_rows, require_suitable_columns
+from tfrs_twotower.features.tokens import split_words
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
-from tfrs_twotower.model.inputs import raw_specs, read_columns, require_suitable_columns
+from tfrs_twotower.features.inputs import raw_specs, read_columns, require_suitable_columns
 
 TABLE = pa.table(
     {

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.data.times import NO_TIME
-from tfrs_twotower.model.features import (
+from tfrs_twotower.features.features import (
     Bucketized,
     Categorical,
     Embedding,
@@ -27,8 +27,8 @@ from tfrs_twotower.model.features import (
     Text,
     Timestamp,
 )
-from tfrs_twotower.model.tokens import split_words
-from tfrs_twotower.model.vocabularies import Boundaries, Moments, TimeSpan, Vocabularies
+from tfrs_twotower.features.tokens import split_words
+from tfrs_twotower.features.vocabularies import Boundaries, Moments, TimeSpan, Vocabularies
 
 MISSING_CODE = 0
 FIRST_UNKNOWN_CODE = 1

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.data.tensors import raw_tensors
+from tfrs_twotower.features.tensors import raw_tensors
 
 
 def text(name: str) -> tf.TensorSpec:

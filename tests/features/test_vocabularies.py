@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfrs_twotower as tt
-from tfrs_twotower.model.vocabularies import Boundaries, Moments, TimeSpan
+from tfrs_twotower.features.vocabularies import Boundaries, Moments, TimeSpan
 
 DAY_S = 86_400
 

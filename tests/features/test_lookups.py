@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tfrs_twotower.model.lookups import (
+from tfrs_twotower.features.lookups import (
     Buckets,
     NumberLookup,
     TimeLookup,
@@ -14,7 +14,7 @@ from tfrs_twotower.model.lookups import (
     is_missing,
     num_codes,
 )
-from tfrs_twotower.model.vocabularies import Boundaries, Moments
+from tfrs_twotower.features.vocabularies import Boundaries, Moments
 
 IDS = tt.Vocabularies({"id": tt.Vocabulary(("7", "42"))})
 

@@ -1,0 +1,1 @@
+"""Features: what a tower looks at, from a column to a vector."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 from _benchmark import Row, parse_arguments, show, time_in_turns
 from make_ratings import draw_ratings
 
-from tfrs_twotower.data.batches import build_training_batches
+from tfrs_twotower.batches.event_batches import build_training_batches
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.storage import open_interactions, save_interactions
 

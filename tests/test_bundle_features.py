@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, bundle_of, export_unchecked
-from tfrs_twotower.data.histories import Timeline
+from tfrs_twotower.batches.histories import Timeline
 
 MOVIE_ID = CANDIDATE.features[0]
 FEATURES = (

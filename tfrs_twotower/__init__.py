@@ -13,10 +13,10 @@ from tfrs_twotower._version import __version__
 require_legacy_keras()
 
 if TYPE_CHECKING:
-    from tfrs_twotower.data.batches import Shard
-    from tfrs_twotower.data.histories import HistoryApart, HistoryBefore, HistoryKnown, Timeline
+    from tfrs_twotower.batches.event_batches import Shard
+    from tfrs_twotower.batches.histories import HistoryApart, HistoryBefore, HistoryKnown, Timeline
+    from tfrs_twotower.batches.negatives import InBatchNegatives, NegativeSampler
     from tfrs_twotower.data.interactions import Interactions, normalize_ratings
-    from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
     from tfrs_twotower.data.splits import (
         Split,
         leave_last_out_split,
@@ -103,10 +103,10 @@ _HOMES = {
     "FrequencyEstimator": "model.frequencies",
     "Hashed": "features.features",
     "History": "features.features",
-    "HistoryApart": "data.histories",
-    "HistoryBefore": "data.histories",
-    "HistoryKnown": "data.histories",
-    "InBatchNegatives": "data.negatives",
+    "HistoryApart": "batches.histories",
+    "HistoryBefore": "batches.histories",
+    "HistoryKnown": "batches.histories",
+    "InBatchNegatives": "batches.negatives",
     "IndexOutcome": "serving.tuning",
     "IndexTarget": "serving.tuning",
     "Interactions": "data.interactions",
@@ -114,7 +114,7 @@ _HOMES = {
     "LazyAdam": "training.optimizers",
     "LoadedBundle": "serving.loading",
     "MultiCategorical": "features.features",
-    "NegativeSampler": "data.negatives",
+    "NegativeSampler": "batches.negatives",
     "Numeric": "features.features",
     "PortableIndex": "serving.portable_index",
     "QualityError": "serving.gate",
@@ -126,11 +126,11 @@ _HOMES = {
     "RetrievalTask": "model.retrieval",
     "ScannIndex": "serving.scann_index",
     "Schema": "data.tables",
-    "Shard": "data.batches",
+    "Shard": "batches.event_batches",
     "Split": "data.splits",
     "SumTowerConfig": "model.tower_config",
     "Text": "features.features",
-    "Timeline": "data.histories",
+    "Timeline": "batches.histories",
     "Timestamp": "features.features",
     "Tower": "model.towers",
     "TowerConfig": "model.tower_config",

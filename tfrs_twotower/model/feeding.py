@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.data.histories import HistorySource, Timeline
+from tfrs_twotower.batches.histories import HistorySource, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.towers import Tower
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.batches.negatives import InBatchNegatives, NegativeSampler
+from tfrs_twotower.batches.query_batches import WHOLE_CATALOGUE
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
-from tfrs_twotower.data.query_batches import WHOLE_CATALOGUE
 from tfrs_twotower.features.features import whole_number
 from tfrs_twotower.model.frequencies import FrequencyEstimator
 from tfrs_twotower.model.tasks import Task

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
+from tfrs_twotower.batches.negatives import InBatchNegatives, NegativeSampler
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")

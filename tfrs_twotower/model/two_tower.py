@@ -10,11 +10,11 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
-from tfrs_twotower.data.batches import WHOLE, Shard, build_evaluation_batches, build_training_batches
-from tfrs_twotower.data.histories import HistoryApart, HistorySource, Timeline
+from tfrs_twotower.batches.event_batches import WHOLE, Shard, build_evaluation_batches, build_training_batches
+from tfrs_twotower.batches.histories import HistoryApart, HistorySource, Timeline
+from tfrs_twotower.batches.negatives import InBatchNegatives, NegativeSampler
+from tfrs_twotower.batches.query_batches import build_query_batches
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
-from tfrs_twotower.data.query_batches import build_query_batches
 from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.feeding import (
     encode_queries,

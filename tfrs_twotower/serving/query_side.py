@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.data.histories import Timeline
+from tfrs_twotower.batches.histories import Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.features import History
 from tfrs_twotower.features.inputs import MISSING

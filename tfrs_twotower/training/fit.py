@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.data.histories import HistoryKnown, Timeline
+from tfrs_twotower.batches.histories import HistoryKnown, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.features.features import whole_number

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrs_twotower.data.shuffle import shuffled_positions
+from tfrs_twotower.batches.shuffle import shuffled_positions
 
 
 def order(num_events: int, **key: int) -> list[int]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import tfrs_twotower as tt
 from tests.conftest import make_interactions
-from tfrs_twotower.data.histories import HistoryApart, HistoryBefore, HistoryKnown, Timeline
+from tfrs_twotower.batches.histories import HistoryApart, HistoryBefore, HistoryKnown, Timeline
 
 
 @st.composite

@@ -6,10 +6,10 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import gammaln
 
-from tfrs_twotower.data.batches import EncodedTable, epoch_numbers, gather_batches
-from tfrs_twotower.data.histories import Timeline
+from tfrs_twotower.batches.event_batches import EncodedTable, epoch_numbers, gather_batches
+from tfrs_twotower.batches.histories import Timeline
+from tfrs_twotower.batches.shuffle import shuffled_positions
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.data.shuffle import shuffled_positions
 
 #: Largest catalogue that each batch holds the whole of.
 WHOLE_CATALOGUE = 50_000

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.data.histories import HistorySource
+from tfrs_twotower.batches.histories import HistorySource
+from tfrs_twotower.batches.negatives import NEGATIVE_RATING, InBatchNegatives, NegativeSampler
+from tfrs_twotower.batches.shuffle import shuffled_positions
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.data.negatives import NEGATIVE_RATING, InBatchNegatives, NegativeSampler
-from tfrs_twotower.data.shuffle import shuffled_positions
 
 #: Feature name -> what a tower's lookup made of it, one row per query (or candidate).
 EncodedTable = Mapping[str, np.ndarray]

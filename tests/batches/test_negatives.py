@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_interactions
-from tfrs_twotower.data.negatives import InBatchNegatives, NegativeSampler
+from tfrs_twotower.batches.negatives import InBatchNegatives, NegativeSampler
 
 
 def test_only_what_a_query_never_met_is_drawn_and_all_of_it():

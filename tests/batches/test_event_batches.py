@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import make_interactions
-from tfrs_twotower.data.batches import Shard, build_evaluation_batches, build_training_batches
-from tfrs_twotower.data.histories import HistoryApart, HistoryBefore, HistoryKnown, Timeline
-from tfrs_twotower.data.negatives import NegativeSampler
-from tfrs_twotower.data.shuffle import shuffled_positions
+from tfrs_twotower.batches.event_batches import Shard, build_evaluation_batches, build_training_batches
+from tfrs_twotower.batches.histories import HistoryApart, HistoryBefore, HistoryKnown, Timeline
+from tfrs_twotower.batches.negatives import NegativeSampler
+from tfrs_twotower.batches.shuffle import shuffled_positions
 
 NUM_EVENTS = 10
 # Query row and candidate row follow from the event's number, which is also its rating.

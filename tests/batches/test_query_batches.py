@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import make_interactions
-from tfrs_twotower.data.query_batches import build_query_batches
+from tfrs_twotower.batches.query_batches import build_query_batches
 
 # Query 2 has no event.
 TRAIN = make_interactions(

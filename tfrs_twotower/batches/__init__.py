@@ -1,0 +1,1 @@
+"""Batches: interactions and encoded features become a `tf.data` pipeline."""

@@ -17,7 +17,7 @@ from _benchmark import Row, show
 import tfrs_twotower as tt  # isort: skip  # before TensorFlow
 import tensorflow as tf
 
-from tfrs_twotower.model.tasks import RatingTask
+from tfrs_twotower.model.tasks.rating import RatingTask
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
 
 BATCH_SIZE = 1024

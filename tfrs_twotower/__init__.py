@@ -52,12 +52,12 @@ if TYPE_CHECKING:
         learn_query_vocabularies,
     )
     from tfrs_twotower.model.build import build_two_tower
-    from tfrs_twotower.model.frequencies import FrequencyEstimator
     from tfrs_twotower.model.growth import grow_tower, grow_two_tower
     from tfrs_twotower.model.joint import JointModel
     from tfrs_twotower.model.joint_movielens import build_movielens_joint
-    from tfrs_twotower.model.retrieval import CatalogueTask, RetrievalTask
-    from tfrs_twotower.model.tasks import RatingTask
+    from tfrs_twotower.model.tasks.frequencies import FrequencyEstimator
+    from tfrs_twotower.model.tasks.rating import RatingTask
+    from tfrs_twotower.model.tasks.softmax import CatalogueTask, RetrievalTask
     from tfrs_twotower.model.tower_config import SumTowerConfig, TowerConfig
     from tfrs_twotower.model.towers import Tower, build_tower
     from tfrs_twotower.model.two_tower import TwoTowerModel
@@ -96,11 +96,11 @@ _HOMES = {
     "Bucketized": "features.features",
     "BuildLimits": "serving.build_index",
     "BuiltIndex": "serving.build_index",
-    "CatalogueTask": "model.retrieval",
+    "CatalogueTask": "model.tasks.softmax",
     "Categorical": "features.features",
     "Embedding": "features.features",
     "ExactIndex": "serving.exact_index",
-    "FrequencyEstimator": "model.frequencies",
+    "FrequencyEstimator": "model.tasks.frequencies",
     "Hashed": "features.features",
     "History": "features.features",
     "HistoryApart": "batches.histories",
@@ -120,10 +120,10 @@ _HOMES = {
     "QualityError": "serving.gate",
     "QualityGate": "serving.gate",
     "QueryTraining": "training.fit",
-    "RatingTask": "model.tasks",
+    "RatingTask": "model.tasks.rating",
     "Report": "evaluation.report",
     "Rerank": "serving.signatures",
-    "RetrievalTask": "model.retrieval",
+    "RetrievalTask": "model.tasks.softmax",
     "ScannIndex": "serving.scann_index",
     "Schema": "data.tables",
     "Shard": "batches.event_batches",

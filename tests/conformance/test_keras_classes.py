@@ -14,7 +14,8 @@ import tensorflow as tf
 import tfrs_twotower as tt
 from tfrs_twotower.features import encoders, lookups
 from tfrs_twotower.features.vocabularies import Moments
-from tfrs_twotower.model import mlp, tasks
+from tfrs_twotower.model import mlp
+from tfrs_twotower.model.tasks import rating as tasks
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
 
 _CONFIGURED = (

@@ -6,7 +6,7 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.features import histories, require_input_name
 from tfrs_twotower.features.inputs import require_free_inputs
 from tfrs_twotower.features.vocabularies import learn_candidate_vocabularies, learn_query_vocabularies
-from tfrs_twotower.model.tasks import RatingTask, Task
+from tfrs_twotower.model.tasks.rating import RatingTask, Task
 from tfrs_twotower.model.tower_config import AnyTowerConfig
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
 

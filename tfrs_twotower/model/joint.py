@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.model.tasks import RatingTask
+from tfrs_twotower.model.tasks.rating import RatingTask
 from tfrs_twotower.model.two_tower import TwoTowerModel
 
 

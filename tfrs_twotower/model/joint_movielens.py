@@ -14,8 +14,8 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.features import Categorical, History, MultiCategorical
 from tfrs_twotower.model.build import build_two_tower
 from tfrs_twotower.model.joint import JointModel
-from tfrs_twotower.model.retrieval import CatalogueTask
-from tfrs_twotower.model.tasks import RatingTask
+from tfrs_twotower.model.tasks.rating import RatingTask
+from tfrs_twotower.model.tasks.softmax import CatalogueTask
 from tfrs_twotower.model.tower_config import SumTowerConfig
 from tfrs_twotower.model.two_tower import TwoTowerModel
 

@@ -23,7 +23,7 @@ from tfrs_twotower.model.feeding import (
     require_history_of,
     with_candidate_keys,
 )
-from tfrs_twotower.model.tasks import RatingTask, Task, sum_over_pairs
+from tfrs_twotower.model.tasks.rating import RatingTask, Task, sum_over_pairs
 from tfrs_twotower.model.tower_config import AnyTowerConfig, tower_config_from_config
 from tfrs_twotower.model.tower_pair import build_tower_pair
 from tfrs_twotower.model.towers import SumTower, Tower

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.model.frequencies import FrequencyEstimator
+from tfrs_twotower.model.tasks.frequencies import FrequencyEstimator
 
 
 def run(estimator: FrequencyEstimator, batches: np.ndarray) -> None:

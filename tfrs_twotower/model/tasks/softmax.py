@@ -15,8 +15,8 @@ from tfrs_twotower.batches.negatives import InBatchNegatives, NegativeSampler
 from tfrs_twotower.batches.query_batches import WHOLE_CATALOGUE
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.features import whole_number
-from tfrs_twotower.model.frequencies import FrequencyEstimator
-from tfrs_twotower.model.tasks import Task
+from tfrs_twotower.model.tasks.frequencies import FrequencyEstimator
+from tfrs_twotower.model.tasks.rating import Task
 
 _LOWEST = float(np.finfo(np.float32).min)
 #: Candidates drawn for a batch of queries where the catalogue is too large to hold.

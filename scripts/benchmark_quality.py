@@ -37,7 +37,7 @@ from _notebook import notebook
 import tfrs_twotower as tt  # isort: skip  # before TensorFlow
 import tensorflow as tf
 
-from tfrs_twotower.evaluation import peers
+from tfrs_twotower.evaluation import external_baselines as peers
 from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
 from tfrs_twotower.evaluation.rating import pair_probabilities, rating_metrics

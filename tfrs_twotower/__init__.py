@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from tfrs_twotower.data.storage import open_interactions, save_interactions
     from tfrs_twotower.data.tables import Schema, load_ratings
     from tfrs_twotower.data.times import NO_TIME
-    from tfrs_twotower.evaluation.page import Background, build_page
+    from tfrs_twotower.evaluation.html.page import Background, build_page
+    from tfrs_twotower.evaluation.intervals import compare
     from tfrs_twotower.evaluation.projector import write_projector
     from tfrs_twotower.evaluation.report import Answers, Report, answer, evaluate, judge
-    from tfrs_twotower.evaluation.uncertainty import compare
     from tfrs_twotower.features.features import (
         Bucketized,
         Categorical,
@@ -91,7 +91,7 @@ _HOMES = {
     "NO_TIME": "data.times",
     "Answers": "evaluation.report",
     "AveragedWeights": "training.callbacks",
-    "Background": "evaluation.page",
+    "Background": "evaluation.html.page",
     "BestWeights": "training.callbacks",
     "Bucketized": "features.features",
     "BuildLimits": "serving.build_index",
@@ -143,12 +143,12 @@ _HOMES = {
     "build_best_index": "serving.build_index",
     "build_exact_index": "serving.build_index",
     "build_movielens_joint": "model.joint_movielens",
-    "build_page": "evaluation.page",
+    "build_page": "evaluation.html.page",
     "build_portable_index": "serving.build_index",
     "build_scann_index": "serving.build_index",
     "build_tower": "model.towers",
     "build_two_tower": "model.build",
-    "compare": "evaluation.uncertainty",
+    "compare": "evaluation.intervals",
     "evaluate": "evaluation.report",
     "evaluate_bundle": "serving.end_to_end",
     "export_bundle": "serving.export",

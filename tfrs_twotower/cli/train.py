@@ -93,7 +93,7 @@ def train(
         tf = import_tensorflow()
 
         from tfrs_twotower.data.splits import random_split
-        from tfrs_twotower.evaluation.page import Background, build_page
+        from tfrs_twotower.evaluation.html.page import Background, build_page
         from tfrs_twotower.evaluation.projector import write_projector
         from tfrs_twotower.evaluation.report import answer, judge
         from tfrs_twotower.serving.export import export_bundle

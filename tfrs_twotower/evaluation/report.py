@@ -13,6 +13,7 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation import metrics, segments
 from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity, random
+from tfrs_twotower.evaluation.intervals import Interval, compare, mean_intervals, rating_intervals
 from tfrs_twotower.evaluation.ranking import QueryMetrics, event_pairs, query_metrics, rank_candidates
 from tfrs_twotower.evaluation.rating import (
     ConfusionMatrix,
@@ -22,7 +23,6 @@ from tfrs_twotower.evaluation.rating import (
     rating_metrics,
 )
 from tfrs_twotower.evaluation.segments import Segment
-from tfrs_twotower.evaluation.uncertainty import Interval, compare, mean_intervals, rating_intervals
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
 
@@ -102,7 +102,7 @@ def evaluate(
         k: Slots of the ranking, 1 <= k <= num_candidates.
         segment_by: Columns of the queries, such as "gender", by whose values the ranking is measured besides.
         baselines: Name -> (queries, candidates), embeddings of others to compare with, such as those of
-            `tfrs_twotower.evaluation.peers`.
+            `tfrs_twotower.evaluation.external_baselines`.
 
     Raises:
         ValueError: If `k` is out of range, there is no such column, or there is nothing to find.

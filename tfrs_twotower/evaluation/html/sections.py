@@ -11,8 +11,9 @@ import sklearn.metrics
 
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
-from tfrs_twotower.evaluation import figures, metrics
-from tfrs_twotower.evaluation.markup import Cell, to_grid, to_picture, to_table
+from tfrs_twotower.evaluation import metrics
+from tfrs_twotower.evaluation.html import figures
+from tfrs_twotower.evaluation.html.markup import Cell, to_grid, to_picture, to_table
 from tfrs_twotower.evaluation.ranking import event_pairs, query_metrics
 from tfrs_twotower.evaluation.report import Answers, Report
 

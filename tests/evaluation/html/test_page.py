@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
-from tfrs_twotower.evaluation import figures, likeness, sections
-from tfrs_twotower.evaluation.markup import to_grid, to_table
-from tfrs_twotower.evaluation.page import Background, build_page
+from tfrs_twotower.evaluation.html import figures, sections
+from tfrs_twotower.evaluation.html import neighbours as likeness
+from tfrs_twotower.evaluation.html.markup import to_grid, to_table
+from tfrs_twotower.evaluation.html.page import Background, build_page
 from tfrs_twotower.evaluation.report import Answers, answer, judge
 
 CURVES = {"rating": {"loss": [0.7, 0.5], "val_loss": [0.8, 0.6], "auc": [0.6, 0.9], "total_loss": [1.0, 0.9]}}

@@ -8,8 +8,9 @@ import numpy as np
 import sklearn.manifold
 
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.evaluation import figures, metrics
-from tfrs_twotower.evaluation.markup import Cell, to_picture, to_table, to_text
+from tfrs_twotower.evaluation import metrics
+from tfrs_twotower.evaluation.html import figures
+from tfrs_twotower.evaluation.html.markup import Cell, to_picture, to_table, to_text
 
 _LEAST_MAPPED = 5
 _LEAST_SPREAD = 1e-3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_interactions
-from tfrs_twotower.evaluation import peers
+from tfrs_twotower.evaluation import external_baselines as peers
 
 
 def test_ease_is_the_ridge_regression_of_each_candidate_on_the_others():

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
+from tfrs_twotower.evaluation.intervals import Interval, bootstrap, compare, mean_intervals, rating_intervals
 from tfrs_twotower.evaluation.ranking import QueryMetrics
 from tfrs_twotower.evaluation.rating import rating_metrics
-from tfrs_twotower.evaluation.uncertainty import Interval, bootstrap, compare, mean_intervals, rating_intervals
 
 
 def of(values, rows=None) -> QueryMetrics:
@@ -37,7 +37,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 def test_blocks_do_not_show(monkeypatch):
     values = np.random.default_rng(2).random(50)
     whole = mean_interval(values)
-    monkeypatch.setattr("tfrs_twotower.evaluation.uncertainty._NUMBERS_AT_ONCE", 350)
+    monkeypatch.setattr("tfrs_twotower.evaluation.intervals._NUMBERS_AT_ONCE", 350)
     parts = mean_interval(values)
     assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), abs=0.02)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from matplotlib.figure import Figure
 
-from tfrs_twotower.evaluation.figures import to_data_uri
+from tfrs_twotower.evaluation.html.figures import to_data_uri
 
 #: A cell's text, or its text and its class in the page's style.
 Cell = str | tuple[str, str]

@@ -7,10 +7,11 @@ import string
 from pathlib import Path
 
 from tfrs_twotower.data.splits import Split
-from tfrs_twotower.evaluation import likeness, sections
-from tfrs_twotower.evaluation.markup import to_anchor, to_text
+from tfrs_twotower.evaluation.html import neighbours as likeness
+from tfrs_twotower.evaluation.html import sections
+from tfrs_twotower.evaluation.html.markup import to_anchor, to_text
+from tfrs_twotower.evaluation.html.sections import Background
 from tfrs_twotower.evaluation.report import Answers, Report
-from tfrs_twotower.evaluation.sections import Background
 
 __all__ = ["Background", "build_page"]
 

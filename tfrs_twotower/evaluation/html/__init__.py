@@ -1,0 +1,1 @@
+"""`report.html`: the page that shows a report to people."""

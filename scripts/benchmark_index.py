@@ -24,9 +24,9 @@ import pyarrow as pa
 from _benchmark import Row, add_arguments, show, time_in_turns
 
 import tfrs_twotower as tt
-from tfrs_twotower.serving.tables import build_table
-from tfrs_twotower.serving.tuning import IndexTarget
-from tfrs_twotower.serving.vectors import NO_ROW
+from tfrs_twotower.index.tables import build_table
+from tfrs_twotower.index.tuning import IndexTarget
+from tfrs_twotower.index.vectors import NO_ROW
 
 import tensorflow as tf  # isort: skip  # after tfrs_twotower
 import tensorflow_recommenders as tfrs  # isort: skip

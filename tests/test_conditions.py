@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, bundle_of
-from tfrs_twotower.serving.vectors import NO_SCORE
+from tfrs_twotower.index.vectors import NO_SCORE
 
 
 @pytest.fixture(scope="module")

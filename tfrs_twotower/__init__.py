@@ -51,6 +51,18 @@ if TYPE_CHECKING:
         learn_candidate_vocabularies,
         learn_query_vocabularies,
     )
+    from tfrs_twotower.index.build import (
+        BuildLimits,
+        BuiltIndex,
+        build_best_index,
+        build_exact_index,
+        build_portable_index,
+        build_scann_index,
+    )
+    from tfrs_twotower.index.exact import ExactIndex
+    from tfrs_twotower.index.portable import PortableIndex
+    from tfrs_twotower.index.scann import ScannIndex
+    from tfrs_twotower.index.tuning import IndexOutcome, IndexTarget
     from tfrs_twotower.model.build import build_two_tower
     from tfrs_twotower.model.growth import grow_tower, grow_two_tower
     from tfrs_twotower.model.joint import JointModel
@@ -63,24 +75,12 @@ if TYPE_CHECKING:
     from tfrs_twotower.model.two_tower import TwoTowerModel
     from tfrs_twotower.movielens.archives import read_archive
     from tfrs_twotower.movielens.load import load_movielens
-    from tfrs_twotower.serving.build_index import (
-        BuildLimits,
-        BuiltIndex,
-        build_best_index,
-        build_exact_index,
-        build_portable_index,
-        build_scann_index,
-    )
     from tfrs_twotower.serving.end_to_end import evaluate_bundle
-    from tfrs_twotower.serving.exact_index import ExactIndex
     from tfrs_twotower.serving.export import export_bundle
     from tfrs_twotower.serving.gate import QualityError, QualityGate
     from tfrs_twotower.serving.loading import LoadedBundle, load_bundle
-    from tfrs_twotower.serving.portable_index import PortableIndex
     from tfrs_twotower.serving.refresh import refresh_bundle
-    from tfrs_twotower.serving.scann_index import ScannIndex
     from tfrs_twotower.serving.signatures import Rerank
-    from tfrs_twotower.serving.tuning import IndexOutcome, IndexTarget
     from tfrs_twotower.serving.versions import Version, list_versions, rollback
     from tfrs_twotower.training.callbacks import AveragedWeights, BestWeights, ValidationMetrics
     from tfrs_twotower.training.fit import QueryTraining, fit_by_query, fit_joint, fit_two_tower
@@ -94,12 +94,12 @@ _HOMES = {
     "Background": "evaluation.html.page",
     "BestWeights": "training.callbacks",
     "Bucketized": "features.features",
-    "BuildLimits": "serving.build_index",
-    "BuiltIndex": "serving.build_index",
+    "BuildLimits": "index.build",
+    "BuiltIndex": "index.build",
     "CatalogueTask": "model.tasks.softmax",
     "Categorical": "features.features",
     "Embedding": "features.features",
-    "ExactIndex": "serving.exact_index",
+    "ExactIndex": "index.exact",
     "FrequencyEstimator": "model.tasks.frequencies",
     "Hashed": "features.features",
     "History": "features.features",
@@ -107,8 +107,8 @@ _HOMES = {
     "HistoryBefore": "batches.histories",
     "HistoryKnown": "batches.histories",
     "InBatchNegatives": "batches.negatives",
-    "IndexOutcome": "serving.tuning",
-    "IndexTarget": "serving.tuning",
+    "IndexOutcome": "index.tuning",
+    "IndexTarget": "index.tuning",
     "Interactions": "data.interactions",
     "JointModel": "model.joint",
     "LazyAdam": "training.optimizers",
@@ -116,7 +116,7 @@ _HOMES = {
     "MultiCategorical": "features.features",
     "NegativeSampler": "batches.negatives",
     "Numeric": "features.features",
-    "PortableIndex": "serving.portable_index",
+    "PortableIndex": "index.portable",
     "QualityError": "serving.gate",
     "QualityGate": "serving.gate",
     "QueryTraining": "training.fit",
@@ -124,7 +124,7 @@ _HOMES = {
     "Report": "evaluation.report",
     "Rerank": "serving.signatures",
     "RetrievalTask": "model.tasks.softmax",
-    "ScannIndex": "serving.scann_index",
+    "ScannIndex": "index.scann",
     "Schema": "data.tables",
     "Shard": "batches.event_batches",
     "Split": "data.splits",
@@ -140,12 +140,12 @@ _HOMES = {
     "Vocabularies": "features.vocabularies",
     "Vocabulary": "features.vocabularies",
     "answer": "evaluation.report",
-    "build_best_index": "serving.build_index",
-    "build_exact_index": "serving.build_index",
+    "build_best_index": "index.build",
+    "build_exact_index": "index.build",
     "build_movielens_joint": "model.joint_movielens",
     "build_page": "evaluation.html.page",
-    "build_portable_index": "serving.build_index",
-    "build_scann_index": "serving.build_index",
+    "build_portable_index": "index.build",
+    "build_scann_index": "index.build",
     "build_tower": "model.towers",
     "build_two_tower": "model.build",
     "compare": "evaluation.intervals",

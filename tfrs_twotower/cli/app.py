@@ -55,7 +55,7 @@ def index_builder(kind: IndexKind) -> Any:
     Raises:
         ImportError: If it is ScaNN's, and scann is unusable.
     """
-    from tfrs_twotower.serving import build_index
+    from tfrs_twotower.index import build as build_index
 
     if kind is IndexKind.SCANN:
         from tfrs_twotower._scann import require_scann

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.serving.filters import CandidateFilters
-from tfrs_twotower.serving.index import Index
-from tfrs_twotower.serving.tables import build_table
-from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors
+from tfrs_twotower.index.filters import CandidateFilters
+from tfrs_twotower.index.index import Index
+from tfrs_twotower.index.tables import build_table
+from tfrs_twotower.index.vectors import NO_ROW, CandidateVectors
 
 
 class Catalogue(tf.Module):

@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
 from tfrs_twotower.features.inputs import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, MISSING
+from tfrs_twotower.index.filters import as_text
 from tfrs_twotower.serving.bundle import CANDIDATES_FILE
-from tfrs_twotower.serving.filters import as_text
 from tfrs_twotower.serving.versions import MANIFEST_FILE, MODEL_FILE, versions
 
 

@@ -12,10 +12,10 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.features import History
 from tfrs_twotower.features.inputs import MISSING
 from tfrs_twotower.features.lookups import is_missing
+from tfrs_twotower.index.tables import build_table
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.towers import Tower
 from tfrs_twotower.model.two_tower import TwoTowerModel
-from tfrs_twotower.serving.tables import build_table
 
 # Queries whose embeddings are kept to measure indexes with: half of them choose, half judge.
 _NUM_SAMPLED = 2048

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfrs_twotower.data.columns import plain_table, require_columns
 from tfrs_twotower.data.interactions import check_ids
-from tfrs_twotower.serving.build_index import BUILDERS, BuildIndex
+from tfrs_twotower.index.build import BUILDERS, BuildIndex
 from tfrs_twotower.serving.bundle import Sides, build_bundle
 from tfrs_twotower.serving.export import WARMUP_BATCH_SIZES, publish_bundles
 from tfrs_twotower.serving.gate import QualityGate

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.serving.approximate_index import ApproximateIndex
-from tfrs_twotower.serving.index import Index
+from tfrs_twotower.index.approximate import ApproximateIndex
+from tfrs_twotower.index.index import Index
 
 #: Fewer queries say too little of others to choose by.
 LEAST_QUERIES = 64

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import tfrs_twotower as tt
 from tests.test_index import APPROXIMATE, EXACT, clustered, ids
-from tfrs_twotower.serving.filters import CandidateFilters
+from tfrs_twotower.index.filters import CandidateFilters
 
 TAGS = ("a", "b", "c", "d", "é")
 

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from tfrs_twotower.serving.vectors import NO_ROW
+from tfrs_twotower.index.vectors import NO_ROW
 
 # Candidates to learn each k-means centre from, and passes over them.
 _SAMPLED_PER_CENTRE = 50

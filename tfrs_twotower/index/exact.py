@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.serving.index import Index
-from tfrs_twotower.serving.vectors import CandidateVectors, check_embeddings
+from tfrs_twotower.index.index import Index
+from tfrs_twotower.index.vectors import CandidateVectors, check_embeddings
 
 
 class ExactIndex(Index):

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
-from tfrs_twotower.serving.approximate_index import ApproximateIndex, Excluding
-from tfrs_twotower.serving.index import require_in_range
-from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors, apart, check_embeddings, without
+from tfrs_twotower.index.approximate import ApproximateIndex, Excluding
+from tfrs_twotower.index.index import require_in_range
+from tfrs_twotower.index.vectors import NO_ROW, CandidateVectors, apart, check_embeddings, without
 
 # Candidates to learn each partition from, and the fewest from which ScaNN learns its code of 16 values.
 _SAMPLED_PER_LEAF = 60

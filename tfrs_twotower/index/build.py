@@ -13,11 +13,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._scann import have_scann
-from tfrs_twotower.serving.exact_index import ExactIndex
-from tfrs_twotower.serving.index import Index
-from tfrs_twotower.serving.portable_index import PortableIndex
-from tfrs_twotower.serving.scann_index import ScannIndex
-from tfrs_twotower.serving.tuning import (
+from tfrs_twotower.index.exact import ExactIndex
+from tfrs_twotower.index.index import Index
+from tfrs_twotower.index.portable import PortableIndex
+from tfrs_twotower.index.scann import ScannIndex
+from tfrs_twotower.index.tuning import (
     LEAST_QUERIES,
     IndexOutcome,
     IndexTarget,
@@ -25,7 +25,7 @@ from tfrs_twotower.serving.tuning import (
     tune,
     tune_exclusions,
 )
-from tfrs_twotower.serving.vectors import NO_ROW
+from tfrs_twotower.index.vectors import NO_ROW
 
 #: Up to so many candidates ScaNN's exact search is fast enough, and nothing needs tuning.
 MOST_FOR_EXACT_SCANN = 100_000

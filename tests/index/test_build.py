@@ -7,9 +7,9 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.test_index import clustered, ids
-from tfrs_twotower.serving import build_index
-from tfrs_twotower.serving.build_index import verify_index
-from tfrs_twotower.serving.tuning import tune, tune_exclusions
+from tfrs_twotower.index import build as build_index
+from tfrs_twotower.index.build import verify_index
+from tfrs_twotower.index.tuning import tune, tune_exclusions
 
 TARGET = tt.IndexTarget(recall={10: 0.9, 100: 0.8})
 

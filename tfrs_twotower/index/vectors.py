@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.serving.filters import Condition
+from tfrs_twotower.index.filters import Condition
 
 #: Row of an empty slot.
 NO_ROW = -1

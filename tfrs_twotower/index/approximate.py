@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.serving.index import Index
-from tfrs_twotower.serving.vectors import NO_ROW, CandidateVectors, apart, ascending, without
+from tfrs_twotower.index.index import Index
+from tfrs_twotower.index.vectors import NO_ROW, CandidateVectors, apart, ascending, without
 
 #: (exclusions, effort) pairs, ascending: a query with at most so many exclusions is searched with so many times the
 #: effort of one without.

@@ -15,8 +15,8 @@ import operator
 
 import tensorflow as tf
 
-from tfrs_twotower.serving.filters import Condition
-from tfrs_twotower.serving.vectors import MAX_NORM, NO_ROW, NO_SCORE, CandidateVectors, ascending
+from tfrs_twotower.index.filters import Condition
+from tfrs_twotower.index.vectors import MAX_NORM, NO_ROW, NO_SCORE, CandidateVectors, ascending
 
 # Found beyond k: how a search rounds scores depends on the batch, and decides only which of these it finds.
 _SPARE = 8

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.serving.approximate_index import ApproximateIndex, Excluding
-from tfrs_twotower.serving.index import require_in_range
-from tfrs_twotower.serving.partitions import Blocks, cut_into_blocks
-from tfrs_twotower.serving.vectors import NO_ROW, NO_SCORE, CandidateVectors, check_embeddings
+from tfrs_twotower.index.approximate import ApproximateIndex, Excluding
+from tfrs_twotower.index.index import require_in_range
+from tfrs_twotower.index.partitions import Blocks, cut_into_blocks
+from tfrs_twotower.index.vectors import NO_ROW, NO_SCORE, CandidateVectors, check_embeddings
 
 
 class PortableIndex(ApproximateIndex):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.serving.vectors import NO_ROW, NO_SCORE, CandidateVectors, ascending, top_k
+from tfrs_twotower.index.vectors import NO_ROW, NO_SCORE, CandidateVectors, ascending, top_k
 
 
 @pytest.mark.parametrize("num", [1, 100, 4096, 5003, 6000, 60_000])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfrs_twotower as tt
-from tfrs_twotower.serving.vectors import NO_SCORE
+from tfrs_twotower.index.vectors import NO_SCORE
 
 
 def build_tree(embeddings, ids, **effort):

@@ -20,7 +20,7 @@ from _benchmark import Row, add_arguments, show
 
 import tfrs_twotower as tt
 from tfrs_twotower._scann import library_path
-from tfrs_twotower.serving.warmup import read_warmup
+from tfrs_twotower.bundle.warmup import read_warmup
 
 _COMPILE = Path(__file__).parents[1] / "tests" / "integration" / "hosts" / "compile"
 _THREADS = 4

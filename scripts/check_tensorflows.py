@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import tfrs_twotower as tt
-from tfrs_twotower.serving.export import ask_in_fresh_process, find_other_answer
-from tfrs_twotower.serving.warmup import read_warmup
+from tfrs_twotower.bundle.warmup import read_warmup
+from tfrs_twotower.publishing.export import ask_in_fresh_process, find_other_answer
 
 _ENVIRONMENTS = Path(__file__).parents[1] / ".venv-tensorflows"
 

@@ -15,9 +15,9 @@ import pytest
 import tfrs_twotower as tt
 from tests.browser import find_browser
 from tfrs_twotower._scann import have_scann
-from tfrs_twotower.serving import export
-from tfrs_twotower.serving.bundle import Bundle, build_bundle, build_sides
-from tfrs_twotower.serving.versions import lock
+from tfrs_twotower.bundle.bundle import Bundle, build_bundle, build_sides
+from tfrs_twotower.publishing import export
+from tfrs_twotower.publishing.versions import lock
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

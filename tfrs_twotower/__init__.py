@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tfrs_twotower.batches.event_batches import Shard
     from tfrs_twotower.batches.histories import HistoryApart, HistoryBefore, HistoryKnown, Timeline
     from tfrs_twotower.batches.negatives import InBatchNegatives, NegativeSampler
+    from tfrs_twotower.bundle.evaluate import evaluate_bundle
+    from tfrs_twotower.bundle.load import LoadedBundle, load_bundle
+    from tfrs_twotower.bundle.signatures import Rerank
     from tfrs_twotower.data.interactions import Interactions, normalize_ratings
     from tfrs_twotower.data.splits import (
         Split,
@@ -75,13 +78,10 @@ if TYPE_CHECKING:
     from tfrs_twotower.model.two_tower import TwoTowerModel
     from tfrs_twotower.movielens.archives import read_archive
     from tfrs_twotower.movielens.load import load_movielens
-    from tfrs_twotower.serving.end_to_end import evaluate_bundle
-    from tfrs_twotower.serving.export import export_bundle
-    from tfrs_twotower.serving.gate import QualityError, QualityGate
-    from tfrs_twotower.serving.loading import LoadedBundle, load_bundle
-    from tfrs_twotower.serving.refresh import refresh_bundle
-    from tfrs_twotower.serving.signatures import Rerank
-    from tfrs_twotower.serving.versions import Version, list_versions, rollback
+    from tfrs_twotower.publishing.export import export_bundle
+    from tfrs_twotower.publishing.gate import QualityError, QualityGate
+    from tfrs_twotower.publishing.refresh import refresh_bundle
+    from tfrs_twotower.publishing.versions import Version, list_versions, rollback
     from tfrs_twotower.training.callbacks import AveragedWeights, BestWeights, ValidationMetrics
     from tfrs_twotower.training.fit import QueryTraining, fit_by_query, fit_joint, fit_two_tower
     from tfrs_twotower.training.optimizers import LazyAdam
@@ -112,17 +112,17 @@ _HOMES = {
     "Interactions": "data.interactions",
     "JointModel": "model.joint",
     "LazyAdam": "training.optimizers",
-    "LoadedBundle": "serving.loading",
+    "LoadedBundle": "bundle.load",
     "MultiCategorical": "features.features",
     "NegativeSampler": "batches.negatives",
     "Numeric": "features.features",
     "PortableIndex": "index.portable",
-    "QualityError": "serving.gate",
-    "QualityGate": "serving.gate",
+    "QualityError": "publishing.gate",
+    "QualityGate": "publishing.gate",
     "QueryTraining": "training.fit",
     "RatingTask": "model.tasks.rating",
     "Report": "evaluation.report",
-    "Rerank": "serving.signatures",
+    "Rerank": "bundle.signatures",
     "RetrievalTask": "model.tasks.softmax",
     "ScannIndex": "index.scann",
     "Schema": "data.tables",
@@ -136,7 +136,7 @@ _HOMES = {
     "TowerConfig": "model.tower_config",
     "TwoTowerModel": "model.two_tower",
     "ValidationMetrics": "training.callbacks",
-    "Version": "serving.versions",
+    "Version": "publishing.versions",
     "Vocabularies": "features.vocabularies",
     "Vocabulary": "features.vocabularies",
     "answer": "evaluation.report",
@@ -150,8 +150,8 @@ _HOMES = {
     "build_two_tower": "model.build",
     "compare": "evaluation.intervals",
     "evaluate": "evaluation.report",
-    "evaluate_bundle": "serving.end_to_end",
-    "export_bundle": "serving.export",
+    "evaluate_bundle": "bundle.evaluate",
+    "export_bundle": "publishing.export",
     "fit_by_query": "training.fit",
     "fit_joint": "training.fit",
     "fit_two_tower": "training.fit",
@@ -161,16 +161,16 @@ _HOMES = {
     "learn_candidate_vocabularies": "features.vocabularies",
     "learn_query_vocabularies": "features.vocabularies",
     "leave_last_out_split": "data.splits",
-    "list_versions": "serving.versions",
-    "load_bundle": "serving.loading",
+    "list_versions": "publishing.versions",
+    "load_bundle": "bundle.load",
     "load_movielens": "movielens.load",
     "load_ratings": "data.tables",
     "normalize_ratings": "data.interactions",
     "open_interactions": "data.storage",
     "random_split": "data.splits",
     "read_archive": "movielens.archives",
-    "refresh_bundle": "serving.refresh",
-    "rollback": "serving.versions",
+    "refresh_bundle": "publishing.refresh",
+    "rollback": "publishing.versions",
     "save_interactions": "data.storage",
     "temporal_split": "data.splits",
     "temporal_split_at": "data.splits",

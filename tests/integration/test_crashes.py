@@ -11,15 +11,16 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
-from tfrs_twotower.serving import export
-from tfrs_twotower.serving.publish import _INCOMPLETE
-from tfrs_twotower.serving.versions import list_versions, versions
+from tfrs_twotower.bundle.layout import versions
+from tfrs_twotower.publishing import export
+from tfrs_twotower.publishing.publish import _INCOMPLETE
+from tfrs_twotower.publishing.versions import list_versions
 
 # Publishes a real bundle again and again, until it is killed; says when it begins.
 PUBLISHER = """
 import shutil, sys
 from pathlib import Path
-from tfrs_twotower.serving.publish import Publication, publish
+from tfrs_twotower.publishing.publish import Publication, publish
 
 source, directory = map(Path, sys.argv[1:])
 def write(folder):

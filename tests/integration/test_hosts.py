@@ -12,10 +12,10 @@ import tensorflow as tf
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY
 from tfrs_twotower._scann import library_path
-from tfrs_twotower.serving import fresh
-from tfrs_twotower.serving.bundle import build_bundle, build_sides
-from tfrs_twotower.serving.export import ask_in_fresh_process, publish_bundles
-from tfrs_twotower.serving.warmup import read_warmup
+from tfrs_twotower.bundle import fresh
+from tfrs_twotower.bundle.bundle import build_bundle, build_sides
+from tfrs_twotower.bundle.warmup import read_warmup
+from tfrs_twotower.publishing.export import ask_in_fresh_process, publish_bundles
 
 HOSTS = Path(__file__).parent / "hosts"
 

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tfrs_twotower.serving.export import ask_in_fresh_process
+from tfrs_twotower.publishing.export import ask_in_fresh_process
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = REPOSITORY / "scripts" / "train_movielens.py"

@@ -14,7 +14,7 @@ from tfrs_twotower.cli.app import IndexKind, app, err, import_tensorflow, index_
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tfrs_twotower.serving.loading import LoadedBundle
+    from tfrs_twotower.bundle.load import LoadedBundle
 
 
 @app.command()
@@ -35,7 +35,7 @@ def recommend(
     with err.status("Loading the bundle"):
         import_tensorflow()
 
-        from tfrs_twotower.serving.loading import load_bundle
+        from tfrs_twotower.bundle.load import load_bundle
 
         loaded = load_bundle(bundle)
         inputs = {spec["name"]: spec for spec in loaded.manifest["query"]["inputs"]}
@@ -80,9 +80,9 @@ def index(
     with err.status("Indexing the catalogue, and asking the bundle in a fresh process"):
         import_tensorflow()
 
+        from tfrs_twotower.bundle.load import load_bundle
         from tfrs_twotower.data.files import read_files
-        from tfrs_twotower.serving.loading import load_bundle
-        from tfrs_twotower.serving.refresh import refresh_bundle
+        from tfrs_twotower.publishing.refresh import refresh_bundle
 
         before = load_bundle(bundle)
         inputs = before.manifest["candidate"]["inputs"]
@@ -102,8 +102,8 @@ def index(
 @app.command("list")
 def list_bundles(bundle: Annotated[Path, typer.Argument(help="The folder of all versions.")]) -> None:
     """Prints the versions in a folder, and which of them a server takes."""
-    from tfrs_twotower.serving.gate import figures_of
-    from tfrs_twotower.serving.versions import list_versions
+    from tfrs_twotower.publishing.gate import figures_of
+    from tfrs_twotower.publishing.versions import list_versions
 
     table = Table(title=escape(str(bundle)), title_justify="left")
     for column in ("version", "", "created", "index", "candidates", "auc", "ndcg@10"):
@@ -127,7 +127,7 @@ def rollback(
     to: Annotated[int | None, typer.Option(help="The version to go back to. Default: the one before.")] = None,
 ) -> None:
     """Withdraws the newest versions, so that a server goes back to an older one; nothing is removed."""
-    from tfrs_twotower.serving import versions
+    from tfrs_twotower.publishing import versions
 
     print_line(f"Served from now on: {versions.rollback(bundle, to=to)}")
     _mention_twin(bundle)
@@ -141,9 +141,9 @@ def serving_config(
     batching: Annotated[bool, typer.Option("--batching", help="Join requests to batches.")] = False,
 ) -> None:
     """Writes what starts TensorFlow Serving: models.config, batching.config, compose.yaml and kubernetes.yaml."""
-    from tfrs_twotower.serving import server
+    from tfrs_twotower.publishing import serving_config as config_files
 
-    config = server.serving_config(bundles, image=image or server.STOCK_IMAGE, batching=batching)
+    config = config_files.serving_config(bundles, image=image or config_files.STOCK_IMAGE, batching=batching)
     output.mkdir(parents=True, exist_ok=True)
     for name, text in config.files.items():
         (output / name).write_text(text, encoding="utf-8")
@@ -168,7 +168,7 @@ def _with_type(table: pa.Table, name: str, kind: pa.DataType) -> pa.Table:
 
 
 def _mention_twin(directory: Path) -> None:
-    from tfrs_twotower.serving.versions import portable_twin
+    from tfrs_twotower.bundle.layout import portable_twin
 
     twin = portable_twin(directory)
     if twin.is_dir():

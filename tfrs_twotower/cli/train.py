@@ -84,7 +84,7 @@ def train(
         if value is not None and value < least:
             raise ValueError(f"`{option}` must be at least {least}. Received: {value}.")
     directory = output / name
-    from tfrs_twotower.serving import publish
+    from tfrs_twotower.publishing import publish
 
     publish.require_writable(directory)
     if data_dir is not None:
@@ -96,7 +96,7 @@ def train(
         from tfrs_twotower.evaluation.html.page import Background, build_page
         from tfrs_twotower.evaluation.projector import write_projector
         from tfrs_twotower.evaluation.report import answer, judge
-        from tfrs_twotower.serving.export import export_bundle
+        from tfrs_twotower.publishing.export import export_bundle
 
         build_index = index_builder(index)
     tf.keras.utils.set_random_seed(seed)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from tfrs_twotower.serving.versions import portable_twin, read_manifest, versions
+from tfrs_twotower.bundle.layout import portable_twin, read_manifest, versions
 
 _SCANN = "scann"  # kind of index
 
@@ -101,7 +101,8 @@ spec:
       port: 8501
 """
 
-_BATCHING = """{header}# Takes effect with --enable_batching. Lists are not padded: see `tfrs_twotower.serving.server`.
+_BATCHING = """{header}# Takes effect with --enable_batching. Lists are not padded: the server would pad them
+# with a request's first element.
 max_batch_size {{ value: 64 }}
 batch_timeout_micros {{ value: 500 }}
 num_batch_threads {{ value: {num_threads} }}

@@ -8,10 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_twotower.bundle.catalogue import Catalogue
 from tfrs_twotower.features.inputs import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, require_free_inputs
 from tfrs_twotower.index.filters import Condition
 from tfrs_twotower.index.vectors import NO_ROW, NO_SCORE
-from tfrs_twotower.serving.catalogue import Catalogue
 
 Signatures = dict[str, Any]  # name -> tf.types.experimental.ConcreteFunction
 Tensors = dict[str, tf.Tensor]

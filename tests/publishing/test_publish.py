@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from tfrs_twotower.serving import publish as publish_module
-from tfrs_twotower.serving.publish import _INCOMPLETE, Publication, publish, require_writable
-from tfrs_twotower.serving.versions import list_versions, rollback, versions
+from tfrs_twotower.bundle.layout import versions
+from tfrs_twotower.publishing import publish as publish_module
+from tfrs_twotower.publishing.publish import _INCOMPLETE, Publication, publish, require_writable
+from tfrs_twotower.publishing.versions import list_versions, rollback
 
 
 def write(folder: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.bundle.query_side import by_task
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
-from tfrs_twotower.serving.query_side import by_task
 
 
 class CandidateSide(tf.Module):

@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
-from tfrs_twotower.serving.bundle import WARMUP_FILE, Requests
+from tfrs_twotower.bundle.bundle import WARMUP_FILE, Requests
 
 # TensorFlow Serving refuses longer files.
 _MOST_REQUESTS = 1000

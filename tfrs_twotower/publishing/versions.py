@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import shutil
 import tempfile
@@ -18,14 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tfrs_twotower.bundle.layout import MODEL_FILE, read_manifest, version_digits, version_numbers, versions
+
 try:
     import fcntl
 except ImportError:  # Windows: there are no locks, and what another publisher may still write is left alone
     fcntl = None  # type: ignore[assignment]
-
-EXTRA_FOLDER = "assets.extra"
-MANIFEST_FILE = f"{EXTRA_FOLDER}/manifest.json"
-MODEL_FILE = "saved_model.pb"
 
 _WITHDRAWN = ".withdrawn-"
 _REMOVED = ".removed-"
@@ -49,11 +46,6 @@ class Version:
     is_served: bool
     is_withdrawn: bool
     manifest: dict[str, Any]
-
-
-def versions(directory: Path) -> list[int]:
-    """The published versions in a folder, ascending; none if it is not there."""
-    return [number for number in _numbers(directory, "") if (directory / str(number) / MODEL_FILE).is_file()]
 
 
 def list_versions(directory: str | Path) -> list[Version]:
@@ -124,13 +116,7 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
 
 def next_version(directory: Path) -> int:
     """Above all numbers that are there, whatever bears them; a server takes 007 for 7."""
-    return max([0, *map(int, _digits(directory, "")), *map(int, _digits(directory, _WITHDRAWN))]) + 1
-
-
-def portable_twin(directory: Path) -> Path:
-    """Where the same bundle lies for any TensorFlow, beside `saved_models/<name>`."""
-    directory = directory.absolute()
-    return directory.with_name(f"{directory.name}-portable")
+    return max([0, *map(int, version_digits(directory, "")), *map(int, version_digits(directory, _WITHDRAWN))]) + 1
 
 
 def remove_old(directory: Path, keep: int) -> None:
@@ -198,26 +184,7 @@ def try_lock(folder: Path) -> Iterator[bool | None]:
         os.close(descriptor)
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """A version's manifest, empty where it is missing or damaged."""
-    try:
-        content = json.loads((path / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _withdrawn(directory: Path) -> list[int]:
-    return [n for n in _numbers(directory, _WITHDRAWN) if (directory / f"{_WITHDRAWN}{n}" / MODEL_FILE).is_file()]
-
-
-def _numbers(directory: Path, prefix: str) -> list[int]:
-    """The integers after a prefix in the names of what is in a folder, ascending, as they are written in decimal."""
-    return sorted(int(name) for name in _digits(directory, prefix) if name == str(int(name)))
-
-
-def _digits(directory: Path, prefix: str) -> list[str]:
-    if not directory.is_dir():
-        return []
-    names = [path.name.removeprefix(prefix) for path in directory.iterdir() if path.name.startswith(prefix)]
-    return [name for name in names if name.isascii() and name.isdecimal()]
+    return [
+        n for n in version_numbers(directory, _WITHDRAWN) if (directory / f"{_WITHDRAWN}{n}" / MODEL_FILE).is_file()
+    ]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import tfrs_twotower as tt
-from tfrs_twotower.serving.versions import MANIFEST_FILE
+from tfrs_twotower.bundle.layout import MANIFEST_FILE
 
 
 def manifest(recall=None, **metrics):

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation import metrics
 from tfrs_twotower.evaluation.ranking import NO_ROW
 from tfrs_twotower.evaluation.report import Answers, Report, judge
 from tfrs_twotower.features.inputs import MISSING
-from tfrs_twotower.serving.loading import LoadedBundle
 
 _ASKED_AT_ONCE = 4096
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrs_twotower.serving.versions import read_manifest, versions
+from tfrs_twotower.bundle.layout import read_manifest, versions
 
 # Metrics by which way is better; what follows an "@" in a name does not matter.
 _HIGHER_IS_BETTER = (

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tfrs_twotower.serving.versions import lock, next_version, remove_leftovers, remove_old, try_lock
+from tfrs_twotower.publishing.versions import lock, next_version, remove_leftovers, remove_old, try_lock
 
 _INCOMPLETE = f".incomplete-{re.sub('[^A-Za-z0-9]', '', socket.gethostname())}-"
 

@@ -7,9 +7,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import tfrs_twotower as tt
-from tfrs_twotower.serving import bundle as bundle_module
-from tfrs_twotower.serving.bundle import build_bundle, build_sides
-from tfrs_twotower.serving.versions import versions
+from tfrs_twotower.bundle import bundle as bundle_module
+from tfrs_twotower.bundle.bundle import build_bundle, build_sides
+from tfrs_twotower.bundle.layout import versions
 
 
 def test_each_export_is_the_next_version(planted, trained, tmp_path):

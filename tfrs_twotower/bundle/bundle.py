@@ -19,6 +19,11 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from tfrs_twotower._version import __version__
+from tfrs_twotower.bundle.candidate_side import CandidateSide, candidate_inputs
+from tfrs_twotower.bundle.catalogue import Catalogue
+from tfrs_twotower.bundle.layout import EXTRA_FOLDER, MANIFEST_FILE
+from tfrs_twotower.bundle.query_side import QuerySide, missing_input, query_inputs, query_towers
+from tfrs_twotower.bundle.signatures import Inputs, Rerank, Signatures, build_signatures
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.features import feature_to_config, require_input_name
 from tfrs_twotower.features.inputs import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX
@@ -29,11 +34,6 @@ from tfrs_twotower.index.vectors import check_embeddings
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.towers import Tower
 from tfrs_twotower.model.two_tower import TwoTowerModel
-from tfrs_twotower.serving.candidate_side import CandidateSide, candidate_inputs
-from tfrs_twotower.serving.catalogue import Catalogue
-from tfrs_twotower.serving.query_side import QuerySide, missing_input, query_inputs, query_towers
-from tfrs_twotower.serving.signatures import Inputs, Rerank, Signatures, build_signatures
-from tfrs_twotower.serving.versions import EXTRA_FOLDER, MANIFEST_FILE
 
 CANDIDATES_FILE = f"{EXTRA_FOLDER}/candidates.parquet"
 #: TensorFlow Serving's own name for it.

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, export_unchecked
-from tfrs_twotower.serving.versions import versions
+from tfrs_twotower.bundle.layout import versions
 
 ALL = {"user_id": ["u0", "u1", "stranger"]}
 

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from tfrs_twotower.bundle import fresh
+from tfrs_twotower.bundle.bundle import Bundle, Requests, build_bundle, build_sides, require_extra_files
+from tfrs_twotower.bundle.layout import portable_twin
+from tfrs_twotower.bundle.signatures import Rerank, Signatures
+from tfrs_twotower.bundle.warmup import require_batch_sizes, write_warmup
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.index.build import BuildIndex, build_best_index, build_portable_index
 from tfrs_twotower.index.scann import ScannIndex
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
-from tfrs_twotower.serving import fresh
-from tfrs_twotower.serving.bundle import Bundle, Requests, build_bundle, build_sides, require_extra_files
-from tfrs_twotower.serving.gate import QualityGate
-from tfrs_twotower.serving.publish import Publication, publish, require_keep
-from tfrs_twotower.serving.signatures import Rerank, Signatures
-from tfrs_twotower.serving.versions import portable_twin
-from tfrs_twotower.serving.warmup import require_batch_sizes, write_warmup
+from tfrs_twotower.publishing.gate import QualityGate
+from tfrs_twotower.publishing.publish import Publication, publish, require_keep
 
 # The same operations on the same values: only the threading of a matrix product may differ between processes.
 _TOLERANCE = 1e-5

@@ -9,17 +9,17 @@ from typing import Any
 import pyarrow as pa
 import tensorflow as tf
 
+from tfrs_twotower.bundle.bundle import Sides, build_bundle
+from tfrs_twotower.bundle.load import LoadedBundle, load_bundle
+from tfrs_twotower.bundle.restored import RestoredSide
+from tfrs_twotower.bundle.signatures import Inputs, Rerank
+from tfrs_twotower.bundle.warmup import require_batch_sizes
 from tfrs_twotower.data.columns import plain_table, require_columns
 from tfrs_twotower.data.interactions import check_ids
 from tfrs_twotower.index.build import BUILDERS, BuildIndex
-from tfrs_twotower.serving.bundle import Sides, build_bundle
-from tfrs_twotower.serving.export import WARMUP_BATCH_SIZES, publish_bundles
-from tfrs_twotower.serving.gate import QualityGate
-from tfrs_twotower.serving.loading import LoadedBundle, load_bundle
-from tfrs_twotower.serving.publish import require_keep
-from tfrs_twotower.serving.restored import RestoredSide
-from tfrs_twotower.serving.signatures import Inputs, Rerank
-from tfrs_twotower.serving.warmup import require_batch_sizes
+from tfrs_twotower.publishing.export import WARMUP_BATCH_SIZES, publish_bundles
+from tfrs_twotower.publishing.gate import QualityGate
+from tfrs_twotower.publishing.publish import require_keep
 
 
 def refresh_bundle(

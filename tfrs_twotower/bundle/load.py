@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
+from tfrs_twotower.bundle.bundle import CANDIDATES_FILE
+from tfrs_twotower.bundle.layout import MANIFEST_FILE, MODEL_FILE, versions
 from tfrs_twotower.features.inputs import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, MISSING
 from tfrs_twotower.index.filters import as_text
-from tfrs_twotower.serving.bundle import CANDIDATES_FILE
-from tfrs_twotower.serving.versions import MANIFEST_FILE, MODEL_FILE, versions
 
 
 def load_bundle(path: str | Path) -> LoadedBundle:

@@ -1,0 +1,1 @@
+"""Publishing: versions that appear all at once, and can be taken back."""

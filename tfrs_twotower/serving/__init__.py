@@ -1,1 +1,0 @@
-"""The index, the bundle that carries it, and how a version appears."""

@@ -1,0 +1,29 @@
+"""Checks of settings, shared by every room."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+
+def whole_number(value: Any, name: str, minimum: int) -> int:
+    """Returns a setting as an int.
+
+    Args:
+        value: What the caller gave.
+        name: How errors call it, such as "`epochs`".
+        minimum: Lowest value allowed.
+
+    Raises:
+        TypeError: If it is not a whole number; a bool is none.
+        ValueError: If it is below the minimum.
+
+    Example:
+        >>> whole_number(3, "`epochs`", 1)
+        3
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be a whole number. Received: {value!r}.")
+    if operator.index(value) < minimum:
+        raise ValueError(f"{name} must be at least {minimum}. Received: {value}.")
+    return operator.index(value)

@@ -9,16 +9,25 @@ from typing import ClassVar
 import numpy as np
 
 from tfrs_twotower.data.interactions import Interactions
-
-#: Candidate row of an unused slot.
-NO_CANDIDATE = -1
+from tfrs_twotower.data.rows import NO_ROW
 
 
 class Timeline:
-    """The events of each query in order of time, of equal times by row; without timestamps, by row.
+    """The events of each query in order of time; events of equal times, or without timestamps, in order of their rows.
 
     Args:
-        interactions: The training part (for held-out queries, with their `history`).
+        interactions: The training part; for held-out queries, with their `history`.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"u": ["a"]}), candidates=pa.table({"m": ["x", "y"]}), query_id="u", candidate_id="m",
+        ...     events=pa.table(
+        ...         {"query_row": [0, 0], "candidate_row": [0, 1], "rating": [4.0, 2.0], "timestamp": [20, 10]}
+        ...     ),
+        ... )
+        >>> Timeline(ratings).candidate_rows.tolist()
+        [1, 0]
     """
 
     def __init__(self, interactions: Interactions) -> None:
@@ -34,36 +43,36 @@ class Timeline:
         self.starts = np.concatenate([[0], np.cumsum(counts)])
 
     def latest(self, query_rows: np.ndarray, length: int) -> np.ndarray:
-        """The latest events of each query.
+        """Returns the latest events of each query.
 
         Args:
             query_rows: int [n].
             length: Slots per query, >= 1.
 
         Returns:
-            int64 [n, length], positions in the timeline, latest last, -1 where a slot is unused.
+            int64 [n, length], positions in the timeline, latest last, `NO_ROW` in an unused slot.
         """
         starts, ends = self.starts[query_rows][:, np.newaxis], self.starts[query_rows + 1][:, np.newaxis]
         slots = ends - length + np.arange(length)
-        return np.where(slots >= starts, slots, -1)
+        return np.where(slots >= starts, slots, NO_ROW)
 
     def candidates_at(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What is at positions in the timeline.
+        """Returns what is at positions in the timeline.
 
         Args:
-            slots: int [...], positions, or -1.
+            slots: int [...], positions, or `NO_ROW`.
 
         Returns:
-            int32 and float32 [...], the candidates' rows and ratings; `NO_CANDIDATE` and 0 at a -1.
+            int32 and float32 [...], the candidates' rows and ratings; `NO_ROW` and 0 in an unused slot.
         """
         if not len(self.candidate_rows):
-            return np.full(slots.shape, NO_CANDIDATE, np.int32), np.zeros(slots.shape, np.float32)
+            return np.full(slots.shape, NO_ROW, np.int32), np.zeros(slots.shape, np.float32)
         used = slots >= 0
-        rows = np.where(used, self.candidate_rows[slots], NO_CANDIDATE).astype(np.int32)
+        rows = np.where(used, self.candidate_rows[slots], NO_ROW).astype(np.int32)
         return rows, np.where(used, self.ratings[slots], 0).astype(np.float32)
 
     def is_of(self, interactions: Interactions) -> bool:
-        """Whether these are the timeline's own events, row for row."""
+        """Tells whether these are the timeline's own events, row for row."""
         events = self.interactions.events
         return events is interactions.events or bool(events.equals(interactions.events))
 
@@ -88,7 +97,7 @@ class HistorySource(abc.ABC):
             raise ValueError(f"`length` must be at least 1. Received: {self.length}.")
 
     def slots(self, events: np.ndarray, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
-        """Positions in the timeline, int64 [batch, length], latest last, -1 where a slot is unused.
+        """Returns positions in the timeline, int64 [batch, length], latest last, `NO_ROW` in an unused slot.
 
         Args:
             events: int64 [batch], rows of the events that the batch is made of.
@@ -97,16 +106,16 @@ class HistorySource(abc.ABC):
         """
         starts, ends = (self.timeline.starts[rows][:, np.newaxis] for rows in (query_rows, query_rows + 1))
         slots = self._latest(events, ends)
-        slots = np.where((slots >= starts) & (slots < ends), slots, -1)
+        slots = np.where((slots >= starts) & (slots < ends), slots, NO_ROW)
         if not len(self.timeline.candidate_rows):
             return slots
         # The target's candidate may also come from another event of the query.
         is_target = self.timeline.candidate_rows[slots] == candidate_rows[:, np.newaxis]
-        return np.where(is_target, -1, slots)
+        return np.where(is_target, NO_ROW, slots)
 
     @abc.abstractmethod
     def _latest(self, events: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """int64 [batch, length], positions to look at, some of which may not be the query's.
+        """Returns int64 [batch, length], positions to look at, some of which may not be the query's.
 
         Args:
             events: int64 [batch].
@@ -114,8 +123,20 @@ class HistorySource(abc.ABC):
         """
 
 
-class HistoryBefore(HistorySource):
-    """The latest candidates of the query before the target. For training on the timeline's own events."""
+class CausalHistory(HistorySource):
+    """The latest candidates of the query before the target, for training on the timeline's own events.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"u": ["a"]}), candidates=pa.table({"m": ["x", "y", "z"]}),
+        ...     events=pa.table({"query_row": [0, 0, 0], "candidate_row": [0, 1, 2], "rating": [4.0, 2.0, 5.0]}),
+        ...     query_id="u", candidate_id="m",
+        ... )
+        >>> source = CausalHistory(timeline=Timeline(ratings), length=2)
+        >>> source.timeline.candidates_at(source.slots(np.array([1]), np.array([0]), np.array([1])))[0].tolist()
+        [[-1, 0]]
+    """
 
     is_of_own_events = True
 
@@ -124,21 +145,45 @@ class HistoryBefore(HistorySource):
         return self.timeline.places[events][:, np.newaxis] - self.length + np.arange(self.length)
 
 
-class HistoryApart(HistorySource):
-    """The latest candidates of the query, before or after the target. For training on the timeline's own events."""
+class LeaveOneOutHistory(HistorySource):
+    """The latest candidates of the query but the target, before or after it, for training on the timeline's own events.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"u": ["a"]}), candidates=pa.table({"m": ["x", "y", "z"]}),
+        ...     events=pa.table({"query_row": [0, 0, 0], "candidate_row": [0, 1, 2], "rating": [4.0, 2.0, 5.0]}),
+        ...     query_id="u", candidate_id="m",
+        ... )
+        >>> source = LeaveOneOutHistory(timeline=Timeline(ratings), length=2)
+        >>> source.timeline.candidates_at(source.slots(np.array([1]), np.array([0]), np.array([1])))[0].tolist()
+        [[0, 2]]
+    """
 
     is_of_own_events = True
 
     def _latest(self, events: np.ndarray, ends: np.ndarray) -> np.ndarray:
         places = self.timeline.places[events][:, np.newaxis]
-        # Where the target is among the latest, one more slot is looked at and the target stepped over.
+        # If the target is among the latest, one more slot is looked at and the target is stepped over.
         is_inside = places >= ends - self.length
         slots = ends - self.length - is_inside + np.arange(self.length)
         return slots + (is_inside & (slots >= places))
 
 
-class HistoryKnown(HistorySource):
-    """The latest candidates of the query in the timeline. For evaluating events that are not part of it."""
+class FixedHistory(HistorySource):
+    """The latest candidates of the query in the timeline, for evaluating events that are not part of it.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"u": ["a"]}), candidates=pa.table({"m": ["x", "y", "z"]}),
+        ...     events=pa.table({"query_row": [0, 0, 0], "candidate_row": [0, 1, 2], "rating": [4.0, 2.0, 5.0]}),
+        ...     query_id="u", candidate_id="m",
+        ... )
+        >>> source = FixedHistory(timeline=Timeline(ratings), length=2)
+        >>> source.timeline.candidates_at(source.slots(np.array([1]), np.array([0]), np.array([1])))[0].tolist()
+        [[-1, 2]]
+    """
 
     is_of_own_events = False
 

@@ -1,103 +1,166 @@
-"""Negative examples: candidates that a query never met, and the other candidates of its batch."""
+"""Negative examples: candidates that a query has no event with, and the other candidates of its batch."""
 
 from __future__ import annotations
 
-import numpy as np
+import abc
 
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower._settings import whole_number
+from tfrs_twotower.batches.batch import EventRows
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.rows import pair_codes, places_within
 
 #: The rating of a sampled negative: below every threshold that tells liked from disliked.
 NEGATIVE_RATING = 0.0
 
-_TRIES = 50
+_MAX_TRIES = 50
 
 
-class NegativeSampler:
-    """Draws candidates uniformly among those that a query has no event with.
+class Negatives(abc.ABC):
+    """Adds candidates to the rows of a batch of events.
+
+    Args:
+        interactions: The training part.
+        threshold: A rating of at least this is positive.
+    """
+
+    def __init__(self, interactions: Interactions, *, threshold: float) -> None:
+        self.interactions, self.threshold = interactions, threshold
+        self.num_candidates = interactions.num_candidates
+
+    @abc.abstractmethod
+    def extend_specs(self, specs: EventRows) -> EventRows:
+        """Returns the specs of what `extend` returns.
+
+        Args:
+            specs: Shape and dtype of each column before.
+        """
+
+    @abc.abstractmethod
+    def extend(self, rows: EventRows, generator: np.random.Generator) -> EventRows:
+        """Returns the rows with more candidates.
+
+        Args:
+            rows: Rows of a batch, as arrays.
+            generator: Source of randomness.
+        """
+
+
+class NegativeSampler(Negatives):
+    """Draws candidates uniformly among those that a query has no event with, as pairs of their own.
 
     Args:
         interactions: Every event that must not be drawn: for training, `Split.train`. With the validation part in it,
-            its positives would be spared, which tells the model what it is then judged by.
+            its positives would be spared, which tells the model what it is evaluated by afterwards.
         per_positive: Negatives per positive event, >= 1.
         threshold: A rating of at least this is positive; greater than 0.
 
     Raises:
         ValueError: If a number is out of range.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> clicks = Interactions(
+        ...     queries=pa.table({"u": ["a"]}), candidates=pa.table({"m": ["x", "y"]}), query_id="u", candidate_id="m",
+        ...     events=pa.table({"query_row": [0], "candidate_row": [0], "rating": [1.0]}),
+        ... )
+        >>> sampler = NegativeSampler(clicks, per_positive=1, threshold=1.0)
+        >>> _, drawn = sampler.sample(np.array([0]), np.array([1.0]), np.random.default_rng(0))
+        >>> drawn.tolist()
+        [1]
     """
 
     def __init__(self, interactions: Interactions, *, per_positive: int, threshold: float) -> None:
-        if per_positive < 1:
-            raise ValueError(f"`per_positive` must be at least 1. Received: {per_positive}.")
         if threshold <= NEGATIVE_RATING:
             raise ValueError(
                 f"`threshold` must be above {NEGATIVE_RATING}, a negative's rating. Received: {threshold}."
             )
-        self.per_positive = per_positive
-        self.threshold = threshold
-        self.interactions = interactions
-        self._num_candidates = interactions.num_candidates
-        self._known = np.unique(self._pairs(interactions.query_rows, interactions.candidate_rows))
+        super().__init__(interactions, threshold=threshold)
+        self.per_positive = whole_number(per_positive, "`per_positive`", 1)
+        self._known = np.unique(pair_codes(interactions.query_rows, interactions.candidate_rows, self.num_candidates))
 
     def sample(
         self, query_rows: np.ndarray, ratings: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draws for the positive events of a batch.
+        """Draws negatives for the positive events of a batch.
 
         Args:
             query_rows: int32 [batch].
             ratings: float32 [batch].
-            generator: The source of chance.
+            generator: Source of randomness.
 
         Returns:
             (events, candidate_rows): int64 and int32 [n], for each negative the place in the batch of the positive
-            that it goes with, and its candidate. A query that knows nearly every candidate may get fewer.
+            that it goes with, and its candidate. A query that has met nearly every candidate may get fewer.
         """
         events = np.repeat(np.flatnonzero(ratings >= self.threshold), self.per_positive)
-        drawn = generator.integers(0, self._num_candidates, len(events), dtype=np.int32)
+        drawn = generator.integers(0, self.num_candidates, len(events), dtype=np.int32)
         known = np.flatnonzero(self._is_known(query_rows[events], drawn))
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             if not known.size:
                 break
-            drawn[known] = generator.integers(0, self._num_candidates, known.size, dtype=np.int32)
+            drawn[known] = generator.integers(0, self.num_candidates, known.size, dtype=np.int32)
             known = known[self._is_known(query_rows[events[known]], drawn[known])]
         keep = np.ones(len(events), bool)
         keep[known] = False
         return events[keep], drawn[keep]
 
+    def extend_specs(self, specs: EventRows) -> EventRows:
+        """Adds `query_places`; see `Negatives`."""
+        return specs._replace(query_places=tf.TensorSpec([None], tf.int32))
+
+    def extend(self, rows: EventRows, generator: np.random.Generator) -> EventRows:
+        """Adds pairs after the events; see `Negatives`."""
+        positives, drawn = self.sample(rows.queries, rows.ratings, generator)
+        return rows._replace(
+            candidates=np.concatenate([rows.candidates, drawn]),
+            ratings=np.concatenate([rows.ratings, np.full(len(drawn), NEGATIVE_RATING, np.float32)]),
+            weights=None if rows.weights is None else np.concatenate([rows.weights, rows.weights[positives]]),
+            query_places=np.concatenate([np.arange(len(rows.queries)), positives]).astype(np.int32),
+        )
+
     def _is_known(self, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
-        pairs = self._pairs(query_rows, candidate_rows)
+        pairs = pair_codes(query_rows, candidate_rows, self.num_candidates)
         if not self._known.size:
             return np.zeros(len(pairs), bool)
         places = np.minimum(np.searchsorted(self._known, pairs), self._known.size - 1)
         return np.asarray(self._known[places] == pairs)
 
-    def _pairs(self, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
-        return query_rows.astype(np.int64) * self._num_candidates + candidate_rows
 
-
-class InBatchNegatives:
-    """A batch's other candidates as negatives, uniformly drawn ones beside them, and what a softmax must know of both.
+class InBatchNegatives(Negatives):
+    """Takes a batch's other candidates as negatives, with uniformly drawn ones beside them, for a softmax.
 
     Args:
-        interactions: The training part: its positives are no negatives of their queries, and how often a candidate
+        interactions: The training part: its positives are not negatives of their queries, and how often a candidate
             comes into a batch follows from its events.
         threshold: A rating of at least this is positive.
-        num_uniform: Candidates drawn from the whole catalogue for each batch, >= 0: what has few events, or none, is
-            seen too (mixed negative sampling, Yang et al. 2020).
+        num_uniform: Number of candidates drawn from the whole catalogue for each batch, >= 0, so that candidates with
+            few events or none are seen too.
 
     Raises:
         ValueError: If `num_uniform` is below 0.
 
     References:
         Yang et al. 2020, "Mixed Negative Sampling for Learning Two-tower Neural Networks in Recommendations".
+
+    Example:
+        >>> import pyarrow as pa
+        >>> clicks = Interactions(
+        ...     queries=pa.table({"u": ["a", "b"]}), candidates=pa.table({"m": ["x", "y"]}),
+        ...     events=pa.table({"query_row": [0, 1], "candidate_row": [0, 1], "rating": [1.0, 1.0]}),
+        ...     query_id="u", candidate_id="m",
+        ... )
+        >>> negatives = InBatchNegatives(clicks, threshold=1.0)
+        >>> _, is_other_positive, _ = negatives.describe(np.array([0, 1]), np.array([0, 1]), np.random.default_rng(0))
+        >>> is_other_positive.tolist()
+        [[True, False], [False, True]]
     """
 
     def __init__(self, interactions: Interactions, *, threshold: float, num_uniform: int = 0) -> None:
-        if num_uniform != int(num_uniform) or num_uniform < 0:
-            raise ValueError(f"`num_uniform` must be a whole number of at least 0. Received: {num_uniform}.")
-        self.threshold, self.num_uniform = threshold, int(num_uniform)
-        self.interactions = interactions
-        self._num_candidates = interactions.num_candidates
+        super().__init__(interactions, threshold=threshold)
+        self.num_uniform = whole_number(num_uniform, "`num_uniform`", 0)
         counts = np.bincount(interactions.candidate_rows, minlength=interactions.num_candidates)
         self._event_shares = counts / max(1, interactions.num_events)
         positive = np.flatnonzero(interactions.ratings >= threshold)
@@ -115,27 +178,40 @@ class InBatchNegatives:
         Args:
             query_rows: int32 [batch].
             candidate_rows: int32 [batch].
-            generator: The source of chance.
+            generator: Source of randomness.
 
         Returns:
-            (rows, is_other_positive, log_frequencies): int32 [num_rows], the batch's candidates and the drawn ones;
-            bool [batch, num_rows], whether training has it as the query's positive; float32 [num_rows], the logarithm
-            of how many times such a batch is expected to hold the candidate.
+            (rows, is_other_positive, log_sampling_probabilities): int32 [num_rows], the batch's candidates and the
+            drawn ones; bool [batch, num_rows], whether training has it as the query's positive; float32 [num_rows], the
+            logarithm of how many times such a batch is expected to hold the candidate.
         """
-        drawn = generator.integers(0, self._num_candidates, self.num_uniform, dtype=np.int32)
+        drawn = generator.integers(0, self.num_candidates, self.num_uniform, dtype=np.int32)
         rows = np.concatenate([candidate_rows, drawn]).astype(np.int32)
-        expected = len(query_rows) * self._event_shares[rows] + self.num_uniform / self._num_candidates
-        # Of a candidate without events no batch of these events holds one; the floor keeps the logarithm finite.
-        log_frequencies = np.log(np.maximum(expected, np.finfo(np.float32).tiny)).astype(np.float32)
-        return rows, self._is_positive(query_rows, rows), log_frequencies
+        expected = len(query_rows) * self._event_shares[rows] + self.num_uniform / self.num_candidates
+        # No batch of these events holds a candidate without events; the floor keeps the logarithm finite.
+        log_expected = np.log(np.maximum(expected, np.finfo(np.float32).tiny)).astype(np.float32)
+        return rows, self._is_positive(query_rows, rows), log_expected
+
+    def extend_specs(self, specs: EventRows) -> EventRows:
+        """Adds what a softmax must know; see `Negatives`."""
+        return specs._replace(
+            is_other_positive=tf.TensorSpec([None, None], tf.bool),
+            log_sampling_probabilities=tf.TensorSpec([None], tf.float32),
+        )
+
+    def extend(self, rows: EventRows, generator: np.random.Generator) -> EventRows:
+        """Adds uniform candidates after the events'; see `Negatives`."""
+        candidates, is_other_positive, log_expected = self.describe(rows.queries, rows.candidates, generator)
+        return rows._replace(
+            candidates=candidates, is_other_positive=is_other_positive, log_sampling_probabilities=log_expected
+        )
 
     def _is_positive(self, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
         """Bool [batch, num_rows]; a query's positives are looked up among the batch's candidates, not the reverse."""
         unique, places = np.unique(candidate_rows, return_inverse=True)
         starts, counts = self._starts[query_rows], self._starts[query_rows + 1] - self._starts[query_rows]
         batch_places = np.repeat(np.arange(len(query_rows)), counts)
-        within = np.arange(len(batch_places)) - np.repeat(np.cumsum(counts) - counts, counts)
-        positives = self._positives[np.repeat(starts, counts) + within]
+        positives = self._positives[np.repeat(starts, counts) + places_within(counts)]
         columns = np.minimum(np.searchsorted(unique, positives), len(unique) - 1)
         is_here = unique[columns] == positives
         is_positive = np.zeros((len(query_rows), len(unique)), bool)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.features.features import histories, require_input_name
-from tfrs_twotower.features.inputs import require_free_inputs
-from tfrs_twotower.features.vocabularies import learn_candidate_vocabularies, learn_query_vocabularies
-from tfrs_twotower.model.tasks.rating import RatingTask, Task
-from tfrs_twotower.model.tower_config import AnyTowerConfig
+from tfrs_twotower.features.history import histories
+from tfrs_twotower.features.input_names import require_free_inputs, require_input_name
+from tfrs_twotower.features.learning import learn_candidate_vocabularies, learn_query_vocabularies
+from tfrs_twotower.model.tasks.rating import RatingTask
+from tfrs_twotower.model.tasks.task import Task
+from tfrs_twotower.model.tower import TowerConfig
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
 
 
 def build_two_tower(
-    train: Interactions, *, query: AnyTowerConfig, candidate: AnyTowerConfig, task: Task | None = None
+    train: Interactions, *, query: TowerConfig, candidate: TowerConfig, task: Task | None = None
 ) -> TwoTowerModel:
     """Builds an untrained model whose vocabularies come from the training split.
 
@@ -20,22 +21,40 @@ def build_two_tower(
         train: The training split.
         query: The query tower; its features are columns of `train.queries`.
         candidate: The candidate tower; its features are columns of `train.candidates`.
-        task: What to train for; by default the binary rating task, positive from a rating of 3 on.
+        task: What to train for; by default the binary rating task, with ratings of at least 3 as positive.
 
     Raises:
         ValueError: If a feature has no column, or one with values that it cannot take; if the towers' output lengths
-            differ, a history is not of the candidates' id, or a query feature is called `candidate_id`.
+            differ, a history is not of the candidates' id, or a query feature has the name of another input of the
+            signatures, such as `candidate_id`.
         TypeError: If a column's type does not suit its feature.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> from tfrs_twotower.model.mlp_tower import MLPTowerConfig
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"customer": ["c7"]}), candidates=pa.table({"sku": ["x", "y"]}),
+        ...     events=pa.table({"query_row": [0, 0], "candidate_row": [0, 1], "rating": [5.0, 1.0]}),
+        ...     query_id="customer", candidate_id="sku",
+        ... )
+        >>> model = build_two_tower(
+        ...     ratings,
+        ...     query=MLPTowerConfig(features=(Categorical(name="customer"),)),
+        ...     candidate=MLPTowerConfig(features=(Categorical(name="sku"),)),
+        ... )
+        >>> model.candidate_tower.vocabularies.values_of("sku")
+        ('x', 'y')
     """
     # Columns are checked where they are learnt from.
     names = [feature.name for feature in query.features]
     if histories(query.features) and train.query_id not in names:
-        # The signatures take it all the same, to look a known query's history up.
+        # The signatures take it nevertheless, to look up the history of a known query.
         require_input_name(train.query_id)
         names.append(train.query_id)
     require_free_inputs(names)
     if train.query_id in [name for past in histories(query.features) for name in (past.name, past.rating_name)]:
-        raise ValueError(f"No history may be called like the queries' id. Received: {train.query_id!r}.")
+        raise ValueError(f"No history may have the name of the queries' id. Received: {train.query_id!r}.")
     for history in histories(query.features):
         if history.of.name != train.candidate_id:
             raise ValueError(

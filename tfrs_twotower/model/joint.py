@@ -1,4 +1,4 @@
-"""Two models in one: a retrieval head that ranks the catalogue, and a rating head that knows the probability."""
+"""Two models in one: a retrieval model that ranks the catalogue, and a rating model that predicts probabilities."""
 
 from __future__ import annotations
 
@@ -7,86 +7,103 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower._tfrs import tfrs
+from tfrs_twotower.batches.batch import JointBatch, QueryBatch
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.model.tasks.rating import RatingTask
+from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.two_tower import TwoTowerModel
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
-class JointModel(tfrs.Model):
-    """Ranks by one head and gives the other's probability; the heads have towers of their own, or share both.
+class JointModel(Recommender):
+    """Ranks by one model and predicts the other's probability; the two have towers of their own, or share both.
 
-    Of heads that share nothing, training one after the other, each to its own best epoch (`fit_joint`), does what
-    training them together does. `fit` on `query_batches`, or on both heads' `training_batches` zipped as "retrieval"
-    and "rating", trains both at once by the weighted sum of their losses; heads that share towers are trained so.
+    Models that share nothing are best trained one after the other, each to its own best epoch (`fit_joint`). `fit` on
+    `query_batches`, or on both models' `training_batches` zipped as a `JointBatch`, trains both at once by the weighted
+    sum of their losses; models that share towers are trained so.
 
     Args:
-        retrieval: Its scores rank.
-        rating: Its scores are log-odds; its task is a `RatingTask`. Made of the retrieval head's own towers, it shares
-            them.
-        retrieval_weight: Of the retrieval head's loss, finite, >= 0.
-        rating_weight: Of the rating head's loss, finite, >= 0.
+        retrieval_model: Its scores rank.
+        rating_model: Its scores are log-odds; its task is a `RatingTask`. Built from the retrieval model's own towers,
+            it shares them.
+        retrieval_weight: Weight of the retrieval model's loss, finite, >= 0.
+        rating_weight: Weight of the rating model's loss, finite, >= 0.
 
     Raises:
-        TypeError: If a head is no two-tower model, or the rating head was made for another task.
-        ValueError: If the heads disagree about what is positive or about an input, share one tower of two, or a weight
-            is out of range.
+        TypeError: If one is not a two-tower model, or the rating model's task does not predict probabilities.
+        ValueError: If the models disagree about what is positive or about an input, share only one of two towers, or a
+            weight is out of range.
+
+    Example:
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> from tfrs_twotower.features.vocabularies import Vocabularies
+        >>> from tfrs_twotower.model.sum_tower import SumTowerConfig
+        >>> from tfrs_twotower.model.tasks.full_softmax import FullSoftmaxTask
+        >>> from tfrs_twotower.model.tasks.rating import RatingTask
+        >>> user, movie = (SumTowerConfig(features=(Categorical(name=name),)) for name in ("user_id", "movie_id"))
+        >>> towers = {
+        ...     "query_tower": user.build_tower(Vocabularies()), "candidate_tower": movie.build_tower(Vocabularies())
+        ... }
+        >>> model = JointModel(
+        ...     retrieval_model=TwoTowerModel(**towers, task=FullSoftmaxTask()),
+        ...     rating_model=TwoTowerModel(**towers, task=RatingTask()),
+        ... )
+        >>> model.shares_towers
+        True
     """
 
     def __init__(
         self,
         *,
-        retrieval: TwoTowerModel,
-        rating: TwoTowerModel,
+        retrieval_model: TwoTowerModel,
+        rating_model: TwoTowerModel,
         retrieval_weight: float = 1.0,
         rating_weight: float = 1.0,
     ) -> None:
         super().__init__(name="joint")
-        for name, head in (("retrieval", retrieval), ("rating", rating)):
-            if not isinstance(head, TwoTowerModel):
-                raise TypeError(f"`{name}` must be a TwoTowerModel. Received: {head!r}.")
-        if not isinstance(rating.task, RatingTask):
-            raise TypeError(f"`rating` must have a RatingTask. Received: {type(rating.task).__name__}.")
-        if retrieval.threshold != rating.threshold:
+        for name, model in (("retrieval_model", retrieval_model), ("rating_model", rating_model)):
+            if not isinstance(model, TwoTowerModel):
+                raise TypeError(f"`{name}` must be a TwoTowerModel. Received: {model!r}.")
+        if not rating_model.task.predicts_probabilities:
+            raise TypeError(f"`rating_model` must have a RatingTask. Received: {type(rating_model.task).__name__}.")
+        if retrieval_model.threshold != rating_model.threshold:
             raise ValueError(
-                "Both heads must have the same threshold of what is positive. "
-                f"Received: retrieval {retrieval.threshold:g}, rating {rating.threshold:g}."
+                "Both models must have the same threshold of what is positive. "
+                f"Received: retrieval {retrieval_model.threshold:g}, rating {rating_model.threshold:g}."
             )
         for name, weight in (("retrieval_weight", retrieval_weight), ("rating_weight", rating_weight)):
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"`{name}` must be finite and at least 0. Received: {weight}.")
         pairs = (
-            (retrieval.query_tower, rating.query_tower),
-            (retrieval.candidate_tower, rating.candidate_tower),
+            (retrieval_model.query_tower, rating_model.query_tower),
+            (retrieval_model.candidate_tower, rating_model.candidate_tower),
         )
         if len({first is second for first, second in pairs}) == 2:
-            raise ValueError("The heads must share both towers or none: a history may share the candidates' vectors.")
+            raise ValueError("The models must share both towers or none: a history may share the candidates' vectors.")
         for towers in pairs:
             specs = [{spec.name: spec for spec in tower.raw_specs} for tower in towers]
             for name in specs[0].keys() & specs[1].keys():
                 if specs[0][name] != specs[1][name]:
                     raise ValueError(
-                        f"Both heads must take {name!r} alike: they are given the same input. "
+                        f"Both models must take {name!r} alike: they are given the same input. "
                         f"Received: {specs[0][name]} and {specs[1][name]}."
                     )
-        self.retrieval, self.rating = retrieval, rating
+        self.retrieval, self.rating = retrieval_model, rating_model
         self.retrieval_weight, self.rating_weight = float(retrieval_weight), float(rating_weight)
         self.built = True
 
     @property
-    def heads(self) -> list[TwoTowerModel]:
-        """The models that this one is made of, the retrieval head first."""
-        return [self.retrieval, self.rating]
+    def retrieval_model(self) -> TwoTowerModel:
+        """The model whose scores rank."""
+        return self.retrieval
 
     @property
-    def rating_head(self) -> TwoTowerModel:
-        """What knows probabilities."""
+    def rating_model(self) -> TwoTowerModel:
+        """The model whose scores are log-odds."""
         return self.rating
 
     @property
     def shares_towers(self) -> bool:
-        """Whether both heads are made of the same towers."""
+        """Whether both models have the same towers."""
         return self.retrieval.query_tower is self.rating.query_tower
 
     @property
@@ -95,34 +112,44 @@ class JointModel(tfrs.Model):
         return self.rating.threshold
 
     def query_batches(
-        self, train: Interactions, *, batch_size: int = 256, seed: int, num_sampled: int | None = None
+        self, train: Interactions, *, batch_size: int = 256, seed: int, initial_epoch: int = 0
     ) -> tf.data.Dataset:
-        """Batches of both heads for `fit`, of the same queries; see `TwoTowerModel.query_batches`."""
-        options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "num_sampled": num_sampled}
+        """Makes `JointBatch`es of both models for `fit`, of the same queries; see `TwoTowerModel.query_batches`."""
+        options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "initial_epoch": initial_epoch}
+        self.rating.check_queries(train)
         retrieval = self.retrieval.query_batches(train, **options)
         if self.shares_towers:
-            # Once: each iteration over batches is another epoch, in another order.
-            return retrieval.map(lambda batch: {"retrieval": batch, "rating": batch})
-        return tf.data.Dataset.zip({"retrieval": retrieval, "rating": self.rating.query_batches(train, **options)})
+            # One data set for both: every iteration over batches is another epoch, in another order.
+            return retrieval.map(lambda *fields: JointBatch(QueryBatch(*fields), QueryBatch(*fields)))
+        return tf.data.Dataset.zip(JointBatch(retrieval, self.rating.query_batches(train, **options)))
 
-    def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
-        """The weighted sum of both heads' losses of their batches; called by Keras."""
-        return self.retrieval_weight * self.retrieval.compute_loss(
-            inputs["retrieval"], training=training
-        ) + self.rating_weight * self.rating.compute_loss(inputs["rating"], training=training)
+    def compute_loss(self, batch: JointBatch, training: bool = False) -> tf.Tensor:
+        """Computes the weighted sum of both models' losses of their batches; called by Keras."""
+        if not isinstance(batch, JointBatch):
+            raise TypeError(
+                "A JointModel is trained on a JointBatch, as its `query_batches` make them. "
+                f"Received: {type(batch).__name__}."
+            )
+        retrieval = self.retrieval.compute_loss(batch.retrieval, training=training)
+        return self.retrieval_weight * retrieval + self.rating_weight * self.rating.compute_loss(
+            batch.rating, training=training
+        )
 
-    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, tf.Tensor]:
-        """float32 [batch], each head's scores of the pairs in its batch of events, "retrieval" and "rating"."""
-        return {
-            "retrieval": self.retrieval(inputs["retrieval"], training=training),
-            "rating": self.rating(inputs["rating"], training=training),
-        }
+    def call(self, batch: JointBatch, training: bool = False) -> JointBatch:
+        """Scores the pairs of batches of events, float32 [batch] by each model."""
+        return JointBatch(
+            self.retrieval(batch.retrieval, training=training), self.rating(batch.rating, training=training)
+        )
+
+    def predict_step(self, data: JointBatch) -> JointBatch:
+        """Scores a batch; called by Keras, which would take a batch apart."""
+        return self(data, training=False)
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
-        """Nothing is left to build: `from_config` gives towers that have their variables."""
+        """Builds nothing: `from_config` gives towers that have their variables."""
 
     def get_config(self) -> dict[str, Any]:
-        """Both heads, whether they share their towers, and their weights."""
+        """Returns both models, whether they share their towers, and their weights."""
         return {
             "retrieval": self.retrieval.get_config(),
             "rating": self.rating.get_config(),
@@ -133,15 +160,15 @@ class JointModel(tfrs.Model):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> JointModel:
-        """The untrained model that `get_config` described."""
+        """Makes the untrained model that `get_config` described."""
         del custom_objects
         retrieval, rating = (TwoTowerModel.from_config(config[name]) for name in ("retrieval", "rating"))
         if config["shares_towers"]:
             towers = {"query_tower": retrieval.query_tower, "candidate_tower": retrieval.candidate_tower}
             rating = TwoTowerModel(**towers, task=rating.task)
         return cls(
-            retrieval=retrieval,
-            rating=rating,
+            retrieval_model=retrieval,
+            rating_model=rating,
             retrieval_weight=config["retrieval_weight"],
             rating_weight=config["rating_weight"],
         )

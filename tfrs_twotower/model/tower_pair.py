@@ -7,16 +7,18 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tfrs_twotower.features.features import Categorical, Feature, Hashed, History, histories
+from tfrs_twotower.features.categorical import IdFeature
+from tfrs_twotower.features.feature import Feature
+from tfrs_twotower.features.history import History, histories
 from tfrs_twotower.features.vocabularies import Vocabularies
-from tfrs_twotower.model.tower_config import AnyTowerConfig, TowerConfig
-from tfrs_twotower.model.towers import Tower, build_tower
+from tfrs_twotower.model.sum_tower import SumTowerConfig
+from tfrs_twotower.model.tower import Tower, TowerConfig
 
 
 def build_tower_pair(
     *,
-    query: AnyTowerConfig,
-    candidate: AnyTowerConfig,
+    query: TowerConfig,
+    candidate: TowerConfig,
     query_vocabularies: Vocabularies,
     candidate_vocabularies: Vocabularies,
 ) -> tuple[Tower, Tower]:
@@ -25,12 +27,12 @@ def build_tower_pair(
     Args:
         query: The query tower.
         candidate: The candidate tower.
-        query_vocabularies: What the query tower knows.
-        candidate_vocabularies: What the candidate tower knows.
+        query_vocabularies: What was learnt of the query tower's features.
+        candidate_vocabularies: What was learnt of the candidate tower's features.
 
     Raises:
         ValueError: If the towers' output lengths differ, the candidate tower has a history, or a history shares the
-            vectors of a feature that the candidate tower does not have, or knows other values of.
+            vectors of a feature that the candidate tower does not have, or has another vocabulary of.
     """
     if query.output_dim != candidate.output_dim:
         raise ValueError(
@@ -39,7 +41,7 @@ def build_tower_pair(
         )
     if histories(candidate.features):
         raise ValueError(f"`candidate` must have no History: only queries have one. Received: {candidate.features}.")
-    candidate_tower = build_tower(candidate, candidate_vocabularies, name="candidate")
+    candidate_tower = candidate.build_tower(candidate_vocabularies, name="candidate")
     shared_tables = {}
     for history in histories(query.features):
         if not history.shares_embedding:
@@ -55,7 +57,7 @@ def build_tower_pair(
                 "share a table."
             )
         shared_tables[history.name] = candidate_tower.encoders[history.of.name].table
-    if isinstance(query, TowerConfig):
+    if not isinstance(query, SumTowerConfig):
         features = tuple(_with_dim(feature, shared_tables) for feature in query.features)
         query = dataclasses.replace(query, features=features)
     elif any(table.output_dim != query.num_outputs for table in shared_tables.values()):
@@ -63,15 +65,15 @@ def build_tower_pair(
             "A history can share the candidate's vectors only where they are as long as the query tower's outputs, "
             f"{query.num_outputs}. Received: {[table.output_dim for table in shared_tables.values()]}."
         )
-    return build_tower(query, query_vocabularies, name="query", shared_tables=shared_tables), candidate_tower
+    return query.build_tower(query_vocabularies, name="query", shared_tables=shared_tables), candidate_tower
 
 
 def _without_dim(feature: Feature) -> Feature:
-    return dataclasses.replace(feature, embedding_dim=None) if isinstance(feature, Categorical | Hashed) else feature
+    return dataclasses.replace(feature, embedding_dim=None) if isinstance(feature, IdFeature) else feature
 
 
 def _with_dim(feature: Feature, shared_tables: Mapping[str, tf.keras.layers.Embedding]) -> Feature:
-    """A history that knows how long the vectors are that it shares: its tower may be loaded alone."""
+    """Returns a history that knows the length of the vectors it shares: its tower may be loaded alone."""
     if not isinstance(feature, History) or feature.name not in shared_tables:
         return feature
     dim = shared_tables[feature.name].output_dim

@@ -9,30 +9,33 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower._tfrs import tfrs
-from tfrs_twotower.batches.event_batches import WHOLE, Shard, build_evaluation_batches, build_training_batches
-from tfrs_twotower.batches.histories import HistoryApart, HistorySource, Timeline
-from tfrs_twotower.batches.negatives import InBatchNegatives, NegativeSampler
+from tfrs_twotower.batches.batch import EventBatch, QueryBatch
+from tfrs_twotower.batches.event_batches import build_evaluation_batches, build_training_batches
+from tfrs_twotower.batches.histories import HistorySource, LeaveOneOutHistory, Timeline
+from tfrs_twotower.batches.negatives import Negatives
+from tfrs_twotower.batches.pipeline import WHOLE, EpochOrder, Shard
 from tfrs_twotower.batches.query_batches import build_query_batches
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.features.config import from_config
 from tfrs_twotower.features.vocabularies import Vocabularies
-from tfrs_twotower.model.feeding import (
+from tfrs_twotower.model.encoding import (
     encode_queries,
-    encoded_batches,
+    encode_tables,
     require_events,
     require_history_of,
     with_candidate_keys,
 )
-from tfrs_twotower.model.tasks.rating import RatingTask, Task, sum_over_pairs
-from tfrs_twotower.model.tower_config import AnyTowerConfig, tower_config_from_config
+from tfrs_twotower.model.recommender import Recommender
+from tfrs_twotower.model.sum_tower import SumTower
+from tfrs_twotower.model.tasks.task import EventTask, QueryTask, Task
+from tfrs_twotower.model.tower import Tower, TowerConfig
 from tfrs_twotower.model.tower_pair import build_tower_pair
-from tfrs_twotower.model.towers import SumTower, Tower
 
 
 def join_towers(
     *,
-    query: AnyTowerConfig,
-    candidate: AnyTowerConfig,
+    query: TowerConfig,
+    candidate: TowerConfig,
     query_vocabularies: Vocabularies,
     candidate_vocabularies: Vocabularies,
     task: Task,
@@ -42,8 +45,8 @@ def join_towers(
     Args:
         query: The query tower.
         candidate: The candidate tower.
-        query_vocabularies: What the query tower knows.
-        candidate_vocabularies: What the candidate tower knows.
+        query_vocabularies: What was learnt of the query tower's features.
+        candidate_vocabularies: What was learnt of the candidate tower's features.
         task: What to train for.
 
     Raises:
@@ -59,19 +62,32 @@ def join_towers(
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
-class TwoTowerModel(tfrs.Model):
+class TwoTowerModel(Recommender):
     """Trains two towers together; `compile` and `fit` are Keras's.
 
-    Inputs are batches of *codes*, as `training_batches` and `query_batches` make them. A data set of raw features goes
-    through `lookup` first: `raw.map(model.lookup)`.
+    Inputs are batches of *codes*, as `training_batches` and `query_batches` make them; `lookup` makes one of raw
+    features.
 
     The embeddings of a query and a candidate are what their towers give, made ready for one dot product: the task's
-    scale is in the query's, and a bias is one more entry, beside a 1 in the other's. Any index can serve them.
+    scale is in the query's, and a bias is one more entry, with a 1 in the other's. Any index can serve them.
 
     Attributes:
-        query_tower: Raw query features -> vector, and bias if it has one.
-        candidate_tower: Raw candidate features -> vector, and bias if it has one.
+        query_tower: From raw query features to a vector, and a bias if it has one.
+        candidate_tower: From raw candidate features to a vector, and a bias if it has one.
         task: The loss and its metrics.
+
+    Example:
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> from tfrs_twotower.model.sum_tower import SumTowerConfig
+        >>> from tfrs_twotower.model.tasks.rating import RatingTask
+        >>> user, movie = (SumTowerConfig(features=(Categorical(name=name),)) for name in ("user_id", "movie_id"))
+        >>> model = TwoTowerModel(
+        ...     query_tower=user.build_tower(Vocabularies()),
+        ...     candidate_tower=movie.build_tower(Vocabularies()),
+        ...     task=RatingTask(),
+        ... )
+        >>> model.rating_model is model
+        True
     """
 
     def __init__(self, *, query_tower: Tower, candidate_tower: Tower, task: Task) -> None:
@@ -85,14 +101,14 @@ class TwoTowerModel(tfrs.Model):
         self.built = True
 
     @property
-    def heads(self) -> list[TwoTowerModel]:
-        """The different models that this one is made of: itself alone."""
-        return [self]
+    def retrieval_model(self) -> TwoTowerModel:
+        """Itself: its scores rank."""
+        return self
 
     @property
-    def rating_head(self) -> TwoTowerModel | None:
-        """What knows probabilities: this model if it was trained for that."""
-        return self if isinstance(self.task, RatingTask) else None
+    def rating_model(self) -> TwoTowerModel | None:
+        """Itself if its task makes scores log-odds."""
+        return self if self.task.predicts_probabilities else None
 
     @property
     def threshold(self) -> float:
@@ -101,64 +117,117 @@ class TwoTowerModel(tfrs.Model):
 
     @property
     def embedding_dim(self) -> int:
-        """Length of the embeddings, biases with them."""
+        """Length of the embeddings, with the entries of biases."""
         configs = self.query_tower.config, self.candidate_tower.config
         return configs[0].output_dim + sum(config.has_bias for config in configs)
 
-    def lookup(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """Turns a raw batch into one of codes.
+    def lookup(
+        self,
+        query: Mapping[str, Any],
+        candidate: Mapping[str, Any],
+        ratings: tf.Tensor,
+        weights: tf.Tensor | None = None,
+    ) -> EventBatch:
+        """Makes a batch of events of raw features, for a data set of one's own.
+
+        A softmax needs what `training_batches` add, and cannot be trained on these.
 
         Args:
-            raw: `{"query": {feature: tensor}, "candidate": {feature: tensor}}` and anything else, such as "rating".
+            query: Input name -> tensor [batch, ...], as the query tower's `raw_specs` say.
+            candidate: Input name -> tensor [batch, ...], as the candidate tower's `raw_specs` say.
+            ratings: float32 [batch].
+            weights: float32 [batch], what each event counts in the loss; None for 1 each.
 
-        Returns:
-            The same with both features' tensors looked up.
+        Raises:
+            ValueError: If an input is missing.
+            TypeError: If an input has another dtype.
         """
-        query, candidate = (
-            self.query_tower.lookup(raw["query"]),
-            self.candidate_tower.lookup(raw["candidate"]),
+        return EventBatch(
+            query=self.query_tower.lookup(query),
+            candidate=self.candidate_tower.lookup(candidate),
+            candidate_rows=tf.range(tf.shape(ratings)[0]),
+            ratings=tf.cast(ratings, tf.float32),
+            weights=None if weights is None else tf.cast(weights, tf.float32),
         )
-        return {**raw, "query": query, "candidate": candidate}
 
     def embed_queries(self, codes: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """float32 [batch, embedding_dim], of the query tower's codes."""
+        """Embeds the query tower's codes as float32 [batch, embedding_dim]."""
         return self._query_side(self.query_tower.encode(codes, training=training), 1.0)
 
     def embed_candidates(self, codes: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """float32 [batch, embedding_dim], of the candidate tower's codes."""
+        """Embeds the candidate tower's codes as float32 [batch, embedding_dim]."""
         return self._candidate_side(self.candidate_tower.encode(codes, training=training))
 
-    def call(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
-        """float32 [batch], the score of each pair in a batch of events; of the rating task its log-odds.
+    def call(self, batch: EventBatch, training: bool = False) -> tf.Tensor:
+        """Scores the pairs of a batch of events, float32 [batch]; by a rating task, their log-odds.
 
         Raises:
-            TypeError: If the batch is of queries.
+            TypeError: If it is another kind of batch.
         """
-        if "target_place" in inputs:
-            raise TypeError("A batch of queries has no pairs to score. Give batches of events: `evaluation_batches`.")
-        query = self.embed_queries(inputs["query"], training=training)
-        if "query_place" in inputs:
-            query = tf.gather(query, inputs["query_place"])
-        # What comes after the pairs' own candidates are negatives of all.
-        candidates = self.embed_candidates(inputs["candidate"], training=training)[: tf.shape(query)[0]]
-        return tf.reduce_sum(query * candidates, axis=1)
+        if not isinstance(batch, EventBatch):
+            raise TypeError(
+                "Only a batch of events has pairs to score: give batches as `evaluation_batches` or `lookup` make them. "
+                f"Received: {type(batch).__name__}."
+            )
+        queries = batch.queries_of_pairs(self.embed_queries(batch.query, training=training))
+        # Candidates beyond the pairs' own are negatives of all.
+        candidates = self.embed_candidates(batch.candidate, training=training)[: tf.shape(queries)[0]]
+        return tf.reduce_sum(queries * candidates, axis=1)
 
-    def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
-        """The loss of a batch of codes with "rating", of events or of whole queries; called by Keras."""
-        candidates = self.embed_candidates(inputs["candidate"], training=training)
-        if "target_place" not in inputs:
-            queries = self.embed_queries(inputs["query"], training=training)
-            return self.task.event_loss(queries, candidates, inputs, training)
-        places = inputs["target_place"]
+    def compute_loss(self, batch: EventBatch | QueryBatch, training: bool = False) -> tf.Tensor:
+        """Computes the loss of a batch; called by Keras.
+
+        Raises:
+            TypeError: If it is not a batch, or the task is trained on batches of the other kind.
+        """
+        if isinstance(batch, EventBatch):
+            return self._event_loss(batch, training)
+        if isinstance(batch, QueryBatch):
+            return self._query_loss(batch, training)
+        raise TypeError(
+            "A model is trained on `training_batches`, `query_batches`, or batches that `lookup` makes of raw "
+            f"features. Received: {type(batch).__name__}."
+        )
+
+    def predict_step(self, data: EventBatch) -> tf.Tensor:
+        """Scores a batch; called by Keras, which would take a batch apart."""
+        return self(data, training=False)
+
+    def _event_loss(self, batch: EventBatch, training: bool) -> tf.Tensor:
+        task = self._event_task()
+        candidates = self.embed_candidates(batch.candidate, training=training)
+        queries = self.embed_queries(batch.query, training=training)
+        return task.event_loss(queries, candidates, batch, training)
+
+    def _query_loss(self, batch: QueryBatch, training: bool) -> tf.Tensor:
+        task = self._query_task()
+        candidates = self.embed_candidates(batch.candidate, training=training)
         if isinstance(self.query_tower, SumTower):
-            outputs, part_outputs = self.query_tower.encode_with_parts(inputs["query"], places, training=training)
+            outputs, part_outputs = self.query_tower.encode_with_parts(
+                batch.query, batch.target_places, training=training
+            )
             # In the difference of a query and its part the candidate's bias must count once.
             queries, parts = self._query_side(outputs, 1.0), self._query_side(part_outputs, 0.0)
-            parts = sum_over_pairs(parts, places[:, 0], inputs["target_candidate"])
+            parts = sum_over_pairs(parts, batch.target_queries, batch.target_candidates)
         else:
-            queries = self.embed_queries(inputs["query"], training=training)
-            parts = tf.zeros([tf.shape(places)[0], self.embedding_dim])
-        return self.task.query_loss(queries, parts, candidates, inputs, training)
+            queries = self.embed_queries(batch.query, training=training)
+            parts = tf.zeros([tf.shape(batch.target_places)[0], self.embedding_dim])
+        return task.query_loss(queries, parts, candidates, batch, training)
+
+    def _event_task(self) -> EventTask:
+        if not isinstance(self.task, EventTask):
+            raise TypeError(
+                f"A {type(self.task).__name__} is trained by query: use `query_batches`, and follow the validation part "
+                "by the callback ValidationMetrics instead of `validation_data`."
+            )
+        return self.task
+
+    def _query_task(self) -> QueryTask:
+        if not isinstance(self.task, QueryTask):
+            raise TypeError(
+                f"A {type(self.task).__name__} is trained by event: use `training_batches`, or a FullSoftmaxTask."
+            )
+        return self.task
 
     def training_batches(
         self,
@@ -168,101 +237,97 @@ class TwoTowerModel(tfrs.Model):
         seed: int,
         initial_epoch: int = 0,
         shard: Shard = WHOLE,
-        negatives: NegativeSampler | InBatchNegatives | None = None,
+        negatives: Negatives | None = None,
         history: HistorySource | None = None,
     ) -> tf.data.Dataset:
-        """Shuffled batches of events for `fit`; see `build_training_batches`.
+        """Makes shuffled batches of events for `fit`; see `build_training_batches`.
 
         Args:
             train: The training split.
             batch_size: Events per batch, >= 1.
-            seed: Of the shuffle and of the negatives, >= 0.
+            seed: Seed of the shuffle and of the negatives, >= 0.
             initial_epoch: Epoch of the first iteration.
             shard: This worker's part.
-            negatives: For the rating task a `NegativeSampler`, which adds candidates that the query never met; for the
-                retrieval task `InBatchNegatives`, by default without uniform ones.
-            history: What a query is known to have done besides; by default, where the query tower takes a history, a
-                `HistoryApart` of the training split.
+            negatives: For a rating task a `NegativeSampler`, which adds candidates that the query has no event with;
+                for a sampled softmax `InBatchNegatives`, by default without uniform ones.
+            history: What a query did besides; by default, if the query tower takes a history, a `LeaveOneOutHistory` of
+                the training split.
 
         Raises:
-            ValueError: If the rating task finds one class only, or a retrieval task no positive: there is nothing to
-                learn then.
-            TypeError: If the task is trained by query, or the negatives are another task's.
+            ValueError: If there is nothing to learn: a rating task finds one class only, or a softmax no positive.
+            TypeError: If the task is trained by query, or the negatives are for another task.
         """
+        task = self._event_task()
         require_events(train)
-        negatives = self.task.prepare_events(train, negatives, batch_size)
-        if negatives is not None and not negatives.interactions.has_rows_of(train):
-            raise ValueError("`negatives` must be of the queries and candidates of `train`, in their order.")
+        task.check_events(train, negatives, batch_size)
         if history is None and self.history_length:
-            history = HistoryApart(timeline=Timeline(train), length=self.history_length)
+            history = LeaveOneOutHistory(timeline=Timeline(train), length=self.history_length)
         require_history_of(self.query_tower, train, history)
-        batches = encoded_batches(
-            build_training_batches,
-            self.query_tower,
-            self.candidate_tower,
+        batches = build_training_batches(
             train,
+            encode_tables(self.query_tower, self.candidate_tower, train),
             batch_size=batch_size,
-            seed=seed,
-            initial_epoch=initial_epoch,
-            shard=shard,
-            negatives=negatives,
+            order=EpochOrder(seed=seed, initial_epoch=initial_epoch, shard=shard),
+            negatives=task.default_negatives(train) if negatives is None else negatives,
             history=history,
         )
-        return with_candidate_keys(batches, train) if self.task.takes_candidate_keys else batches
+        return with_candidate_keys(batches, train) if task.needs_candidate_keys else batches
 
     def query_batches(
-        self,
-        train: Interactions,
-        *,
-        batch_size: int = 256,
-        seed: int,
-        initial_epoch: int = 0,
-        num_sampled: int | None = None,
+        self, train: Interactions, *, batch_size: int = 256, seed: int, initial_epoch: int = 0
     ) -> tf.data.Dataset:
-        """Shuffled batches of whole queries for `fit`; see `build_query_batches`.
+        """Makes shuffled batches of whole queries for `fit`; see `build_query_batches`.
 
-        Each query is encoded once for all its events, and what an event contributes to its own query is taken off. An
+        Each query is encoded once for all its events, and what an event contributes to its own query is subtracted. An
         epoch takes a fraction of the time that it takes by event.
 
         Args:
             train: The training split.
             batch_size: Queries per batch, >= 1.
-            seed: Of the order of the queries, >= 0.
+            seed: Seed of the order of the queries and of the sampled candidates, >= 0.
             initial_epoch: Epoch of the first iteration.
-            num_sampled: Candidates drawn for a batch beside its own; by default what the task needs: a CatalogueTask
-                the whole catalogue up to 50,000 candidates, 8,192 drawn ones above.
 
         Raises:
             TypeError: If the task is trained by event, or the query tower has a history that it does not just add.
             ValueError: If there is nothing to learn in the ratings.
         """
+        self.check_queries(train)
+        return build_query_batches(
+            train,
+            encode_tables(self.query_tower, self.candidate_tower, train),
+            batch_size=batch_size,
+            order=EpochOrder(seed=seed, initial_epoch=initial_epoch),
+            num_sampled=self._query_task().num_sampled_for(train),
+        )
+
+    def check_queries(self, train: Interactions) -> None:
+        """Checks that the model can be trained by query on these events.
+
+        Args:
+            train: The training split.
+
+        Raises:
+            TypeError: If the task is trained by event, or the query tower has a history that it does not just add.
+            ValueError: If there is nothing to learn in the ratings.
+        """
+        task = self._query_task()
         require_events(train)
-        wanted = self.task.prepare_queries(train)
+        task.check_queries(train)
         if self.history_length and not isinstance(self.query_tower, SumTower):
             raise TypeError(
-                "By query, a history must be taken apart again, which a `SumTowerConfig` allows alone. Give the query "
+                "Training by query takes histories apart again, which only a `SumTowerConfig` allows. Give the query "
                 "tower one, or train by event with `training_batches`."
             )
-        return encoded_batches(
-            build_query_batches,
-            self.query_tower,
-            self.candidate_tower,
-            train,
-            batch_size=batch_size,
-            seed=seed,
-            initial_epoch=initial_epoch,
-            num_sampled=wanted if num_sampled is None else num_sampled,
-        )
 
     def evaluation_batches(
         self, interactions: Interactions, *, batch_size: int = 8192, history: HistorySource | None = None
     ) -> tf.data.Dataset:
-        """Batches for `evaluate`, `predict` and `validation_data`; see `build_evaluation_batches`.
+        """Makes batches for `evaluate`, `predict` and `validation_data`; see `build_evaluation_batches`.
 
         Args:
             interactions: Any part.
             batch_size: Events per batch, >= 1.
-            history: What a query is known to have done, usually a `HistoryKnown` of what came before the part.
+            history: What a query is known to have done, usually a `FixedHistory` of what came before the part.
 
         Raises:
             ValueError: If the query tower takes a history, and none is given.
@@ -270,17 +335,11 @@ class TwoTowerModel(tfrs.Model):
         if history is None and self.history_length:
             raise ValueError(
                 "`history` must be given: the query tower takes one. For the validation part it is "
-                f"HistoryKnown(timeline=Timeline(split.context), length={self.history_length})."
+                f"FixedHistory(timeline=Timeline(split.context), length={self.history_length})."
             )
         require_history_of(self.query_tower, interactions, history)
-        return encoded_batches(
-            build_evaluation_batches,
-            self.query_tower,
-            self.candidate_tower,
-            interactions,
-            batch_size=batch_size,
-            history=history,
-        )
+        tables = encode_tables(self.query_tower, self.candidate_tower, interactions)
+        return build_evaluation_batches(interactions, tables, batch_size=batch_size, history=history)
 
     def embed(self, interactions: Interactions, *, known: Interactions | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Embeds every query and every candidate once.
@@ -299,15 +358,15 @@ class TwoTowerModel(tfrs.Model):
         return self._query_side(tf.constant(outputs), 1.0).numpy(), self.embed_catalogue(interactions.candidates)
 
     def embed_catalogue(self, candidates: pa.Table) -> np.ndarray:
-        """float32 [num_candidates, embedding_dim], of all rows of a table of candidates."""
+        """Embeds all rows of a table of candidates as float32 [num_candidates, embedding_dim]."""
         outputs = self.candidate_tower.embed_codes(self.candidate_tower.encode_table(candidates))
         return self._candidate_side(tf.constant(outputs)).numpy()
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
-        """Nothing is left to build: `from_config` gives towers that have their variables."""
+        """Builds nothing: `from_config` gives towers that have their variables."""
 
     def get_config(self) -> dict[str, Any]:
-        """Both towers and the task."""
+        """Returns both towers and the task."""
         return {
             "query_tower": self.query_tower.get_config(),
             "candidate_tower": self.candidate_tower.get_config(),
@@ -316,12 +375,12 @@ class TwoTowerModel(tfrs.Model):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> TwoTowerModel:
-        """The untrained model that `get_config` described; what its towers share, they share again."""
+        """Makes the untrained model that `get_config` described; what its towers share, they share again."""
         del custom_objects
         query, candidate = config["query_tower"], config["candidate_tower"]
         return join_towers(
-            query=tower_config_from_config(query["config"]),
-            candidate=tower_config_from_config(candidate["config"]),
+            query=from_config(query["config"]),
+            candidate=from_config(candidate["config"]),
             query_vocabularies=Vocabularies.from_config(query["vocabularies"]),
             candidate_vocabularies=Vocabularies.from_config(candidate["vocabularies"]),
             task=tf.keras.layers.deserialize(config["task"]),
@@ -329,11 +388,11 @@ class TwoTowerModel(tfrs.Model):
 
     @property
     def history_length(self) -> int:
-        """Slots that the longest history of the query tower looks at, 0 where it has none."""
+        """Slots that the longest history of the query tower looks at, 0 without a history."""
         return self.query_tower.history_length
 
     def _query_side(self, outputs: tf.Tensor, one: float) -> tf.Tensor:
-        """What the query tower gave, for the dot product; `one` is what the candidate's bias is multiplied by."""
+        """Prepares the query tower's outputs for the dot product; `one` is the factor of the candidate's bias."""
         dim = self.query_tower.config.output_dim
         side = self.task.scale_queries(outputs[:, :dim] if self.query_tower.config.has_bias else outputs)
         if self.query_tower.config.has_bias:
@@ -341,9 +400,30 @@ class TwoTowerModel(tfrs.Model):
         return tf.pad(side, [[0, 0], [0, 1]], constant_values=one) if self.candidate_tower.config.has_bias else side
 
     def _candidate_side(self, outputs: tf.Tensor) -> tf.Tensor:
-        """What the candidate tower gave, for the dot product."""
+        """Prepares the candidate tower's outputs for the dot product."""
         dim = self.candidate_tower.config.output_dim
         entries = [self.task.scale_candidates(outputs[:, :dim])]
         if self.query_tower.config.has_bias:
             entries.append(tf.ones([tf.shape(outputs)[0], 1]))
         return tf.concat([*entries, outputs[:, dim:]], axis=1)
+
+
+def sum_over_pairs(parts: tf.Tensor, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    """Sums for each event what all events of its pair of query and candidate contribute: a pair may occur repeatedly.
+
+    Args:
+        parts: float32 [n, dim], of each event.
+        queries: int64 [n], rows.
+        candidates: int32 [n], rows.
+
+    Returns:
+        float32 [n, dim].
+
+    Example:
+        >>> rows = tf.constant([0, 0, 1], tf.int64), tf.constant([5, 5, 5])
+        >>> print(sum_over_pairs(tf.constant([[1.0], [2.0], [4.0]]), *rows).numpy()[:, 0])
+        [3. 3. 4.]
+    """
+    width = tf.reduce_max(tf.concat([candidates, [0]], axis=0)) + 1
+    pairs, places = tf.unique(queries * tf.cast(width, tf.int64) + tf.cast(candidates, tf.int64))
+    return tf.gather(tf.math.unsorted_segment_sum(parts, places, tf.size(pairs)), places)

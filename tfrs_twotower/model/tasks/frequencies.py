@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.features.features import whole_number
+from tfrs_twotower._settings import whole_number
 
 # Of multiply-add hashes modulo a prime (Carter & Wegman 1979); codes modulo it keep products within 64 bits.
 _PRIME = 2**31 - 1

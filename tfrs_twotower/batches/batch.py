@@ -1,0 +1,220 @@
+"""What a model is fed with: a batch of events, or a batch of whole queries. Declared here, made and taken apart here.
+
+A batch is assembled from *rows*, the numbers that NumPy computes for it, and from the codes that the rows' queries and
+candidates have in the encoded tables. Batches are named tuples, which `tf.data`, `tf.function` and Keras hand on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+#: Input name -> codes, as a tower's lookup gives them.
+Codes = dict[str, tf.Tensor]
+
+
+class SoftmaxNegatives(NamedTuple):
+    """What a softmax over a batch's candidates must know about them.
+
+    Attributes:
+        is_other_positive: bool [batch, num_rows], whether the training split has the candidate as a positive of the
+            query.
+        log_sampling_probabilities: float32 [num_rows], log Q: the logarithm of how often a batch is expected to hold
+            the candidate, up to a constant.
+    """
+
+    is_other_positive: tf.Tensor
+    log_sampling_probabilities: tf.Tensor
+
+
+class EventBatch(NamedTuple):
+    """Events, each a query, a candidate and a rating.
+
+    Attributes:
+        query: Input name -> codes [batch, ...] of the events' queries.
+        candidate: Input name -> codes [num_rows, ...], those of the events' candidates first.
+        candidate_rows: int32 [num_rows], rows of the catalogue.
+        ratings: float32 [pairs].
+        weights: float32 [pairs], what each pair counts in the loss; None for 1 each.
+        query_places: int32 [pairs], each pair's query in the batch; None if the i-th pair is of the i-th query.
+        negatives: For a softmax over the batch's candidates.
+        candidate_keys: int64 [num_rows], numbers that stay the same from one catalogue to the next.
+    """
+
+    query: Codes
+    candidate: Codes
+    candidate_rows: tf.Tensor
+    ratings: tf.Tensor
+    weights: tf.Tensor | None = None
+    query_places: tf.Tensor | None = None
+    negatives: SoftmaxNegatives | None = None
+    candidate_keys: tf.Tensor | None = None
+
+    def queries_of_pairs(self, queries: tf.Tensor) -> tf.Tensor:
+        """Returns each pair's query.
+
+        Args:
+            queries: float32 [batch, dim], one row per query of the batch.
+
+        Returns:
+            float32 [pairs, dim].
+        """
+        return queries if self.query_places is None else tf.gather(queries, self.query_places)
+
+
+class QueryBatch(NamedTuple):
+    """Whole queries, each with all its events: what it did is both its history and its targets.
+
+    Attributes:
+        query: Input name -> codes [batch, ...].
+        candidate: Input name -> codes [num_rows, ...], of a block of candidates that has every target.
+        candidate_rows: int32 [num_rows], rows of the catalogue.
+        log_sampling_probabilities: float32 [num_rows], log Q: the logarithm of the probability that a query finds the
+            candidate in its batch if it is none of its own.
+        target_places: int64 [events, 2], (query, slot) of each event in the histories.
+        target_candidates: int32 [events], each event's place among the batch's candidates.
+        ratings: float32 [events].
+        weights: float32 [events], what each event counts in the loss; None for 1 each.
+    """
+
+    query: Codes
+    candidate: Codes
+    candidate_rows: tf.Tensor
+    log_sampling_probabilities: tf.Tensor
+    target_places: tf.Tensor
+    target_candidates: tf.Tensor
+    ratings: tf.Tensor
+    weights: tf.Tensor | None = None
+
+    @property
+    def target_queries(self) -> tf.Tensor:
+        """int64 [events], the place of each event's query in the batch."""
+        return self.target_places[:, 0]
+
+    @property
+    def pairs(self) -> tf.Tensor:
+        """int64 [events, 2], the places of each event's query and candidate in the batch."""
+        return tf.stack([self.target_queries, tf.cast(self.target_candidates, tf.int64)], axis=1)
+
+
+class JointBatch(NamedTuple):
+    """A batch for each model of a joint one.
+
+    Attributes:
+        retrieval: The retrieval model's batch.
+        rating: The rating model's batch.
+    """
+
+    retrieval: EventBatch | QueryBatch
+    rating: EventBatch | QueryBatch
+
+
+class EventRows(NamedTuple):
+    """The rows of a batch of events, as arrays, as tensors, or as the specs of these.
+
+    Attributes:
+        queries: int32 [batch].
+        candidates: int32 [num_rows].
+        ratings: float32 [pairs].
+        weights: float32 [pairs].
+        query_places: int32 [pairs].
+        is_other_positive: bool [batch, num_rows].
+        log_sampling_probabilities: float32 [num_rows].
+        history: int32 [batch, length], rows of past candidates, `NO_ROW` in an unused slot.
+        history_ratings: float32 [batch, length], 0 in an unused slot.
+    """
+
+    queries: Any
+    candidates: Any
+    ratings: Any
+    weights: Any = None
+    query_places: Any = None
+    is_other_positive: Any = None
+    log_sampling_probabilities: Any = None
+    history: Any = None
+    history_ratings: Any = None
+
+    def assemble(self, query: Codes, candidate: Codes) -> EventBatch:
+        """Makes the batch of these rows, given as tensors.
+
+        Args:
+            query: Codes of `queries`.
+            candidate: Codes of `candidates`.
+        """
+        negatives = None
+        if self.is_other_positive is not None:
+            negatives = SoftmaxNegatives(self.is_other_positive, self.log_sampling_probabilities)
+        return EventBatch(
+            query=query,
+            candidate=candidate,
+            candidate_rows=self.candidates,
+            ratings=self.ratings,
+            weights=self.weights,
+            query_places=self.query_places,
+            negatives=negatives,
+        )
+
+
+class QueryRows(NamedTuple):
+    """The rows of a batch of queries, as arrays, as tensors, or as the specs of these.
+
+    Attributes:
+        queries: int32 [batch].
+        candidates: int32 [num_rows].
+        log_sampling_probabilities: float32 [num_rows].
+        history: int32 [batch, any], rows of past candidates, `NO_ROW` in an unused slot.
+        history_ratings: float32 [batch, any], 0 in an unused slot.
+        target_places: int64 [events, 2].
+        target_candidates: int32 [events].
+        ratings: float32 [events].
+        weights: float32 [events].
+    """
+
+    queries: Any
+    candidates: Any
+    log_sampling_probabilities: Any
+    history: Any
+    history_ratings: Any
+    target_places: Any
+    target_candidates: Any
+    ratings: Any
+    weights: Any = None
+
+    def assemble(self, query: Codes, candidate: Codes) -> QueryBatch:
+        """Makes the batch of these rows, given as tensors.
+
+        Args:
+            query: Codes of `queries`.
+            candidate: Codes of `candidates`.
+        """
+        return QueryBatch(
+            query=query,
+            candidate=candidate,
+            candidate_rows=self.candidates,
+            log_sampling_probabilities=self.log_sampling_probabilities,
+            target_places=self.target_places,
+            target_candidates=self.target_candidates,
+            ratings=self.ratings,
+            weights=self.weights,
+        )
+
+
+Rows = EventRows | QueryRows
+
+
+def to_flat(rows: Rows) -> list[Any]:
+    """Returns the columns that there are, in order: what `tf.numpy_function` can hand on."""
+    return [column for column in rows if column is not None]
+
+
+def from_flat(specs: Rows, columns: Sequence[tf.Tensor]) -> Rows:
+    """Returns the rows whose columns `to_flat` gave, with the shapes of their specs.
+
+    Args:
+        specs: Shape and dtype of each column that there is.
+        columns: Tensors, in the order of `to_flat(specs)`.
+    """
+    remaining = iter(columns)
+    return type(specs)(*(None if spec is None else tf.ensure_shape(next(remaining), spec.shape) for spec in specs))

@@ -1,0 +1,216 @@
+"""Encoders with a table of vectors, one per code, which training fills.
+
+A lookup in a table gives sparse gradients: with an optimizer that keeps them so (`LazyAdam`), the time of a step does
+not grow with the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_twotower.features.codes import FIRST_UNKNOWN_CODE, MISSING_CODE
+from tfrs_twotower.features.feature import Encoder, Pooling
+
+_MAX_RULED_DIM = 256
+
+
+def ruled_dim(num_codes: int) -> int:
+    """Returns the length of a vector that suits a number of values: 1.6 * n^0.56, at most 256.
+
+    Args:
+        num_codes: Number of values, >= 1.
+
+    References:
+        Howard & Gugger 2020, "fastai: A Layered API for Deep Learning" (the rule for tabular embeddings).
+
+    Example:
+        >>> ruled_dim(3), ruled_dim(1_700), ruled_dim(5_000_000)
+        (3, 103, 256)
+    """
+    return min(_MAX_RULED_DIM, round(1.6 * num_codes**0.56))
+
+
+def pool(vectors: tf.Tensor, weights: tf.Tensor, pooling: Pooling) -> tf.Tensor:
+    """Turns the vectors of a list into one.
+
+    Args:
+        vectors: float32 [batch, any, dim].
+        weights: float32 [batch, any], >= 0, 0 for what does not count.
+        pooling: "sum", "mean" (over the sum of the weights), or "sqrtn" (over the root of the sum of their squares).
+
+    Returns:
+        float32 [batch, dim], zero where all weights are zero.
+
+    Example:
+        >>> vectors, weights = tf.constant([[[1.0], [5.0], [9.0]]]), tf.constant([[3.0, 1.0, 0.0]])
+        >>> [pool(vectors, weights, pooling).numpy().item() for pooling in ("sum", "mean")]
+        [8.0, 2.0]
+    """
+    return tf.einsum("bld,bl->bd", vectors, pooling_shares(weights, pooling))
+
+
+def pooling_shares(weights: tf.Tensor, pooling: Pooling) -> tf.Tensor:
+    """Returns what each vector is multiplied by before all are added.
+
+    Args:
+        weights: float32 [batch, any], >= 0.
+        pooling: As in `pool`.
+
+    Returns:
+        float32 [batch, any], zero where all weights are zero.
+    """
+    if pooling == "sum":
+        return weights
+    if pooling == "mean":
+        return tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=1, keepdims=True))
+    squares = tf.reduce_sum(tf.square(weights), axis=1, keepdims=True)
+    # The root's slope at 0 is infinite, and would be NaN in the gradient.
+    return weights / tf.sqrt(tf.where(squares > 0, squares, 1.0))
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class NeutralRows(tf.keras.initializers.Initializer):
+    """Keras's uniform start for embeddings, but zero in the first rows: what is not learnt must not be noise.
+
+    Args:
+        num_rows: Rows of codes that training may never meet: missing, and unknown.
+
+    Example:
+        >>> NeutralRows(2)([3, 4])[:2].numpy().tolist()
+        [[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, num_rows: int) -> None:
+        self.num_rows = num_rows
+        self._uniform = tf.keras.initializers.RandomUniform()
+
+    def __call__(self, shape: Sequence[int], dtype: tf.DType = tf.float32, **kwargs: Any) -> tf.Tensor:
+        """Returns float32 [rows, embedding_dim]."""
+        values = self._uniform(shape, dtype, **kwargs)
+        return tf.where(tf.range(shape[0])[:, tf.newaxis] < self.num_rows, tf.zeros((), dtype), values)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {"num_rows": self.num_rows}
+
+
+class TableEncoder(Encoder):
+    """An encoder with a table of one vector per code.
+
+    Args:
+        num_codes: Rows of the table.
+        embedding_dim: Length of a vector.
+        num_unknown: Number of codes of unknown values, which follow code 0.
+        regularizer: Regulariser of an own table.
+        table: Table of another layer, used in place of an own one; not part of the configuration.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_codes: int,
+        embedding_dim: int,
+        num_unknown: int = 0,
+        regularizer: tf.keras.regularizers.Regularizer | Mapping[str, Any] | None = None,
+        table: tf.keras.layers.Embedding | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_codes, self.embedding_dim, self.num_unknown = num_codes, embedding_dim, num_unknown
+        self.regularizer = tf.keras.regularizers.get(regularizer)
+        self.table = table or self.build_table("table")
+
+    def build_table(self, name: str) -> tf.keras.layers.Embedding:
+        """Builds a table of vectors, zero for missing and unknown values.
+
+        Args:
+            name: Name of the layer.
+        """
+        return tf.keras.layers.Embedding(
+            self.num_codes,
+            self.embedding_dim,
+            embeddings_initializer=NeutralRows(self.num_unknown + FIRST_UNKNOWN_CODE),
+            embeddings_regularizer=self.regularizer,
+            name=name,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_codes": self.num_codes,
+            "embedding_dim": self.embedding_dim,
+            "num_unknown": self.num_unknown,
+            "regularizer": tf.keras.regularizers.serialize(self.regularizer) if self.regularizer else None,
+        }
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class CodeEmbedding(TableEncoder):
+    """The vector of a code.
+
+    Args:
+        num_codes: Rows of the table.
+        embedding_dim: Length of a vector.
+        num_unknown: Number of codes of unknown values, which follow code 0.
+        id_dropout: Share of codes that training replaces by that of an unknown value, in [0, 1); missing values stay
+            missing.
+
+    Example:
+        >>> layer = CodeEmbedding(num_codes=4, embedding_dim=2, num_unknown=1)
+        >>> print(layer(tf.constant([0, 1])).numpy())  # missing and unknown values start at zero
+        [[0. 0.]
+         [0. 0.]]
+    """
+
+    def __init__(self, *, id_dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.id_dropout = id_dropout
+
+    def call(self, codes: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Encodes int64 [batch] as float32 [batch, embedding_dim]."""
+        if training and self.id_dropout:
+            shape = tf.shape(codes)
+            unknown = tf.random.uniform(
+                shape, FIRST_UNKNOWN_CODE, FIRST_UNKNOWN_CODE + self.num_unknown, dtype=codes.dtype
+            )
+            is_dropped = (tf.random.uniform(shape) < self.id_dropout) & (codes != MISSING_CODE)
+            codes = tf.where(is_dropped, unknown, codes)
+        return self.table(codes)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "id_dropout": self.id_dropout}
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class PooledEmbedding(TableEncoder):
+    """The pooled vectors of a list's codes; padding (code 0) never counts, and an empty list gives zeros.
+
+    Args:
+        num_codes: Rows of the table.
+        embedding_dim: Length of a vector.
+        num_unknown: Number of codes of unknown values, which follow code 0.
+        pooling: "sum", "mean" or "sqrtn".
+
+    Example:
+        >>> layer = PooledEmbedding(num_codes=4, embedding_dim=2, num_unknown=1)
+        >>> print(layer(tf.constant([[0, 0]])).numpy())
+        [[0. 0.]]
+    """
+
+    def __init__(self, *, pooling: Pooling = "mean", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pooling = pooling
+
+    def call(self, codes: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Encodes int64 [batch, any] as float32 [batch, embedding_dim]."""
+        del training
+        return pool(self.table(codes), tf.cast(codes != MISSING_CODE, tf.float32), self.pooling)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "pooling": self.pooling}

@@ -1,0 +1,273 @@
+"""The query's past candidates, pooled."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.features.categorical import IdFeature
+from tfrs_twotower.features.codes import MISSING_CODE
+from tfrs_twotower.features.embeddings import TableEncoder, pooling_shares, ruled_dim
+from tfrs_twotower.features.feature import Feature, Pooling, require_pooling
+from tfrs_twotower.features.numeric import Moments, Standardize, moments
+from tfrs_twotower.features.vocabularies import Learnt, Vocabularies, learnt_of
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class History(Feature):
+    """The query's past candidates: their vectors pooled, zero for an empty history. For query towers.
+
+    It comes from the events, not from a column; it is what makes a query known that training never met.
+
+    Raw input: string [batch, any], candidate ids, the latest last, padded with "", which never counts. With
+    `by_rating` also `<name>_rating`, float32 [batch, any]; NaN is the average rating.
+
+    Attributes:
+        of: The candidates' id feature, such as a `Categorical` or a `Hashed`.
+        name: Name of the raw input.
+        length: Maximum number of candidates that count, the latest ones, >= 1.
+        embedding_dim: Length of the vector; None takes the tower's. With `shares_embedding` it is the candidate id's.
+        pooling: "sum", "mean" or "sqrtn", of the candidates' vectors times their weights.
+        by_rating: Whether each candidate's vector is multiplied by 1 + slope * (its rating, standardised by the
+            training split), with a slope that is learnt: what was disliked may push away. The denominator of "mean" and
+            "sqrtn" does not change with the ratings.
+        rating_vectors: With `by_rating`, whether each candidate has a second vector, which its rating multiplies, in
+            place of one slope for all: the first says that somebody met it, the second that they liked it (Koren 2008,
+            "SVD++").
+        half_life: Number of later candidates after which a candidate's weight has halved, > 0; None weighs all alike.
+        shares_embedding: Whether to use the candidate tower's vectors of `of` rather than to learn others.
+
+    Example:
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> past = History(of=Categorical(name="movie_id"), length=50, by_rating=True)
+        >>> [spec.name for spec in past.raw_specs]
+        ['history', 'history_rating']
+    """
+
+    of: IdFeature
+    name: str = "history"
+    length: int = 100
+    embedding_dim: int | None = None
+    pooling: Pooling = "mean"
+    by_rating: bool = False
+    rating_vectors: bool = False
+    half_life: float | None = None
+    shares_embedding: bool = False
+
+    minimums: ClassVar[Mapping[str, int]] = {"length": 1, "embedding_dim": 1}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_pooling(self.pooling, self.name)
+        if not isinstance(self.of, IdFeature):
+            raise TypeError(f"`of` must be the candidate id's Categorical or Hashed. Received: {self.of!r}.")
+        if self.rating_vectors and not self.by_rating:
+            raise ValueError(f"`rating_vectors` of {self.name!r} need `by_rating`.")
+        if self.half_life is not None and not 0 < self.half_life < math.inf:
+            raise ValueError(f"`half_life` of {self.name!r} must be positive and finite. Received: {self.half_life}.")
+        if self.shares_embedding and self.embedding_dim is not None:
+            raise ValueError(
+                f"`embedding_dim` of {self.name!r} must be left out with `shares_embedding`: it is that of "
+                f"{self.of.name!r}. Received: {self.embedding_dim}."
+            )
+
+    @property
+    def rating_name(self) -> str:
+        """Name of the raw input that holds the ratings, used with `by_rating`."""
+        return f"{self.name}_rating"
+
+    @property
+    def raw_specs(self) -> tuple[tf.TensorSpec, ...]:
+        """String [batch, any]; and with `by_rating`, float32 [batch, any]."""
+        ids = tf.TensorSpec([None, None], tf.string, name=self.name)
+        if not self.by_rating:
+            return (ids,)
+        return (ids, tf.TensorSpec([None, None], tf.float32, name=self.rating_name))
+
+    def learn_from_events(self, learnt_of_id: Learnt | None, ratings: np.ndarray) -> dict[str, Learnt]:
+        """Learns what the lookups need to know.
+
+        Args:
+            learnt_of_id: What `of` learnt of the candidates.
+            ratings: float32 [num_events], of the training split.
+
+        Returns:
+            Input name -> what was learnt.
+        """
+        learnt: dict[str, Learnt] = {} if learnt_of_id is None else {self.name: learnt_of_id}
+        if self.by_rating:
+            learnt[self.rating_name] = moments(ratings.astype(np.float64), np.ones(len(ratings)))
+        return learnt
+
+    def build_lookups(self, vocabularies: Vocabularies) -> dict[str, tf.keras.layers.Layer]:
+        """Builds the lookups of ids and ratings; see `Feature`."""
+        lookups = {self.name: self.of.build_lookup(vocabularies.get(self.name), f"{self.name}_lookup")}
+        if self.by_rating:
+            of_ratings = learnt_of(vocabularies.get(self.rating_name), Moments(0.0, 1.0), self.rating_name)
+            lookups[self.rating_name] = Standardize(
+                mean=of_ratings.mean,
+                standard_deviation=of_ratings.standard_deviation,
+                name=f"{self.rating_name}_lookup",
+            )
+        return lookups
+
+    def build_encoder(
+        self,
+        vocabularies: Vocabularies,
+        *,
+        embedding_dim: int | None,
+        regularizer: tf.keras.regularizers.Regularizer | None = None,
+        table: tf.keras.layers.Embedding | None = None,
+    ) -> HistoryEmbedding:
+        """Builds the table of vectors and their pooling; see `Feature`.
+
+        Args:
+            vocabularies: See `Feature`.
+            embedding_dim: See `Feature`.
+            regularizer: See `Feature`.
+            table: The candidate tower's table, for a history that shares it.
+        """
+        num_codes = self.of.num_codes(vocabularies.values_of(self.name))
+        own_dim = self.of.embedding_dim if self.shares_embedding else self.embedding_dim
+        return HistoryEmbedding(
+            num_codes=num_codes,
+            embedding_dim=table.output_dim if table is not None else own_dim or embedding_dim or ruled_dim(num_codes),
+            num_unknown=self.of.num_unknown,
+            pooling=self.pooling,
+            length=self.length,
+            by_rating=self.by_rating,
+            rating_vectors=self.rating_vectors,
+            half_life=self.half_life,
+            table=table,
+            regularizer=regularizer,
+            name=f"{self.name}_embedding",
+        )
+
+    def align(self, codes: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Gives the ratings the width of the ids, cut or padded with 0, the average.
+
+        A rating belongs to the candidate in its place: how wide the rest of the batch is must not change whose it is.
+
+        Args:
+            codes: Input name -> codes.
+        """
+        if not self.by_rating:
+            return codes
+        width, ratings = tf.shape(codes[self.name])[1], codes[self.rating_name]
+        padded = tf.pad(ratings, [[0, 0], [0, tf.maximum(0, width - tf.shape(ratings)[1])]])
+        return {**codes, self.rating_name: padded[:, :width]}
+
+    def with_embedding_dim(self, embedding_dim: int) -> History:
+        """Returns the same history with a fixed length of its vector, unless it is the candidate id's."""
+        return self if self.shares_embedding else dataclasses.replace(self, embedding_dim=embedding_dim)
+
+    def source_codes(self, lookups: Mapping[str, Any], vocabularies: Vocabularies) -> np.ndarray | None:
+        """New candidates start with the vector of unknown ones; see `Feature`."""
+        of = dataclasses.replace(self.of, name=self.name)
+        return of.source_codes({self.name: lookups[self.name]}, vocabularies)
+
+
+def histories(features: Sequence[Feature]) -> list[History]:
+    """Returns the features that come from events."""
+    return [feature for feature in features if isinstance(feature, History)]
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class HistoryEmbedding(TableEncoder):
+    """The pooled vectors of a query's past candidates, weighted by rating and by how many came later.
+
+    Args:
+        num_codes: Rows of the table.
+        embedding_dim: Length of a vector.
+        num_unknown: Number of codes of unknown values, which follow code 0.
+        pooling: "sum", "mean" or "sqrtn".
+        length: Maximum number of candidates that count, the latest ones.
+        by_rating: Whether to multiply by 1 + slope * rating.
+        rating_vectors: Whether to add rating * (a second vector) in place of that.
+        half_life: Number of later candidates after which the weight has halved; None weighs all alike.
+        table: Table of another layer, used in place of an own one; not part of the configuration.
+
+    Example:
+        >>> layer = HistoryEmbedding(num_codes=4, embedding_dim=2, length=10)
+        >>> print(layer(tf.constant([[0, 0]])).numpy())  # an empty history
+        [[0. 0.]]
+    """
+
+    def __init__(
+        self,
+        *,
+        pooling: Pooling = "mean",
+        length: int,
+        by_rating: bool = False,
+        rating_vectors: bool = False,
+        half_life: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pooling, self.length, self.half_life = pooling, length, half_life
+        self.by_rating, self.rating_vectors = by_rating, rating_vectors
+        self.rating_table = None
+        if rating_vectors:
+            self.rating_table = self.build_table("rating_table")
+        elif by_rating:
+            self.slope = self.add_weight(name="slope", shape=(), initializer=tf.keras.initializers.Constant(0.5))
+
+    def call(self, codes: tf.Tensor, ratings: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
+        """Encodes a history.
+
+        Args:
+            codes: int64 [batch, any], the latest last; 0 is padding, anywhere.
+            ratings: float32 [batch, any], standardised; with `by_rating`.
+            training: Changes nothing.
+
+        Returns:
+            float32 [batch, embedding_dim], zero for an empty history.
+        """
+        del training
+        # Histories differ in length: padding is not looked up.
+        places = tf.where(codes != MISSING_CODE)
+        parts = self.parts(codes, ratings, places)
+        return tf.math.unsorted_segment_sum(parts, places[:, 0], tf.shape(codes)[0])
+
+    def parts(self, codes: tf.Tensor, ratings: tf.Tensor | None, places: tf.Tensor) -> tf.Tensor:
+        """Computes what single candidates of histories contribute to the vectors that `call` gives.
+
+        Args:
+            codes: As in `call`.
+            ratings: As in `call`.
+            places: int64 [n, 2], (row, slot) of each.
+
+        Returns:
+            float32 [n, embedding_dim], zero for padding and for what is too old to count.
+        """
+        is_used = tf.cast(codes != MISSING_CODE, tf.float32)
+        num_later = tf.cumsum(is_used, axis=1, exclusive=True, reverse=True)
+        weights = is_used * tf.cast(num_later < self.length, tf.float32)
+        if self.half_life is not None:
+            weights *= 0.5 ** (num_later / self.half_life)
+        # The rating is left out of the denominator, or else a list of one would not show it.
+        shares = pooling_shares(weights, self.pooling)
+        if self.by_rating and not self.rating_vectors:
+            shares *= 1 + self.slope * ratings
+        codes = tf.gather_nd(codes, places)
+        vectors = self.table(codes)
+        if self.rating_table is not None:
+            vectors += self.rating_table(codes) * tf.expand_dims(tf.gather_nd(ratings, places), 1)
+        return vectors * tf.expand_dims(tf.gather_nd(shares, places), 1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments but the shared table."""
+        return {
+            **super().get_config(),
+            "pooling": self.pooling,
+            "length": self.length,
+            "by_rating": self.by_rating,
+            "rating_vectors": self.rating_vectors,
+            "half_life": self.half_life,
+        }

@@ -1,0 +1,94 @@
+"""Vocabularies and statistics of a tower's features, from the training split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.features.columns import column_features, require_suitable_columns
+from tfrs_twotower.features.feature import Feature
+from tfrs_twotower.features.history import histories
+from tfrs_twotower.features.vocabularies import Learnt, Vocabularies
+
+
+def learn_query_vocabularies(features: Sequence[Feature], train: Interactions) -> Vocabularies:
+    """Learns what a query tower needs to know, each query weighted by its training events.
+
+    Args:
+        features: Those of the query tower.
+        train: The training split. Queries without an event teach nothing.
+
+    Returns:
+        By input name; for a history, the candidates' ids, and by its `rating_name` the moments of the ratings.
+
+    Raises:
+        ValueError: If a column is missing or holds values that its feature cannot take.
+        TypeError: If a column's type does not suit its feature.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> from tfrs_twotower.features.history import History
+        >>> train = Interactions(
+        ...     queries=pa.table({"user_id": ["u"]}),
+        ...     candidates=pa.table({"movie_id": ["m1", "m2"]}),
+        ...     events=pa.table({"query_row": [0, 0], "candidate_row": [0, 1], "rating": [5.0, 3.0]}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> print(learn_query_vocabularies([History(of=Categorical(name="movie_id"), by_rating=True)], train))
+        history: 2 values: m1 (1), m2 (1)
+        history_rating: mean 4, standard deviation 1
+    """
+    require_suitable_columns(features, train.queries)
+    require_suitable_columns([history.of for history in histories(features)], train.candidates)
+    query_counts = np.bincount(train.query_rows, minlength=train.num_queries)
+    candidate_counts = np.bincount(train.candidate_rows, minlength=train.num_candidates)
+    learnt: dict[str, Learnt] = {}
+    for feature in column_features(features):
+        found = feature.learn(train.queries[feature.name].combine_chunks(), query_counts)
+        learnt |= {} if found is None else {feature.name: found}
+    for history in histories(features):
+        of = history.of.learn(train.candidates[history.of.name].combine_chunks(), candidate_counts)
+        learnt |= history.learn_from_events(of, train.ratings)
+    return Vocabularies(learnt)
+
+
+def learn_candidate_vocabularies(features: Sequence[Feature], train: Interactions) -> Vocabularies:
+    """Learns what a candidate tower needs to know, each candidate weighted by its training events.
+
+    Args:
+        features: Those of the candidate tower, no histories among them.
+        train: The training split. Candidates without an event teach nothing.
+
+    Raises:
+        ValueError: If a column is missing or holds values that its feature cannot take.
+        TypeError: If a column's type does not suit its feature.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> from tfrs_twotower.features.multi_categorical import MultiCategorical
+        >>> train = Interactions(
+        ...     queries=pa.table({"user_id": ["u"]}),
+        ...     candidates=pa.table({"movie_id": ["m1", "m2", "m3"], "genres": [["War"], ["War", "Drama"], ["Epic"]]}),
+        ...     events=pa.table({"query_row": [0, 0, 0], "candidate_row": [0, 1, 1], "rating": [5.0, 4.0, 3.0]}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> features = [Categorical(name="movie_id"), MultiCategorical(name="genres")]
+        >>> print(learn_candidate_vocabularies(features, train))
+        movie_id: 2 values: m2 (2), m1 (1)
+        genres: 2 values: War (3), Drama (2)
+    """
+    if histories(features):
+        raise ValueError(
+            f"Only queries have a History. Received among the candidates' features: {histories(features)}."
+        )
+    require_suitable_columns(features, train.candidates)
+    counts = np.bincount(train.candidate_rows, minlength=train.num_candidates)
+    learnt = {
+        feature.name: feature.learn(train.candidates[feature.name].combine_chunks(), counts)
+        for feature in column_features(features)
+    }
+    return Vocabularies({name: found for name, found in learnt.items() if found is not None})

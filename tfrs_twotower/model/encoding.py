@@ -1,0 +1,120 @@
+"""Interactions become what towers take: encoded tables for batches, and the embeddings of all queries."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.batches.batch import EventBatch
+from tfrs_twotower.batches.encoded import EncodedTables
+from tfrs_twotower.batches.histories import HistorySource, Timeline
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.model.tower import Tower
+
+# Slots of histories that are embedded at once, and queries at most.
+_MAX_SLOTS_AT_ONCE = 2**20
+_MAX_QUERIES_AT_ONCE = 4096
+# Range of the hash by which candidates are told apart whatever table they are in.
+_NUM_KEYS = 2**62
+
+
+def encode_tables(query_tower: Tower, candidate_tower: Tower, interactions: Interactions) -> EncodedTables:
+    """Looks up every query and every candidate once.
+
+    Args:
+        query_tower: Looks queries up, and past candidates.
+        candidate_tower: Looks candidates up.
+        interactions: Whose queries and candidates are looked up.
+
+    Raises:
+        ValueError: If a column is missing, or holds values that its feature cannot take.
+        TypeError: If a column's type does not suit its feature.
+    """
+    return EncodedTables(
+        queries=query_tower.encode_table(interactions.queries),
+        candidates=candidate_tower.encode_table(interactions.candidates),
+        histories=query_tower.encode_histories(interactions.candidates),
+    )
+
+
+def encode_queries(tower: Tower, interactions: Interactions, known: Interactions | None) -> np.ndarray:
+    """Computes the query tower's outputs for every query.
+
+    Args:
+        tower: The query tower.
+        interactions: Whose queries are wanted.
+        known: Events of these queries with these candidates, for a tower that takes a history.
+
+    Returns:
+        float32 [num_queries, num_outputs].
+
+    Raises:
+        ValueError: If the tower takes a history, and no events are given, or events of other queries.
+    """
+    queries = tower.encode_table(interactions.queries)
+    if not tower.histories:
+        return tower.embed_codes(queries)
+    if known is None:
+        raise ValueError("`known` must be given: the query tower takes a history. For a split it is `split.seen`.")
+    if not known.has_rows_of(interactions):
+        raise ValueError("`known` must have the queries and candidates of `interactions`, in their order.")
+    timeline, histories = Timeline(known), tower.encode_histories(interactions.candidates)
+    parts = [np.zeros((0, tower.config.num_outputs), np.float32)]
+    block_size = max(1, min(_MAX_QUERIES_AT_ONCE, _MAX_SLOTS_AT_ONCE // tower.history_length))
+    for start in range(0, interactions.num_queries, block_size):
+        block = np.arange(start, min(start + block_size, interactions.num_queries))
+        rows, ratings = timeline.candidates_at(timeline.latest(block, tower.history_length))
+        codes = {name: values[block] for name, values in queries.items()}
+        for history in histories:
+            codes.update(history.look_up(rows, ratings, np.take))
+        parts.append(tower.embed_codes(codes))
+    return np.concatenate(parts)
+
+
+def with_candidate_keys(batches: tf.data.Dataset, interactions: Interactions) -> tf.data.Dataset:
+    """Adds candidate keys, hashes of the ids, to batches of events: rows are numbered anew in every table.
+
+    Args:
+        batches: `EventBatch`es.
+        interactions: Whose candidates the rows are.
+    """
+    ids = tf.constant(interactions.candidates[interactions.candidate_id].to_pylist())
+    keys = tf.strings.to_hash_bucket_fast(ids, _NUM_KEYS)
+
+    def with_keys(*fields: tf.Tensor) -> EventBatch:
+        batch = EventBatch(*fields)
+        return batch._replace(candidate_keys=tf.gather(keys, batch.candidate_rows))
+
+    return batches.map(with_keys)
+
+
+def require_events(train: Interactions) -> None:
+    """Refuses a training part without events.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if not train.num_events:
+        raise ValueError("`train` must have an event.")
+
+
+def require_history_of(tower: Tower, interactions: Interactions, history: HistorySource | None) -> None:
+    """Refuses a source of histories that is too short for the tower, or of other queries and candidates.
+
+    Args:
+        tower: The query tower.
+        interactions: The events of the batches.
+        history: The source, or None.
+
+    Raises:
+        ValueError: If it is too short or of others.
+    """
+    if history is None:
+        return
+    if history.length < tower.history_length:
+        raise ValueError(
+            f"`history` must have a length of at least {tower.history_length}, the query tower's. "
+            f"Received: {history.length}."
+        )
+    if not history.timeline.interactions.has_rows_of(interactions):
+        raise ValueError("`history` must be of the same queries and candidates as the events, in their order.")

@@ -1,0 +1,102 @@
+"""New ids for a trained model: it knows more values, and until it is trained again it scores everything as before."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.features.learning import learn_candidate_vocabularies, learn_query_vocabularies
+from tfrs_twotower.features.vocabularies import Vocabularies
+from tfrs_twotower.model.tower import Tower
+from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
+
+
+def expand_vocabulary(model: TwoTowerModel, train: Interactions) -> TwoTowerModel:
+    """Returns a model that knows the ids of a newer training split as well.
+
+    Every known value keeps its vector; a new one starts with the vector of unknown values that it had until now, so
+    that training goes on from what the old model predicts. Statistics stay as they are.
+
+    Args:
+        model: A trained model; it stays as it is.
+        train: The newer training split.
+
+    Returns:
+        A new model, not compiled.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> from tfrs_twotower.model.build import build_two_tower
+        >>> from tfrs_twotower.model.sum_tower import SumTowerConfig
+        >>> def ratings(*movies):
+        ...     return Interactions(
+        ...         queries=pa.table({"user_id": ["u"]}), candidates=pa.table({"movie_id": movies}),
+        ...         events=pa.table({"query_row": [0] * len(movies), "candidate_row": range(len(movies)),
+        ...                          "rating": [4.0] * len(movies)}),
+        ...         query_id="user_id", candidate_id="movie_id",
+        ...     )
+        >>> user, movie = (SumTowerConfig(features=(Categorical(name=name),)) for name in ("user_id", "movie_id"))
+        >>> model = build_two_tower(ratings("a", "b"), query=user, candidate=movie)
+        >>> expand_vocabulary(model, ratings("a", "c")).candidate_tower.vocabularies.values_of("movie_id")
+        ('a', 'b', 'c')
+    """
+    query, candidate = model.query_tower, model.candidate_tower
+    newer_query = learn_query_vocabularies(query.config.features, train)
+    newer_candidate = learn_candidate_vocabularies(candidate.config.features, train)
+    expanded = join_towers(
+        query=query.config.with_fixed_dims(query.encoders),
+        candidate=candidate.config.with_fixed_dims(candidate.encoders),
+        query_vocabularies=query.vocabularies.expand(newer_query),
+        candidate_vocabularies=candidate.vocabularies.expand(newer_candidate),
+        task=type(model.task).from_config(model.task.get_config()),
+    )
+    expanded.task.set_weights(model.task.get_weights())
+    _copy_weights(query, expanded.query_tower)
+    _copy_weights(candidate, expanded.candidate_tower)
+    return expanded
+
+
+def expand_tower(tower: Tower, vocabularies: Vocabularies) -> Tower:
+    """Returns a tower that knows more values, as `expand_vocabulary` returns a model.
+
+    Args:
+        tower: A trained tower; it stays as it is.
+        vocabularies: The tower's own, expanded: `tower.vocabularies.expand(newer)`.
+
+    Raises:
+        ValueError: If a known value has lost its place, or a statistic has changed.
+
+    Example:
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> from tfrs_twotower.features.vocabularies import Vocabulary
+        >>> from tfrs_twotower.model.sum_tower import SumTowerConfig
+        >>> config = SumTowerConfig(features=(Categorical(name="user_id"),))
+        >>> tower = config.build_tower(Vocabularies({"user_id": Vocabulary(("42",))}))
+        >>> newer = Vocabularies({"user_id": Vocabulary(("7",))})
+        >>> expand_tower(tower, tower.vocabularies.expand(newer)).vocabularies.values_of("user_id")
+        ('42', '7')
+    """
+    for name, learnt in tower.vocabularies.items():
+        if not learnt.is_start_of(vocabularies.get(name)):
+            raise ValueError(
+                f"`vocabularies[{name!r}]` must be expanded from the tower's own: use `tower.vocabularies.expand`."
+            )
+    expanded = tower.config.with_fixed_dims(tower.encoders).build_tower(vocabularies, name=tower.name)
+    _copy_weights(tower, expanded)
+    return expanded
+
+
+def _copy_weights(tower: Tower, expanded: Tower) -> None:
+    expanded.top.set_weights(tower.top.get_weights())
+    for feature in tower.config.features:
+        sources = feature.source_codes(tower.lookups, expanded.vocabularies)
+        encoder = tower.encoders[feature.name]
+        for old, new in zip(encoder.weights, expanded.encoders[feature.name].weights, strict=True):
+            # All but the tables of vectors are alike in both.
+            is_table = len(old.shape) == 2 and old.shape[0] == getattr(encoder, "num_codes", None)
+            new.assign(tf.gather(old, sources) if is_table and sources is not None else old)
+        if feature.name == tower.config.frequency_of and tower.frequency is not None and expanded.frequency is not None:
+            rows = range(tower.frequency.num_codes) if sources is None else sources
+            expanded.frequency.factor.assign(tower.frequency.factor)
+            expanded.frequency.log_counts.assign(tf.gather(tower.frequency.log_counts, list(rows)))

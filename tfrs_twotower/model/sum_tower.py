@@ -1,0 +1,198 @@
+"""A tower that adds its features' vectors, with nothing on top."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_twotower.features.feature import Encoder, Feature
+from tfrs_twotower.features.history import History
+from tfrs_twotower.features.vocabularies import Vocabularies
+from tfrs_twotower.model.mlp import l2_regularizer
+from tfrs_twotower.model.tower import SharedTables, Tower, TowerConfig
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SumTowerConfig(TowerConfig):
+    """A tower that adds its features' vectors, with nothing on top: with a bias, half a factorisation machine.
+
+    All vectors are as long as the output, so no feature may have an `embedding_dim`; numbers go through a matrix. What
+    a past candidate contributes can be taken away exactly, as training by query (`TwoTowerModel.query_batches`) needs.
+
+    Attributes:
+        features: Inputs, with unique names. The one that identifies a row is usually among them.
+        output_dim: Length of the embedding that comes out, >= 1; the same in both towers.
+        has_bias: Whether a number comes out besides, which is added to the score: how much a query likes anything, or
+            how much a candidate is liked by anyone. Every vector has an entry for it.
+        frequency_of: A `Categorical` among the features, usually the candidate's id: the logarithm of how often its
+            value occurs in training, times a learnt factor that starts at 1, becomes part of the bias. A softmax then
+            starts from popularity, and the vectors learn what is personal.
+        dropout: Share of the sum's entries dropped in training, in [0, 1); never the bias.
+        l2: Weight of the squared norms of all vectors in the loss, >= 0. Above 0, the time of a training step grows
+            with the tables.
+
+    References:
+        Rendle 2010, "Factorization Machines".
+
+    Example:
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> config = SumTowerConfig(features=(Categorical(name="movie_id"),), has_bias=True, frequency_of="movie_id")
+        >>> config.num_outputs
+        65
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for feature in self.features:
+            embedding_dim = getattr(feature, "embedding_dim", None)
+            if embedding_dim is not None:
+                raise ValueError(
+                    f"`embedding_dim` of {feature.name!r} must be left out: vectors that are added are as long as the "
+                    f"output. Received: {embedding_dim}."
+                )
+
+    def build_tower(
+        self, vocabularies: Vocabularies, *, name: str = "tower", shared_tables: SharedTables | None = None
+    ) -> SumTower:
+        """Builds a `SumTower`; see `TowerConfig`."""
+        return SumTower.create(self, vocabularies, name=name, shared_tables=shared_tables)
+
+    def with_fixed_dims(self, encoders: Mapping[str, tf.keras.layers.Layer]) -> TowerConfig:
+        """Returns itself: all vectors are as long as the output; see `TowerConfig`."""
+        del encoders
+        return self
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class SumTower(Tower):
+    """A tower whose features' vectors are added, so that what a past candidate contributes can be taken away.
+
+    Example:
+        >>> from tfrs_twotower.features.numeric import Numeric
+        >>> config = SumTowerConfig(features=(Numeric(name="price"),), output_dim=2)
+        >>> isinstance(config.build_tower(Vocabularies()), SumTower)
+        True
+    """
+
+    def encode_with_parts(
+        self, codes: Mapping[str, tf.Tensor], places: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Encodes queries, and what each past candidate contributes to them.
+
+        Args:
+            codes: As `lookup` gives them.
+            places: int64 [n, 2], (row, slot) of every past candidate in the histories.
+            training: Whether to drop units; a query and its parts drop the same ones.
+
+        Returns:
+            (outputs, parts): float32 [batch, num_outputs] and [n, num_outputs].
+        """
+        parts = tf.zeros([tf.shape(places)[0], self.config.num_outputs])
+        for past in self.histories:
+            ratings = codes[past.rating_name] if past.by_rating else None
+            parts += self.encoders[past.name].parts(codes[past.name], ratings, places)
+        past_names = {past.name for past in self.histories}
+        others = self.feature_vectors(codes, [name for name in self.encoders if name not in past_names], training)
+        num_rows = tf.shape(next(iter(codes.values())))[0]
+        # A history's vector is the sum of its parts, which are looked up once.
+        outputs = tf.add_n([tf.math.unsorted_segment_sum(parts, places[:, 0], num_rows), *others])
+        kept = self.top.mask(num_rows, training)
+        return self.add_frequency(outputs * kept, codes), parts * tf.gather(kept, places[:, 0])
+
+    def build_encoder(self, feature: Feature, shared_tables: SharedTables) -> tf.keras.layers.Layer:
+        """Builds an encoder whose vectors are as long as the output; see `Tower`."""
+        regularizer, num_outputs = l2_regularizer(self.config.l2), self.config.num_outputs
+        if isinstance(feature, History):
+            return feature.build_encoder(
+                self.vocabularies,
+                embedding_dim=num_outputs,
+                table=shared_tables.get(feature.name),
+                regularizer=regularizer,
+            )
+        encoder = feature.build_encoder(self.vocabularies, embedding_dim=num_outputs, regularizer=regularizer)
+        if feature.is_embedded:
+            return encoder
+        return ProjectedEncoder(encoder=encoder, units=num_outputs, l2=self.config.l2, name=encoder.name)
+
+    def build_top(self) -> tf.keras.layers.Layer:
+        """Builds the sum; see `Tower`."""
+        return VectorSum(dropout=self.config.dropout, has_bias=self.config.has_bias, name="sum")
+
+    def combine(self, vectors: list[tf.Tensor], training: bool) -> tf.Tensor:
+        """Adds the vectors; see `Tower`."""
+        return self.top(vectors, training=training)
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class ProjectedEncoder(Encoder):
+    """An encoder followed by a matrix, so that numbers become a vector that can be added.
+
+    Args:
+        encoder: Encoder of a feature.
+        units: Length of the vector.
+        l2: Weight of the squared norm of the matrix in the loss.
+    """
+
+    def __init__(self, *, encoder: Encoder, units: int, l2: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.encoder, self.units, self.l2 = encoder, units, l2
+        self.projection = tf.keras.layers.Dense(
+            units, use_bias=False, kernel_regularizer=l2_regularizer(l2), name="projection"
+        )
+
+    def call(self, *codes: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Encodes codes as float32 [batch, units]."""
+        return self.projection(self.encoder(*codes, training=training))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        encoder = tf.keras.layers.serialize(self.encoder)
+        return {**super().get_config(), "encoder": encoder, "units": self.units, "l2": self.l2}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> ProjectedEncoder:
+        """Makes the encoder that `get_config` described."""
+        return cls(**{**config, "encoder": tf.keras.layers.deserialize(config["encoder"])})
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class VectorSum(tf.keras.layers.Layer):
+    """The sum of vectors, some entries of which are dropped in training.
+
+    Args:
+        dropout: Share of a row's entries that training sets to zero while it scales up the others, in [0, 1).
+        has_bias: Whether the last entry is a bias, which is never dropped.
+
+    References:
+        Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting".
+    """
+
+    def __init__(self, *, dropout: float = 0.0, has_bias: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dropout, self.has_bias = dropout, has_bias
+
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
+        """Remembers the length of the vectors."""
+        self._width = int(input_shape[0][-1])
+        super().build(input_shape)
+
+    def call(self, vectors: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Adds float32 [batch, width] each to [batch, width]."""
+        total = tf.add_n(list(vectors))
+        return total * self.mask(tf.shape(total)[0], training) if training and self.dropout else total
+
+    def mask(self, num_rows: tf.Tensor, training: bool) -> tf.Tensor:
+        """Returns float32 [num_rows, width], the factors of a sum's entries; available after the first call."""
+        ones = tf.ones([num_rows, self._width])
+        if not training or not self.dropout:
+            return ones
+        kept = tf.nn.dropout(ones, self.dropout)
+        return tf.concat([kept[:, :-1], ones[:, -1:]], axis=1) if self.has_bias else kept
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "dropout": self.dropout, "has_bias": self.has_bias}

@@ -1,0 +1,112 @@
+"""What comes first out of the catalogue, learnt by query: a softmax over all candidates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_twotower._settings import whole_number
+from tfrs_twotower.batches.batch import QueryBatch
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.model.tasks.softmax import SoftmaxTask
+from tfrs_twotower.model.tasks.task import QueryTask
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
+class FullSoftmaxTask(SoftmaxTask, QueryTask):
+    """Puts all of a query's positives before all other candidates of the catalogue: one multinomial per query.
+
+    A query's history holds its targets. Each target is scored without what it contributes itself, so that the score is
+    that of a candidate which the query has not met yet. All other candidates are scored by the whole history; so what a
+    target adds to every score alike is left in its own score, or else its absence would give the target away.
+
+    Args:
+        threshold: A candidate is positive if its rating is at least this.
+        by_rating: Whether a positive counts in proportion to its rating; otherwise all count alike.
+        temperature: Divisor of the scores, > 0; the initial value if it is learnt.
+        learns_temperature: Whether training adjusts it. It stays positive.
+        max_candidates: Largest catalogue that every batch holds the whole of, >= 1. A larger one is sampled, with the
+            logQ correction.
+        num_sampled: Number of candidates drawn uniformly for a batch of a larger catalogue, beside its own, >= 0.
+
+    References:
+        Liang et al. 2018, "Variational Autoencoders for Collaborative Filtering", eq. 2 (the multinomial); Steck 2019,
+        "Embarrassingly Shallow Autoencoders for Sparse Data" (why a target must not predict itself).
+
+    Example:
+        >>> task = FullSoftmaxTask(by_rating=True, learns_temperature=True)
+        >>> scores, places = tf.zeros([1, 4]), tf.constant([[0, 2]], tf.int64)
+        >>> round(float(task(scores, places, tf.constant([5.0]))), 4)  # log 4: all candidates score alike
+        1.3863
+    """
+
+    def __init__(
+        self,
+        *,
+        max_candidates: int = 50_000,
+        num_sampled: int = 8192,
+        name: str = "full_softmax",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self.max_candidates = whole_number(max_candidates, "`max_candidates`", 1)
+        self.num_sampled = whole_number(num_sampled, "`num_sampled`", 0)
+        self.softmax_loss = tf.keras.metrics.Mean(name="softmax_loss")
+
+    def call(
+        self,
+        scores: tf.Tensor,
+        target_places: tf.Tensor,
+        gains: tf.Tensor,
+        *,
+        own_scores: tf.Tensor | None = None,
+        log_sampling_probabilities: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Computes the loss, a float32 scalar: the targets' mean cross-entropy, weighted by gain; 0 without targets.
+
+        Args:
+            scores: float32 [batch, num_candidates].
+            target_places: int64 [n, 2], each event's query and candidate in `scores`.
+            gains: float32 [n], what each counts, >= 0.
+            own_scores: float32 [n], what each event's candidate contributes to its own score, to be subtracted; for a
+                pair that occurs twice, the same number twice.
+            log_sampling_probabilities: float32 [num_candidates], log Q: the logarithm of the probability that a query
+                finds a candidate in its batch that is none of its targets, which are always there; None for the whole
+                catalogue.
+        """
+        targets = tf.gather_nd(scores, target_places)
+        if own_scores is not None:
+            targets -= own_scores
+        if log_sampling_probabilities is not None:
+            scores = scores - log_sampling_probabilities
+        scores = tf.tensor_scatter_nd_update(scores, target_places, targets)
+        losses = -tf.gather_nd(tf.nn.log_softmax(scores, axis=1), target_places)
+        self.softmax_loss.update_state(losses, sample_weight=gains)
+        return tf.math.divide_no_nan(tf.reduce_sum(losses * gains), tf.reduce_sum(gains))
+
+    def check_queries(self, train: Interactions) -> None:
+        """Refuses events without a positive; see `QueryTask`."""
+        self.require_positives(train)
+
+    def num_sampled_for(self, train: Interactions) -> int | None:
+        """Returns None, for the whole catalogue, up to `max_candidates`, else `num_sampled`; see `QueryTask`."""
+        return None if train.num_candidates <= self.max_candidates else self.num_sampled
+
+    def query_loss(
+        self, queries: tf.Tensor, parts: tf.Tensor, candidates: tf.Tensor, batch: QueryBatch, training: bool
+    ) -> tf.Tensor:
+        """Computes the loss of a batch, each event's score without what it contributes itself; see `QueryTask`."""
+        del training
+        beyond_mean = tf.gather(candidates - tf.reduce_mean(candidates, axis=0), batch.target_candidates)
+        return self(
+            tf.matmul(queries, candidates, transpose_b=True),
+            batch.pairs,
+            self.gains(batch.ratings, batch.weights),
+            own_scores=tf.reduce_sum(parts * beyond_mean, axis=1),
+            log_sampling_probabilities=batch.log_sampling_probabilities,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "max_candidates": self.max_candidates, "num_sampled": self.num_sampled}

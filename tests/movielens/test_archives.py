@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 import tfrs_twotower as tt
-from tests.test_archives import write_archive
+from tests.movielens.test_ml_100k import write_archive
 from tfrs_twotower.movielens import load as movielens
 from tfrs_twotower.movielens import ml_100k
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "make_ratings.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "make_ratings.py"
 _spec = importlib.util.spec_from_file_location("make_ratings", SCRIPT)
 make_ratings = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(make_ratings)

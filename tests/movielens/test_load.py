@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.test_archives import write_archive
+from tests.movielens.test_ml_100k import write_archive
 from tfrs_twotower.movielens import load as movielens
 from tfrs_twotower.movielens import ml_100k
 

@@ -1,4 +1,4 @@
-"""Ids, numbers and times of a user's table in the types of `Interactions`, and the rows where that is impossible."""
+"""Converting ids, numbers and times of a user's table, and collecting the rows where that is impossible."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class InvalidRows:
         self._findings.append(text)
 
     def valid_rows(self) -> pa.Array | None:
-        """Gives the rows to keep, or None for all, and warns the caller's caller of those left out."""
+        """Gives the rows to keep, or None if all are valid, and warns the caller's caller about the others."""
         if not self._findings:
             return None
         warnings.warn(f"Left out {self._bad.sum()} of {self._bad.size} rows. {' '.join(self._findings)}", stacklevel=3)

@@ -81,9 +81,7 @@ def unseen_queries_split(
     part[queries[:num_test]] = _TEST
     part[queries[num_test : num_test + num_validation]] = _VALIDATION
     rows = _choose_targets(interactions, part, target, generator)
-    return partition(
-        interactions, test=rows.test, validation=rows.validation, history=rows.history, held_out="queries"
-    )
+    return partition(interactions, test=rows.test, validation=rows.validation, history=rows.history, held_out="queries")
 
 
 def unseen_queries_folds(

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from tfrs_twotower.movielens.archives import GENRES_100K
+from tfrs_twotower.movielens.layout_100k import GENRES_100K
 
 _BLOCK = 2**20
 _GENRES = ("Action", "Comedy", "Crime", "Drama", "Horror", "Musical", "Romance", "Western")

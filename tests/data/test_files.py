@@ -1,4 +1,6 @@
 import gzip
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -31,12 +33,12 @@ def test_text_is_a_number_only_if_that_loses_nothing(tmp_path, values, expected)
     assert read_files(tmp_path / "t.csv")["x"].to_pylist() == expected
 
 
-def test_a_column_said_to_be_text_is_text(tmp_path):
+def test_a_column_declared_as_text_stays_text(tmp_path):
     write(tmp_path / "t.csv", "id,n\n1,2\n")
     assert read_files(tmp_path / "t.csv", text_columns=["id"]).to_pylist() == [{"id": "1", "n": 2}]
 
 
-def test_types_are_those_of_all_shards_together(tmp_path):
+def test_types_are_inferred_from_all_shards_together(tmp_path):
     write(tmp_path / "a.csv", "x\n1\n2\n")
     write(tmp_path / "b.csv", "x\n1.5\n")
     assert read_files(tmp_path)["x"].to_pylist() == [1.0, 2.0, 1.5]
@@ -52,16 +54,16 @@ def test_tabs_compression_and_quoted_line_breaks_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("files", "error", "message"),
     [
-        ({}, FileNotFoundError, "holds no file of a known kind. Known: .csv, .tsv, .parquet"),
-        ({"a.csv": "x\n1\n", "b.tsv": "x\n1\n"}, ValueError, "must be of one known kind.*Received: a.csv, b.tsv"),
+        ({}, FileNotFoundError, "holds no file of a supported kind. Supported: .csv, .tsv, .parquet"),
+        ({"a.csv": "x\n1\n", "b.tsv": "x\n1\n"}, ValueError, "must be of one supported kind.*Received: a.csv, b.tsv"),
         ({"a.csv": "x\n1\n", "b.csv": "y\n1\n"}, ValueError, r"same columns. a\.csv has x; b\.csv has y"),
-        ({"a.csv": "x,x\n1,2\n"}, ValueError, r"`a\.csv` must have each column once. Received twice: x"),
+        ({"a.csv": "x,x\n1,2\n"}, ValueError, r"`a\.csv` must have each column only once. Received twice: x"),
         ({"a.csv": "x,y\n1,2\n1,2,3\n"}, ValueError, r"a\.csv cannot be read: .*Expected 2 columns, got 3"),
         ({"a.parquet": "no"}, ValueError, r"a\.parquet cannot be read"),
         ({"a.tfrecord": "no"}, ValueError, r"a\.tfrecord cannot be read"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path, files, error, message):
+def test_a_file_that_cannot_be_read_is_named(tmp_path, files, error, message):
     for name, content in files.items():
         write(tmp_path / name, content)
     with pytest.raises(error, match=message):
@@ -70,11 +72,11 @@ def test_what_cannot_be_read_is_named(tmp_path, files, error, message):
 
 def test_an_unknown_kind_is_refused(tmp_path):
     write(tmp_path / "t.xlsx", "")
-    with pytest.raises(ValueError, match="must be of one known kind.*Received: t.xlsx"):
+    with pytest.raises(ValueError, match="must be of one supported kind.*Received: t.xlsx"):
         read_files(tmp_path / "t.xlsx")
 
 
-def test_shards_may_differ_in_the_order_of_columns_and_where_one_has_a_null(tmp_path):
+def test_shards_may_differ_in_the_order_of_columns_and_in_nulls(tmp_path):
     pyarrow.parquet.write_table(pa.table({"x": [1], "y": ["a"]}), tmp_path / "0.parquet")
     pyarrow.parquet.write_table(
         pa.table({"y": ["b"], "x": pa.array([None, 2.5][:1], pa.float64())}), tmp_path / "1.parquet"
@@ -93,22 +95,35 @@ def write_examples(path, *features: dict[str, list]) -> None:
             writer.write(example.SerializeToString())
 
 
-def test_a_feature_that_the_first_example_lacks_is_read(tmp_path):
+def test_a_feature_that_is_missing_in_the_first_example_is_read(tmp_path):
     write_examples(tmp_path / "a.tfrecord", {"a": [1], "c": []}, {"a": [2], "b": [b"x"], "c": [7, 8]})
     assert read_files(tmp_path).to_pylist() == [{"a": 1, "b": [], "c": []}, {"a": 2, "b": ["x"], "c": [7, 8]}]
 
 
-def test_a_record_that_is_no_example_is_named(tmp_path):
+def test_a_file_with_a_record_that_is_not_an_example_is_named(tmp_path):
     with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
         writer.write(b"no example")
     with pytest.raises(ValueError, match=r"a\.tfrecord cannot be read"):
         read_files(tmp_path)
 
 
-def test_other_files_in_a_folder_are_passed_over(tmp_path):
+def test_files_of_other_kinds_in_a_folder_are_ignored(tmp_path):
     pyarrow.parquet.write_table(pa.table({"x": [1]}), tmp_path / "part-0.parquet")
     write(tmp_path / "_SUCCESS", "")
     write(tmp_path / "notes.md", "")
     write(tmp_path / "._part-0.parquet", "")
     (tmp_path / "old.parquet").mkdir()
     assert read_files(tmp_path).to_pylist() == [{"x": 1}]
+
+
+def test_a_csv_is_loaded_without_importing_tensorflow(tmp_path):
+    write(tmp_path / "ratings.csv", "customer,sku,stars\n7,a,5\n")
+    code = f"""
+import sys
+from tfrs_twotower.data.tables import Schema, load_ratings
+schema = Schema(query_id="customer", candidate_id="sku", rating="stars")
+ratings = load_ratings({str(tmp_path / "ratings.csv")!r}, schema)
+print(ratings.num_events, "tensorflow" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["1", "False"]

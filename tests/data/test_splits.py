@@ -6,23 +6,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tfrs_twotower as tt
 from tests.conftest import make_interactions
+from tfrs_twotower.data import splits
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.splits import Split
 
 
-def interactions(num_events: int) -> tt.Interactions:
-    # Every event has a rating of its own, by which it is recognised.
+def interactions(num_events: int) -> Interactions:
+    # Every event has a different rating, which identifies it.
     rows = np.zeros(num_events, np.int32)
     return make_interactions(rows, rows, np.arange(num_events), num_queries=1, num_candidates=1)
 
 
-def parts(split: tt.Split) -> list[list[float]]:
+def parts(split: Split) -> list[list[float]]:
     return [part.ratings.tolist() for part in (split.train, split.validation, split.test)]
 
 
 @st.composite
-def timed(draw) -> tt.Interactions:
-    """Several events per query, few different times; each event has a rating of its own."""
+def timed(draw) -> Interactions:
+    """Data with several events per query, few different times, and a different rating for each event."""
     num_queries, num_events = draw(st.integers(3, 12)), draw(st.integers(20, 80))
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     data = make_interactions(
@@ -36,20 +38,20 @@ def timed(draw) -> tt.Interactions:
     return dataclasses.replace(data, events=data.events.append_column("timestamp", [times]))
 
 
-def quietly(make, *arguments, **options) -> tt.Split | None:
-    """The split without its warnings, or None where the data is too small for one."""
+def quietly(make, *arguments, **options) -> Split | None:
+    """Makes a split without showing its warnings; None if the data is too small for one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return make(*arguments, **options)
         except ValueError as error:
-            if "Every part needs an event" not in str(error):
+            if "Every part must have at least one event" not in str(error):
                 raise
             return None
 
 
-def check_partition(split: tt.Split, data: tt.Interactions) -> None:
-    """Every event is in exactly one part, unchanged."""
+def check_partition(split: Split, data: Interactions) -> None:
+    """Checks that every event is in exactly one part, unchanged."""
     everything = [event for part in (*parts(split), split.history.ratings.tolist()) for event in part]
     assert sorted(everything) == list(range(data.num_events))
     for part in (split.train, split.validation, split.test, split.history):
@@ -61,7 +63,7 @@ def check_partition(split: tt.Split, data: tt.Interactions) -> None:
 @settings(deadline=None)
 @given(data=timed(), num_test=st.integers(1, 3), num_validation=st.integers(1, 3))
 def test_leave_last_out_holds_out_each_querys_latest_events(data, num_test, num_validation):
-    split = quietly(tt.leave_last_out_split, data, num_test=num_test, num_validation=num_validation)
+    split = quietly(splits.leave_last_out_split, data, num_test=num_test, num_validation=num_validation)
     if split is None:
         return
     check_partition(split, data)
@@ -80,18 +82,19 @@ def test_leave_last_out_holds_out_each_querys_latest_events(data, num_test, num_
 
 @settings(deadline=None)
 @given(data=timed(), test=st.floats(0.05, 0.6), validation=st.floats(0.05, 0.6))
-def test_nothing_trained_on_is_as_late_as_what_it_is_tested_on(data, test, validation):
+def test_training_events_are_earlier_than_validation_and_test_events(data, test, validation):
     different = np.unique(data.timestamps)
     if len(different) < 3:
-        with pytest.raises(ValueError, match="Every part needs an event of its own time"):
-            tt.temporal_split(data, test=test, validation=validation)
+        with pytest.raises(ValueError, match="A split by time needs events at three different times or more"):
+            splits.temporal_split(data, test=test, validation=validation)
         return
-    split = quietly(tt.temporal_split, data, test=test, validation=validation)
+    split = quietly(splits.temporal_split, data, test=test, validation=validation)
     assert split is not None
     check_partition(split, data)
     assert split.train.timestamps.max() < split.validation.timestamps.min()
     assert split.validation.timestamps.max() < split.test.timestamps.min()
-    # At least the share, unless the two earliest times had to be spared; no more than the events of one time above it.
+    # The test part has at least its share, unless that would need the two earliest times, and exceeds it by less than
+    # the number of events at its first time.
     wanted = max(1, round(data.num_events * test))
     assert split.test.num_events >= wanted or split.test.timestamps.min() == different[2]
     first = np.sum(data.timestamps == split.test.timestamps.min())
@@ -99,21 +102,21 @@ def test_nothing_trained_on_is_as_late_as_what_it_is_tested_on(data, test, valid
 
 
 @settings(deadline=None)
-@given(data=timed(), cut=st.integers(1, 39), length=st.integers(1, 10))
-def test_a_cut_at_a_time_is_there(data, cut, length):
-    split = quietly(tt.temporal_split_at, data, validation_start=cut, test_start=cut + length)
+@given(data=timed(), start=st.integers(1, 39), length=st.integers(1, 10))
+def test_a_split_at_given_times_has_its_boundaries_there(data, start, length):
+    split = quietly(splits.temporal_split_at, data, validation_start=start, test_start=start + length)
     if split is None:
         return
     check_partition(split, data)
-    assert split.train.timestamps.max() < cut <= split.validation.timestamps.min()
-    assert split.validation.timestamps.max() < cut + length <= split.test.timestamps.min()
+    assert split.train.timestamps.max() < start <= split.validation.timestamps.min()
+    assert split.validation.timestamps.max() < start + length <= split.test.timestamps.min()
 
 
 @settings(deadline=None)
 @given(data=timed(), seed=st.integers(0, 1000), target=st.floats(0.1, 0.9), share=st.floats(0.2, 0.6))
-def test_unseen_queries_are_met_nowhere_in_training(data, seed, target, share):
+def test_unseen_queries_do_not_occur_in_training(data, seed, target, share):
     options = {"test": share, "validation": share, "target": target, "seed": seed}
-    split = quietly(tt.unseen_queries_split, data, **options)
+    split = quietly(splits.unseen_queries_split, data, **options)
     if split is None:
         return
     check_partition(split, data)
@@ -126,7 +129,7 @@ def test_unseen_queries_are_met_nowhere_in_training(data, seed, target, share):
         total = np.sum(data.query_rows == query)
         held = sum(np.sum(part.query_rows == query) for part in (split.validation, split.test))
         assert held == max(1, min(round(total * target), total - 1))
-    again = quietly(tt.unseen_queries_split, data, **options)
+    again = quietly(splits.unseen_queries_split, data, **options)
     assert parts(again) == parts(split)
 
 
@@ -135,10 +138,13 @@ def test_unseen_queries_are_met_nowhere_in_training(data, seed, target, share):
 def test_folds_hold_out_every_query_once(data, seed, num_folds):
     occurring = np.unique(data.query_rows)
     if not 2 <= num_folds <= len(occurring):
-        with pytest.raises(ValueError, match=f"`num_folds` must be in 2..{len(occurring)}, .* Received: {num_folds}."):
-            tt.unseen_queries_folds(data, num_folds=num_folds, seed=seed)
+        with pytest.raises(
+            ValueError,
+            match=f"`num_folds` must be at most .* Received: num_folds={num_folds}, {len(occurring)} queries",
+        ):
+            splits.unseen_queries_folds(data, num_folds=num_folds, seed=seed)
         return
-    folds = quietly(lambda: list(tt.unseen_queries_folds(data, num_folds=num_folds, seed=seed)))
+    folds = quietly(lambda: list(splits.unseen_queries_folds(data, num_folds=num_folds, seed=seed)))
     if folds is None:
         return
     assert sorted(np.concatenate([np.unique(fold.test.query_rows) for fold in folds])) == occurring.tolist()
@@ -150,17 +156,17 @@ def test_folds_hold_out_every_query_once(data, seed, num_folds):
         assert set(fold.history.query_rows) <= held_out
 
 
-def test_coarse_times_are_split_where_that_is_possible():
-    """Five days of twenty events: a tenth for the test is the last day, and the day before is left to validate."""
+def test_coarse_times_are_split_between_days():
+    """There are twenty events on each of five days: the test part is the last day, validation the day before."""
     data = interactions(100)
     data = dataclasses.replace(data, events=data.events.append_column("timestamp", [np.repeat(np.arange(5), 20)]))
-    split = tt.temporal_split(data, test=0.1, validation=0.1)
+    split = splits.temporal_split(data, test=0.1, validation=0.1)
     assert [len(part) for part in parts(split)] == [60, 20, 20]
 
 
 def test_a_held_out_query_of_two_events_has_a_history():
     data = make_interactions(np.repeat(np.arange(10), 2), [0, 1] * 10, np.arange(20), num_queries=10, num_candidates=2)
-    split = tt.unseen_queries_split(data, test=0.3, validation=0.3, target=0.9, seed=0)
+    split = splits.unseen_queries_split(data, test=0.3, validation=0.3, target=0.9, seed=0)
     assert sorted(split.history.query_rows) == sorted({*split.test.query_rows, *split.validation.query_rows})
 
 
@@ -168,29 +174,29 @@ def test_a_warning_points_at_the_callers_line():
     data = make_interactions([0] * 6, [0, 0, 0, 1, 2, 3], np.arange(6), num_queries=1, num_candidates=4)
     data = dataclasses.replace(data, events=data.events.append_column("timestamp", [np.arange(6)]))
     for make in (
-        lambda: tt.temporal_split(data),
-        lambda: tt.temporal_split_at(data, validation_start=3, test_start=4),
-        lambda: tt.leave_last_out_split(data),
+        lambda: splits.temporal_split(data),
+        lambda: splits.temporal_split_at(data, validation_start=3, test_start=4),
+        lambda: splits.leave_last_out_split(data),
     ):
         with pytest.warns(UserWarning, match="Without a training event") as record:
             make()
         assert record[0].filename == __file__
 
 
-def test_a_warning_of_held_out_queries_points_at_the_callers_line():
+def test_a_warning_about_a_split_by_query_points_at_the_callers_line():
     rows = np.arange(6)
     data = make_interactions(rows, rows, rows, num_queries=6, num_candidates=6)
     for make in (
-        lambda: tt.unseen_queries_split(data, test=0.3, validation=0.3, seed=0),
-        lambda: next(tt.unseen_queries_folds(data, num_folds=3, validation=0.3, seed=0)),
+        lambda: splits.unseen_queries_split(data, test=0.3, validation=0.3, seed=0),
+        lambda: next(splits.unseen_queries_folds(data, num_folds=3, validation=0.3, seed=0)),
     ):
         with pytest.warns(UserWarning, match="Without a training event") as record:
             make()
         assert record[0].filename == __file__
 
 
-def test_what_training_never_meets_is_warned_of_with_numbers():
-    # By time: query 2 and candidates 3 and 4 come only in the test part, in two and three events.
+def test_a_warning_counts_queries_and_candidates_without_a_training_event():
+    # In order of time, query 2 and candidates 3 and 4 occur only in the test part, in two and three events.
     data = make_interactions(
         [0, 0, 1, 1, 0, 2, 2, 0],
         [0, 1, 0, 1, 0, 3, 4, 3],
@@ -204,32 +210,31 @@ def test_what_training_never_meets_is_warned_of_with_numbers():
         r"2 of 2 candidates of the test part \(3 events\)"
     )
     with pytest.warns(UserWarning, match=message):
-        tt.temporal_split_at(data, validation_start=4, test_start=5)
+        splits.temporal_split_at(data, validation_start=4, test_start=5)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_unseen_candidates_are_met_nowhere_in_training(seed):
+def test_unseen_candidates_do_not_occur_in_training(seed):
     data = many_candidates()
-    split = quietly(tt.unseen_candidates_split, data, test=0.3, validation=0.2, seed=seed)
+    split = quietly(splits.unseen_candidates_split, data, test=0.3, validation=0.2, seed=seed)
     check_partition(split, data)
     trained, validated, tested = (set(part.candidate_rows) for part in (split.train, split.validation, split.test))
     assert not trained & validated
     assert not trained & tested
     assert not validated & tested
-    assert (len(tested), len(validated), len(trained)) == (6, 3, 11)  # 20 * 0.3, 14 * 0.2, the rest
-    assert parts(quietly(tt.unseen_candidates_split, data, test=0.3, validation=0.2, seed=seed)) == parts(split)
+    assert (len(tested), len(validated), len(trained)) == (6, 3, 11)  # 20 * 0.3, 14 * 0.2 and the rest
+    assert parts(quietly(splits.unseen_candidates_split, data, test=0.3, validation=0.2, seed=seed)) == parts(split)
 
 
-def test_unseen_candidates_are_no_surprise():
-    """Candidates without a training event are what was asked for; queries without one are still told of."""
-    with warnings.catch_warnings(record=True) as told:
+def test_there_is_no_warning_about_candidates_held_out_on_purpose():
+    with warnings.catch_warnings(record=True) as issued:
         warnings.simplefilter("always")
-        tt.unseen_candidates_split(many_candidates(), test=0.3, validation=0.2, seed=0)
-    assert not any("candidates" in str(warning.message) for warning in told)
+        splits.unseen_candidates_split(many_candidates(), test=0.3, validation=0.2, seed=0)
+    assert not any("candidates" in str(warning.message) for warning in issued)
 
 
-def many_candidates() -> tt.Interactions:
-    """Every one of five queries with every one of twenty candidates."""
+def many_candidates() -> Interactions:
+    """Data in which each of five queries has an event with each of twenty candidates."""
     rows = np.arange(100)
     return make_interactions(rows % 5, rows // 5, np.arange(100.0), num_queries=5, num_candidates=20)
 
@@ -237,9 +242,9 @@ def many_candidates() -> tt.Interactions:
 @pytest.mark.parametrize(
     "make",
     [
-        tt.leave_last_out_split,
-        tt.temporal_split,
-        lambda data: tt.temporal_split_at(data, validation_start=1, test_start=2),
+        splits.leave_last_out_split,
+        splits.temporal_split,
+        lambda data: splits.temporal_split_at(data, validation_start=1, test_start=2),
     ],
 )
 def test_a_split_by_time_needs_times(make):
@@ -247,15 +252,15 @@ def test_a_split_by_time_needs_times(make):
         make(interactions(30))
 
 
-def test_cuts_must_be_in_order():
+def test_the_times_of_a_split_must_be_in_order():
     with pytest.raises(ValueError, match="`validation_start` must be before `test_start`. Received: 5 and 5"):
-        tt.temporal_split_at(interactions(30), validation_start=5, test_start=5)
+        splits.temporal_split_at(interactions(30), validation_start=5, test_start=5)
 
 
 @pytest.mark.parametrize("option", ["num_test", "num_validation"])
 def test_a_held_out_number_must_be_positive(option):
     with pytest.raises(ValueError, match=f"`{option}` must be at least 1. Received: 0"):
-        tt.leave_last_out_split(interactions(30), **{option: 0})
+        splits.leave_last_out_split(interactions(30), **{option: 0})
 
 
 @settings(deadline=None, max_examples=50)
@@ -267,38 +272,46 @@ def test_a_held_out_number_must_be_positive(option):
 )
 def test_a_split_is_a_seeded_partition(num_events, seed, test, validation):
     data = interactions(num_events)
-    split = tt.random_split(data, test=test, validation=validation, seed=seed)
+    split = splits.random_split(data, test=test, validation=validation, seed=seed)
     everything = [event for part in parts(split) for event in part]
     assert sorted(everything) == list(range(num_events))
     assert split.test.num_events == round(num_events * test)
-    assert parts(tt.random_split(data, test=test, validation=validation, seed=seed)) == parts(split)
+    assert parts(splits.random_split(data, test=test, validation=validation, seed=seed)) == parts(split)
 
 
 def test_another_seed_gives_another_split():
     data = interactions(200)
-    assert parts(tt.random_split(data, seed=0)) != parts(tt.random_split(data, seed=1))
+    assert parts(splits.random_split(data, seed=0)) != parts(splits.random_split(data, seed=1))
 
 
 def test_parts_keep_the_order_of_the_data():
-    split = tt.random_split(interactions(100), seed=0)
+    split = splits.random_split(interactions(100), seed=0)
     for part in parts(split):
         assert part == sorted(part)
 
 
-def test_seen_is_training_and_validation():
-    split = tt.random_split(interactions(100), seed=0)
+def test_seen_consists_of_training_and_validation():
+    split = splits.random_split(interactions(100), seed=0)
     train, validation, _ = parts(split)
     assert split.seen.ratings.tolist() == train + validation
+
+
+def test_context_is_training_and_the_history_of_held_out_queries():
+    data = make_interactions(np.repeat(np.arange(10), 5), [0] * 50, np.arange(50), num_queries=10, num_candidates=1)
+    split = splits.unseen_queries_split(data, test=0.3, validation=0.3, seed=0)
+    assert split.context.ratings.tolist() == split.train.ratings.tolist() + split.history.ratings.tolist()
+    # 10 - 3 - 2 queries of 5 events train; the other 5 have round(5 * 0.2) = 1 target and 4 events of history each.
+    assert split.context.num_events == 5 * 5 + 5 * 4
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
 def test_a_share_outside_0_to_1_is_refused(share):
     with pytest.raises(ValueError, match=r"`test` must be a share in \(0, 1\)"):
-        tt.random_split(interactions(10), test=share, seed=0)
+        splits.random_split(interactions(10), test=share, seed=0)
     with pytest.raises(ValueError, match=r"`validation` must be a share in \(0, 1\)"):
-        tt.random_split(interactions(10), validation=share, seed=0)
+        splits.random_split(interactions(10), validation=share, seed=0)
 
 
 def test_an_empty_part_is_refused():
-    with pytest.raises(ValueError, match="Every part needs an event. Received 3 events"):
-        tt.random_split(interactions(3), seed=0)
+    with pytest.raises(ValueError, match="Every part must have at least one event. Received 3 events"):
+        splits.random_split(interactions(3), seed=0)

@@ -17,9 +17,9 @@ TIMES = st.datetimes(
 
 
 @given(times=st.lists(TIMES, min_size=1))
-def test_iso_text_agrees_with_pythons_own_arithmetic(times):
+def test_iso_text_agrees_with_pythons_datetime_arithmetic(times):
     epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-    # Of the time, a fraction of a second is cut off as it is written.
+    # A fraction of a second is dropped, in the time's own zone.
     expected = [(time.replace(microsecond=0) - epoch) // datetime.timedelta(seconds=1) for time in times]
     assert seconds(pa.array([time.isoformat() for time in times])).to_pylist() == expected
 
@@ -63,10 +63,10 @@ def test_text_is_a_time_or_null(text, expected):
         (pa.array([3_600_000], pa.timestamp("ms", "Europe/Berlin")), [3600]),
     ],
 )
-def test_times_of_other_types(values, expected):
+def test_times_of_other_types_are_converted(values, expected):
     assert seconds(values).to_pylist() == expected
 
 
-def test_what_is_no_time_is_refused():
+def test_a_column_without_times_is_refused():
     with pytest.raises(TypeError, match="Times must be numbers, dates, timestamps or text. Received: bool"):
         seconds(pa.array([True]))

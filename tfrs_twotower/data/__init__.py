@@ -1,1 +1,1 @@
-"""Ratings in: tables of queries, candidates and events, their splits and their batches."""
+"""Interaction tables: reading, checking, storing and splitting them, without TensorFlow."""

@@ -1,22 +1,28 @@
-"""One Arrow type for each meaning, whatever wrote the table: text, lists of text, numbers."""
+"""Columns of Arrow tables: their presence, one Arrow type for each meaning, and ids that identify the rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 def require_columns(table: pa.Table, columns: Sequence[str], name: str = "The table") -> None:
-    """Checks that a table has columns.
+    """Checks that a table has certain columns.
 
     Args:
         table: Any table.
-        columns: Their names.
-        name: What to call the table in errors.
+        columns: Names of the columns that must be there.
+        name: What errors call the table.
 
     Raises:
-        ValueError: If one is missing; names it, and those that are there.
+        ValueError: If a column is missing. The message names it and lists the columns that are there.
+
+    Example:
+        >>> require_columns(pa.table({"sku": ["a"]}), ["sku", "price"], "`candidates`")
+        Traceback (most recent call last):
+        ValueError: `candidates` has no column price. Its columns: sku.
     """
     missing = [column for column in columns if column not in table.column_names]
     if missing:
@@ -24,17 +30,20 @@ def require_columns(table: pa.Table, columns: Sequence[str], name: str = "The ta
 
 
 def plain_table(table: pa.Table, name: str) -> pa.Table:
-    """The same values in plain types: text as string, lists as list, dictionaries decoded.
+    """Converts a table to plain types: text becomes string, lists become list, dictionaries are decoded.
 
-    pandas, Polars and Parquet files bring `large_string`, `string_view`, `large_list`, dictionaries and raw bytes for
-    what is text to all of them.
+    pandas, Polars and Parquet files hold text as `large_string`, `string_view`, dictionaries or raw bytes, and lists as
+    `large_list`; the values are the same.
 
     Args:
         table: Any table.
-        name: What to call it in errors.
+        name: What errors call the table.
+
+    Returns:
+        The same columns with the same values.
 
     Raises:
-        ValueError: If two columns share a name, or bytes are no UTF-8 text (column named).
+        ValueError: If two columns share a name, or a column of bytes is not UTF-8 text (the column is named).
 
     Example:
         >>> table = pa.table({"kind": pa.array(["a", "b"]).dictionary_encode(), "size": [1, 2]})
@@ -43,13 +52,48 @@ def plain_table(table: pa.Table, name: str) -> pa.Table:
     """
     repeated = sorted({column for column in table.column_names if table.column_names.count(column) > 1})
     if repeated:
-        raise ValueError(f"`{name}` must have each column once. Received twice: {', '.join(repeated)}.")
+        raise ValueError(f"`{name}` must have each column only once. Received twice: {', '.join(repeated)}.")
     if all(_plain_type(kind) == kind for kind in table.schema.types):
         return table
-    return pa.table({column: _plain(table[column], f"{name}.{column}") for column in table.column_names})
+    return pa.table({column: _plain_column(table[column], f"{name}.{column}") for column in table.column_names})
 
 
-def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def check_ids(table: pa.Table, column: str, name: str) -> None:
+    """Checks that a column identifies the rows of a table.
+
+    Args:
+        table: A table of queries or candidates.
+        column: Name of its id column.
+        name: What errors call the table.
+
+    Raises:
+        ValueError: If the column is missing, an id is null or empty, or an id occurs twice.
+        TypeError: If the ids are not strings.
+
+    Example:
+        >>> check_ids(pa.table({"sku": ["a", "b", "a"]}), "sku", "candidates")
+        Traceback (most recent call last):
+        ValueError: `candidates.sku` must identify a row. Received 1 repeated ids, the first ['a'].
+    """
+    if column not in table.column_names:
+        raise ValueError(f"`{name}` must have the id column {column!r}. Received: {', '.join(table.column_names)}.")
+    ids = table[column]
+    if not pa.types.is_string(ids.type):
+        raise TypeError(f"`{name}.{column}` must hold strings. Received: {ids.type}. Cast the ids to string first.")
+    if ids.null_count:
+        raise ValueError(f"`{name}.{column}` must not hold nulls. Received: {ids.null_count}.")
+    if pc.any(pc.equal(ids, "")).as_py():
+        raise ValueError(f'`{name}.{column}` must not hold an empty id: "" stands for a missing id and an empty slot.')
+    counts = pc.value_counts(ids.combine_chunks())
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        raise ValueError(
+            f"`{name}.{column}` must identify a row. Received {len(repeated)} repeated ids, "
+            f"the first {repeated.field('values')[:5].to_pylist()}."
+        )
+
+
+def _plain_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     wanted = _plain_type(column.type)
     if wanted == column.type:
         return column

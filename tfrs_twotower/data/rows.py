@@ -1,4 +1,4 @@
-"""Row numbers: what stands for no row, places within groups, and one number for a pair of rows."""
+"""Row numbers: the marker for a missing row, places within groups, and codes for pairs of rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NO_ROW = -1
 
 
 def places_within(counts: np.ndarray) -> np.ndarray:
-    """Numbers the members of consecutive groups, each group from 0.
+    """Numbers the members of consecutive groups, starting at 0 in each group.
 
     Args:
         counts: int [num_groups], >= 0, the size of each group.
@@ -25,12 +25,14 @@ def places_within(counts: np.ndarray) -> np.ndarray:
 
 
 def pair_codes(query_rows: np.ndarray, candidate_rows: np.ndarray, num_candidates: int) -> np.ndarray:
-    """One number for each pair of a query and a candidate, so that pairs can be sorted, counted and looked up.
+    """Gives each pair of a query and a candidate one number, so that pairs can be sorted, counted and looked up.
+
+    `np.divmod(codes, num_candidates)` gives the rows back.
 
     Args:
         query_rows: int [...], rows of queries.
         candidate_rows: int [...], rows of candidates, broadcast against `query_rows`.
-        num_candidates: Size of the catalogue, >= 1. `np.divmod(codes, num_candidates)` gives the rows back.
+        num_candidates: Size of the catalogue, >= 1.
 
     Returns:
         int64 [...].

@@ -1,4 +1,4 @@
-"""`Interactions` in a folder of Arrow files, opened by mapping them: events stay on disk until a batch needs them."""
+"""Storing `Interactions` in a folder of Arrow files that are memory-mapped on opening."""
 
 from __future__ import annotations
 
@@ -12,34 +12,45 @@ import pyarrow as pa
 
 from tfrs_twotower.data.interactions import Interactions
 
-_TABLES = ("queries", "candidates", "events")
 _DESCRIPTION = "interactions.json"
 
 
 def save_interactions(interactions: Interactions, folder: str | os.PathLike[str]) -> None:
-    """Writes the three tables into a new folder; it appears whole or not at all.
+    """Writes the three tables into a new folder, which appears complete or not at all.
 
     Args:
-        interactions: What to write.
-        folder: Where nothing is yet.
+        interactions: The data to write.
+        folder: Path of the new folder. There must be nothing at this path yet.
 
     Raises:
         FileExistsError: If there is something at `folder`.
-        OSError: If it cannot be written.
+        OSError: If the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"u": ["a"]}), candidates=pa.table({"m": ["x"]}), query_id="u", candidate_id="m",
+        ...     events=pa.table({"query_row": [0], "candidate_row": [0], "rating": [4.0]}),
+        ... )
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     save_interactions(ratings, f"{place}/ratings")
+        ...     sorted(path.name for path in Path(place, "ratings").iterdir())
+        ['candidates.arrow', 'events.arrow', 'interactions.json', 'queries.arrow']
     """
     target = Path(folder)
     if target.exists():
-        raise FileExistsError(f"{target} is there already. Choose another folder, or delete it first.")
+        raise FileExistsError(f"{target} already exists. Choose another folder, or delete it first.")
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        for name in _TABLES:
-            # One chunk per column, which is what can be mapped as one array.
-            table = getattr(interactions, name).combine_chunks()
-            with pa.ipc.new_file(str(aside / f"{name}.arrow"), table.schema) as writer:
-                writer.write_table(table, max_chunksize=max(1, table.num_rows))
-        names = ("query_id", "candidate_id", "source")
-        description = {name: getattr(interactions, name) for name in names}
+        _write_table(interactions.queries, aside / "queries.arrow")
+        _write_table(interactions.candidates, aside / "candidates.arrow")
+        _write_table(interactions.events, aside / "events.arrow")
+        description = {
+            "query_id": interactions.query_id,
+            "candidate_id": interactions.candidate_id,
+            "source": interactions.source,
+        }
         (aside / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         aside.chmod(0o755)
         aside.rename(target)
@@ -48,14 +59,16 @@ def save_interactions(interactions: Interactions, folder: str | os.PathLike[str]
 
 
 def open_interactions(folder: str | os.PathLike[str]) -> Interactions:
-    """Opens what `save_interactions` wrote; the events are checked once, block by block, and stay on disk.
+    """Opens a folder that `save_interactions` wrote, without reading the events into memory.
+
+    The events are checked once, block by block, and stay on disk until a batch needs them.
 
     Args:
-        folder: The folder; it must stay as it is for as long as the result is used.
+        folder: Path of the folder. It must not change while the result is in use.
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If it holds something else, or is damaged.
+        ValueError: If the folder does not hold interactions, or they are damaged.
 
     Example:
         >>> import tempfile
@@ -70,10 +83,27 @@ def open_interactions(folder: str | os.PathLike[str]) -> Interactions:
     """
     source = Path(folder)
     if not source.is_dir():
-        raise FileNotFoundError(f"No folder at {source}. Make one with `save_interactions`.")
+        raise FileNotFoundError(f"There is no folder at {source}. Write one with `save_interactions`.")
     try:
         description = json.loads((source / _DESCRIPTION).read_text(encoding="utf-8"))
-        tables = {name: pa.ipc.open_file(pa.memory_map(str(source / f"{name}.arrow"))).read_all() for name in _TABLES}
-        return Interactions(**tables, **description)
+        return Interactions(
+            queries=_map_table(source / "queries.arrow"),
+            candidates=_map_table(source / "candidates.arrow"),
+            events=_map_table(source / "events.arrow"),
+            **description,
+        )
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{source} holds no interactions, or damaged ones: {str(error).splitlines()[0]}") from error
+        raise ValueError(
+            f"{source} does not hold interactions, or they are damaged: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    # One chunk per column, because only that can be mapped as one array.
+    table = table.combine_chunks()
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=max(1, table.num_rows))
+
+
+def _map_table(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()

@@ -1,4 +1,4 @@
-"""Times of every form as seconds since 1970-01-01 UTC; null where there is no such time."""
+"""Converting times of every form to seconds since 1970-01-01 UTC."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ _ISO_8601 = (
     r"(?:[T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:\.[0-9]+)?)?"
     r"\s*(?:Z|(?P<sign>[+-])(?P<zone_hour>[0-9]{2}):?(?P<zone_minute>[0-9]{2}))?)?\s*$"
 )
-_LARGEST = 2.0**63
+_MAX_SECONDS = 2.0**63
 
-#: What stands for a missing time where there is no null: the lowest int64.
+#: Stands for a missing time in tensors and arrays, which have no nulls: the lowest int64. `seconds` reads it as null.
 NO_TIME = -(2**63)
 
 
 def seconds(values: pa.Array) -> pa.Array:
-    """Turns times into whole seconds, fractions cut off downwards.
+    """Converts times to whole seconds since 1970-01-01 UTC, rounded down.
 
     Args:
         values: Integers or floats (seconds since 1970), dates, timestamps, or text: ISO 8601 dates and times, with or
-            without fraction and offset (UTC without one), or digits (seconds since 1970).
+            without a fraction and an offset (UTC is assumed without an offset), or digits (seconds since 1970).
 
     Returns:
-        int64, null where the value is null, no such time (31 February), `NO_TIME`, or beyond 64 bits.
+        int64 [len(values)], null where the value is null, not an existing time (such as 31 February), `NO_TIME`, or
+        beyond 64 bits.
 
     Raises:
-        TypeError: If the type is none of these.
+        TypeError: If the values are of any other type.
 
     Example:
         >>> seconds(pa.array(["1970-01-02", "1970-01-01T02:00:00.5+01:00", "1970-02-31", "7"])).to_pylist()
         [86400, 3600, None, 7]
+        >>> seconds(pa.array([NO_TIME, 5])).to_pylist()
+        [None, 5]
     """
     types = pa.types
     if types.is_string(values.type):
@@ -43,7 +46,7 @@ def seconds(values: pa.Array) -> pa.Array:
         return pc.floor_temporal(values, unit="second").cast(pa.timestamp("s"), safe=False).cast(pa.int64())
     if types.is_floating(values.type):
         values = values.cast(pa.float64())
-        is_representable = pc.less(pc.abs(values), _LARGEST)  # false for NaN and infinity
+        is_representable = pc.less(pc.abs(values), _MAX_SECONDS)  # false for NaN and infinity
         return pc.if_else(is_representable, pc.floor(values), None).cast(pa.int64())
     if types.is_uint64(values.type):
         return pc.if_else(pc.less(values, pa.scalar(2**63, pa.uint64())), values, None).cast(pa.int64())
@@ -54,6 +57,7 @@ def seconds(values: pa.Array) -> pa.Array:
 
 
 def _parse(text: pa.Array) -> pa.Array:
+    """Reads ISO 8601 text; null where it is not an existing time."""
     parts = pc.extract_regex(text, _ISO_8601)
     matched = parts.is_valid().to_numpy(zero_copy_only=False)
 

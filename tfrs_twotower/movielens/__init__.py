@@ -1,1 +1,1 @@
-"""MovieLens by every way it comes: TensorFlow Datasets, GroupLens's archives, the package index."""
+"""MovieLens from TensorFlow Datasets, from GroupLens's archives, and from the Python package index."""

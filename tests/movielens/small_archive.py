@@ -1,0 +1,17 @@
+"""A tiny archive in the layout of ml-100k."""
+
+import hashlib
+from pathlib import Path
+
+FLAGS = "|".join(["0"] * 19)
+USERS = "1|24|M|technician|85711\n2|53|F|other|94043\n"
+MOVIES = f"1|Toy Story (1995)|01-Jan-1995||http://x|{FLAGS}\n2|Misérables, Les (1995)||||{FLAGS}\n"
+RATINGS = "1\t2\t3\t881250949\n2\t1\t5\t891717742\n"
+MD5 = hashlib.md5(RATINGS.encode()).hexdigest()
+
+
+def write_archive(folder: Path, *, users: str = USERS, movies: str = MOVIES, ratings: str = RATINGS) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (("u.user", users), ("u.item", movies), ("u.data", ratings)):
+        (folder / name).write_text(content, encoding="latin-1")
+    return folder

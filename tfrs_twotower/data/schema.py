@@ -1,0 +1,68 @@
+"""`Schema`: the meaning of the columns of a user's table."""
+
+from __future__ import annotations
+
+import dataclasses
+
+_EVENT_COLUMNS = {"query_row", "candidate_row", "rating", "timestamp", "weight"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schema:
+    """Says which column of a table of ratings means what.
+
+    Attributes:
+        query_id: Column that identifies who rates: strings or integers.
+        candidate_id: Column that identifies what is rated: strings or integers.
+        rating: Column of numbers; None for implicit feedback, where every event counts as a rating of 1.
+        timestamp: Column of times in any form that `tfrs_twotower.data.times.seconds` reads, such as ISO 8601 text;
+            None if there are no times.
+        weight: Column of weights in the loss, >= 0; None if every event has the weight 1.
+        query_features: Columns that depend on the query id alone.
+        candidate_features: Columns that depend on the candidate id alone.
+        event_features: Columns that may differ from event to event.
+
+    Raises:
+        TypeError: If the features are a single string instead of a tuple.
+        ValueError: If a column is named twice, or an event feature has the name of a column that `Interactions.events`
+            uses itself.
+
+    Example:
+        >>> schema = Schema(query_id="customer", candidate_id="sku", rating="stars", query_features=("age",))
+        >>> schema.event_columns
+        ('customer', 'sku', 'stars')
+    """
+
+    query_id: str
+    candidate_id: str
+    rating: str | None = None
+    timestamp: str | None = None
+    weight: str | None = None
+    query_features: tuple[str, ...] = ()
+    candidate_features: tuple[str, ...] = ()
+    event_features: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, features in (
+            ("query_features", self.query_features),
+            ("candidate_features", self.candidate_features),
+            ("event_features", self.event_features),
+        ):
+            if isinstance(features, str):
+                raise TypeError(f"`{name}` must be a tuple of names. Received: {features!r}; add a comma.")
+        named = [*self.event_columns, *self.query_features, *self.candidate_features]
+        repeated = sorted({name for name in named if named.count(name) > 1})
+        if repeated:
+            raise ValueError(f"A column must have only one meaning. Named twice: {', '.join(repeated)}.")
+        taken = sorted(set(self.event_features) & _EVENT_COLUMNS)
+        if taken:
+            raise ValueError(
+                f"An event feature must not be called {', '.join(taken)}: `events` has a column of that name. "
+                "Rename the column."
+            )
+
+    @property
+    def event_columns(self) -> tuple[str, ...]:
+        """The columns that every table of ratings has: ids, rating, timestamp, weight and event features."""
+        columns = (self.query_id, self.candidate_id, self.rating, self.timestamp, self.weight)
+        return (*(column for column in columns if column is not None), *self.event_features)

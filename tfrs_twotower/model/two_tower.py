@@ -166,7 +166,7 @@ class TwoTowerModel(Recommender):
         """
         if not isinstance(batch, EventBatch):
             raise TypeError(
-                "Only a batch of events has pairs to score: give batches as `evaluation_batches` or `lookup` make them. "
+                "Only a batch of events has pairs to score: give batches that `evaluation_batches` or `lookup` make. "
                 f"Received: {type(batch).__name__}."
             )
         queries = batch.queries_of_pairs(self.embed_queries(batch.query, training=training))
@@ -217,8 +217,8 @@ class TwoTowerModel(Recommender):
     def _event_task(self) -> EventTask:
         if not isinstance(self.task, EventTask):
             raise TypeError(
-                f"A {type(self.task).__name__} is trained by query: use `query_batches`, and follow the validation part "
-                "by the callback ValidationMetrics instead of `validation_data`."
+                f"A {type(self.task).__name__} is trained by query: use `query_batches`, and follow the validation "
+                "part by the callback ValidationMetrics instead of `validation_data`."
             )
         return self.task
 

@@ -11,10 +11,10 @@ import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tfrs_twotower._settings import whole_number
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
 from tfrs_twotower.evaluation.rating import has_both_classes, pair_probabilities, rating_metrics
-from tfrs_twotower.features.features import whole_number
 
 
 class BestWeights(tf.keras.callbacks.EarlyStopping):
@@ -96,11 +96,13 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
 
     def _measure(self) -> dict[str, float]:
         validation, threshold = self._split.validation, self.model.threshold
-        embedded = [head.embed(validation, known=self._context) for head in self.model.heads]
-        metrics = self._ranking(embedded[0], threshold)
+        retrieval, rating = self.model.retrieval_model, self.model.rating_model
+        embedded = retrieval.embed(validation, known=self._context)
+        metrics = self._ranking(embedded, threshold)
         labels = validation.ratings >= threshold
-        if self.model.rating_head is not None and has_both_classes(labels):
-            metrics.update(rating_metrics(labels, pair_probabilities(embedded[-1][0], embedded[-1][1], validation)))
+        if rating is not None and has_both_classes(labels):
+            pairs = embedded if rating is retrieval else rating.embed(validation, known=self._context)
+            metrics.update(rating_metrics(labels, pair_probabilities(*pairs, validation)))
         return metrics
 
     def _ranking(self, embedded: tuple[np.ndarray, np.ndarray], threshold: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Compile and fit with this library's defaults; `model.compile` and `model.fit` do the same by hand."""
+"""Compiles and fits with this library's defaults; `model.compile` and `model.fit` do the same by hand."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.batches.histories import HistoryKnown, Timeline
+from tfrs_twotower._settings import whole_number
+from tfrs_twotower.batches.histories import FixedHistory, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
-from tfrs_twotower.features.features import whole_number
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.callbacks import AveragedWeights, BestWeights
 from tfrs_twotower.training.optimizers import LazyAdam
 
 _BATCH_SIZE = 1024
-_LEAST_STEPS = 64
-# Of one event, batch normalisation would leave nothing but its bias.
-_LEAST_BATCH_SIZE = 16
+_MIN_STEPS = 64
+# With one event, batch normalisation would leave nothing but its bias.
+_MIN_BATCH_SIZE = 16
 
 
 def fit_two_tower(
@@ -35,40 +35,59 @@ def fit_two_tower(
 ) -> tf.keras.callbacks.History:
     """Trains on the training part, stops by the validation part, and keeps the best epoch's weights.
 
-    Best is the lowest log loss, which asks for right probabilities as well as for the right order; by AUC the chosen
-    epoch comes later and is overconfident.
+    The best epoch has the lowest log loss, which rewards right probabilities as well as the right order; the best epoch
+    by AUC comes later and is overconfident.
 
     Args:
         model: From `build_two_tower`.
         split: Its `train` and `validation` parts are used.
-        seed: Of the order of the events.
-        epochs: At most so many, >= 1.
-        batch_size: Events per step; by default 1,024, or fewer, down to 16, where an epoch would have less than 64
-            steps: with a handful an epoch, training would stop before batch normalisation has seen enough to be judged.
-        learning_rate: `LazyAdam`'s.
-        patience: Epochs without a better validation log loss before training stops.
-        callbacks: More of Keras's callbacks.
+        seed: Seed of the order of the events.
+        epochs: Maximum number of epochs, >= 1.
+        batch_size: Events per step; by default 1,024, or fewer, down to 16, if an epoch would have fewer than 64 steps:
+            with a handful of steps an epoch, training would stop before batch normalisation has settled.
+        learning_rate: Learning rate of `LazyAdam`.
+        patience: Number of epochs without a better validation log loss after which training stops.
+        callbacks: More Keras callbacks.
 
     Returns:
         Keras's history: one value per epoch of each metric.
 
     Raises:
         ValueError: If `epochs` is below 1.
-        TypeError: If it is no two-tower model, or has no rating task: there is no log loss to follow.
+        TypeError: If it is not a two-tower model, or does not predict probabilities: there is no log loss to follow.
+
+    Example:
+        >>> import numpy as np
+        >>> import pyarrow as pa
+        >>> from tfrs_twotower.data.splits import random_split
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> from tfrs_twotower.model.build import build_two_tower
+        >>> from tfrs_twotower.model.sum_tower import SumTowerConfig
+        >>> pairs = np.indices((4, 6)).reshape(2, -1)
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"user_id": list("abcd")}), candidates=pa.table({"movie_id": list("uvwxyz")}),
+        ...     events=pa.table({"query_row": pairs[0], "candidate_row": pairs[1], "rating": 1.0 + pairs.sum(0) % 5}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> split = random_split(ratings, test=0.25, validation=0.25, seed=1)
+        >>> user, movie = (SumTowerConfig(features=(Categorical(name=name),)) for name in ("user_id", "movie_id"))
+        >>> model = build_two_tower(split.train, query=user, candidate=movie)
+        >>> "val_log_loss" in fit_two_tower(model, split, seed=0, epochs=2).history
+        True
     """
     if not isinstance(model, TwoTowerModel):
-        raise TypeError(f"`model` must be a TwoTowerModel; of two heads, `fit_joint` trains. Received: {model!r}.")
-    if model.rating_head is None:
+        raise TypeError(f"`model` must be a TwoTowerModel; use `fit_joint` for a joint model. Received: {model!r}.")
+    if model.rating_model is None:
         raise TypeError(
-            "`fit_two_tower` follows the validation log loss, which a RatingTask alone has. For others use `model.fit` "
-            f"with ValidationMetrics, or `fit_by_query`. Received: {type(model.task).__name__}."
+            "`fit_two_tower` follows the validation log loss, which only a RatingTask has. For other tasks use "
+            f"`model.fit` with ValidationMetrics, or `fit_by_query`. Received: {type(model.task).__name__}."
         )
     if epochs < 1:
         raise ValueError(f"`epochs` must be at least 1. Received: {epochs}.")
     if batch_size is None:
-        batch_size = max(_LEAST_BATCH_SIZE, min(_BATCH_SIZE, split.train.num_events // _LEAST_STEPS))
+        batch_size = max(_MIN_BATCH_SIZE, min(_BATCH_SIZE, split.train.num_events // _MIN_STEPS))
     length = model.history_length
-    known = HistoryKnown(timeline=Timeline(split.context), length=length) if length else None
+    known = FixedHistory(timeline=Timeline(split.context), length=length) if length else None
     model.compile(optimizer=LazyAdam(learning_rate))
     return model.fit(
         model.training_batches(split.train, batch_size=batch_size, seed=seed),
@@ -81,14 +100,18 @@ def fit_two_tower(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QueryTraining:
-    """How a head is trained by query, for a fixed number of epochs.
+    """How a model is trained by query, for a fixed number of epochs.
 
     Attributes:
-        epochs: Passes over the queries, >= 1; the validation part's choice, since nothing stops it earlier.
+        epochs: Passes over the queries, >= 1; the validation part's choice, since nothing stops training earlier.
         batch_size: Queries per step, >= 1.
-        learning_rate: `LazyAdam`'s, > 0.
-        decay: Of the moving average of the weights, in (0, 1); None for no average, which large tables make slow. See
-            `AveragedWeights`.
+        learning_rate: Learning rate of `LazyAdam`, > 0.
+        decay: Decay of the moving average of the weights, in (0, 1); None for no average, which is slow for large
+            tables. See `AveragedWeights`.
+
+    Example:
+        >>> QueryTraining(epochs=30).batch_size
+        256
     """
 
     epochs: int
@@ -105,9 +128,22 @@ class QueryTraining:
             raise ValueError(f"`decay` must be in (0, 1), or None. Received: {self.decay}.")
 
 
-#: The validation part's choice on MovieLens 100K, for the configuration in `tfrs_twotower.model.joint_movielens`.
+#: The validation part's choice on MovieLens 100K, for the models that `build_joint` builds.
 RETRIEVAL_TRAINING = QueryTraining(epochs=64, batch_size=128, learning_rate=3e-3)
 RATING_TRAINING = QueryTraining(epochs=56, batch_size=64, learning_rate=3e-3)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JointHistory:
+    """What Keras recorded of the trainings of a joint model.
+
+    Attributes:
+        retrieval: Keras's history of the retrieval model.
+        rating: Keras's history of the rating model.
+    """
+
+    retrieval: tf.keras.callbacks.History
+    rating: tf.keras.callbacks.History
 
 
 def fit_joint(
@@ -119,37 +155,52 @@ def fit_joint(
     rating: QueryTraining = RATING_TRAINING,
     retrieval_callbacks: Sequence[tf.keras.callbacks.Callback] = (),
     rating_callbacks: Sequence[tf.keras.callbacks.Callback] = (),
-) -> dict[str, tf.keras.callbacks.History]:
-    """Trains heads that share nothing one after the other: each has steps and rates of its own.
+) -> JointHistory:
+    """Trains models that share nothing one after the other, each with steps and rates of its own.
 
-    With the epochs fixed beforehand, the validation part can be trained on, too: `split.seen`.
+    Since the number of epochs is fixed beforehand, the validation part can be trained on, too: `split.seen`.
 
     Args:
-        model: From `build_two_tower` for each head.
+        model: From `build_joint`, or made of two models.
         train: The events to train on.
-        seed: Of the order of the queries.
-        retrieval: How the retrieval head is trained.
-        rating: How the rating head is trained.
-        retrieval_callbacks: More of Keras's callbacks for the retrieval head.
-        rating_callbacks: More of Keras's callbacks for the rating head.
-
-    Returns:
-        "retrieval" and "rating" -> Keras's history.
+        seed: Seed of the order of the queries.
+        retrieval: How the retrieval model is trained.
+        rating: How the rating model is trained.
+        retrieval_callbacks: More Keras callbacks for the retrieval model.
+        rating_callbacks: More Keras callbacks for the rating model.
 
     Raises:
-        ValueError: If the heads share their towers: training the second would spoil the first.
+        ValueError: If the models share their towers: training the second would spoil the first.
+        TypeError: If a model cannot be trained by query.
+
+    Example:
+        >>> import numpy as np
+        >>> import pyarrow as pa
+        >>> from tfrs_twotower.model.joint_recipe import build_joint
+        >>> pairs = np.indices((4, 6)).reshape(2, -1)
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"user_id": list("abcd")}), candidates=pa.table({"movie_id": list("uvwxyz")}),
+        ...     events=pa.table({"query_row": pairs[0], "candidate_row": pairs[1], "rating": 1.0 + pairs.sum(0) % 5}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> once = QueryTraining(epochs=1)
+        >>> history = fit_joint(build_joint(ratings), ratings, seed=0, retrieval=once, rating=once)
+        >>> "log_loss" in history.rating.history
+        True
     """
     if model.shares_towers:
         raise ValueError(
-            "`fit_joint` trains one head after the other, but these share their towers. Train both at once: "
+            "`fit_joint` trains one model after the other, but these share their towers. Train both at once: "
             "model.fit(model.query_batches(train, seed=seed), ...)."
         )
-    # The second head is refused, where it must be, before the first is trained.
-    model.query_batches(train, seed=seed)
-    return {
-        "retrieval": fit_by_query(model.retrieval, train, seed=seed, training=retrieval, callbacks=retrieval_callbacks),
-        "rating": fit_by_query(model.rating, train, seed=seed, training=rating, callbacks=rating_callbacks),
-    }
+    # If the second model has to be refused, that happens before the first is trained.
+    model.rating_model.check_queries(train)
+    return JointHistory(
+        retrieval=fit_by_query(
+            model.retrieval_model, train, seed=seed, training=retrieval, callbacks=retrieval_callbacks
+        ),
+        rating=fit_by_query(model.rating_model, train, seed=seed, training=rating, callbacks=rating_callbacks),
+    )
 
 
 def fit_by_query(
@@ -163,14 +214,29 @@ def fit_by_query(
     """Trains a model by query for a fixed number of epochs, and leaves it with the average of its weights, if wanted.
 
     Args:
-        model: From `build_two_tower`, with a `CatalogueTask` or a `RatingTask`.
+        model: From `build_two_tower`, with a task that is trained by query.
         train: The events to train on.
-        seed: Of the order of the queries.
+        seed: Seed of the order of the queries.
         training: How long and how fast.
-        callbacks: More of Keras's callbacks; they see the averaged weights at an epoch's end.
+        callbacks: More Keras callbacks; they see the averaged weights at an epoch's end.
 
     Returns:
         Keras's history.
+
+    Raises:
+        TypeError: If the model cannot be trained by query.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> from tfrs_twotower.model.joint_recipe import build_retrieval_model
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"user_id": ["a", "b"]}), candidates=pa.table({"movie_id": ["x", "y"]}),
+        ...     events=pa.table({"query_row": [0, 1], "candidate_row": [0, 1], "rating": [5.0, 4.0]}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> model = build_retrieval_model(ratings)
+        >>> "softmax_loss" in fit_by_query(model, ratings, seed=0, training=QueryTraining(epochs=1)).history
+        True
     """
     average = [] if training.decay is None else [AveragedWeights(decay=training.decay)]
     model.compile(optimizer=LazyAdam(training.learning_rate))

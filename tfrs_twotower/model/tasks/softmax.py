@@ -70,8 +70,8 @@ class SoftmaxTask(Task):
         highest = train.ratings.max()
         if highest < self.threshold:
             raise ValueError(
-                f"`rating` must reach the threshold {self.threshold:g} in some event; the highest is {highest:g}. Choose "
-                "another threshold."
+                f"`rating` must reach the threshold {self.threshold:g} in some event; the highest is {highest:g}. "
+                "Choose another threshold."
             )
         if train.num_candidates < 2:
             raise ValueError("`train` must have at least two candidates: a single one comes first whatever is learnt.")

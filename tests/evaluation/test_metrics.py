@@ -26,14 +26,14 @@ def all_metrics(hits: np.ndarray, relevant: np.ndarray) -> dict[str, np.ndarray]
 
 
 def test_a_case_by_hand():
-    # Slots 1 and 3 of 4 are relevant, of 3 relevant candidates in all.
+    # Slots 1 and 3 of 4 hold relevant candidates, and there are 3 relevant candidates in all.
     hits, relevant = np.array([[True, False, True, False]]), np.array([3])
     values = all_metrics(hits, relevant)
     assert values["precision"] == pytest.approx(2 / 4)
     assert values["recall"] == pytest.approx(2 / 3)
     assert values["hit_rate"] == 1
     assert values["reciprocal_rank"] == 1
-    # The precision is 1 at the first hit and 2/3 at the second; the third was missed.
+    # The precision is 1 at the first hit and 2/3 at the second; the third candidate was missed.
     assert values["average_precision"] == pytest.approx((1 + 2 / 3) / 3)
     # DCG = 1/log2(2) + 1/log2(4) = 1.5; ideal = 1/log2(2) + 1/log2(3) + 1/log2(4) = 2.13093
     assert values["ndcg"] == pytest.approx(1.5 / 2.1309297535714578)
@@ -43,7 +43,7 @@ def test_a_case_by_hand():
 def test_ndcg_agrees_with_scikit_learn(hits, extra):
     relevant = num_relevant(hits, extra)
     k = hits.shape[1]
-    # scikit-learn ranks by score: the k slots first, in order, then what was missed.
+    # scikit-learn ranks by score: the k slots come first, in order, and the missed candidates after them.
     width = k + int(relevant.max())
     for row, wanted in zip(hits, relevant, strict=True):
         missed = int(wanted - row.sum())
@@ -80,8 +80,8 @@ def test_the_order_of_the_queries_does_not_matter(hits, data):
 
 
 @given(hits=HITS, extra=st.integers(0, 30))
-def test_average_precision_agrees_with_scikit_learn_where_everything_is_ranked(hits, extra):
-    """In scikit-learn's average precision of a whole ranking, what was missed comes last and counts nothing here."""
+def test_average_precision_agrees_with_scikit_learn_on_a_whole_ranking(hits, extra):
+    """scikit-learn divides by the number of hits, and this metric by the number of relevant candidates or of slots."""
     relevant = num_relevant(hits, extra)
     for row, wanted in zip(hits, relevant, strict=True):
         if not row.any():
@@ -160,14 +160,14 @@ def test_novelty_and_similarity_agree_with_loops(ranked):
 
 
 @st.composite
-def judged(draw) -> tuple[np.ndarray, np.ndarray]:
+def labelled_probabilities(draw) -> tuple[np.ndarray, np.ndarray]:
     """Labels and probabilities, some of them equal."""
     num, levels = draw(st.integers(1, 60)), draw(st.sampled_from([3, 1000]))
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     return rng.random(num) < 0.6, rng.integers(0, levels + 1, num) / levels
 
 
-@given(pairs=judged())
+@given(pairs=labelled_probabilities())
 def test_the_brier_score_is_scikit_learns(pairs):
     labels, probabilities = pairs
     if 0 < labels.sum() < len(labels):
@@ -175,8 +175,8 @@ def test_the_brier_score_is_scikit_learns(pairs):
         assert metrics.brier_score(labels, probabilities) == pytest.approx(expected)
 
 
-@given(pairs=judged())
-def test_the_log_loss_is_scikit_learns_where_nothing_is_certain(pairs):
+@given(pairs=labelled_probabilities())
+def test_the_log_loss_is_scikit_learns_away_from_0_and_1(pairs):
     labels, probabilities = pairs
     probabilities = probabilities * 0.98 + 0.01
     expected = sklearn.metrics.log_loss(labels, probabilities, labels=[False, True])
@@ -189,32 +189,32 @@ def test_a_certain_and_wrong_probability_costs_the_same_in_every_dtype(dtype):
     np.testing.assert_allclose(wrong, -np.log(np.finfo(np.float32).eps), rtol=1e-6)
 
 
-@given(pairs=judged(), num_bins=st.integers(1, 12))
+@given(pairs=labelled_probabilities(), num_bins=st.integers(1, 12))
 def test_bins_hold_every_pair_once_and_equal_probabilities_together(pairs, num_bins):
     labels, probabilities = pairs
-    said, came_true, counts = metrics.reliability(labels, probabilities, num_bins=num_bins).T
+    predicted, observed, counts = metrics.reliability(labels, probabilities, num_bins=num_bins).T
     assert 1 <= len(counts) <= num_bins
     assert counts.sum() == len(labels)
-    assert (said * counts).sum() == pytest.approx(probabilities.sum())
-    assert (came_true * counts).sum() == pytest.approx(labels.sum())
-    assert (np.diff(said) > 0).all()
-    # As many pairs of each value in one bin as there are: the bins' ends lie between different values.
+    assert (predicted * counts).sum() == pytest.approx(probabilities.sum())
+    assert (observed * counts).sum() == pytest.approx(labels.sum())
+    assert (np.diff(predicted) > 0).all()
+    # Events of equal probability are in one bin: the bins end between distinct values.
     ends = np.cumsum(counts).astype(int)[:-1]
     ascending = np.sort(probabilities)
     assert (ascending[ends - 1] < ascending[ends]).all()
     error = metrics.calibration_error(labels, probabilities, num_bins=num_bins)
-    assert error == pytest.approx(np.sum(counts * np.abs(said - came_true)) / len(labels))
+    assert error == pytest.approx(np.sum(counts * np.abs(predicted - observed)) / len(labels))
     assert 0 <= error <= 1
 
 
-def test_bins_are_of_equal_size_where_all_probabilities_differ():
+def test_bins_have_equal_sizes_if_all_probabilities_differ():
     probabilities = np.linspace(0, 1, 100)
     counts = metrics.reliability(np.ones(100, bool), probabilities, num_bins=8)[:, 2]
     assert len(counts) == 8
     assert set(counts) <= {12.0, 13.0}
 
 
-def test_what_is_said_and_comes_true_has_no_calibration_error():
+def test_probabilities_that_equal_observed_shares_have_no_calibration_error():
     rng = np.random.default_rng(0)
     probabilities = rng.uniform(size=200_000)
     labels = rng.random(200_000) < probabilities
@@ -222,18 +222,18 @@ def test_what_is_said_and_comes_true_has_no_calibration_error():
     assert metrics.calibration_error(labels, probabilities**2) > 0.1
 
 
-@given(pairs=judged(), num_groups=st.integers(1, 6))
-def test_gauc_is_the_mean_of_scikit_learns_auc_by_group(pairs, num_groups):
+@given(pairs=labelled_probabilities(), num_groups=st.integers(1, 6))
+def test_gauc_is_the_weighted_mean_of_scikit_learns_auc_by_group(pairs, num_groups):
     labels, scores = pairs
     groups = np.random.default_rng(1).integers(0, num_groups, len(labels)) * 3
     areas, sizes = [], []
     for group in np.unique(groups):
-        of_group = groups == group
-        if 0 < labels[of_group].sum() < of_group.sum():
-            areas.append(sklearn.metrics.roc_auc_score(labels[of_group], scores[of_group]))
-            sizes.append(of_group.sum())
+        is_in = groups == group
+        if 0 < labels[is_in].sum() < is_in.sum():
+            areas.append(sklearn.metrics.roc_auc_score(labels[is_in], scores[is_in]))
+            sizes.append(is_in.sum())
     expected = np.average(areas, weights=sizes) if areas else np.nan
     assert metrics.grouped_auc(labels, scores, groups) == pytest.approx(expected, nan_ok=True)
     order = np.random.default_rng(2).permutation(len(labels))
-    turned = metrics.grouped_auc(labels[order], scores[order], groups[order])
-    assert turned == pytest.approx(expected, nan_ok=True)
+    shuffled = metrics.grouped_auc(labels[order], scores[order], groups[order])
+    assert shuffled == pytest.approx(expected, nan_ok=True)

@@ -10,7 +10,7 @@ PROBABILITIES = np.array([0.9, 0.8, 0.3, 0.6, 0.1])
 def test_a_case_by_hand():
     values = rating_metrics(LABELS, PROBABILITIES)
     assert values["accuracy"] == pytest.approx(3 / 5)
-    # Of the 6 pairs of a positive and a negative, 5 are in the right order (0.3 < 0.6 is not).
+    # There are 6 pairs of a positive and a negative event; 5 are in the right order (0.3 and 0.6 are not).
     assert values["auc"] == pytest.approx(5 / 6)
     # 2 true positives, 1 false positive, 1 false negative: 2 * 2 / (2 * 2 + 1 + 1)
     assert values["f1"] == pytest.approx(4 / 6)
@@ -23,12 +23,12 @@ def test_the_confusion_matrix_names_its_cells():
     )
 
 
-def test_a_prediction_of_one_class_has_a_whole_matrix():
+def test_predictions_of_a_single_class_still_give_all_four_counts():
     matrix = confusion_matrix(LABELS, np.ones(5))
     assert matrix == ConfusionMatrix(true_positives=3, false_positives=2, false_negatives=0, true_negatives=0)
 
 
 @pytest.mark.parametrize(("label", "word"), [(True, "positive"), (False, "negative")])
-def test_one_class_is_an_error_and_not_a_nan(label, word):
-    with pytest.raises(ValueError, match=f"`labels` must be of both classes. Received: 3, all {word}"):
+def test_labels_of_a_single_class_are_an_error_and_not_nan(label, word):
+    with pytest.raises(ValueError, match=f"`labels` must contain both classes. Received: 3 labels, all {word}"):
         rating_metrics(np.full(3, label), np.full(3, 0.5))

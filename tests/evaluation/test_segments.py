@@ -3,7 +3,7 @@ import pytest
 
 from tests.conftest import make_interactions
 from tfrs_twotower.evaluation import segments
-from tfrs_twotower.evaluation.ranking import QueryMetrics
+from tfrs_twotower.evaluation.relevance import QueryMetrics
 
 
 def test_metrics_are_averaged_within_groups_of_queries():
@@ -20,20 +20,20 @@ def test_metrics_are_averaged_within_groups_of_queries():
     assert [segment.name for segment in ordered] == ["M", "F", "(missing)"]
 
 
-def test_queries_are_cold_or_warm_by_what_is_known_of_them():
+def test_queries_are_cold_or_warm_by_their_number_of_past_events():
     counts = [0, 1, 9, 10, 49, 50, 100, 300]
     rows = np.repeat(np.arange(8), counts)
-    known = make_interactions(rows, np.zeros(len(rows)), np.ones(len(rows)), num_queries=8, num_candidates=1)
-    groups, from_cold_to_warm = segments.history_groups(known)
+    seen = make_interactions(rows, np.zeros(len(rows)), np.ones(len(rows)), num_queries=8, num_candidates=1)
+    groups, from_cold_to_warm = segments.history_groups(seen)
     assert from_cold_to_warm == [
-        "no event",
+        "no events",
         "1 to 9 events",
         "10 to 49 events",
         "50 to 99 events",
         "100 or more events",
     ]
     assert groups == [
-        "no event",
+        "no events",
         "1 to 9 events",
         "1 to 9 events",
         "10 to 49 events",
@@ -45,30 +45,30 @@ def test_queries_are_cold_or_warm_by_what_is_known_of_them():
 
 
 def test_recall_by_popularity():
-    """Candidates 0 and 1 are the popular half. Query 0 likes 0 and 3 and is shown 0; query 1 likes 1 and is shown 2."""
-    known = make_interactions([2, 2, 2, 3], [0, 1, 0, 1], [5] * 4, num_queries=4, num_candidates=4)
+    """Candidates 0 and 1 are the popular half. Query 0 likes 0 and 3 and gets 0; query 1 likes 1 and gets 2."""
+    seen = make_interactions([2, 2, 2, 3], [0, 1, 0, 1], [5] * 4, num_queries=4, num_candidates=4)
     test = make_interactions([0, 0, 1, 1, 2], [0, 3, 1, 2, 0], [5, 4, 3, 1, 5], num_queries=4, num_candidates=4)
     ranked = np.array([[0, 1], [2, 3], [-1, -1], [-1, -1]])
-    popular, rare = segments.by_popularity(ranked, test, known, threshold=3, num_groups=2)
-    # What query 2 has seen before is not there to be found.
+    popular, rare = segments.by_popularity(ranked, test, seen, threshold=3, num_groups=2)
+    # Query 2 likes what it has seen before, which no ranking may contain.
     assert (popular.name, popular.num) == ("0 to 50 %", 2)
     assert popular.values == {"recall@2": 0.5, "share": 0.5, "liked": 2 / 3}
     assert (rare.name, rare.num) == ("50 to 100 %", 1)
     assert rare.values == {"recall@2": 0.0, "share": 0.5, "liked": 1 / 3}
 
 
-def test_a_group_that_nobody_likes_keeps_its_share_of_the_recommendations():
-    known = make_interactions([2, 2], [0, 1], [5, 5], num_queries=3, num_candidates=3)
+def test_a_group_without_likes_keeps_its_share_of_the_recommendations():
+    seen = make_interactions([2, 2], [0, 1], [5, 5], num_queries=3, num_candidates=3)
     test = make_interactions([0, 1], [0, 0], [5, 5], num_queries=3, num_candidates=3)
     ranked = np.array([[2], [2], [-1]])
-    found = segments.by_popularity(ranked, test, known, threshold=3)
-    # Three candidates are three groups at most.
+    found = segments.by_popularity(ranked, test, seen, threshold=3)
+    # Three candidates give at most three groups.
     assert [segment.name for segment in found] == ["0 to 33.3 %", "33.3 to 66.7 %", "66.7 to 100 %"]
     assert [segment.values["share"] for segment in found] == [0, 0, 1]
     assert [segment.values.get("recall@1") for segment in found] == [0, None, None]
 
 
-def test_many_numbers_become_fifths_and_few_stay():
+def test_many_distinct_numbers_become_five_groups_and_few_stay():
     rows = np.arange(100)
     of_queries = QueryMetrics(query_rows=rows, values={"ndcg@3": rows / 100.0}, num_left_out=0)
     ages = [None, *range(20, 119)]
@@ -82,13 +82,13 @@ def test_many_numbers_become_fifths_and_few_stay():
 
 
 @pytest.mark.parametrize("num_groups", [1, 3, 10])
-def test_groups_by_popularity_are_of_equal_size(num_groups):
+def test_groups_by_popularity_have_equal_sizes(num_groups):
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 30, 500)
-    known = make_interactions(np.zeros(500), rows, np.ones(500), num_queries=2, num_candidates=30)
+    seen = make_interactions(np.zeros(500), rows, np.ones(500), num_queries=2, num_candidates=30)
     test = make_interactions(np.ones(30), np.arange(30), np.full(30, 5), num_queries=2, num_candidates=30)
     everything = np.stack([np.full(30, -1), np.arange(30)])
-    found = segments.by_popularity(everything, test, known, threshold=3, num_groups=num_groups)
+    found = segments.by_popularity(everything, test, seen, threshold=3, num_groups=num_groups)
     assert [segment.num for segment in found] == [30 // num_groups] * num_groups
     assert all(segment.values["recall@30"] == 1 for segment in found)
     assert sum(segment.values["share"] for segment in found) == pytest.approx(1)

@@ -1,1 +1,1 @@
-"""Figures that can be trusted: rating and ranking metrics, baselines, and the report that joins them."""
+"""Evaluates models: metrics, baselines, confidence intervals, and the report that brings them together."""

@@ -1,29 +1,34 @@
-"""How sure a figure is: bootstrap intervals over queries, of one model and of the difference of two."""
+"""Bootstrap intervals over queries, for the metrics of one model and for the difference between two models."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import scipy.sparse
 
+from tfrs_twotower._settings import whole_number
 from tfrs_twotower.evaluation import metrics
-from tfrs_twotower.evaluation.ranking import QueryMetrics
+from tfrs_twotower.evaluation.relevance import QueryMetrics
 
-_NUMBERS_AT_ONCE = 2**20
-_MOST_GROUPS = 4096
+_BLOCK_NUMBERS = 2**20
+_MAX_PROBABILITY_GROUPS = 4096
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean and where it may lie.
+    """A mean and its confidence interval.
 
     Attributes:
-        mean: Of the sample.
+        mean: Mean of the sample.
         low: Lower end of the interval.
-        high: Upper end.
+        high: Upper end of the interval.
+
+    Example:
+        >>> difference = Interval(mean=0.02, low=0.01, high=0.03)
+        >>> difference.low > 0  # significant: the interval does not contain 0
+        True
     """
 
     mean: float
@@ -31,93 +36,122 @@ class Interval:
     high: float
 
 
-def bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    num_queries: int,
-    *,
-    width: int = 1,
-    num_samples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> list[Interval]:
-    """The percentile intervals of statistics, queries drawn with repetition, each with all that it has.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+    """Settings of the bootstrap, which draws queries with replacement.
 
-    Args:
-        statistic: From float64 [samples, num_queries], how often each query counts, to float64 [samples, m], m figures
-            of each; those where each query counts once are the means.
-        num_queries: How many queries there are, >= 1.
-        width: How many numbers the statistic makes of one sample on its way: fewer samples are drawn at once then.
-        num_samples: How many samples are drawn, >= 1.
-        level: Share of the samples within the interval, in (0, 1).
-        seed: Of the draws.
-
-    Returns:
-        An interval of each of the m figures.
+    Attributes:
+        num_samples: Number of samples drawn, >= 1.
+        level: Confidence level: the share of the samples within the interval, in (0, 1).
+        seed: Seed of the draws, >= 0.
 
     Raises:
+        TypeError: If `num_samples` or `seed` is not a whole number.
         ValueError: If a number is out of range.
 
-    References:
-        Efron & Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
-
     Example:
-        >>> values = np.array([[2.0], [2.0], [2.0]])
-        >>> bootstrap(lambda counts: counts @ values / 3, 3)
-        [Interval(mean=2.0, low=2.0, high=2.0)]
+        >>> Bootstrap(level=0.9)
+        Bootstrap(num_samples=1000, level=0.9, seed=0)
     """
-    if num_queries < 1:
-        raise ValueError(f"`num_queries` must be at least 1. Received: {num_queries}.")
-    if num_samples < 1:
-        raise ValueError(f"`num_samples` must be at least 1. Received: {num_samples}.")
-    if not 0 < level < 1:
-        raise ValueError(f"`level` must be in (0, 1). Received: {level}.")
-    generator = np.random.default_rng(seed)
-    shares = np.full(num_queries, 1 / num_queries)
-    found = []
-    block = max(1, _NUMBERS_AT_ONCE // max(num_queries, width))
-    for start in range(0, num_samples, block):
-        counts = generator.multinomial(num_queries, shares, min(block, num_samples - start))
-        found.append(statistic(counts.astype(np.float64)))
-    ends = np.nanquantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    means = statistic(np.ones((1, num_queries)))[0]
-    return [
-        Interval(mean=float(mean), low=float(low), high=float(high))
-        for mean, low, high in zip(means, *ends, strict=True)
-    ]
+
+    num_samples: int = 1000
+    level: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole_number(self.num_samples, "`num_samples`", 1)
+        whole_number(self.seed, "`seed`", 0)
+        if not 0 < self.level < 1:
+            raise ValueError(f"`level` must be in (0, 1). Received: {self.level}.")
 
 
-def mean_intervals(values: Mapping[str, np.ndarray], **options: Any) -> dict[str, Interval]:
-    """The intervals of means over queries.
+_DEFAULT = Bootstrap()
+
+
+def compare(first: QueryMetrics, second: QueryMetrics, *, bootstrap: Bootstrap = _DEFAULT) -> dict[str, Interval]:
+    """Measures by how much the first model is better than the second on the same queries.
+
+    A query that is easy or hard for both models affects both figures alike, which cancels out in the difference. The
+    interval of the difference is therefore narrower than the intervals of the two figures. A difference whose interval
+    does not contain 0 is statistically significant.
 
     Args:
-        values: Metric -> float [n], one per query, n >= 1.
-        **options: Of `bootstrap`.
+        first: Metrics of one model.
+        second: Metrics of another model on the same test part.
+        bootstrap: Settings of the bootstrap.
+
+    Returns:
+        Metric -> the mean difference and its interval, for each metric that both models have.
+
+    Raises:
+        ValueError: If the queries differ, or no metric is in both.
+
+    Example:
+        >>> queries = np.arange(3)
+        >>> first, second = (
+        ...     QueryMetrics(query_rows=queries, values={"recall@10": values}, num_left_out=0)
+        ...     for values in (np.array([0.75, 1.0, 0.5]), np.array([0.5, 0.75, 0.25]))
+        ... )
+        >>> compare(first, second)
+        {'recall@10': Interval(mean=0.25, low=0.25, high=0.25)}
+    """
+    if not np.array_equal(first.query_rows, second.query_rows):
+        raise ValueError(
+            "`first` and `second` must be metrics of the same queries of one test part. "
+            f"Received: {len(first.query_rows)} and {len(second.query_rows)} queries."
+        )
+    shared = [name for name in first.values if name in second.values]
+    if not shared:
+        raise ValueError(
+            "`first` and `second` must have a metric in common. "
+            f"Received: {', '.join(first.values)} and {', '.join(second.values)}."
+        )
+    differences = {name: first.values[name] - second.values[name] for name in shared}
+    return mean_intervals(differences, bootstrap=bootstrap)
+
+
+def mean_intervals(values: Mapping[str, np.ndarray], *, bootstrap: Bootstrap = _DEFAULT) -> dict[str, Interval]:
+    """Computes the intervals of means over queries.
+
+    Args:
+        values: Metric -> float [n], one value per query, n >= 1.
+        bootstrap: Settings of the bootstrap.
+
+    Example:
+        >>> mean_intervals({"recall@10": np.array([0.5, 0.5, 0.5])})
+        {'recall@10': Interval(mean=0.5, low=0.5, high=0.5)}
     """
     matrix = np.stack(list(values.values()), axis=1)
-    found = bootstrap(lambda counts: counts @ matrix / len(matrix), len(matrix), **options)
+    found = bootstrap_intervals(lambda counts: counts @ matrix / len(matrix), len(matrix), bootstrap=bootstrap)
     return dict(zip(values, found, strict=True))
 
 
 def rating_intervals(
-    labels: np.ndarray, probabilities: np.ndarray, query_rows: np.ndarray, **options: Any
+    labels: np.ndarray, probabilities: np.ndarray, query_rows: np.ndarray, *, bootstrap: Bootstrap = _DEFAULT
 ) -> dict[str, Interval]:
-    """The intervals of what `rating_metrics` gives of these pairs, their queries drawn with all their pairs.
+    """Computes the intervals of `rating_metrics`; each query is drawn together with all its events.
 
     Args:
-        labels: bool [n], both classes present.
-        probabilities: float [n], in [0, 1].
-        query_rows: int [n], whose pair each is.
-        **options: Of `bootstrap`.
+        labels: bool [n], with both classes present.
+        probabilities: float [n], in [0, 1], of the positive class.
+        query_rows: int [n], the query of each event.
+        bootstrap: Settings of the bootstrap.
 
     Returns:
-        `log_loss`, `accuracy`, `auc`, `f1` and `brier`, and `gauc` if a query has both classes. The area of more than
-        4,096 different probabilities is that of as many equally large groups of them.
+        `log_loss`, `accuracy`, `auc`, `f1` and `brier`, and `gauc` if any query has both classes. If there are more
+        than 4,096 distinct probabilities, the AUC is computed from 4,096 groups of them that are equally large.
+
+    Example:
+        >>> labels, queries = np.array([True, False, True, False]), np.array([0, 0, 1, 1])
+        >>> intervals = rating_intervals(labels, np.array([0.75, 0.25, 0.75, 0.25]), queries)
+        >>> intervals["accuracy"], intervals["brier"]
+        (Interval(mean=1.0, low=1.0, high=1.0), Interval(mean=0.0625, low=0.0625, high=0.0625))
     """
     probabilities = np.asarray(probabilities, np.float64)
     _, units = np.unique(query_rows, return_inverse=True)
     num_queries = int(units.max()) + 1
     predicted = probabilities > 0.5
-    with_both, areas, sizes_of_both = metrics.areas_by_group(labels, probabilities, units)
+    with_both, areas, sizes_of_both = metrics.auc_by_group(labels, probabilities, units)
     area_sums, area_sizes = np.zeros(num_queries), np.zeros(num_queries)
     area_sums[with_both], area_sizes[with_both] = areas * sizes_of_both, sizes_of_both
     columns = {
@@ -125,35 +159,86 @@ def rating_intervals(
         "accuracy": predicted == labels,
         "brier": (probabilities - labels) ** 2,
         "sizes": np.ones(len(labels)),
-        "hits": labels & predicted,
-        "claims": predicted.astype(np.int64) + labels,
+        "true_positives": labels & predicted,
+        "positives": predicted.astype(np.int64) + labels,
     }
     sums = np.stack([np.bincount(units, column, num_queries) for column in columns.values()], axis=1)
     sums = np.column_stack([sums, area_sums, area_sizes])
-    positive, negative = _by_probability(labels, probabilities, units, num_queries)
+    positive, negative = _counts_by_probability(labels, probabilities, units, num_queries)
 
-    def figures(counts: np.ndarray) -> np.ndarray:
-        log_loss, accuracy, brier, sizes, hits, claims, of_areas, with_areas = (counts @ sums).T
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        log_loss, accuracy, brier, sizes, true_positives, positives, area_sum, area_size = (counts @ sums).T
         liked, disliked = (np.asarray((part.T @ counts.T).T) for part in (positive, negative))
         below = np.cumsum(disliked, axis=1) - disliked / 2
         auc = _quotient((liked * below).sum(axis=1), liked.sum(axis=1) * disliked.sum(axis=1))
         means = [column / sizes for column in (log_loss, accuracy, brier)]
-        return np.stack([*means, auc, _quotient(2 * hits, claims), _quotient(of_areas, with_areas)], axis=1)
+        f1, gauc = _quotient(2 * true_positives, positives), _quotient(area_sum, area_size)
+        return np.stack([*means, auc, f1, gauc], axis=1)
 
     names = ("log_loss", "accuracy", "brier", "auc", "f1", "gauc")
-    found = dict(zip(names, bootstrap(figures, num_queries, width=positive.shape[1], **options), strict=True))
+    found = bootstrap_intervals(statistic, num_queries, width=positive.shape[1], bootstrap=bootstrap)
+    intervals = dict(zip(names, found, strict=True))
     if not len(with_both):
-        del found["gauc"]
-    return found
+        del intervals["gauc"]
+    return intervals
 
 
-def _by_probability(
+def bootstrap_intervals(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    num_queries: int,
+    *,
+    width: int = 1,
+    bootstrap: Bootstrap = _DEFAULT,
+) -> list[Interval]:
+    """Computes percentile intervals of statistics by drawing queries with replacement.
+
+    Args:
+        statistic: Function from float64 [samples, num_queries], how often each query occurs in a sample, to float64
+            [samples, m], the values of m statistics. Their values when each query occurs once are the means.
+        num_queries: Number of queries, >= 1.
+        width: Number of intermediate values that the statistic computes for one sample, which limits the number of
+            samples drawn at once.
+        bootstrap: Settings of the bootstrap.
+
+    Returns:
+        One interval for each of the m statistics.
+
+    Raises:
+        ValueError: If `num_queries` is out of range.
+
+    References:
+        Efron & Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
+
+    Example:
+        >>> values = np.array([[2.0], [2.0], [2.0]])
+        >>> bootstrap_intervals(lambda counts: counts @ values / 3, 3)
+        [Interval(mean=2.0, low=2.0, high=2.0)]
+    """
+    whole_number(num_queries, "`num_queries`", 1)
+    generator = np.random.default_rng(bootstrap.seed)
+    shares = np.full(num_queries, 1 / num_queries)
+    found = []
+    block = max(1, _BLOCK_NUMBERS // max(num_queries, width))
+    for start in range(0, bootstrap.num_samples, block):
+        counts = generator.multinomial(num_queries, shares, min(block, bootstrap.num_samples - start))
+        found.append(statistic(counts.astype(np.float64)))
+    tail = [(1 - bootstrap.level) / 2, (1 + bootstrap.level) / 2]
+    lows, highs = np.nanquantile(np.concatenate(found), tail, axis=0)
+    means = statistic(np.ones((1, num_queries)))[0]
+    return [
+        Interval(mean=float(mean), low=float(low), high=float(high))
+        for mean, low, high in zip(means, lows, highs, strict=True)
+    ]
+
+
+def _counts_by_probability(
     labels: np.ndarray, probabilities: np.ndarray, units: np.ndarray, num_queries: int
 ) -> tuple[scipy.sparse.csr_matrix, scipy.sparse.csr_matrix]:
-    """How many positives, and negatives, each query has of each probability, the lowest first."""
+    """Counts each query's positive and negative events at each distinct probability, in ascending order."""
     values, groups = np.unique(probabilities, return_inverse=True)
-    if len(values) > _MOST_GROUPS:
-        edges = np.unique(np.quantile(probabilities, np.linspace(0, 1, _MOST_GROUPS + 1)[1:-1], method="lower"))
+    if len(values) > _MAX_PROBABILITY_GROUPS:
+        levels = np.linspace(0, 1, _MAX_PROBABILITY_GROUPS + 1)[1:-1]
+        edges = np.unique(np.quantile(probabilities, levels, method="lower"))
         groups = np.searchsorted(edges, probabilities, side="left")
     shape = (num_queries, int(groups.max()) + 1)
     positive, negative = (
@@ -164,33 +249,5 @@ def _by_probability(
 
 
 def _quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """NaN where there is nothing to divide by."""
+    """Divides two arrays; the quotient is NaN where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0)
-
-
-def compare(first: QueryMetrics, second: QueryMetrics, **options: Any) -> dict[str, Interval]:
-    """By how much the first model is better than the second, on the same queries.
-
-    What makes a query easy or hard for both cancels out: the interval is narrower than those of the two figures, and a
-    difference whose interval leaves 0 out is more than chance.
-
-    Args:
-        first: Of one model.
-        second: Of another, on the same test part.
-        **options: Of `bootstrap`.
-
-    Returns:
-        Metric, of those that both have -> the mean difference and its interval.
-
-    Raises:
-        ValueError: If they are of different queries, or have no metric in common.
-    """
-    if not np.array_equal(first.query_rows, second.query_rows):
-        raise ValueError(
-            "Both must be of the same queries, of one test part. "
-            f"Received: {len(first.query_rows)} and {len(second.query_rows)} queries."
-        )
-    shared = [name for name in first.values if name in second.values]
-    if not shared:
-        raise ValueError(f"No metric in common. Received: {', '.join(first.values)} and {', '.join(second.values)}.")
-    return mean_intervals({name: first.values[name] - second.values[name] for name in shared}, **options)

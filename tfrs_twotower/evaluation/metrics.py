@@ -1,19 +1,23 @@
-"""Metrics in NumPy alone: of rankings, one value per query; of what is recommended; of probabilities.
+"""Metrics of rankings, of sets of recommendations and of probabilities, in pure NumPy.
 
-Those of rankings take `hits`, bool [num_queries, k]: whether the candidate in each slot, best first, is relevant. At a
-smaller k they take `hits[:, :k]`.
+Metrics of rankings return one value per query. They take `hits`, bool [num_queries, k]: whether the candidate in each
+slot, best first, is relevant. To measure at a smaller k, pass `hits[:, :k]`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Where probabilities are cut before their logarithm is taken: what a float32 can tell from 0 and 1.
-LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
+#: Probabilities are clipped to this distance from 0 and 1 before their logarithm is taken. It is the resolution of a
+#: float32 near 1.
+MIN_PROBABILITY = float(np.finfo(np.float32).eps)
 
 
 def precision(hits: np.ndarray) -> np.ndarray:
-    """Share of the k slots that hold a relevant candidate, float64 [num_queries].
+    """Returns the share of the k slots that hold a relevant candidate, float64 [num_queries].
+
+    Args:
+        hits: bool [num_queries, k].
 
     Example:
         >>> precision(np.array([[True, False, True, False]])).tolist()
@@ -23,11 +27,11 @@ def precision(hits: np.ndarray) -> np.ndarray:
 
 
 def recall(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """Share of the relevant candidates that are among the k, float64 [num_queries].
+    """Returns the share of the relevant candidates that are in the k slots, float64 [num_queries].
 
     Args:
         hits: bool [num_queries, k].
-        num_relevant: int [num_queries], >= 1.
+        num_relevant: int [num_queries], >= 1, number of relevant candidates of each query.
 
     Example:
         >>> recall(np.array([[True, False, True, False]]), np.array([8])).tolist()
@@ -37,7 +41,10 @@ def recall(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
 
 
 def hit_rate(hits: np.ndarray) -> np.ndarray:
-    """1 where any of the k is relevant, else 0, float64 [num_queries].
+    """Returns 1 for a query with a relevant candidate in the k slots and 0 for any other, float64 [num_queries].
+
+    Args:
+        hits: bool [num_queries, k].
 
     Example:
         >>> hit_rate(np.array([[False, True], [False, False]])).tolist()
@@ -47,9 +54,12 @@ def hit_rate(hits: np.ndarray) -> np.ndarray:
 
 
 def reciprocal_rank(hits: np.ndarray) -> np.ndarray:
-    """One over the slot, counted from 1, of the first relevant candidate; 0 without one, float64 [num_queries].
+    """Returns the reciprocal of the first relevant candidate's rank, or 0 without one, float64 [num_queries].
 
-    The mean over queries is the MRR.
+    Ranks are counted from 1. The mean over queries is the MRR.
+
+    Args:
+        hits: bool [num_queries, k].
 
     References:
         Voorhees 1999, "The TREC-8 Question Answering Track Report".
@@ -62,14 +72,15 @@ def reciprocal_rank(hits: np.ndarray) -> np.ndarray:
 
 
 def average_precision(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """Mean over the relevant candidates of the precision up to each one's slot, float64 [num_queries].
+    """Averages, over the relevant candidates, the precision at each one's slot, float64 [num_queries].
 
-    One that is not among the k counts 0. Where more are relevant than there are slots, the sum is divided by the slots,
-    so that 1 is the best possible; other tools divide by all that are relevant. The mean over queries is the MAP.
+    A relevant candidate outside the k slots contributes 0. If there are more relevant candidates than slots, the sum is
+    divided by the number of slots, so that the best possible value is 1; other tools divide by the number of relevant
+    candidates. The mean over queries is the MAP.
 
     Args:
         hits: bool [num_queries, k].
-        num_relevant: int [num_queries], >= 1.
+        num_relevant: int [num_queries], >= 1, number of relevant candidates of each query.
 
     References:
         Manning, Raghavan & Schütze 2008, "Introduction to Information Retrieval", section 8.4.
@@ -84,14 +95,14 @@ def average_precision(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
 
 
 def ndcg(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
-    """Normalised discounted cumulative gain with binary gains, float64 [num_queries].
+    """Computes the normalised discounted cumulative gain with binary gains, float64 [num_queries].
 
-    The gain of a relevant candidate in slot i (from 1) is 1 / log2(i + 1); the sum is divided by that of the best
-    possible order.
+    The gain of a relevant candidate in slot i (counted from 1) is 1 / log2(i + 1). The sum of the gains is divided by
+    the sum for the best possible order.
 
     Args:
         hits: bool [num_queries, k].
-        num_relevant: int [num_queries], >= 1.
+        num_relevant: int [num_queries], >= 1, number of relevant candidates of each query.
 
     References:
         Järvelin & Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques", eq. 2 and section 2.3, with
@@ -106,14 +117,12 @@ def ndcg(hits: np.ndarray, num_relevant: np.ndarray) -> np.ndarray:
 
 
 def graded_ndcg(gains: np.ndarray, best_gains: np.ndarray) -> np.ndarray:
-    """Normalised discounted cumulative gain with any gains, float64 [num_queries].
+    """Computes the normalised discounted cumulative gain with gains of any size, float64 [num_queries].
 
     Args:
-        gains: [num_queries, k], >= 0, what the candidate in each slot is worth, such as its rating, 0 if not relevant.
-        best_gains: [num_queries, k], those of the best possible order, descending, the first > 0.
-
-    References:
-        As `ndcg`.
+        gains: float [num_queries, k], >= 0, the gain of the candidate in each slot, such as its rating; 0 if it is not
+            relevant.
+        best_gains: float [num_queries, k], the gains in the best possible order, descending, the first one > 0.
 
     Example:
         >>> graded_ndcg(np.array([[3.0, 5.0]]), np.array([[5.0, 3.0]])).round(4).tolist()
@@ -124,27 +133,27 @@ def graded_ndcg(gains: np.ndarray, best_gains: np.ndarray) -> np.ndarray:
 
 
 def search_recall(found: np.ndarray, exact: np.ndarray) -> np.ndarray:
-    """Share of what exact search finds that a search found, too, in any slots, float64 [num_queries].
+    """Returns the share of the results of exact search that another search has found too, in whatever order.
 
     Args:
-        found: int [num_queries, k], rows of candidates, none twice for a query, -1 for an empty slot.
-        exact: int [num_queries, k], the same by exact search.
+        found: int [num_queries, k], rows of candidates, -1 for an empty slot. No row occurs twice for a query.
+        exact: int [num_queries, k], the rows that exact search finds.
 
     Returns:
-        NaN where exact search finds nothing.
+        float64 [num_queries], NaN where exact search finds nothing.
 
     Example:
         >>> search_recall(np.array([[2, 0], [1, -1]]), np.array([[0, 1], [1, -1]])).tolist()
         [0.5, 1.0]
     """
-    is_there = exact >= 0
-    is_found = (exact[:, :, np.newaxis] == found[:, np.newaxis, :]).any(axis=2) & is_there
-    num = is_there.sum(axis=1)
+    is_filled = exact >= 0
+    is_found = (exact[:, :, np.newaxis] == found[:, np.newaxis, :]).any(axis=2) & is_filled
+    num = is_filled.sum(axis=1)
     return np.divide(is_found.sum(axis=1), num, out=np.full(len(num), np.nan), where=num > 0)
 
 
 def coverage(ranked: np.ndarray, num_candidates: int) -> float:
-    """Share of the catalogue that is recommended to anyone.
+    """Returns the share of the catalogue that is recommended to at least one query.
 
     Args:
         ranked: int [num_queries, k], rows of candidates, -1 for an empty slot.
@@ -158,10 +167,14 @@ def coverage(ranked: np.ndarray, num_candidates: int) -> float:
 
 
 def gini(counts: np.ndarray) -> float:
-    """How unequally recommendations are spread: 0 if all candidates get the same number, 1 if one gets all.
+    """Measures how unequally recommendations are spread over the candidates.
 
     Args:
-        counts: [num_candidates], >= 0, how often each is recommended; 0 if none is.
+        counts: int [num_candidates], >= 0, how often each candidate is recommended.
+
+    Returns:
+        The Gini coefficient: 0 if all candidates are recommended equally often (or never), 1 if a single candidate
+        gets all the recommendations.
 
     References:
         Shani & Gunawardana 2011, "Evaluating Recommendation Systems", section 8.3.2.
@@ -179,14 +192,14 @@ def gini(counts: np.ndarray) -> float:
 
 
 def novelty(ranked: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """How surprising each query's recommendations are, bits: the mean of -log2 of their popularity, [num_queries].
+    """Measures how surprising each query's recommendations are: the mean of -log2 of their popularity, in bits.
 
     Args:
         ranked: int [num_queries, k], rows of candidates, -1 for an empty slot.
-        shares: float [num_candidates], in (0, 1], the share of the queries that have met each.
+        shares: float [num_candidates], in (0, 1], the share of the queries that have interacted with each candidate.
 
     Returns:
-        float64 [num_queries], NaN without a recommendation.
+        float64 [num_queries], NaN for a query without recommendations.
 
     References:
         Castells, Hurley & Vargas 2015, "Novelty and Diversity in Recommender Systems", section 26.3.2.
@@ -196,22 +209,24 @@ def novelty(ranked: np.ndarray, shares: np.ndarray) -> np.ndarray:
         [1.5, 2.0]
     """
     bits = -np.log2(np.asarray(shares, np.float64))
-    return _mean_where(bits[ranked], ranked >= 0)
+    is_filled = ranked >= 0
+    sums, num = np.where(is_filled, bits[ranked], 0.0).sum(axis=1), is_filled.sum(axis=1)
+    return np.divide(sums, num, out=np.full(len(num), np.nan), where=num > 0)
 
 
 def intra_list_similarity(ranked: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """How alike each query's recommendations are: the mean cosine of their pairs, [num_queries].
+    """Measures how similar each query's recommendations are: the mean cosine similarity of all pairs of them.
 
     Args:
         ranked: int [num_queries, k], rows of candidates, -1 for an empty slot.
-        vectors: float [num_candidates, dim], what likeness is of; a zero vector is unlike any.
+        vectors: float [num_candidates, dim], the candidates' vectors; a zero vector has similarity 0 to every other.
 
     Returns:
-        float64 [num_queries], NaN with less than two recommendations.
+        float64 [num_queries], NaN for a query with fewer than two recommendations.
 
     References:
         Ziegler et al. 2005, "Improving Recommendation Lists Through Topic Diversification", eq. 3, whose sum over pairs
-        is a mean here.
+        is replaced by a mean here.
 
     Example:
         >>> vectors = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
@@ -220,36 +235,39 @@ def intra_list_similarity(ranked: np.ndarray, vectors: np.ndarray) -> np.ndarray
     """
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units = np.divide(vectors, lengths, out=np.zeros_like(vectors, np.float64), where=lengths > 0)
-    is_there = (ranked >= 0)[..., np.newaxis]
+    is_filled = (ranked >= 0)[..., np.newaxis]
     is_nonzero = (lengths[:, 0] > 0)[ranked] & (ranked >= 0)
-    # The square of the sum is the sum over all pairs, each one with itself among them.
-    sums = (units[ranked] * is_there).sum(axis=1)
+    # The square of the sum is the sum over all ordered pairs, each vector's pair with itself included.
+    sums = (units[ranked] * is_filled).sum(axis=1)
     pairs = (sums**2).sum(axis=1) - is_nonzero.sum(axis=1)
     num = (ranked >= 0).sum(axis=1)
     return np.divide(pairs, num * (num - 1), out=np.full(len(ranked), np.nan), where=num > 1)
 
 
 def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Nats by which each outcome surprises, float64 [n]: minus the logarithm of the probability that it was given.
+    """Returns the log loss of each event in nats, float64 [n].
+
+    The log loss is minus the logarithm of the probability predicted for the class that was observed.
 
     Args:
         labels: bool [n].
-        probabilities: float [n], in [0, 1], cut at `LEAST_PROBABILITY` from both ends.
+        probabilities: float [n], in [0, 1], of the positive class; clipped to at least `MIN_PROBABILITY` and at most
+            1 - `MIN_PROBABILITY`.
 
     Example:
         >>> log_losses(np.array([True, False]), np.array([0.5, 0.5])).round(4).tolist()
         [0.6931, 0.6931]
     """
-    surest = np.clip(np.asarray(probabilities, np.float64), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-    return np.asarray(-np.log(np.where(labels, surest, 1 - surest)))
+    clipped = np.clip(np.asarray(probabilities, np.float64), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+    return np.asarray(-np.log(np.where(labels, clipped, 1 - clipped)))
 
 
 def brier_score(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean squared difference of probability and outcome.
+    """Returns the mean squared difference between the predicted probability and the label.
 
     Args:
         labels: bool [n], n >= 1.
-        probabilities: float [n], in [0, 1].
+        probabilities: float [n], in [0, 1], of the positive class.
 
     References:
         Brier 1950, "Verification of Forecasts Expressed in Terms of Probability".
@@ -262,37 +280,41 @@ def brier_score(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray, *, num_bins: int = 10) -> np.ndarray:
-    """What came true of what was said, in bins of equally many pairs.
+    """Compares predicted probabilities with observed frequencies, in bins that hold equally many events.
 
     Args:
         labels: bool [n], n >= 1.
-        probabilities: float [n], in [0, 1].
-        num_bins: At most so many, >= 1. Pairs of the same probability stay in one bin.
+        probabilities: float [n], in [0, 1], of the positive class.
+        num_bins: Maximum number of bins, >= 1. Events of equal probability stay in one bin.
 
     Returns:
-        float64 [bins, 3], the mean probability, the share of positives and the number of pairs of each.
+        float64 [bins, 3]: the mean predicted probability, the share of positive labels and the number of events of each
+        bin.
 
     Example:
         >>> reliability(np.array([False, True, True, True]), np.array([0.2, 0.4, 0.8, 1.0]), num_bins=2).tolist()
         [[0.30000000000000004, 0.5, 2.0], [0.9, 1.0, 2.0]]
     """
     order = np.argsort(probabilities, kind="stable")
-    ascending, came_true = np.asarray(probabilities, np.float64)[order], np.asarray(labels, np.float64)[order]
+    ascending, observed = np.asarray(probabilities, np.float64)[order], np.asarray(labels, np.float64)[order]
     edges = np.quantile(ascending, np.linspace(0, 1, num_bins + 1)[1:-1], method="lower")
     starts = np.unique(np.concatenate([[0], np.searchsorted(ascending, edges, side="right")]))
     starts = starts[starts < len(ascending)]
     counts = np.diff(np.append(starts, len(ascending)))
-    sums = np.stack([np.add.reduceat(values, starts) for values in (ascending, came_true)], axis=1)
+    sums = np.stack([np.add.reduceat(values, starts) for values in (ascending, observed)], axis=1)
     return np.column_stack([sums / counts[:, np.newaxis], counts])
 
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, *, num_bins: int = 10) -> float:
-    """Expected calibration error: the mean distance of what was said and what came true, over bins of equal size.
+    """Computes the expected calibration error over the bins of `reliability`.
+
+    It is the mean absolute difference between a bin's mean predicted probability and its share of positive labels,
+    weighted by the number of events in the bin.
 
     Args:
         labels: bool [n], n >= 1.
-        probabilities: float [n], in [0, 1].
-        num_bins: As of `reliability`.
+        probabilities: float [n], in [0, 1], of the positive class.
+        num_bins: Maximum number of bins, >= 1.
 
     References:
         Nixon et al. 2019, "Measuring Calibration in Deep Learning", section 3 (adaptive bins).
@@ -301,22 +323,22 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, *, num_bins
         >>> calibration_error(np.array([False, True, True, True]), np.full(4, 0.75))
         0.0
     """
-    said, came_true, counts = reliability(labels, probabilities, num_bins=num_bins).T
-    return float(np.average(np.abs(said - came_true), weights=counts))
+    predicted, observed, counts = reliability(labels, probabilities, num_bins=num_bins).T
+    return float(np.average(np.abs(predicted - observed), weights=counts))
 
 
 def grouped_auc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> float:
-    """The area under the ROC curve within each group, averaged by their events: GAUC, of users as groups.
+    """Computes the mean AUC of groups, weighted by their numbers of events; with users as groups this is the GAUC.
 
-    Groups with positives alone or negatives alone say nothing and are left out.
+    A group with labels of one class only has no AUC and is left out.
 
     Args:
         labels: bool [n].
-        scores: float [n]; of equal ones the area counts a half.
-        groups: int [n], >= 0.
+        scores: float [n]; a pair with equal scores counts one half.
+        groups: int [n], the group of each event.
 
     Returns:
-        The mean, NaN if no group has both.
+        The weighted mean, NaN if no group has labels of both classes.
 
     References:
         Zhou et al. 2018, "Deep Interest Network for Click-Through Rate Prediction", eq. 8.
@@ -326,26 +348,33 @@ def grouped_auc(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> f
         >>> grouped_auc(labels, np.array([0.9, 0.1, 0.2, 0.3, 0.5]), np.array([0, 0, 1, 1, 2]))
         0.5
     """
-    _, areas, sizes = areas_by_group(labels, scores, groups)
+    _, areas, sizes = auc_by_group(labels, scores, groups)
     return float(np.average(areas, weights=sizes)) if len(areas) else float("nan")
 
 
-def areas_by_group(
+def auc_by_group(
     labels: np.ndarray, scores: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The area under the ROC curve of each group that has both classes.
+    """Computes the area under the ROC curve (AUC) of each group that has labels of both classes.
 
     Args:
         labels: bool [n].
-        scores: float [n]; of equal ones the area counts a half.
-        groups: int [n].
+        scores: float [n]; a pair with equal scores counts one half.
+        groups: int [n], the group of each event.
 
     Returns:
-        (groups, areas, sizes): the groups that have both, ascending; float64, in [0, 1]; how many events each has.
+        (groups, areas, sizes): int, the groups that have labels of both classes, ascending; float64, in [0, 1], their
+        AUC; int64, their numbers of events.
 
     References:
         Hanley & McNeil 1982, "The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve"
         (the area as a sum of ranks).
+
+    Example:
+        >>> labels, scores = np.array([True, False, True]), np.array([0.9, 0.1, 0.2])
+        >>> groups, areas, sizes = auc_by_group(labels, scores, np.array([7, 7, 8]))
+        >>> groups.tolist(), areas.tolist(), sizes.tolist()
+        ([7], [1.0], [2])
     """
     order = np.lexsort([scores, groups])
     labels, scores, groups = np.asarray(labels, bool)[order], np.asarray(scores)[order], np.asarray(groups)[order]
@@ -354,7 +383,7 @@ def areas_by_group(
     is_first = np.append(True, groups[1:] != groups[:-1])
     starts = np.flatnonzero(is_first)
     counts = np.diff(np.append(starts, len(groups)))
-    # Ranks within the group, of equal scores their mean.
+    # Ranks within the group; equal scores share the mean of their ranks.
     is_new = is_first | np.append(True, scores[1:] != scores[:-1])
     run_starts = np.flatnonzero(is_new)
     run_lengths = np.diff(np.append(run_starts, len(groups)))
@@ -366,10 +395,3 @@ def areas_by_group(
     num_positive, num_negative = num_positive[has_both], num_negative[has_both]
     areas = (rank_sums - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative)
     return groups[starts][has_both], areas, counts[has_both]
-
-
-def _mean_where(values: np.ndarray, is_there: np.ndarray) -> np.ndarray:
-    """The mean of each row's values that are there, NaN without any."""
-    counts = is_there.sum(axis=1)
-    sums = np.where(is_there, values, 0.0).sum(axis=1)
-    return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)

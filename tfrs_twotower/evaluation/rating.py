@@ -1,4 +1,4 @@
-"""Measures probabilities of rated pairs; the metrics are scikit-learn's."""
+"""Measures the probabilities that a model predicts for rated pairs, mostly with scikit-learn's metrics."""
 
 from __future__ import annotations
 
@@ -11,12 +11,24 @@ import sklearn.metrics
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation import metrics
 
-_EVENTS_AT_ONCE = 2**16
+_BLOCK_EVENTS = 2**16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfusionMatrix:
-    """Counts of pairs by what they are and what they were taken for, at a probability of 0.5."""
+    """Counts of events by label and predicted class, where a probability above 0.5 predicts the positive class.
+
+    Attributes:
+        true_positives: Positive events that are predicted as positive.
+        false_positives: Negative events that are predicted as positive.
+        false_negatives: Positive events that are predicted as negative.
+        true_negatives: Negative events that are predicted as negative.
+
+    Example:
+        >>> matrix = ConfusionMatrix(true_positives=2, false_positives=1, false_negatives=1, true_negatives=4)
+        >>> matrix.true_positives / (matrix.true_positives + matrix.false_positives)  # precision
+        0.6666666666666666
+    """
 
     true_positives: int
     false_positives: int
@@ -25,59 +37,73 @@ class ConfusionMatrix:
 
 
 def pair_probabilities(queries: np.ndarray, candidates: np.ndarray, interactions: Interactions) -> np.ndarray:
-    """Probabilities of events by a head whose dot products are log-odds.
+    """Computes the probability that each event is positive, from embeddings whose dot products are log-odds.
 
     Args:
-        queries: float32 [num_queries, embedding_dim].
-        candidates: float32 [num_candidates, embedding_dim].
-        interactions: Their events.
+        queries: float32 [num_queries, embedding_dim], embeddings from a rating model.
+        candidates: float32 [num_candidates, embedding_dim], embeddings from the same model.
+        interactions: The events between these queries and candidates.
 
     Returns:
-        float64 [num_events].
+        float64 [num_events], in [0, 1].
+
+    Example:
+        >>> import pyarrow as pa
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"user_id": ["u1"]}), candidates=pa.table({"movie_id": ["m1", "m2"]}),
+        ...     events=pa.table({"query_row": [0, 0], "candidate_row": [0, 1], "rating": [5.0, 1.0]}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> pair_probabilities(np.array([[1.0]]), np.array([[2.0], [0.0]]), ratings).round(4).tolist()
+        [0.8808, 0.5]
     """
     logits = np.empty(interactions.num_events, np.float64)
-    for start in range(0, interactions.num_events, _EVENTS_AT_ONCE):
-        block = slice(start, start + _EVENTS_AT_ONCE)
+    for start in range(0, interactions.num_events, _BLOCK_EVENTS):
+        block = slice(start, start + _BLOCK_EVENTS)
         rows = interactions.query_rows[block], interactions.candidate_rows[block]
         logits[block] = np.einsum("nd,nd->n", queries[rows[0]], candidates[rows[1]])
     return np.asarray(scipy.special.expit(logits))
 
 
 def has_both_classes(labels: np.ndarray) -> bool:
-    """Whether there is something to tell apart: of one class alone, such as clicks, there is not."""
+    """Returns whether both classes occur. Clicks, for example, are positive only, and leave nothing to classify."""
     return bool(labels.any() and not labels.all())
 
 
 def rating_metrics(
     labels: np.ndarray, probabilities: np.ndarray, query_rows: np.ndarray | None = None
 ) -> dict[str, float]:
-    """Measures predicted probabilities.
+    """Measures predicted probabilities against labels.
 
     Args:
-        labels: bool [n], both classes present.
+        labels: bool [n], with both classes present.
         probabilities: float [n], in [0, 1], of the positive class.
-        query_rows: int [n], whose pair each is, for the AUC by query.
+        query_rows: int [n], the query of each event, which the AUC by query needs.
 
     Returns:
-        `log_loss` (nats, of probabilities cut at `metrics.LEAST_PROBABILITY`), `accuracy`, `auc`, `f1`, `brier` and
-        `calibration_error`; accuracy and F1 at a probability of 0.5. With the queries `gauc`, if any of them has both
-        classes.
+        `log_loss` (nats, of probabilities clipped by `metrics.MIN_PROBABILITY`), `accuracy`, `auc`, `f1`, `brier` and
+        `calibration_error`. Accuracy and F1 predict the positive class above a probability of 0.5. If `query_rows` is
+        given and any query has both classes, `gauc` as well.
 
     Raises:
-        ValueError: If all labels are alike: AUC is not defined then; or a probability is missing or not finite.
+        ValueError: If all labels are of one class, for which AUC is not defined, or a probability is missing or not
+            finite.
 
     Example:
         >>> labels, probabilities = np.array([True, True, False]), np.array([0.9, 0.4, 0.2])
-        >>> found = rating_metrics(labels, probabilities)
-        >>> {name: round(found[name], 3) for name in ("log_loss", "accuracy", "auc", "f1", "brier")}
+        >>> values = rating_metrics(labels, probabilities)
+        >>> {name: round(values[name], 3) for name in ("log_loss", "accuracy", "auc", "f1", "brier")}
         {'log_loss': 0.415, 'accuracy': 0.667, 'auc': 1.0, 'f1': 0.667, 'brier': 0.137}
     """
     probabilities = np.asarray(probabilities, np.float64)
     if len(probabilities) != len(labels) or not np.isfinite(probabilities).all():
-        raise ValueError(f"`probabilities` must be finite, one for each of the {len(labels)} labels.")
+        raise ValueError(
+            f"`probabilities` must be finite, one for each of the {len(labels)} labels. "
+            f"Received: {len(probabilities)}, {np.count_nonzero(~np.isfinite(probabilities))} of them not finite."
+        )
     if not has_both_classes(labels):
-        alike = "positive" if labels.all() else "negative"
-        raise ValueError(f"`labels` must be of both classes. Received: {len(labels)}, all {alike}.")
+        only_class = "positive" if labels.all() else "negative"
+        raise ValueError(f"`labels` must contain both classes. Received: {len(labels)} labels, all {only_class}.")
     predicted = probabilities > 0.5
     gauc = float("nan") if query_rows is None else metrics.grouped_auc(labels, probabilities, query_rows)
     return {
@@ -92,11 +118,15 @@ def rating_metrics(
 
 
 def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray) -> ConfusionMatrix:
-    """The confusion matrix at a probability of 0.5.
+    """Counts events by label and predicted class, where a probability above 0.5 predicts the positive class.
 
     Args:
         labels: bool [n].
-        probabilities: float [n], of the positive class.
+        probabilities: float [n], in [0, 1], of the positive class.
+
+    Example:
+        >>> confusion_matrix(np.array([True, True, False]), np.array([0.9, 0.4, 0.2]))
+        ConfusionMatrix(true_positives=1, false_positives=0, false_negatives=1, true_negatives=1)
     """
     matrix = sklearn.metrics.confusion_matrix(labels, probabilities > 0.5, labels=[False, True])
     (tn, fp), (fn, tp) = matrix.tolist()

@@ -1,49 +1,64 @@
-"""For whom and for what a ranking works: metrics by groups of queries, recall by popularity of the candidates."""
+"""Breaks a ranking's metrics down by groups of queries and by popularity of the candidates."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.evaluation.ranking import QueryMetrics, event_pairs, relevant_pairs
+from tfrs_twotower.evaluation.ranking import event_pairs
+from tfrs_twotower.evaluation.relevance import QueryMetrics, relevant_pairs
 
 _MISSING = "(missing)"
-_MOST_VALUES = 10
+_MAX_DISTINCT_NUMBERS = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A part of the queries, or of the candidates.
+    """A group of queries or of candidates, and the mean of each metric within it.
 
     Attributes:
-        name: What they have in common.
-        num: How many queries were averaged over, or relevant pairs.
+        name: What the members have in common, such as "10 to 49 events".
+        num: Number of queries, or of relevant pairs, that the means are taken over.
         values: Metric -> mean.
+
+    Example:
+        >>> segment = Segment(name="10 to 49 events", num=2, values={"ndcg@10": 0.25})
+        >>> segment.values["ndcg@10"]
+        0.25
     """
 
     name: str
     num: int
-    values: dict[str, float]
+    values: Mapping[str, float]
 
 
 def by_query(of_queries: QueryMetrics, groups: Sequence[object], *, order: Sequence[str] = ()) -> list[Segment]:
     """Averages metrics within groups of queries.
 
     Args:
-        of_queries: One value per query.
-        groups: The group of each query of the table, such as a column of it; None is a group of its own, and more than
-            ten different numbers become fifths of equal size.
-        order: Names of groups in the order wanted; others come after them.
+        of_queries: Metrics of each evaluated query.
+        groups: The group of each row of the table of queries, such as a column of that table. None is a group of its
+            own. More than ten distinct numbers are divided into five groups of equal size.
+        order: Names of groups in the order wanted; other groups come after them.
 
     Returns:
-        One segment per group that has an evaluated query; where no order is given the largest first, of equal size by
-        name.
+        One segment per group that has an evaluated query. Groups that are not in `order` are sorted by size, the
+        largest first, and groups of equal size by name.
+
+    Example:
+        >>> of_queries = QueryMetrics(
+        ...     query_rows=np.array([0, 1, 2]), values={"recall@10": np.array([1.0, 0.5, 0.0])}, num_left_out=0
+        ... )
+        >>> for segment in by_query(of_queries, ["F", "M", "M"]):
+        ...     print(segment)
+        Segment(name='M', num=2, values={'recall@10': 0.25})
+        Segment(name='F', num=1, values={'recall@10': 1.0})
     """
-    names, codes = np.unique(_names(groups)[of_queries.query_rows], return_inverse=True)
+    names, codes = np.unique(_group_names(groups)[of_queries.query_rows], return_inverse=True)
     counts = np.bincount(codes)
     sums = {metric: np.bincount(codes, column) for metric, column in of_queries.values.items()}
     segments = [
@@ -58,79 +73,85 @@ def by_query(of_queries: QueryMetrics, groups: Sequence[object], *, order: Seque
     return sorted(segments, key=lambda segment: (places.get(segment.name, len(places)), -segment.num, segment.name))
 
 
-def _names(groups: Sequence[object]) -> np.ndarray:
-    """The groups' names, str [n]; many different numbers become fifths of equal size."""
-    numbers = [float(group) for group in groups if isinstance(group, int | float) and not isinstance(group, bool)]
-    is_numeric = len(numbers) + sum(group is None for group in groups) == len(groups)
-    if not is_numeric or len(set(numbers)) <= _MOST_VALUES:
-        return np.array([_MISSING if group is None else str(group) for group in groups])
-    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, 6), method="nearest"))
-    texts = [f"{low:g} up to {high:g}" for low, high in itertools.pairwise(edges)]
-    values = np.array([np.nan if group is None else float(group) for group in groups])  # type: ignore[arg-type]
-    places = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(texts) - 1)
-    return np.where(np.isnan(values), _MISSING, np.array(texts)[places])
-
-
-def history_groups(known: Interactions, edges: Sequence[int] = (1, 10, 50, 100)) -> tuple[list[str], list[str]]:
-    """Names each query by how many events are known of it: from cold to warm.
+def history_groups(seen: Interactions, edges: Sequence[int] = (1, 10, 50, 100)) -> tuple[list[str], list[str]]:
+    """Groups queries by their number of past events, from cold to warm.
 
     Args:
-        known: What was known when the queries were asked about.
-        edges: Where a new group begins, ascending, >= 1.
+        seen: The events before the test part.
+        edges: Numbers of events at which a new group begins, ascending, >= 1.
 
     Returns:
-        (groups, names): the name of each query's group, such as "10 to 49 events", and all names, the coldest first.
+        (groups, names): the name of each query's group, such as "10 to 49 events", and the names of all groups, the
+        coldest first.
 
     Example:
-        >>> from tests.conftest import make_interactions
-        >>> known = make_interactions([0, 0, 1], [0, 1, 0], [5, 5, 5], num_queries=3, num_candidates=2)
-        >>> history_groups(known, edges=(1, 2))
-        (['2 or more events', '1 event', 'no event'], ['no event', '1 event', '2 or more events'])
+        >>> import pyarrow as pa
+        >>> seen = Interactions(
+        ...     queries=pa.table({"user_id": ["u1", "u2", "u3"]}), candidates=pa.table({"movie_id": ["m1", "m2"]}),
+        ...     events=pa.table({"query_row": [0, 0, 1], "candidate_row": [0, 1, 0], "rating": [5.0, 5.0, 5.0]}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> history_groups(seen, edges=(1, 2))
+        (['2 or more events', '1 event', 'no events'], ['no events', '1 event', '2 or more events'])
     """
-    counts = np.bincount(known.query_rows, minlength=known.num_queries)
+    counts = np.bincount(seen.query_rows, minlength=seen.num_queries)
     starts = [0, *edges]
     names = []
     for place, start in enumerate(starts):
         if place == len(starts) - 1:
             names.append(f"{start} or more events")
         elif start == starts[place + 1] - 1:
-            names.append("no event" if start == 0 else f"{start} event" if start == 1 else f"{start} events")
+            names.append("no events" if start == 0 else f"{start} event" if start == 1 else f"{start} events")
         else:
             names.append(f"{start} to {starts[place + 1] - 1} events")
     return [names[place] for place in np.searchsorted(starts, counts, side="right") - 1], names
 
 
 def by_popularity(
-    ranked: np.ndarray, test: Interactions, known: Interactions, *, threshold: float, num_groups: int = 10
+    ranked: np.ndarray, test: Interactions, seen: Interactions, *, threshold: float, num_groups: int = 10
 ) -> list[Segment]:
-    """Recall by popularity: of what queries like among ever rarer candidates, the share that was found.
+    """Measures the recall of ever rarer candidates: the share of the relevant ones among them that was found.
 
     Args:
         ranked: int [num_queries, k], rows of candidates, -1 for an empty slot.
         test: The test part.
-        known: The events that popularity is counted in, and that the ranking left out.
-        threshold: A rating of at least this is relevant.
-        num_groups: Groups of equally many candidates, >= 1, the most popular first; as many as there are candidates at
-            most.
+        seen: The events before the test part. They define popularity and were left out of the ranking.
+        threshold: Lowest rating that counts as relevant.
+        num_groups: Number of groups of equally many candidates, >= 1, the most popular first; at most num_candidates
+            groups are made.
 
     Returns:
-        One segment per group: `share`, its part of all recommendations, `liked`, its part of all that is to be found,
-        and, if it has any of that, `recall@k`.
+        One segment per group: `share`, its part of all recommendations; `liked`, its part of all relevant pairs; and,
+        if it has a relevant pair, `recall@k`.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> def events(query_rows, candidate_rows):
+        ...     return Interactions(
+        ...         queries=pa.table({"user_id": ["u1", "u2"]}), candidates=pa.table({"movie_id": ["m1", "m2"]}),
+        ...         events=pa.table({"query_row": query_rows, "candidate_row": candidate_rows, "rating": [5.0]}),
+        ...         query_id="user_id", candidate_id="movie_id",
+        ...     )
+        >>> ranked, test, seen = np.array([[1], [0]]), events([0], [1]), events([1], [0])
+        >>> for segment in by_popularity(ranked, test, seen, threshold=3, num_groups=2):
+        ...     print(segment)
+        Segment(name='0 to 50 %', num=0, values={'share': 0.5, 'liked': 0.0})
+        Segment(name='50 to 100 %', num=1, values={'share': 0.5, 'liked': 1.0, 'recall@1': 1.0})
     """
-    k, num_groups = ranked.shape[1], min(num_groups, known.num_candidates)
-    popularity = np.bincount(known.candidate_rows, minlength=known.num_candidates)
-    place = np.empty(known.num_candidates, np.int64)
-    place[np.argsort(-popularity, kind="stable")] = np.arange(known.num_candidates)
-    group_of = place * num_groups // known.num_candidates
-    codes, _ = relevant_pairs(test, event_pairs(known), threshold)
+    k, num_groups = ranked.shape[1], min(num_groups, seen.num_candidates)
+    popularity = np.bincount(seen.candidate_rows, minlength=seen.num_candidates)
+    place = np.empty(seen.num_candidates, np.int64)
+    place[np.argsort(-popularity, kind="stable")] = np.arange(seen.num_candidates)
+    group_of = place * num_groups // seen.num_candidates
+    codes, _ = relevant_pairs(test, event_pairs(seen), threshold)
     queries, candidates = np.divmod(codes, test.num_candidates)
     found = (ranked[queries] == candidates[:, np.newaxis]).any(axis=1)
-    shown = np.bincount(group_of[ranked[ranked >= 0]], minlength=num_groups)
+    recommended = np.bincount(group_of[ranked[ranked >= 0]], minlength=num_groups)
     segments = []
     for group in range(num_groups):
         is_in = group_of[candidates] == group
         values = {
-            "share": float(shown[group] / max(1, shown.sum())),
+            "share": float(recommended[group] / max(1, recommended.sum())),
             "liked": float(is_in.sum() / max(1, len(codes))),
         }
         if is_in.any():
@@ -138,3 +159,16 @@ def by_popularity(
         first, last = 100 * group / num_groups, 100 * (group + 1) / num_groups
         segments.append(Segment(name=f"{first:.3g} to {last:.3g} %", num=int(is_in.sum()), values=values))
     return segments
+
+
+def _group_names(groups: Sequence[object]) -> np.ndarray:
+    """Returns the groups' names, str [n]; many distinct numbers are divided into five groups of equal size."""
+    numbers = [float(group) for group in groups if isinstance(group, int | float) and not isinstance(group, bool)]
+    is_numeric = len(numbers) + sum(group is None for group in groups) == len(groups)
+    if not is_numeric or len(set(numbers)) <= _MAX_DISTINCT_NUMBERS:
+        return np.array([_MISSING if group is None else str(group) for group in groups])
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, 6), method="nearest"))
+    names = [f"{low:g} up to {high:g}" for low, high in itertools.pairwise(edges)]
+    values = np.array([np.nan if group is None else float(group) for group in groups])  # type: ignore[arg-type]
+    places = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(names) - 1)
+    return np.where(np.isnan(values), _MISSING, np.array(names)[places])

@@ -10,12 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import tfrs_twotower as tt
-from tfrs_twotower.evaluation.html import figures, sections
-from tfrs_twotower.evaluation.html import neighbours as likeness
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.splits import Split
+from tfrs_twotower.evaluation.build import build_report
+from tfrs_twotower.evaluation.html import figures, neighbours, sections
+from tfrs_twotower.evaluation.html.details import PageDetails
 from tfrs_twotower.evaluation.html.markup import to_grid, to_table
-from tfrs_twotower.evaluation.html.page import Background, build_page
-from tfrs_twotower.evaluation.report import Answers, answer, judge
+from tfrs_twotower.evaluation.html.page import build_page
+from tfrs_twotower.evaluation.predictions import Predictions, predict
+from tfrs_twotower.evaluation.report import Report
 
 CURVES = {"rating": {"loss": [0.7, 0.5], "val_loss": [0.8, 0.6], "auc": [0.6, 0.9], "total_loss": [1.0, 0.9]}}
 
@@ -49,19 +52,21 @@ class Parsed(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def answers(planted, trained) -> Answers:
-    return answer(trained, planted.split, k=3)
+def predictions(planted, trained) -> Predictions:
+    return predict(trained, planted.split, k=3)
 
 
-def page_of(planted, answers, **background) -> Parsed:
-    report = judge(answers, planted.split, threshold=3)
-    return Parsed(build_page(report, answers, planted.split, threshold=3, background=Background(**background)))
+def page_of(planted, predictions, **details) -> Parsed:
+    report = build_report(predictions, planted.split, threshold=3)
+    return Parsed(build_page(report, predictions, planted.split, threshold=3, details=PageDetails(**details)))
 
 
-def test_the_page_needs_no_network_and_says_every_picture_in_words(planted, answers):
+def test_the_page_needs_no_network_and_describes_every_picture_in_words(planted, predictions):
     vectors = np.random.default_rng(0).normal(size=(planted.split.test.num_candidates, 4))
-    answers = dataclasses.replace(answers, vectors=vectors)
-    page = page_of(planted, answers, title="A <title> & more", curves=CURVES, text="title", group="genres")
+    predictions = dataclasses.replace(predictions, vectors=vectors)
+    page = page_of(
+        planted, predictions, title="A <title> & more", curves=CURVES, name_column="title", group_column="genres"
+    )
     assert "A <title> & more" in page.text
     for _, attributes in page.found:
         for name in ("src", "href"):
@@ -70,7 +75,7 @@ def test_the_page_needs_no_network_and_says_every_picture_in_words(planted, answ
     assert len(pictures) >= 7
     assert all(len(picture["alt"] or "") > 20 for picture in pictures)
     assert len(page.all("figcaption")) == len(pictures)
-    # What scrolls can be reached by keyboard, and has a name then.
+    # Everything that scrolls can be reached by keyboard, and therefore needs a name.
     assert all("aria-label" in attributes for _, attributes in page.found if "tabindex" in attributes)
     assert len(page.all("details")) >= 7
     targets = {attributes["id"] for _, attributes in page.found if "id" in attributes}
@@ -78,40 +83,44 @@ def test_the_page_needs_no_network_and_says_every_picture_in_words(planted, answ
     assert [attributes["lang"] for attributes in page.all("html")] == ["en"]
 
 
-def test_a_section_without_content_is_left_out(planted, answers):
-    ranks = Answers(ranked=answers.ranked, probabilities=None)
+def test_a_section_without_content_is_left_out(planted, predictions):
+    ranks = Predictions(ranked=predictions.ranked, probabilities=None)
     titles = {attributes["id"] for attributes in page_of(planted, ranks).all("h2")}
     assert titles == {"figures", "ranking", "for-whom-it-works", "popularity", "examples", "data-and-model"}
 
 
-def test_what_the_data_say_is_never_markup(planted, answers):
-    """A title that would be a script, and one that would be mathematics to Matplotlib."""
+def test_text_from_the_data_never_becomes_markup(planted, predictions):
+    """One title looks like a script, and others look like mathematics to Matplotlib."""
     test = planted.split.test
     titles = ["<script>alert(1)</script>", "$\\frac{1}{$ \x0b", *(f"$T_{row}" for row in range(2, test.num_candidates))]
     genres = [["$\\frac{1}{$"], [], None, *([["<b>"]] * (test.num_candidates - 3))]
     candidates = test.candidates.set_column(1, "title", pa.array(titles)).set_column(2, "genres", pa.array(genres))
     parts = {
-        name: tt.Interactions(**{**vars(part), "candidates": candidates}) for name, part in vars(planted.split).items()
+        name: Interactions(**{**vars(part), "candidates": candidates}) for name, part in vars(planted.split).items()
     }
-    split = tt.Split(**parts)
-    report = judge(answers, split, threshold=3)
-    page = Parsed(build_page(report, answers, split, threshold=3, background=Background(text="title", group="genres")))
+    split = Split(**parts)
+    report = build_report(predictions, split, threshold=3)
+    page = Parsed(
+        build_page(
+            report, predictions, split, threshold=3, details=PageDetails(name_column="title", group_column="genres")
+        )
+    )
     assert not page.all("script") + page.all("b")
     assert "<script>" in page.text
     for picture in page.all("img"):
-        # Well-formed, or a browser would show nothing.
+        # A browser shows nothing if the picture is not well-formed.
         xml.etree.ElementTree.fromstring(base64.b64decode(picture["src"].split(",")[1]))
 
 
-def test_a_column_that_is_not_there_is_named(planted, answers):
+def test_a_column_that_does_not_exist_is_named(planted, predictions):
     with pytest.raises(
-        ValueError, match="`group` must be a column of the candidates: movie_id, title, genres. Rec.*: x"
+        ValueError, match="`group_column` must be a column of the candidates: movie_id, title, genres. Rec.*: x"
     ):
-        page_of(planted, answers, group="x")
+        page_of(planted, predictions, group_column="x")
 
 
 def test_curves_of_training_and_validation_share_a_picture():
-    """And what is of the last batch alone is left out beside a metric of the epoch."""
+    """Metrics of the last batch only are left out if there is a metric of the epoch."""
     pictures = Parsed(sections.show_training(CURVES)).all("img")
     assert [picture["alt"] for picture in pictures] == ["Line plot of auc by epoch."]
     losses = Parsed(sections.show_training({"model": {"loss": [0.7, 0.5], "val_loss": [0.8, 0.6]}})).all("img")
@@ -127,21 +136,20 @@ def test_curves_of_training_and_validation_share_a_picture():
     [np.ones((24, 4)), np.zeros((24, 4)), np.arange(24.0)[:, np.newaxis], np.outer(np.arange(24), np.ones(3))],
     ids=["equal", "zero", "one dimension", "on a line"],
 )
-def test_there_is_no_map_of_a_model_that_has_learnt_nothing(planted, vectors):
-    """scikit-learn's own start from principal components ends the process there."""
-    known = planted.split.seen
-    shown = likeness.show_map(vectors, known, [str(row) for row in range(24)], "genres")
-    assert "No map" in shown
+def test_a_model_that_has_learnt_nothing_gets_no_map(planted, vectors):
+    """scikit-learn's own start from principal components would crash the process."""
+    shown = neighbours.show_map(vectors, planted.split.seen, [str(row) for row in range(24)], "genres")
+    assert "There is no map" in shown
     assert "<img" not in shown
 
 
-def test_a_model_beside_which_popularity_finds_nothing_is_told_of_without_a_ratio(planted, answers):
-    report = judge(answers, planted.split, threshold=3)
+def test_the_lead_gives_no_ratio_if_popularity_finds_nothing(planted, predictions):
+    report = build_report(predictions, planted.split, threshold=3)
     cases = {**report.cases, "popularity": {**report.cases["popularity"], "ndcg@3": 0.0}}
-    assert "times" not in sections.show_lead(dataclasses.replace(report, cases=cases), answers)
+    assert "times" not in sections.show_lead(dataclasses.replace(report, cases=cases), 3)
 
 
-def test_a_table_heads_its_rows_and_columns():
+def test_a_table_has_headings_for_its_rows_and_columns():
     parsed = Parsed(to_table(["metric", "value"], [["auc", ("0.9", "best")]], caption="Of <it>"))
     assert [attributes.get("scope") for attributes in parsed.all("th")] == ["col", "col", "row"]
     assert parsed.all("td") == [{"class": "best"}]
@@ -151,10 +159,24 @@ def test_a_table_heads_its_rows_and_columns():
 
 def test_names_on_the_map_do_not_overlap():
     points = np.array([[0.0, 0.0], [0.1, 0.01], [0.5, 0.01], [0.1, 0.5], [1.0, 1.0]])
-    assert likeness._far_apart(points, 10) == [0, 2, 3, 4]
-    assert likeness._far_apart(points, 2) == [0, 2]
+    assert neighbours._far_apart(points, 10) == [0, 2, 3, 4]
+    assert neighbours._far_apart(points, 2) == [0, 2]
 
 
 def test_the_same_figure_gives_the_same_bytes():
     draws = [figures.draw_lines({"a": ([0, 1], [1, 2])}, x_label="x", y_label="y") for _ in range(2)]
     assert figures.to_data_uri(draws[0]) == figures.to_data_uri(draws[1])
+
+
+def test_a_page_can_be_built_from_a_report_that_was_read(planted, predictions):
+    report = build_report(predictions, planted.split, threshold=3)
+    read = Report.from_dict(report.to_dict())
+    pages = [build_page(each, predictions, planted.split, threshold=3) for each in (report, read)]
+    assert pages[0] == pages[1]
+
+
+def test_the_recall_of_an_index_stands_among_the_metrics(planted, predictions):
+    report = build_report(predictions, planted.split, threshold=3, index_recall=0.75)
+    page = Parsed(build_page(report, predictions, planted.split, threshold=3))
+    assert "index_recall@30.7500" in page.text  # two cells of one row
+    assert "index_recall" not in page_of(planted, predictions).text

@@ -1,1 +1,1 @@
-"""`report.html`: the page that shows a report to people."""
+"""The page `report.html`, which presents a report to people."""

@@ -1,4 +1,4 @@
-"""The report's pictures: Matplotlib figures of numbers that stand beside them in tables."""
+"""Draws the page's pictures with Matplotlib; the page shows their numbers in tables as well."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Okabe & Ito 2008: colours that all eyes tell apart.
+# Colours that people with any kind of colour vision can tell apart (Okabe & Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 OTHER_COLOUR = "#BBBBBB"
 
 _P = ParamSpec("_P")
 _STYLE: Any = {
-    "text.parse_math": False,  # a $ is a $
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "tfrs_twotower",  # the same page for the same figures
+    "text.parse_math": False,  # a dollar sign is printed as it is
+    "svg.fonttype": "none",  # text stays text instead of becoming outlines
+    "svg.hashsalt": "tfrs_twotower",  # equal figures give equal pages
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
@@ -36,7 +36,7 @@ _STYLE: Any = {
 
 
 def _styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
-    """In this module's style, which leaves that of the caller's own figures alone."""
+    """Applies this module's style to a function, without changing the style of the caller's own figures."""
 
     @functools.wraps(draw)
     def draw_in_style(*arguments: _P.args, **options: _P.kwargs) -> Figure:
@@ -47,7 +47,7 @@ def _styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
 
 
 def to_data_uri(figure: Figure) -> str:
-    """A figure as an SVG image that needs no file."""
+    """Encodes a figure as an SVG image in a data URI, so that it needs no file."""
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
@@ -62,20 +62,20 @@ def draw_lines(
     y_label: str,
     has_diagonal: bool = False,
     markers: str | None = None,
-    counts_x: bool = False,
+    has_integer_x: bool = False,
 ) -> Figure:
-    """One or more curves.
+    """Draws one or more curves.
 
     Args:
         lines: Name -> (x, y).
-        x_label: What x is.
-        y_label: What y is.
-        has_diagonal: Whether to draw y = x from 0 to 1, too, as what is to be expected.
-        markers: Matplotlib's sign at each point, such as "o".
-        counts_x: Whether x is a number of something.
+        x_label: Label of the x axis.
+        y_label: Label of the y axis.
+        has_diagonal: Whether to draw y = x from 0 to 1 as a dashed reference line.
+        markers: Matplotlib's marker at each point, such as "o".
+        has_integer_x: Whether x takes whole numbers only.
     """
     figure, axes = _blank(x_label, y_label)
-    if counts_x:
+    if has_integer_x:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if has_diagonal:
         axes.plot([0, 1], [0, 1], color=OTHER_COLOUR, linestyle="--", linewidth=1)
@@ -88,13 +88,13 @@ def draw_lines(
 
 @_styled
 def draw_distributions(values: Mapping[str, np.ndarray], *, x_label: str, y_label: str, num_bins: int = 40) -> Figure:
-    """Outlines of histograms over the same bins from 0 to 1, each of area 1.
+    """Draws histograms over the same bins from 0 to 1, each of area 1.
 
     Args:
         values: Name -> float [n], in [0, 1], n >= 1.
-        x_label: What the values are.
-        y_label: What is counted.
-        num_bins: How many bins.
+        x_label: Label of the x axis.
+        y_label: Label of the y axis.
+        num_bins: Number of bins, >= 1.
     """
     figure, axes = _blank(x_label, y_label)
     edges = np.linspace(0, 1, num_bins + 1)
@@ -108,13 +108,13 @@ def draw_distributions(values: Mapping[str, np.ndarray], *, x_label: str, y_labe
 
 @_styled
 def draw_bars(bars: Mapping[str, Sequence[float]], names: Sequence[str], *, x_label: str, y_label: str) -> Figure:
-    """Groups of bars.
+    """Draws groups of bars.
 
     Args:
         bars: Name of a series -> one height per group.
-        names: Of the groups.
-        x_label: What the groups are.
-        y_label: What the heights are.
+        names: Names of the groups.
+        x_label: Label of the x axis.
+        y_label: Label of the y axis.
     """
     figure, axes = _blank(x_label, y_label)
     places, width = np.arange(len(names)), 0.8 / len(bars)
@@ -129,12 +129,12 @@ def draw_bars(bars: Mapping[str, Sequence[float]], names: Sequence[str], *, x_la
 
 @_styled
 def draw_map(points: np.ndarray, groups: Sequence[str], *, names: Mapping[int, str]) -> Figure:
-    """Points of a plane, coloured by group.
+    """Draws points of a plane, coloured by group.
 
     Args:
         points: float [n, 2].
-        groups: One per point; "" is no group.
-        names: Row of a point -> what is written beside it.
+        groups: Name of each point's group; an empty name means no group, which is drawn in grey.
+        names: Row of a point -> text written next to it.
     """
     figure, axes = _blank("", "", size=(9.0, 7.0))
     axes.set_xticks([])
@@ -154,7 +154,7 @@ def draw_map(points: np.ndarray, groups: Sequence[str], *, names: Mapping[int, s
 
 
 def _blank(x_label: str, y_label: str, *, size: tuple[float, float] = (6.0, 3.8)) -> tuple[Figure, Axes]:
-    # Without pyplot: no state is shared, and no screen is asked for.
+    # Without pyplot, which would keep global state and look for a screen.
     figure = Figure(figsize=size)
     axes = figure.subplots()
     axes.set_xlabel(x_label)

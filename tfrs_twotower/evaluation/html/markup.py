@@ -1,4 +1,4 @@
-"""Pieces of the report's page: tables, and pictures with their numbers and a description beside them."""
+"""Writes the HTML of tables and pictures; a picture comes with a description and its numbers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from matplotlib.figure import Figure
 
 from tfrs_twotower.evaluation.html.figures import to_data_uri
 
-#: A cell's text, or its text and its class in the page's style.
+#: A cell's text, or its text and its class in the page's style sheet.
 Cell = str | tuple[str, str]
 
-# What has no place in XML, of which pictures are made.
+# Characters that XML, and therefore an SVG picture, cannot contain.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
 
 
 def to_text(value: object) -> str:
-    """A value of a table as people read it."""
+    """Formats a value of a table for readers."""
     return "(missing)" if value is None else _CONTROL.sub(" ", str(value))
 
 
-def to_table(head: Sequence[Cell], rows: Iterable[Sequence[Cell]], *, caption: str = "") -> str:
-    """A table whose first column heads its rows."""
+def to_table(headings: Sequence[Cell], rows: Iterable[Sequence[Cell]], *, caption: str = "") -> str:
+    """Writes a table whose first column holds the headings of its rows."""
 
     def cell(tag: str, value: Cell, scope: str = "") -> str:
         text, kind = value if isinstance(value, tuple) else (value, "")
@@ -33,30 +33,30 @@ def to_table(head: Sequence[Cell], rows: Iterable[Sequence[Cell]], *, caption: s
             content = f"<strong>{content}</strong>"
         return f"<{tag}{attributes}>{content}</{tag}>"
 
-    heads = "".join(cell("th", value, "col") if value else "<td></td>" for value in head)
+    head = "".join(cell("th", value, "col") if value else "<td></td>" for value in headings)
     body = "".join(
         f"<tr>{cell('th', row[0], 'row')}{''.join(cell('td', value) for value in row[1:])}</tr>" for row in rows
     )
-    told = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    content = f"{told}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>"
+    caption_tag = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    content = f"{caption_tag}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     label = f' tabindex="0" role="region" aria-label="{html.escape(caption)}"' if caption else ""
     return f'<div class="scroll"{label}><table>{content}</table></div>'
 
 
-def to_picture(figure: Figure, kind: str, told: str, table: str) -> str:
-    """A picture, what kind it is, what it shows in words, and its numbers."""
+def to_picture(figure: Figure, *, alt: str, caption: str, table: str) -> str:
+    """Writes a picture with its alternative text, its caption, and a table of its numbers that readers can unfold."""
     numbers = f"<details><summary>Numbers</summary>{table}</details>" if table else ""
     return (
-        f'<figure><img src="{to_data_uri(figure)}" alt="{html.escape(kind)}">'
-        f"<figcaption>{html.escape(told)}</figcaption>{numbers}</figure>"
+        f'<figure><img src="{to_data_uri(figure)}" alt="{html.escape(alt)}">'
+        f"<figcaption>{html.escape(caption)}</figcaption>{numbers}</figure>"
     )
 
 
 def to_grid(blocks: Sequence[str]) -> str:
-    """Blocks side by side, as many as the screen is wide; nothing of none."""
+    """Places blocks side by side, as many as fit the width of the screen; returns "" if there are none."""
     return f'<div class="grid">{"".join(blocks)}</div>' if blocks else ""
 
 
 def to_anchor(title: str) -> str:
-    """What a section is linked by."""
+    """Returns the fragment by which a section is linked."""
     return title.lower().replace(" ", "-")

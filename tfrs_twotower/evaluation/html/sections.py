@@ -1,4 +1,4 @@
-"""What the report's page shows, section by section; a section without anything to show is empty."""
+"""Writes the page section by section; a section that has nothing to show is empty."""
 
 from __future__ import annotations
 
@@ -13,230 +13,170 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation import metrics
 from tfrs_twotower.evaluation.html import figures
+from tfrs_twotower.evaluation.html.details import PageDetails
 from tfrs_twotower.evaluation.html.markup import Cell, to_grid, to_picture, to_table
-from tfrs_twotower.evaluation.ranking import event_pairs, query_metrics
-from tfrs_twotower.evaluation.report import Answers, Report
+from tfrs_twotower.evaluation.predictions import Predictions
+from tfrs_twotower.evaluation.relevance import QueryMetrics
+from tfrs_twotower.evaluation.report import Report
+from tfrs_twotower.evaluation.segments import Segment
 
-_LESS_IS_BETTER = ("log_loss", "brier", "calibration_error")
-# TensorFlow Recommenders' own, beside which a task has its loss as a metric over the epoch.
-_OF_THE_LAST_BATCH = ("loss", "regularization_loss", "total_loss")
-_MOST_SEGMENTS = 25
-_NUM_SAMPLES = 4
-_NUM_PAST = 8
-_CURVE_POINTS = 200
+_LOWER_IS_BETTER = ("log_loss", "brier", "calibration_error")
+# TensorFlow Recommenders reports these of the last batch only. Our tasks have a metric of the loss over the epoch.
+_LAST_BATCH_METRICS = ("loss", "regularization_loss", "total_loss")
+_MAX_SEGMENTS = 25
+_NUM_EXAMPLES = 4
+_NUM_PAST_RATINGS = 8
+_MAX_CURVE_POINTS = 200
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Background:
-    """What the page tells besides the figures.
+def show_lead(report: Report, k: int) -> str:
+    """Says in a few sentences what the model can do.
 
-    Attributes:
-        title: The page's.
-        curves: Name of a training -> metric -> one value per epoch, as Keras's history has them.
-        text: Column of the candidates that people know them by; None for the id.
-        group: Column of the candidates, of strings or lists of them, that colours the map; None for one colour.
-        model: What the model is, for its card.
-        timings: Step -> seconds.
+    Args:
+        report: The report.
+        k: Slots of the ranking.
     """
-
-    title: str = "Recommender report"
-    curves: Mapping[str, Mapping[str, Sequence[float]]] = dataclasses.field(default_factory=dict)
-    text: str | None = None
-    group: str | None = None
-    model: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    timings: Mapping[str, float] = dataclasses.field(default_factory=dict)
-
-
-def show_lead(report: Report, answers: Answers) -> str:
-    """What the model can do, in a sentence or two."""
-    k = answers.ranked.shape[1]
-    name = f"ndcg@{k}"
-    model, difference = report.cases["model"], report.above_popularity[name]
-    of_popularity = report.cases["popularity"][name]
-    said = f"Of {k} recommendations to a user, {k * model[f'precision@{k}']:.1f} are liked on average"
-    said += f"; {100 * model[f'hit_rate@{k}']:.0f} % of the users find at least one. "
-    said += f"NDCG@{k} is {model[name]:.3f}"
-    said += f", {model[name] / of_popularity:.1f} times that of popularity." if of_popularity else "."
+    ndcg = f"ndcg@{k}"
+    model, of_popularity = report.metrics, report.cases["popularity"][ndcg]
+    text = (
+        f"On average, users like {k * model[f'precision@{k}']:.1f} of their {k} recommendations, and "
+        f"{100 * model[f'hit_rate@{k}']:.0f} % of the users like at least one. NDCG@{k} is {model[ndcg]:.3f}"
+    )
+    text += f", {model[ndcg] / of_popularity:.1f} times that of the popularity baseline." if of_popularity else "."
     if "auc" in model:
-        said += f" Of a liked and a disliked rating it tells which is which in {100 * model['auc']:.1f} % of the cases."
-    lead = f'<p class="lead">{html.escape(said)}</p>'
-    if difference.mean < 0:
-        lead += '<p class="warn" role="alert">It ranks the catalogue <strong>worse than popularity</strong> does.</p>'
+        text += (
+            " Given one rating that is liked and one that is disliked, the model gives the liked one the higher "
+            f"probability in {100 * model['auc']:.1f} % of the cases."
+        )
+    lead = f'<p class="lead">{html.escape(text)}</p>'
+    if report.above_popularity[ndcg].mean < 0:
+        lead += (
+            '<p class="warn" role="alert">The model ranks the catalogue <strong>worse than popularity</strong> does.'
+            "</p>"
+        )
     return lead
 
 
-def show_headline(report: Report) -> str:
-    """All figures, beside those of what has to be beaten."""
-    model = report.cases["model"]
-    names = [name for name in model if name != "num_queries"]
+def show_headline(report: Report, k: int) -> str:
+    """Lists all metrics of the model next to those of the baselines.
+
+    Args:
+        report: The report.
+        k: Slots of the ranking.
+    """
     cases = list(report.cases)
-    rows: list[list[Cell]] = []
-    for name in names:
-        values = [report.cases[case].get(name) for case in cases]
-        there = [value for value in values if value is not None]
-        best = min(there) if name in _LESS_IS_BETTER else max(there)
-        interval = report.intervals.get(name)
-        spread = f"{interval.low:.4f} to {interval.high:.4f}" if interval else ""
-        cells = ["" if value is None else f"{value:.4f}" for value in values]
-        row: list[Cell] = [name, cells[0], spread, *cells[1:]]
-        for place, value in enumerate(values):
-            if value == best:
-                column = 1 if place == 0 else place + 2
-                row[column] = (cells[place], "best")
-        rows.append(row)
+    rows = [_headline_row(report, name) for name in report.metrics if name != "num_queries"]
+    if report.index_recall is not None:
+        rows.append([f"index_recall@{k}", f"{report.index_recall:.4f}", "", *("" for _ in cases[1:])])
     table = to_table(
-        ["metric", "model", "95 % interval", *cases[1:]], rows, caption="On the test part; the best in bold."
-    )
-    beyond = to_table(
-        ["of all recommendations", "value"],
-        [[name, f"{value:.4f}"] for name, value in report.beyond_accuracy.items()],
-        caption="Beyond accuracy",
+        ["metric", "model", "95 % interval", *cases[1:]],
+        rows,
+        caption="Metrics on the test part; the best value of each row is bold.",
     )
     note = (
-        f"<p>{report.num_events:,} test events; {int(model['num_queries']):,} users have something to find, "
-        f"{report.num_left_out:,} have not and are left out of the ranking's figures. Equal scores are ordered by "
-        "lot.</p>"
+        f"<p>The test part has {report.num_events:,} events. The ranking metrics are means over "
+        f"{int(report.metrics['num_queries']):,} users; {report.num_left_out:,} other users like nothing in the test "
+        "part that they had not seen before. Ties in a ranking are broken at random.</p>"
+    )
+    beyond = to_table(
+        ["metric", "value"],
+        [[name, f"{value:.4f}"] for name, value in report.beyond_accuracy.items()],
+        caption="Beyond accuracy: all recommendations together",
     )
     return table + note + beyond
 
 
 def show_training(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """A curve for each metric of each training."""
+    """Draws a curve for each metric of each training run.
+
+    Args:
+        curves: Name of a training run -> metric -> one value per epoch.
+    """
     pictures = []
     for training, history in curves.items():
         for metric, values in history.items():
             is_drawn_elsewhere = metric.startswith("val_") and metric.removeprefix("val_") in history
-            if is_drawn_elsewhere or (metric in _OF_THE_LAST_BATCH and len(history) > len(_OF_THE_LAST_BATCH)):
+            if is_drawn_elsewhere or (metric in _LAST_BATCH_METRICS and len(history) > len(_LAST_BATCH_METRICS)):
                 continue
             lines = {"training" if f"val_{metric}" in history else metric: values}
             if f"val_{metric}" in history:
                 lines["validation"] = history[f"val_{metric}"]
-            if not all(map(len, lines.values())):
-                continue
-            # What is measured every few epochs has fewer values.
-            epochs = {name: np.arange(1, len(line) + 1) * len(values) // len(line) for name, line in lines.items()}
-            figure = figures.draw_lines(
-                {name: (epochs[name], line) for name, line in lines.items()},
-                x_label="epoch",
-                y_label=metric,
-                counts_x=True,
-            )
-            at = {name: dict(zip(epochs[name].tolist(), line, strict=True)) for name, line in lines.items()}
-            rows = [
-                [str(epoch), *(f"{line[epoch]:.4f}" if epoch in line else "" for line in at.values())]
-                for epoch in range(1, len(values) + 1)
-            ]
-            told = f"{training}: {metric} from {values[0]:.4f} in the first epoch to {values[-1]:.4f} in the last."
-            table = to_table(["epoch", *lines], rows, caption=f"{training}: {metric}")
-            pictures.append(to_picture(figure, f"Line plot of {metric} by epoch.", told, table))
+            if all(map(len, lines.values())):
+                pictures.append(_training_picture(training, metric, lines))
     return to_grid(pictures)
 
 
-def show_probabilities(report: Report, answers: Answers, test: Interactions, threshold: float) -> str:
-    """ROC curve, reliability diagram, and what is said of liked and disliked ratings."""
-    of_model = report.cases["model"]
-    if answers.probabilities is None or "auc" not in of_model:
+def show_probabilities(report: Report, predictions: Predictions, test: Interactions, threshold: float) -> str:
+    """Draws the ROC curve, the reliability diagram, and the distributions of the predicted probabilities.
+
+    Args:
+        report: The report of the predictions.
+        predictions: What the model predicts for the test part.
+        test: The test part.
+        threshold: Lowest rating that counts as positive.
+    """
+    if predictions.probabilities is None or "auc" not in report.metrics:
         return ""
-    labels, said = test.ratings >= threshold, answers.probabilities
-    false_rate, true_rate, _ = sklearn.metrics.roc_curve(labels, said)
-    kept = np.unique(np.linspace(0, len(false_rate) - 1, _CURVE_POINTS).astype(int))
-    roc = figures.draw_lines(
-        {"model": (false_rate[kept], true_rate[kept])},
-        x_label="share of disliked taken for liked",
-        y_label="share of liked found",
-        has_diagonal=True,
-    )
-    tenths = np.linspace(0, 1, 11)
-    roc_rows = [
-        [f"{rate:.1f}", f"{value:.4f}"]
-        for rate, value in zip(tenths, np.interp(tenths, false_rate, true_rate), strict=True)
-    ]
-    bins = metrics.reliability(labels, said)
-    reliability = figures.draw_lines(
-        {"model": (bins[:, 0], bins[:, 1])},
-        x_label="probability said",
-        y_label="share that came true",
-        has_diagonal=True,
-        markers="o",
-    )
-    bin_rows = [[f"{mean:.3f}", f"{share:.3f}", f"{int(count):,}"] for mean, share, count in bins]
-    spread = figures.draw_distributions(
-        {"liked": said[labels], "disliked": said[~labels]}, x_label="probability said", y_label="density"
-    )
-    quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
-    spread_rows = [
-        [name, *(f"{value:.3f}" for value in np.quantile(said[rows], quantiles))]
-        for name, rows in (("liked", labels), ("disliked", ~labels))
-    ]
+    labels, probabilities = test.ratings >= threshold, predictions.probabilities
     return to_grid(
         [
-            to_picture(
-                roc,
-                "ROC curve: the share of liked ratings found against that of disliked ones taken for liked.",
-                f"ROC curve, area {of_model['auc']:.4f}; the dashed line is chance.",
-                to_table(["disliked taken for liked", "liked found"], roc_rows, caption="ROC curve"),
-            ),
-            to_picture(
-                reliability,
-                "Reliability diagram: what came true against what was said.",
-                f"Reliability diagram, calibration error {of_model['calibration_error']:.4f}; on the dashed line "
-                "what is said comes true.",
-                to_table(["said", "came true", "ratings"], bin_rows, caption="Reliability"),
-            ),
-            to_picture(
-                spread,
-                "Two distributions of the probability said.",
-                f"What is said of liked ratings (median {np.median(said[labels]):.2f}) and of disliked ones "
-                f"(median {np.median(said[~labels]):.2f}).",
-                to_table(["", *(f"{100 * share:g} %" for share in quantiles)], spread_rows, caption="Quantiles"),
-            ),
+            _roc_picture(labels, probabilities, auc=report.metrics["auc"]),
+            _reliability_picture(labels, probabilities, calibration_error=report.metrics["calibration_error"]),
+            _distribution_picture(labels, probabilities),
         ]
     )
 
 
-def show_ranking(answers: Answers, split: Split, threshold: float) -> str:
-    """Precision against recall from one recommendation to all slots."""
-    slots = answers.ranked.shape[1]
-    ks = sorted({1, *range(2, slots + 1, max(1, slots // 10)), slots})
-    means = query_metrics(answers.ranked, split.test, event_pairs(split.seen), threshold=threshold, ks=ks).means()
+def shown_ks(num_slots: int) -> list[int]:
+    """Returns the numbers of recommendations at which the page measures a ranking, ascending, the last one all slots.
+
+    Args:
+        num_slots: Slots of the ranking, >= 1.
+    """
+    return sorted({1, *range(2, num_slots + 1, max(1, num_slots // 10)), num_slots})
+
+
+def show_ranking(of_queries: QueryMetrics, ks: Sequence[int]) -> str:
+    """Draws precision against recall, from one recommendation to all slots.
+
+    Args:
+        of_queries: The model's ranking metrics of each query at each of `ks`.
+        ks: Numbers of recommendations, ascending.
+    """
+    means = of_queries.means()
     precision, recall = ([means[f"{name}@{k}"] for k in ks] for name in ("precision", "recall"))
-    figure = figures.draw_lines({"": (recall, precision)}, x_label="recall", y_label="precision", markers="o")
-    told = (
-        f"Precision and recall from 1 to {slots} recommendations: from {precision[0]:.3f} and {recall[0]:.3f} to "
-        f"{precision[-1]:.3f} and {recall[-1]:.3f}."
-    )
     shown = ("precision", "recall", "ndcg", "hit_rate", "mrr", "map")
     rows = [[str(k), *(f"{means[f'{name}@{k}']:.4f}" for name in shown)] for k in ks]
-    table = to_table(["k", *shown], rows, caption="Metrics by number of recommendations")
-    return to_picture(figure, "Curve of precision against recall by number of recommendations.", told, table)
+    return to_picture(
+        figures.draw_lines({"": (recall, precision)}, x_label="recall", y_label="precision", markers="o"),
+        alt="Curve of precision against recall by number of recommendations.",
+        caption=(
+            f"Precision and recall from 1 to {ks[-1]} recommendations. Precision goes from {precision[0]:.3f} to "
+            f"{precision[-1]:.3f}, recall from {recall[0]:.3f} to {recall[-1]:.3f}."
+        ),
+        table=to_table(["k", *shown], rows, caption="Metrics by number of recommendations"),
+    )
 
 
 def show_segments(report: Report) -> str:
-    """Metrics by groups of queries."""
-    groups = {"how much is known of them": report.by_history, **report.by_feature}
-    tables = []
-    for name, found in groups.items():
-        shown = [metric for metric in found[0].values if not metric.startswith("graded")]
-        rows = [
-            [segment.name, f"{segment.num:,}", *(f"{segment.values[metric]:.4f}" for metric in shown)]
-            for segment in found[:_MOST_SEGMENTS]
-        ]
-        tables.append(to_table(["", "users", *shown], rows, caption=f"Users by {name}"))
-    return "".join(tables)
+    """Lists ranking metrics by groups of queries.
+
+    Args:
+        report: The report.
+    """
+    groups = {"number of past events": report.by_history, **report.by_feature}
+    return "".join(_segment_table(name, segments) for name, segments in groups.items())
 
 
 def show_popularity(report: Report) -> str:
-    """What is recommended and what is liked, by popularity."""
-    found = report.by_popularity
-    names = [segment.name for segment in found]
-    shares, liked = ([segment.values[name] for segment in found] for name in ("share", "liked"))
-    recall = next(name for segment in found for name in segment.values if name.startswith("recall"))
-    figure = figures.draw_bars(
-        {"recommended": shares, "liked in the test": liked},
-        names,
-        x_label="candidates, the most popular first",
-        y_label="share",
-    )
+    """Compares what is recommended with what is liked, by popularity.
+
+    Args:
+        report: The report.
+    """
+    segments = report.by_popularity
+    shares, liked = ([segment.values[name] for segment in segments] for name in ("share", "liked"))
+    recall = next(name for segment in segments for name in segment.values if name.startswith("recall"))
     rows = [
         [
             segment.name,
@@ -244,71 +184,203 @@ def show_popularity(report: Report) -> str:
             f"{100 * segment.values['liked']:.1f} %",
             f"{segment.values[recall]:.4f}" if recall in segment.values else "",
         ]
-        for segment in found
+        for segment in segments
     ]
-    told = (
-        f"The most popular {100 / len(found):.3g} % of the catalogue get {100 * shares[0]:.0f} % of the "
-        f"recommendations, and {100 * liked[0]:.0f} % of what is liked in the test."
+    return to_picture(
+        figures.draw_bars(
+            {"recommendations": shares, "likes in the test part": liked},
+            [segment.name for segment in segments],
+            x_label="candidates, the most popular first",
+            y_label="share",
+        ),
+        alt="Bar chart: shares of recommendations and of likes by popularity.",
+        caption=(
+            f"The most popular {100 / len(segments):.3g} % of the catalogue receive {100 * shares[0]:.0f} % of the "
+            f"recommendations and {100 * liked[0]:.0f} % of the likes in the test part."
+        ),
+        table=to_table(
+            ["popularity", "share of recommendations", "share of likes", recall], rows, caption="Groups by popularity"
+        ),
     )
-    table = to_table(["popularity", "of recommendations", "of likes", recall], rows, caption="By popularity")
-    return to_picture(figure, "Bars: shares of recommendations and of likes by popularity.", told, table)
 
 
-def show_examples(report: Report, answers: Answers, split: Split, texts: Sequence[str], threshold: float) -> str:
-    """Users with what they rated highest and what they are recommended, hits marked."""
-    test, known = split.test, split.seen
-    of_queries = report.of_queries
-    k = answers.ranked.shape[1]
-    # From users that it serves well to users that it does not, at equal distances.
-    order = of_queries.query_rows[np.argsort(-of_queries.values[f"ndcg@{k}"], kind="stable")]
-    sampled = order[np.linspace(0, len(order) - 1, min(_NUM_SAMPLES, len(order))).astype(int)]
+def show_examples(
+    of_queries: QueryMetrics, predictions: Predictions, split: Split, names: Sequence[str], threshold: float
+) -> str:
+    """Shows a few users with what they rated highest and what is recommended to them, hits marked.
+
+    Args:
+        of_queries: The model's ranking metrics of each query.
+        predictions: What the model predicts for the test part.
+        split: The split that was evaluated.
+        names: Name of each candidate.
+        threshold: Lowest rating that counts as positive.
+    """
+    test, seen = split.test, split.seen
+    ndcg = f"ndcg@{predictions.ranked.shape[1]}"
+    values = of_queries.values[ndcg]
+    order = np.argsort(-values, kind="stable")
+    sampled = order[np.linspace(0, len(order) - 1, min(_NUM_EXAMPLES, len(order))).astype(int)]
     ids = test.queries[test.query_id]
     blocks = []
-    for query in sampled:
+    for place in sampled:
+        query = int(of_queries.query_rows[place])
         liked = set(test.candidate_rows[(test.query_rows == query) & (test.ratings >= threshold)].tolist())
-        events = np.flatnonzero(known.query_rows == query)
-        best = events[np.argsort(-known.ratings[events], kind="stable")][:_NUM_PAST]
+        events = np.flatnonzero(seen.query_rows == query)
+        best = events[np.argsort(-seen.ratings[events], kind="stable")][:_NUM_PAST_RATINGS]
         past = "".join(
-            f"<li>{html.escape(texts[known.candidate_rows[event]])} ({known.ratings[event]:g})</li>" for event in best
+            f"<li>{html.escape(names[seen.candidate_rows[event]])} ({seen.ratings[event]:g})</li>" for event in best
         )
-        shown = "".join(
-            f"<li>{_hit(texts[row]) if row in liked else html.escape(texts[row])}</li>"
-            for row in answers.ranked[query].tolist()
+        recommended = "".join(
+            f"<li>{_hit(names[row]) if row in liked else html.escape(names[row])}</li>"
+            for row in predictions.ranked[query].tolist()
             if row >= 0
         )
-        place = int(np.flatnonzero(of_queries.query_rows == query)[0])
-        value = of_queries.values[f"ndcg@{k}"][place]
         blocks.append(
-            f"<div><h3>User {html.escape(str(ids[int(query)]))}: NDCG@{k} {value:.2f}</h3>"
-            f"<p>Rated highest of {len(events):,}:</p><ul class=past>{past}</ul>"
-            f"<p>Recommended:</p><ol>{shown}</ol></div>"
+            f"<div><h3>User {html.escape(str(ids[query]))}: {ndcg.upper()} {values[place]:.2f}</h3>"
+            f"<p>Highest rated of {len(events):,} past events:</p><ul class=past>{past}</ul>"
+            f"<p>Recommended:</p><ol>{recommended}</ol></div>"
         )
-    note = "<p>Users from the best served to the worst, at equal distances in that order.</p>"
+    note = f"<p>All users are sorted by {ndcg.upper()}, the best first; these are evenly spaced in that order.</p>"
     return note + to_grid(blocks)
 
 
-def show_cards(report: Report, split: Split, background: Background) -> str:
-    """What the data and the model are, and how long it took."""
+def show_cards(report: Report, split: Split, details: PageDetails) -> str:
+    """Lists properties of the data and the model, durations, and the confusion matrix.
+
+    Args:
+        report: The report.
+        split: The split that was evaluated.
+        details: What the page shows in addition to the report.
+    """
     test = split.test
     parts = {"training": split.train, "validation": split.validation, "test": test, "history": split.history}
     data = [["source", test.source], ["queries", f"{test.num_queries:,}"], ["candidates", f"{test.num_candidates:,}"]]
     data += [[f"{name} events", f"{part.num_events:,}"] for name, part in parts.items()]
     data += [["fingerprint", test.fingerprint()]]
     cards = [to_table(["data", ("", "text")], [[name, (value, "text")] for name, value in data])]
-    if background.model:
-        rows: list[list[Cell]] = [[name, (value, "text")] for name, value in background.model.items()]
+    if details.model:
+        rows: list[list[Cell]] = [[name, (value, "text")] for name, value in details.model.items()]
         cards.append(to_table(["model", ("", "text")], rows))
-    if background.timings:
-        cards.append(
-            to_table(["step", "seconds"], [[name, f"{value:.1f}"] for name, value in background.timings.items()])
-        )
+    if details.timings:
+        timings = [[name, f"{seconds:.1f}"] for name, seconds in details.timings.items()]
+        cards.append(to_table(["step", "seconds"], timings))
     if report.confusion is not None:
         cells = dataclasses.asdict(report.confusion)
-        cards.append(
-            to_table(["at probability 0.5", ""], [[name.replace("_", " "), f"{n:,}"] for name, n in cells.items()])
-        )
+        counts = [[name.replace("_", " "), f"{count:,}"] for name, count in cells.items()]
+        cards.append(to_table(["at probability 0.5", "events"], counts))
     return to_grid(cards)
 
 
-def _hit(text: str) -> str:
-    return f'<span class="hit">{html.escape(text)} <strong>(liked)</strong></span>'
+def _headline_row(report: Report, name: str) -> list[Cell]:
+    """Returns the row of one metric: the model's value and interval, and the baselines' values, the best one bold."""
+    values = [metrics_of_case.get(name) for metrics_of_case in report.cases.values()]
+    present = [value for value in values if value is not None]
+    best = min(present) if name in _LOWER_IS_BETTER else max(present)
+    cells: list[Cell] = [
+        "" if value is None else (f"{value:.4f}", "best") if value == best else f"{value:.4f}" for value in values
+    ]
+    interval = report.intervals.get(name)
+    return [name, cells[0], f"{interval.low:.4f} to {interval.high:.4f}" if interval else "", *cells[1:]]
+
+
+def _training_picture(training: str, metric: str, lines: Mapping[str, Sequence[float]]) -> str:
+    """Draws one metric of one training run by epoch."""
+    values = next(iter(lines.values()))
+    # A metric that is measured every few epochs has fewer values.
+    epochs = {name: np.arange(1, len(line) + 1) * len(values) // len(line) for name, line in lines.items()}
+    by_epoch = [dict(zip(epochs[name].tolist(), line, strict=True)) for name, line in lines.items()]
+    rows = [
+        [str(epoch), *(f"{line[epoch]:.4f}" if epoch in line else "" for line in by_epoch)]
+        for epoch in range(1, len(values) + 1)
+    ]
+    return to_picture(
+        figures.draw_lines(
+            {name: (epochs[name], line) for name, line in lines.items()},
+            x_label="epoch",
+            y_label=metric,
+            has_integer_x=True,
+        ),
+        alt=f"Line plot of {metric} by epoch.",
+        caption=f"{training}: {metric} goes from {values[0]:.4f} in the first epoch to {values[-1]:.4f} in the last.",
+        table=to_table(["epoch", *lines], rows, caption=f"{training}: {metric}"),
+    )
+
+
+def _roc_picture(labels: np.ndarray, probabilities: np.ndarray, *, auc: float) -> str:
+    """Draws the ROC curve."""
+    false_rate, true_rate, _ = sklearn.metrics.roc_curve(labels, probabilities)
+    kept = np.unique(np.linspace(0, len(false_rate) - 1, _MAX_CURVE_POINTS).astype(int))
+    tenths = np.linspace(0, 1, 11)
+    rows = [
+        [f"{rate:.1f}", f"{value:.4f}"]
+        for rate, value in zip(tenths, np.interp(tenths, false_rate, true_rate), strict=True)
+    ]
+    return to_picture(
+        figures.draw_lines(
+            {"model": (false_rate[kept], true_rate[kept])},
+            x_label="false positive rate",
+            y_label="true positive rate",
+            has_diagonal=True,
+        ),
+        alt="ROC curve: the true positive rate, of liked ratings, against the false positive rate, of disliked ones.",
+        caption=f"ROC curve. The area under it is {auc:.4f}; the dashed line is the expected curve of random guesses.",
+        table=to_table(["false positive rate", "true positive rate"], rows, caption="ROC curve"),
+    )
+
+
+def _reliability_picture(labels: np.ndarray, probabilities: np.ndarray, *, calibration_error: float) -> str:
+    """Draws the reliability diagram."""
+    bins = metrics.reliability(labels, probabilities)
+    rows = [[f"{mean:.3f}", f"{share:.3f}", f"{int(count):,}"] for mean, share, count in bins]
+    return to_picture(
+        figures.draw_lines(
+            {"model": (bins[:, 0], bins[:, 1])},
+            x_label="predicted probability",
+            y_label="observed share of liked ratings",
+            has_diagonal=True,
+            markers="o",
+        ),
+        alt="Reliability diagram: the observed share of liked ratings against the predicted probability.",
+        caption=(
+            f"Reliability diagram. The calibration error is {calibration_error:.4f}; on the dashed line, predicted "
+            "probabilities equal observed shares."
+        ),
+        table=to_table(["predicted", "observed", "ratings"], rows, caption="Reliability"),
+    )
+
+
+def _distribution_picture(labels: np.ndarray, probabilities: np.ndarray) -> str:
+    """Draws the distributions of the predicted probabilities of liked and disliked ratings."""
+    liked, disliked = probabilities[labels], probabilities[~labels]
+    quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
+    rows = [
+        [name, *(f"{value:.3f}" for value in np.quantile(values, quantiles))]
+        for name, values in (("liked", liked), ("disliked", disliked))
+    ]
+    return to_picture(
+        figures.draw_distributions(
+            {"liked": liked, "disliked": disliked}, x_label="predicted probability", y_label="density"
+        ),
+        alt="Distributions of the predicted probability of liked and of disliked ratings.",
+        caption=(
+            f"Predicted probabilities of liked ratings (median {np.median(liked):.2f}) and of disliked ratings "
+            f"(median {np.median(disliked):.2f})."
+        ),
+        table=to_table(["", *(f"{100 * share:g} %" for share in quantiles)], rows, caption="Quantiles"),
+    )
+
+
+def _segment_table(name: str, segments: Sequence[Segment]) -> str:
+    """Writes the table of one way of grouping the queries."""
+    shown = [metric for metric in segments[0].values if not metric.startswith("graded")]
+    rows = [
+        [segment.name, f"{segment.num:,}", *(f"{segment.values[metric]:.4f}" for metric in shown)]
+        for segment in segments[:_MAX_SEGMENTS]
+    ]
+    return to_table(["", "users", *shown], rows, caption=f"Users by {name}")
+
+
+def _hit(name: str) -> str:
+    """Marks a recommendation that the user likes."""
+    return f'<span class="hit">{html.escape(name)} <strong>(liked)</strong></span>'

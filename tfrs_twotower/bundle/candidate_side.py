@@ -1,47 +1,52 @@
-"""What a bundle knows of candidates whatever the catalogue: their towers, which embed also new ones."""
+"""The candidate side of a bundle: the models' candidate towers, which embed new candidates, too."""
 
 from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.bundle.query_side import by_task
-from tfrs_twotower.model.joint import JointModel
-from tfrs_twotower.model.two_tower import TwoTowerModel
+from tfrs_twotower.bundle.query_side import Embeddings, by_role
+from tfrs_twotower.model.recommender import Recommender
+from tfrs_twotower.model.tower import Tower
 
 
 class CandidateSide(tf.Module):
-    """The heads' candidate towers, whatever the catalogue. No Keras object is tracked.
+    """The models' candidate towers, whatever the catalogue. No Keras object is tracked.
 
     Args:
         model: A trained model.
 
     Attributes:
-        embed: (**features) -> {"retrieval": float32 [batch, dim], "rating": ...}, "rating" only where the model
-            knows probabilities.
-        is_latent: float32 [dim], 1 where the retrieval embedding says what a candidate is like, 0 for biases.
+        embed: (**features) -> {"retrieval": float32 [batch, dim], "rating": ...}; "rating" only if the model predicts
+            probabilities.
+        is_latent: float32 [dim], 1 for the entries of the retrieval embedding that say what a candidate is like, 0 for
+            biases.
     """
 
-    def __init__(self, model: TwoTowerModel | JointModel) -> None:
+    def __init__(self, model: Recommender) -> None:
         super().__init__(name="candidate_side")
         self.weights = [
             variable
-            for head in model.heads
-            for variable in [*head.candidate_tower.variables, *head.task.score_variables]
+            for part in model.models
+            for variable in [*part.candidate_tower.variables, *part.task.score_variables]
         ]
-        self.tables = [table for head in model.heads for table in head.candidate_tower.lookup_tables]
+        self.tables = [table for tower in candidate_towers(model) for table in tower.lookup_tables]
 
-        def embed(**features: tf.Tensor) -> dict[str, tf.Tensor]:
-            return by_task(model, [of.embed_candidates(of.candidate_tower.lookup(features)) for of in model.heads])
+        def embed(**features: tf.Tensor) -> Embeddings:
+            return by_role(model, lambda part: part.embed_candidates(part.candidate_tower.lookup(features)))
 
         specs = {spec.name: spec for spec in candidate_inputs(model)}
         self.embed = tf.function(embed).get_concrete_function(**specs)  # see `QuerySide`
-        first = model.heads[0]
-        is_latent = np.arange(first.embedding_dim) < first.candidate_tower.config.output_dim
+        retrieval = model.retrieval_model
+        is_latent = np.arange(retrieval.embedding_dim) < retrieval.vector_dim
         self.is_latent = tf.Variable(is_latent.astype(np.float32), trainable=False, name="is_latent")
 
 
-def candidate_inputs(model: TwoTowerModel | JointModel) -> list[tf.TensorSpec]:
-    """The raw inputs of the signature about candidates: all heads' towers'."""
-    specs = {spec.name: spec for head in model.heads for spec in head.candidate_tower.raw_specs}
-    return list(specs.values())
+def candidate_inputs(model: Recommender) -> list[tf.TensorSpec]:
+    """Returns the raw inputs of the signature about candidates: those of all towers."""
+    return list({spec.name: spec for tower in candidate_towers(model) for spec in tower.raw_specs}.values())
+
+
+def candidate_towers(model: Recommender) -> list[Tower]:
+    """Returns the candidate towers of all models."""
+    return [part.candidate_tower for part in model.models]

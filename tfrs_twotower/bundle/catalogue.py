@@ -1,4 +1,4 @@
-"""The candidates that a bundle serves: their ids, their index, and what they are filtered by."""
+"""The candidates that a bundle serves: their ids, their index, and the values that they are filtered by."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import tensorflow as tf
 from tfrs_twotower.index.filters import CandidateFilters
 from tfrs_twotower.index.index import Index
 from tfrs_twotower.index.tables import build_table
-from tfrs_twotower.index.vectors import NO_ROW, CandidateVectors
+from tfrs_twotower.data.rows import NO_ROW
+from tfrs_twotower.index.vectors import CandidateVectors
 
 
 class Catalogue(tf.Module):
@@ -21,7 +22,7 @@ class Catalogue(tf.Module):
         candidates: The catalogue, in the order of the index's rows.
         id_column: Its ids.
         index: Of the retrieval embeddings.
-        rating: float32 [num_candidates, dim], the rating embeddings, where they are others.
+        rating: float32 [num_candidates, dim], the rating embeddings; None if they are the retrieval embeddings.
         filter_by: Columns that recommendations may be filtered by.
         known_ids: string [num_known], the candidates as `QuerySide.recall` counts them.
     """
@@ -49,18 +50,18 @@ class Catalogue(tf.Module):
         self.row_of_known = tf.Variable(row_of_known, trainable=False, name="row_of_known")
 
     def names(self, rows: tf.Tensor) -> tf.Tensor:
-        """String ids of rows, "" for an empty slot."""
+        """Returns the string ids of rows, "" for an empty slot."""
         return tf.gather(self.ids, tf.where(rows == NO_ROW, tf.size(self.ids) - 1, rows))
 
     def rows(self, ids: tf.Tensor) -> tf.Tensor:
-        """int32 rows of ids, `NO_ROW` for what is not in the catalogue."""
+        """Returns the int32 rows of ids, `NO_ROW` for ids that are not in the catalogue."""
         return self.table.lookup(ids)
 
     def rows_of_known(self, places: tf.Tensor) -> tf.Tensor:
-        """int32 rows of what `QuerySide.recall` says was seen, `NO_ROW` for padding and what is no longer there."""
+        """Returns the int32 rows of what `QuerySide.recall` says was seen, `NO_ROW` for padding and removed candidates."""
         return tf.gather(self.row_of_known, places)
 
     def rating_vectors(self, rows: tf.Tensor) -> tf.Tensor:
-        """float32 [..., dim], the rating embeddings of rows; of an empty slot any."""
+        """Returns the rating embeddings of rows, float32 [..., dim]; arbitrary for an empty slot."""
         vectors = self.index.vectors if self.rating is None else self.rating
         return vectors.take(tf.maximum(rows, 0))

@@ -1,4 +1,4 @@
-"""The figures of a bundle as a host would see them: asked through its signatures, judged like a model."""
+"""The metrics of a bundle as a host would see them: through its signatures, evaluated like a model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import tensorflow as tf
 
 from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation import metrics
-from tfrs_twotower.evaluation.ranking import NO_ROW
-from tfrs_twotower.evaluation.report import Answers, Report, judge
-from tfrs_twotower.features.inputs import MISSING
+from tfrs_twotower.evaluation.build import build_report
+from tfrs_twotower.evaluation.predictions import Predictions
+from tfrs_twotower.evaluation.report import Report
+from tfrs_twotower.features.columns import MISSING
 
 _ASKED_AT_ONCE = 4096
 
@@ -25,29 +27,29 @@ def evaluate_bundle(
     *,
     k: int = 10,
     segment_by: Sequence[str] = (),
-    exact: Answers | None = None,
+    exact: Predictions | None = None,
 ) -> Report:
     """Evaluates a bundle on the test part of a split by its signatures `recommend` and `score`.
 
     What it knew of the queries when it was exported is what it leaves out of the ranking; that should be `split.seen`.
-    With an exact index the figures are those of `evaluate` of the model that it was made of, but where scores are
+    With an exact index the figures are those of `evaluate` of the model that it was made of, except where scores are
     equal: there the index has an order of its own.
 
     Args:
         bundle: From `load_bundle`.
         split: Its `test` part is evaluated; ids are matched, and what the bundle does not have is never found.
         k: Slots of the ranking, 1 <= k <= the bundle's.
-        segment_by: As of `evaluate`.
-        exact: What the model itself answers (`answer(model, split, k=k)`), for `index_recall@k` beside the model's
-            figures: how much of what exact search finds the bundle's index found.
+        segment_by: As in `evaluate`.
+        exact: What the model itself predicts (`predict(model, split, k=k)`), for `Report.index_recall`: the share of
+            what exact search finds that the bundle's index finds.
 
     Raises:
         ValueError: If `k` is out of range, the bundle is of other columns, or there is nothing to find.
     """
-    test, manifest = split.test, bundle.manifest
+    test, entry = split.test, bundle.manifest.model
     for name, ours, theirs in (
-        ("query", manifest["query"]["id"], test.query_id),
-        ("candidate", manifest["candidate"]["id"], test.candidate_id),
+        ("query", entry.query.id, test.query_id),
+        ("candidate", entry.candidate.id, test.candidate_id),
     ):
         if ours != theirs:
             raise ValueError(
@@ -59,32 +61,37 @@ def evaluate_bundle(
     asked = np.unique(test.query_rows)
     ranked = np.full((test.num_queries, k), NO_ROW, np.int32)
     for block in _blocks(len(asked)):
-        found = bundle.recommend(_take(queries, asked[block]), k=k)["candidate_ids"]
+        found = bundle.recommend(_take(queries, asked[block]), k=k).candidate_ids
         ranked[asked[block]] = np.vectorize(lambda name: row_of.get(name, NO_ROW), otypes=[np.int32])(found)
     probabilities = None
-    if manifest["has_probabilities"]:
+    if entry.has_probabilities:
         scored = [
             bundle.score(_take(queries, test.query_rows[events]), candidate_ids[test.candidate_rows[events]].tolist())
             for events in _blocks(test.num_events)
         ]
-        probabilities = np.concatenate([outputs["probabilities"] for outputs in scored])
-    answers = Answers(ranked=ranked, probabilities=probabilities)
-    report = judge(answers, split, threshold=manifest["positive_threshold"], segment_by=segment_by)
+        probabilities = np.concatenate([part.probabilities for part in scored if part.probabilities is not None])
+    index_recall = None
     if exact is not None:
         if exact.ranked.shape != ranked.shape:
             raise ValueError(f"`exact` must have {k} slots for each query. Received: {exact.ranked.shape}.")
-        report.cases["model"][f"index_recall@{k}"] = float(np.nanmean(metrics.search_recall(ranked, exact.ranked)))
-    return report
+        index_recall = float(np.nanmean(metrics.search_recall(ranked, exact.ranked)))
+    return build_report(
+        Predictions(ranked=ranked, probabilities=probabilities),
+        split,
+        threshold=entry.positive_threshold,
+        segment_by=segment_by,
+        index_recall=index_recall,
+    )
 
 
 def _query_columns(bundle: LoadedBundle, test: Interactions) -> dict[str, np.ndarray]:
-    """All that is known of the queries and that the bundle takes: it may not remember each of them."""
+    """Returns what is known of the queries and what the bundle takes: it may not remember each of them."""
     columns = {}
-    for spec in bundle.manifest["query"]["inputs"]:
-        name, is_list = spec["name"], len(spec["shape"]) > 1
+    for spec in bundle.manifest.model.query.inputs:
+        name = spec.name
         if name not in test.queries.column_names:
             continue
-        missing = [] if is_list else MISSING[tf.as_dtype(spec["dtype"])]
+        missing = [] if spec.is_list else MISSING[tf.as_dtype(spec.dtype)]
         values = np.empty(test.num_queries, object)
         for row, value in enumerate(test.queries[name].to_pylist()):
             values[row] = missing if value is None else value

@@ -2,42 +2,76 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
+MODEL_FILE = "saved_model.pb"
 EXTRA_FOLDER = "assets.extra"
 MANIFEST_FILE = f"{EXTRA_FOLDER}/manifest.json"
-MODEL_FILE = "saved_model.pb"
+CANDIDATES_FILE = f"{EXTRA_FOLDER}/candidates.parquet"
+METRICS_FILE = f"{EXTRA_FOLDER}/metrics.json"
+REPORT_FILE = f"{EXTRA_FOLDER}/report.html"
+#: The name is TensorFlow Serving's.
+WARMUP_FILE = f"{EXTRA_FOLDER}/tf_serving_warmup_requests"
 
 
 def versions(directory: Path) -> list[int]:
-    """The published versions in a folder, ascending; none if it is not there."""
+    """Returns the published versions in a folder, ascending; none if there is no such folder.
+
+    A version is a folder with an integer as its name that holds a SavedModel. TensorFlow Serving, too, ignores names
+    that are not integers.
+
+    Args:
+        directory: `saved_models/<name>`.
+    """
     return [number for number in version_numbers(directory, "") if (directory / str(number) / MODEL_FILE).is_file()]
 
 
+def find_version(path: Path) -> Path:
+    """Returns the folder of a version.
+
+    Args:
+        path: A version's folder, or the folder of all versions, of which the newest is taken.
+
+    Raises:
+        FileNotFoundError: If there is no bundle.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(f"There is no bundle at {path}. Make one with: tfrs-twotower train")
+    if (path / MODEL_FILE).is_file():
+        return path
+    found = versions(path)
+    if not found:
+        raise FileNotFoundError(f"{path} is not a bundle: it holds neither a SavedModel nor a version of one.")
+    return path / str(found[-1])
+
+
 def portable_twin(directory: Path) -> Path:
-    """Where the same bundle lies for any TensorFlow, beside `saved_models/<name>`."""
+    """Returns where the same bundle lies for hosts without ScaNN, beside `saved_models/<name>`.
+
+    Args:
+        directory: `saved_models/<name>`.
+    """
     directory = directory.absolute()
     return directory.with_name(f"{directory.name}-portable")
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """A version's manifest, empty where it is missing or damaged."""
-    try:
-        content = json.loads((path / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def version_numbers(directory: Path, prefix: str) -> list[int]:
-    """The integers after a prefix in the names of what is in a folder, ascending, as they are written in decimal."""
+    """Returns the integers after a prefix in the names of a folder's content, ascending, without leading zeros.
+
+    Args:
+        directory: Any folder.
+        prefix: What goes before the integer.
+    """
     return sorted(int(name) for name in version_digits(directory, prefix) if name == str(int(name)))
 
 
 def version_digits(directory: Path, prefix: str) -> list[str]:
-    """The names in a folder that are digits after a prefix, without it; none if it is not there."""
+    """Returns the names in a folder that are digits after a prefix, without the prefix; none if there is no folder.
+
+    Args:
+        directory: Any folder.
+        prefix: What goes before the digits.
+    """
     if not directory.is_dir():
         return []
     names = [path.name.removeprefix(prefix) for path in directory.iterdir() if path.name.startswith(prefix)]

@@ -1,4 +1,4 @@
-"""A side of a loaded bundle, fit to be saved again any number of times."""
+"""A side of a loaded bundle that can be saved again any number of times."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import tensorflow as tf
 
 
 class RestoredSide(tf.Module):
-    """The functions and variables of a loaded side, with lookup tables made anew.
+    """The functions and variables of a loaded side, with new lookup tables.
 
-    A loaded table that is saved again is wrapped in three more functions each time, so that a bundle would load the
-    slower the more often its catalogue had been refreshed.
+    A loaded table that is saved again is wrapped in three more functions each time, so that a bundle would load more
+    slowly every time its catalogue had been refreshed.
 
     Args:
         side: A `QuerySide` or `CandidateSide` as TensorFlow loads it.
@@ -41,11 +41,11 @@ class RestoredSide(tf.Module):
 
 
 def _copy_table(handle: tf.Tensor) -> tf.lookup.StaticHashTable:
-    """A table with the keys and values of another; what is not found is decided by who looks it up."""
+    """Returns a table with the keys and values of another; the caller of a lookup gives the default."""
     for key_dtype, value_dtype in ((tf.string, tf.int64), (tf.string, tf.int32), (tf.int64, tf.int64)):
         nothing, default = tf.constant([], key_dtype), tf.constant(-1, value_dtype)
         try:
-            # Asked for nothing, a table of other types is an error. Exported as such it would end the process.
+            # Looking up nothing in a table of other types is an error. Exporting it with them would end the process.
             tf.raw_ops.LookupTableFindV2(table_handle=handle, keys=nothing, default_value=default)
         except tf.errors.InvalidArgumentError:
             continue

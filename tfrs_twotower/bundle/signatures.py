@@ -1,4 +1,4 @@
-"""The signatures of a bundle: named tensors in, named tensors out, everything between in the graph."""
+"""The signatures of a bundle: named tensors in, named tensors out, and everything between in the graph."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_twotower.bundle.catalogue import Catalogue
-from tfrs_twotower.features.inputs import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, require_free_inputs
+from tfrs_twotower.bundle.manifest import Rerank
+from tfrs_twotower.data.rows import NO_ROW
+from tfrs_twotower.features.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, require_free_inputs
 from tfrs_twotower.index.filters import Condition
-from tfrs_twotower.index.vectors import NO_ROW, NO_SCORE
+from tfrs_twotower.index.vectors import NO_SCORE
 
 Signatures = dict[str, Any]  # name -> tf.types.experimental.ConcreteFunction
 Tensors = dict[str, tf.Tensor]
@@ -35,47 +37,24 @@ class Inputs:
         require_free_inputs(spec.name for spec in self.query)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rerank:
-    """How the first candidates that are found are ordered before they are recommended.
-
-    By weight * log-odds + (1 - weight) * score: both are logarithms, the score of a softmax over the catalogue, the
-    log-odds those of the probability. The others follow in the order in which they were found.
-
-    Attributes:
-        first: How many of those found, >= 1; may be more than are recommended.
-        weight: 1 orders by probability alone, 0 leaves the order as it is; in 0..1.
-
-    Raises:
-        ValueError: If a number is out of range.
-    """
-
-    first: int
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.first < 1 or not 0 <= self.weight <= 1:
-            raise ValueError(f"`first` must be at least 1 and `weight` in 0..1. Received: {self}.")
-
-
 def build_signatures(
     queries: Any, candidates: Any, catalogue: Catalogue, inputs: Inputs, *, k: int, rerank: Rerank | None = None
 ) -> Signatures:
     """Traces the signatures.
 
     Args:
-        queries: A `QuerySide`, made here or loaded.
-        candidates: A `CandidateSide`, made here or loaded.
+        queries: A `QuerySide`, built or loaded.
+        candidates: A `CandidateSide`, built or loaded.
         catalogue: What is served.
         inputs: What the signatures take.
         k: Recommendations per query, 1 <= k <= num_candidates.
-        rerank: How the first that are found are ordered; takes rating embeddings.
+        rerank: How the first that are found are ordered; needs rating embeddings.
     """
     index = catalogue.index
     num_found = k if rerank is None else min(max(k, rerank.first), index.num_candidates)
 
     def log_odds(embeddings: Mapping[str, tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
-        """The rating head's, float32 of the shape of rows, int32 [batch, any] or [batch]; of an empty slot any."""
+        """The rating model's, float32 of the shape of rows, int32 [batch, any] or [batch]; arbitrary in an empty slot."""
         query = embeddings["rating"] if rows.shape.rank == 1 else tf.expand_dims(embeddings["rating"], 1)
         return tf.reduce_sum(query * catalogue.rating_vectors(rows), axis=-1)
 
@@ -86,7 +65,7 @@ def build_signatures(
         embeddings = queries.recall(**features)
         seen = catalogue.rows_of_known(embeddings["seen"])
         given = [catalogue.rows(features[name]) for name in inputs.histories]
-        # Joining them fails where they are not of as many queries; conditions are checked beside.
+        # Concatenation fails unless all have as many rows as queries; conditions are checked apart.
         exclude = tf.concat([seen, *given, *exclude], axis=1)
         search = index.search_aligned if only is None else index.search
         scores, rows = search(embeddings["retrieval"], num_found, exclude, only)

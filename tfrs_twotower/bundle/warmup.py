@@ -1,4 +1,4 @@
-"""The warm-up file: what TensorFlow Serving asks a version before it serves it, so that no user waits for the first."""
+"""The warm-up file: requests that TensorFlow Serving replays before it serves a version, so that no user waits."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
-from tfrs_twotower.bundle.bundle import WARMUP_FILE, Requests
+from tfrs_twotower.bundle.layout import WARMUP_FILE
+from tfrs_twotower.bundle.requests import Request
 
 # TensorFlow Serving refuses longer files.
-_MOST_REQUESTS = 1000
+_MAX_REQUESTS = 1000
 
 
-def write_warmup(path: Path, requests: Requests, batch_sizes: Sequence[int], *, name: str) -> None:
-    """Writes a bundle's requests at several batch sizes, its rows repeated as often as it takes.
+def write_warmup(path: Path, requests: Sequence[Request], batch_sizes: Sequence[int], *, name: str) -> None:
+    """Writes a bundle's requests at several batch sizes, with their rows repeated to fill them.
 
     Args:
         path: A bundle on disk.
-        requests: (signature, inputs), at least one row each.
+        requests: At least one row each.
         batch_sizes: Rows of each request, >= 1.
         name: The model's name in the requests.
 
@@ -30,13 +31,13 @@ def write_warmup(path: Path, requests: Requests, batch_sizes: Sequence[int], *, 
         prediction_log_pb2.PredictionLog(
             predict_log=prediction_log_pb2.PredictLog(
                 request=predict_pb2.PredictRequest(
-                    model_spec=model_pb2.ModelSpec(name=name, signature_name=signature),
-                    inputs={key: tf.make_tensor_proto(_resized(values, size)) for key, values in inputs.items()},
+                    model_spec=model_pb2.ModelSpec(name=name, signature_name=request.signature),
+                    inputs={key: tf.make_tensor_proto(_resized(values, size)) for key, values in request.inputs.items()},
                 )
             )
         )
         for size in batch_sizes
-        for signature, inputs in requests
+        for request in requests
     ]
     try:
         with tf.io.TFRecordWriter(str(path / WARMUP_FILE)) as writer:
@@ -46,21 +47,21 @@ def write_warmup(path: Path, requests: Requests, batch_sizes: Sequence[int], *, 
         raise OSError(f"The warm-up file cannot be written to {path}: {error.message}") from error
 
 
-def read_warmup(path: Path) -> Requests:
-    """The requests of a bundle's warm-up file, in order.
+def read_warmup(path: Path) -> list[Request]:
+    """Reads the requests of a bundle's warm-up file, in order.
 
     Args:
         path: A bundle on disk.
 
     Raises:
-        OSError: If there is none, or it is damaged.
+        OSError: If there is no such file, or it is damaged.
     """
     requests = []
     try:
         for record in tf.data.TFRecordDataset(str(path / WARMUP_FILE)):
             request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
             inputs = {name: tf.constant(tf.make_ndarray(values)) for name, values in request.inputs.items()}
-            requests.append((request.model_spec.signature_name, inputs))
+            requests.append(Request(signature=request.model_spec.signature_name, inputs=inputs))
     except tf.errors.OpError as error:
         raise OSError(f"The warm-up file of {path} cannot be read: {error.message}") from error
     return requests
@@ -74,9 +75,9 @@ def require_batch_sizes(batch_sizes: Sequence[int]) -> None:
     """
     if not isinstance(batch_sizes, Sequence) or not all(isinstance(size, int) and size >= 1 for size in batch_sizes):
         raise ValueError(f"`warmup_batch_sizes` must be whole numbers >= 1. Received: {batch_sizes!r}.")
-    most = _MOST_REQUESTS // 10
-    if len(batch_sizes) > most:
-        raise ValueError(f"`warmup_batch_sizes` must be at most {most}. Received: {len(batch_sizes)}.")
+    max_sizes = _MAX_REQUESTS // 10
+    if len(batch_sizes) > max_sizes:
+        raise ValueError(f"`warmup_batch_sizes` must be at most {max_sizes} sizes. Received: {len(batch_sizes)}.")
 
 
 def _resized(values: tf.Tensor, size: int) -> tf.Tensor:

@@ -92,6 +92,27 @@ def from_config(config: Mapping[str, Any]) -> Any:
         ) from error
 
 
+def describe(declared: Declaration) -> dict[str, Any]:
+    """Describes a declaration to people and tools: its kind, and its settings as plain values.
+
+    Args:
+        declared: A feature, a tower configuration, or what was learnt of a feature.
+
+    Example:
+        >>> from tfrs_twotower.features.numeric import Numeric
+        >>> describe(Numeric(name="price"))
+        {'kind': 'Numeric', 'name': 'price', 'log': False}
+    """
+    settings = {field.name: getattr(declared, field.name) for field in dataclasses.fields(declared)}
+    return {
+        "kind": type(declared).__name__,
+        **{
+            name: describe(value) if isinstance(value, Declaration) else _to_plain(value)
+            for name, value in settings.items()
+        },
+    }
+
+
 def _to_plain(value: Any) -> Any:
     if isinstance(value, Declaration):
         return to_config(value)

@@ -121,6 +121,11 @@ class TwoTowerModel(Recommender):
         configs = self.query_tower.config, self.candidate_tower.config
         return configs[0].output_dim + sum(config.has_bias for config in configs)
 
+    @property
+    def vector_dim(self) -> int:
+        """Leading entries of an embedding that are not biases."""
+        return self.query_tower.config.output_dim
+
     def lookup(
         self,
         query: Mapping[str, Any],

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.data.splits import Split
-from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates, ranking_metrics
+from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
 from tfrs_twotower.evaluation.rating import has_both_classes, pair_probabilities, rating_metrics
 
 

@@ -142,7 +142,7 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
         return InBatchNegatives(train, threshold=self.threshold)
 
     def event_loss(self, queries: tf.Tensor, candidates: tf.Tensor, batch: EventBatch, training: bool) -> tf.Tensor:
-        """Computes the loss of a batch that `InBatchNegatives` described, or in training of one without; see `EventTask`.
+        """Computes the loss of a batch with negatives, or in training also of one without; see `EventTask`.
 
         Candidates are told apart by their keys, which stay the same from one data set to the next, or by their rows.
 

@@ -1,0 +1,101 @@
+"""Compares a bundle on disk, loaded by a process with nothing but TensorFlow, with the one in memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrs_twotower.bundle import fresh_process
+from tfrs_twotower.bundle.build import Bundle
+from tfrs_twotower.bundle.requests import Request
+from tfrs_twotower.bundle.signatures import Signatures
+
+# The same operations on the same values: only the threading of a matrix product may differ between processes.
+_TOLERANCE = 1e-5
+
+#: Output name -> nested lists of plain values.
+Reply = Mapping[str, Any]
+
+
+def check_in_fresh_process(path: Path, bundle: Bundle) -> None:
+    """Checks that a bundle on disk predicts in a new process what the one in memory predicts.
+
+    Args:
+        path: The bundle on disk.
+        bundle: The bundle in memory, with the requests that both are asked.
+
+    Raises:
+        RuntimeError: If it does not load, or a prediction differs.
+    """
+    replies = ask_in_fresh_process(path, bundle.requests)
+    difference = find_difference(bundle.signatures, bundle.requests, replies)
+    if difference is not None:
+        signature, output = difference
+        raise RuntimeError(
+            f"The exported bundle's `{signature}` gives other {output} than the model in memory. Not published."
+        )
+
+
+def find_difference(
+    signatures: Signatures, requests: Sequence[Request], replies: Sequence[Reply]
+) -> tuple[str, str] | None:
+    """Looks for a reply that differs from what signatures give here.
+
+    Args:
+        signatures: Name -> concrete function.
+        requests: What was asked.
+        replies: From `ask_in_fresh_process`.
+
+    Returns:
+        (signature, output) of the first that differs by more than rounding, or None.
+    """
+    for request, reply in zip(requests, replies, strict=True):
+        for name, expected in signatures[request.signature](**request.inputs).items():
+            values = expected.numpy()
+            if values.dtype == object:
+                same = fresh_process.to_plain(values.tolist()) == reply[name]
+            else:
+                same = np.allclose(values, np.asarray(reply[name], values.dtype), rtol=_TOLERANCE, atol=_TOLERANCE)
+            if not same:
+                return request.signature, name
+    return None
+
+
+def ask_in_fresh_process(path: Path, requests: Sequence[Request], *, python: str = sys.executable) -> list[Reply]:
+    """Asks a bundle's signatures in a new Python process that imports TensorFlow alone.
+
+    Args:
+        path: A version's folder.
+        requests: What is asked.
+        python: The interpreter, whose TensorFlow may be another one.
+
+    Raises:
+        RuntimeError: If the process fails.
+    """
+    described = [
+        {
+            "signature": request.signature,
+            "inputs": {
+                name: {"dtype": values.dtype.name, "values": fresh_process.to_plain(values.numpy().tolist())}
+                for name, values in request.inputs.items()
+            },
+        }
+        for request in requests
+    ]
+    with tempfile.TemporaryDirectory(prefix="bundle-check-") as workspace:
+        asked, answered = Path(workspace) / "requests.json", Path(workspace) / "replies.json"
+        asked.write_text(json.dumps(described), encoding="utf-8")
+        command = [python, fresh_process.__file__, str(path), str(asked), str(answered)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if result.returncode:
+            reason = (result.stderr.strip() or f"exit code {result.returncode}").splitlines()[-1]
+            raise RuntimeError(f"The exported bundle does not load and predict in a fresh process: {reason}")
+        replies: list[Reply] = json.loads(answered.read_text(encoding="utf-8"))
+    return replies

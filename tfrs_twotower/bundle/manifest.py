@@ -1,0 +1,323 @@
+"""The manifest: what a bundle says of itself, to people and tools. One declared type, one writer, one reader."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_twotower.bundle.layout import MANIFEST_FILE
+from tfrs_twotower.index.tuning import IndexOutcome
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """A raw input of the signatures.
+
+    Attributes:
+        name: Name of the input.
+        dtype: TensorFlow's name of the dtype, such as "string".
+        shape: Sizes of the axes, None for an axis of any length.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    @classmethod
+    def of(cls, spec: tf.TensorSpec) -> InputSpec:
+        """Describes a spec of TensorFlow's."""
+        return cls(name=spec.name, dtype=spec.dtype.name, shape=tuple(spec.shape.as_list()))
+
+    @property
+    def tensor_spec(self) -> tf.TensorSpec:
+        """The spec in TensorFlow's own type."""
+        return tf.TensorSpec(self.shape, tf.as_dtype(self.dtype), name=self.name)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether each row has a list of values."""
+        return len(self.shape) > 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SideSchema:
+    """What one side of the model takes.
+
+    Attributes:
+        id: Name of the column that identifies a row.
+        features: Kind and settings of each feature, for people and tools.
+        inputs: Raw inputs of the signatures.
+    """
+
+    id: str
+    features: tuple[Mapping[str, Any], ...]
+    inputs: tuple[InputSpec, ...]
+
+    def input(self, name: str) -> InputSpec | None:
+        """Returns an input by name, None if there is none."""
+        return next((spec for spec in self.inputs if spec.name == name), None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuerySchema(SideSchema):
+    """What the query side takes.
+
+    Attributes:
+        id: Name of the column that identifies a row.
+        features: Kind and settings of each feature, for people and tools.
+        inputs: Raw inputs of the signatures.
+        histories: Names of the inputs that list past candidates.
+        ratings_of: Name of an input of ratings -> name of the history that they belong to, place by place.
+    """
+
+    histories: tuple[str, ...]
+    ratings_of: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Where the events came from that a bundle remembers.
+
+    Attributes:
+        source: In words.
+        fingerprint: SHA-256 of the three tables, `Interactions.fingerprint`.
+    """
+
+    source: str
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rerank:
+    """How the first candidates that are found are ordered before they are recommended.
+
+    They are ordered by weight * log-odds + (1 - weight) * score. Both are logarithms: the score is that of a softmax
+    over the catalogue, and the log-odds are those of the probability. The others follow in the order in which they were
+    found.
+
+    Attributes:
+        first: How many of those found are ordered, >= 1; may be more than are recommended.
+        weight: 1 orders by probability alone, 0 leaves the order as it is; in 0..1.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> Rerank(first=200, weight=0.5)
+        Rerank(first=200, weight=0.5)
+    """
+
+    first: int
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.first < 1 or not 0 <= self.weight <= 1:
+            raise ValueError(f"`first` must be at least 1 and `weight` in 0..1. Received: {self}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IndexEntry:
+    """The index of a bundle.
+
+    Attributes:
+        requested: Kind that was asked for; a refreshed bundle's index is asked to be of it, too.
+        kind: Kind that it is.
+        is_exact: Whether it always finds the best candidates.
+        outcome: What came of building it.
+    """
+
+    requested: str
+    kind: str
+    is_exact: bool
+    outcome: IndexOutcome
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """What stays the same when the catalogue of a bundle changes.
+
+    Attributes:
+        query: What the query side takes.
+        candidate: What the candidate side takes.
+        num_queries: Number of queries that the bundle remembers.
+        positive_threshold: A rating of at least this is positive.
+        has_probabilities: Whether recommendations come with probabilities.
+        metrics: Metric of the model -> value; empty if it was not evaluated.
+        data: Where the events came from.
+        refreshed_from: The version whose catalogue was replaced; None for a bundle from a model.
+    """
+
+    query: QuerySchema
+    candidate: SideSchema
+    num_queries: int
+    positive_threshold: float
+    has_probabilities: bool
+    metrics: Mapping[str, float]
+    data: DataSource
+    refreshed_from: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a bundle is.
+
+    Attributes:
+        versions: Name of a package -> version that wrote the bundle.
+        created: Time of writing, ISO 8601 in UTC.
+        model: What stays the same when the catalogue changes.
+        num_candidates: Size of the catalogue.
+        requested_k: Recommendations per query that were asked for.
+        k: Recommendations per query, at most the size of the catalogue.
+        filter_by: Columns of the candidates that recommendations may be filtered by.
+        rerank: How the first that are found are ordered; None for the order in which they are found.
+        index: The index.
+    """
+
+    versions: Mapping[str, str]
+    created: str
+    model: ModelEntry
+    num_candidates: int
+    requested_k: int
+    k: int
+    filter_by: tuple[str, ...]
+    rerank: Rerank | None
+    index: IndexEntry
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values, for JSON."""
+        index = self.index
+        return {
+            "versions": dict(self.versions),
+            "created": self.created,
+            **dataclasses.asdict(self.model),
+            "num_candidates": self.num_candidates,
+            "requested_k": self.requested_k,
+            "k": self.k,
+            "filter_by": list(self.filter_by),
+            "rerank": None if self.rerank is None else dataclasses.asdict(self.rerank),
+            "index": {
+                "requested": index.requested,
+                "kind": index.kind,
+                "is_exact": index.is_exact,
+                **index.outcome.to_dict(),
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Manifest:
+        """Reads what `to_dict` returned, or what version 0.1 of this library wrote.
+
+        Args:
+            content: Plain values, from JSON.
+
+        Raises:
+            ValueError: If something is missing, or not what it should be.
+        """
+        try:
+            index = dict(content["index"])
+            entry = IndexEntry(
+                requested=index.pop("requested"),
+                kind=index.pop("kind"),
+                is_exact=index.pop("is_exact"),
+                outcome=IndexOutcome.from_dict(index),
+            )
+            return cls(
+                versions=dict(content["versions"]),
+                created=content["created"],
+                model=_model_entry(content),
+                num_candidates=content["num_candidates"],
+                requested_k=content["requested_k"],
+                k=content["k"],
+                filter_by=tuple(content["filter_by"]),
+                rerank=Rerank(**content["rerank"]) if content["rerank"] else None,
+                index=entry,
+            )
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"The manifest lacks something or is damaged: {error!r}.") from error
+
+    def write(self, folder: Path) -> None:
+        """Writes the manifest of a bundle.
+
+        Args:
+            folder: The version's folder.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+        (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Reads the manifest of a bundle.
+
+        Args:
+            folder: The version's folder.
+
+        Raises:
+            OSError: If there is none.
+            ValueError: If it is damaged.
+        """
+        return cls.from_dict(json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8")))
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Reads the manifest of a bundle, None if it is missing or damaged.
+
+    Args:
+        folder: The version's folder.
+    """
+    try:
+        return Manifest.read(folder)
+    except (OSError, ValueError):
+        return None
+
+
+def require_metrics(metrics: Mapping[str, float]) -> None:
+    """Checks metrics for a manifest.
+
+    Args:
+        metrics: Metric -> value.
+
+    Raises:
+        ValueError: If a value is not a finite number.
+    """
+    for name, value in metrics.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"`metrics` must be finite numbers. Received for {name!r}: {value!r}.")
+
+
+def _model_entry(content: Mapping[str, Any]) -> ModelEntry:
+    query, metrics = content["query"], content["metrics"]
+    # 0.1 kept the whole report here, and said of histories only what their features say.
+    past = [feature for feature in query["features"] if feature["kind"] == "History"]
+    histories = query.get("histories", sorted({feature["name"] for feature in past}))
+    rated = {f"{feature['name']}_rating": feature["name"] for feature in past if feature["by_rating"]}
+    return ModelEntry(
+        query=QuerySchema(
+            **_side(query), histories=tuple(histories), ratings_of=dict(query.get("ratings_of", rated))
+        ),
+        candidate=SideSchema(**_side(content["candidate"])),
+        num_queries=content["num_queries"],
+        positive_threshold=content["positive_threshold"],
+        has_probabilities=content["has_probabilities"],
+        metrics=dict(metrics["cases"]["model"] if "cases" in metrics else metrics),
+        data=DataSource(**content["data"]),
+        refreshed_from=content.get("refreshed_from"),
+    )
+
+
+def _side(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": content["id"],
+        "features": tuple(content["features"]),
+        "inputs": tuple(
+            InputSpec(name=spec["name"], dtype=spec["dtype"], shape=tuple(spec["shape"])) for spec in content["inputs"]
+        ),
+    }

@@ -1,0 +1,83 @@
+"""Requests by which a bundle is compared with the model in memory, and warmed up: every signature at least once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import tensorflow as tf
+
+from tfrs_twotower.bundle.signatures import Inputs
+from tfrs_twotower.features.columns import missing_input
+from tfrs_twotower.features.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX
+from tfrs_twotower.features.tensors import raw_tensors
+from tfrs_twotower.index.filters import values_of
+
+#: Queries and candidates that a new bundle is compared by.
+NUM_CHECKED = 32
+# Candidates that make up a history.
+_NUM_GIVEN = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """A call of a signature.
+
+    Attributes:
+        signature: Name of the signature.
+        inputs: Input name -> tensor.
+    """
+
+    signature: str
+    inputs: Mapping[str, tf.Tensor]
+
+
+def sample_requests(
+    inputs: Inputs, catalogue: pa.Table, *, id_column: str, filter_by: Sequence[str], known: Mapping[str, tf.Tensor]
+) -> list[Request]:
+    """Makes requests of known queries, of a query that gives no more than a history, and of the first candidates.
+
+    Args:
+        inputs: What the signatures take.
+        catalogue: One row per candidate.
+        id_column: Column of the candidates' ids.
+        filter_by: Columns that recommendations may be filtered by.
+        known: Raw features of some known queries, at least their ids; may have no rows.
+    """
+    rows, num_queries = catalogue.slice(0, NUM_CHECKED), len(next(iter(known.values())))
+    ids = tf.constant(rows[id_column].to_pylist(), tf.string)
+    stranger = {spec.name: missing_input(spec) for spec in inputs.query}
+    stranger.update(dict.fromkeys(inputs.histories, ids[tf.newaxis, :_NUM_GIVEN]))
+    queries = stranger
+    if num_queries:
+        queries = {spec.name: known.get(spec.name, missing_input(spec, num_queries)) for spec in inputs.query}
+    num_pairs = min(max(1, num_queries), rows.num_rows)
+    pairs = {name: values[:num_pairs] for name, values in queries.items()}
+    excluding = {EXCLUDE_INPUT: tf.repeat(ids[tf.newaxis, :_NUM_GIVEN], max(1, num_queries), axis=0)}
+    requests = [
+        Request(signature="recommend", inputs=queries),
+        Request(signature="serving_default", inputs=stranger),
+        Request(signature="recommend_excluding", inputs={**queries, **excluding}),
+        Request(signature="similar", inputs={CANDIDATE_INPUT: ids}),
+        Request(signature="score", inputs={**pairs, CANDIDATE_INPUT: ids[:num_pairs]}),
+        Request(signature="embed_query", inputs=queries),
+        Request(signature="embed_candidate", inputs=raw_candidates(rows, inputs)),
+    ]
+    if filter_by:
+        given = {FILTER_PREFIX + name: tf.constant([values_of(rows, name)[0]], tf.string) for name in filter_by}
+        nothing = {EXCLUDE_INPUT: tf.constant([[""]], tf.string)}
+        requests.append(Request(signature="recommend_filtered", inputs={**stranger, **nothing, **given}))
+    return requests
+
+
+def raw_candidates(table: pa.Table, inputs: Inputs) -> dict[str, tf.Tensor]:
+    """Returns the raw features of candidates; a column that the table lacks is missing in every row.
+
+    Args:
+        table: One row per candidate.
+        inputs: What the signatures take.
+    """
+    present = [spec for spec in inputs.candidate if spec.name in table.column_names]
+    missing = {spec.name: missing_input(spec, table.num_rows) for spec in inputs.candidate}
+    return {**missing, **raw_tensors(table, present)}

@@ -1,12 +1,13 @@
-"""Top 10 by dot product: this library's indexes, TensorFlow Recommenders' layers, and other libraries at equal recall.
+"""Compares this library's indexes with TensorFlow Recommenders' layers and other libraries: top 10 by dot product.
 
-Vectors: a million in 64 dimensions, in 5,000 clusters of Zipf's sizes with as much variance within clusters as between
-them; and the embeddings of a two-tower model that is trained here on a million candidates, in niches of which each user
-likes five. Indexes are tuned on one half of the queries, to a recall of 0.98 and the portable one to 0.95, and recall
-is that of the other half. Peers are tuned to 0.98, too: their effort is raised by a half until they reach it. All may
-use all cores, and are asked from Python.
+There are two sets of vectors. One has a million vectors in 64 dimensions, in 5,000 clusters whose sizes follow Zipf's
+law, with as much variance within clusters as between them. The other has the embeddings of a two-tower model that is
+trained here on a million candidates, in niches of which each user likes five. Indexes are tuned on one half of the
+queries, to a recall of 0.98, the portable one to 0.95, and the recall that is shown is that of the other half. Other
+libraries are tuned to 0.98, too: their effort is raised by a half until they reach it. All contenders may use all
+cores, and are called from Python.
 
-Exclusions: 60,000 candidates with ids that are strings, 64 queries at once, 1,000 and 10 exclusions each, against
+Exclusions: 60,000 candidates with string ids, 64 queries at once, with 1,000 and with 10 exclusions each, compared with
 `query_with_exclusions`.
 
     python scripts/benchmark_index.py [--json FILE] [--repeats ROUNDS] [--case NAME]... [--without-peers]
@@ -24,9 +25,14 @@ import pyarrow as pa
 from _benchmark import Row, add_arguments, show, time_in_turns
 
 import tfrs_twotower as tt
+from tfrs_twotower.data.rows import NO_ROW
+from tfrs_twotower.index.build import BuiltIndex
+from tfrs_twotower.index.exact import ExactIndex
+from tfrs_twotower.index.index import Index
+from tfrs_twotower.index.kinds import build_exact_index, build_portable_index, build_scann_index
+from tfrs_twotower.index.scann import ScannIndex
 from tfrs_twotower.index.tables import build_table
 from tfrs_twotower.index.tuning import IndexTarget
-from tfrs_twotower.index.vectors import NO_ROW
 
 import tensorflow as tf  # isort: skip  # after tfrs_twotower
 import tensorflow_recommenders as tfrs  # isort: skip
@@ -47,7 +53,12 @@ def main() -> None:
     cases: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {"clustered": clustered, "model": model_embeddings}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--case", choices=[*cases, "exclusions"], action="append", help="only this; repeatable")
+    parser.add_argument(
+        "--case",
+        choices=[*cases, "exclusions"],
+        action="append",
+        help="measure only this case; may be given more than once",
+    )
     parser.add_argument("--without-peers", action="store_true", help="leave out faiss, hnswlib and voyager")
     arguments = parser.parse_args()
     rows = []
@@ -60,7 +71,7 @@ def main() -> None:
 
 
 def clustered(num: int = 1_000_000, num_clusters: int = 5_000) -> tuple[np.ndarray, np.ndarray]:
-    """(candidates, queries)."""
+    """Draws (candidates, queries)."""
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(num_clusters, _DIM)).astype(np.float32)
     weights = 1 / (np.arange(num_clusters) + 50)
@@ -75,14 +86,16 @@ def clustered(num: int = 1_000_000, num_clusters: int = 5_000) -> tuple[np.ndarr
 def model_embeddings(
     num_candidates: int = 1_000_000, num_queries: int = 20_000, num_events: int = 4_000_000, num_niches: int = 2_000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(candidates, queries) of a model trained with in-batch negatives for one epoch."""
+    """Returns (candidates, queries) of a model that is trained with in-batch negatives for one epoch."""
     tf.keras.utils.set_random_seed(0)
     generator = np.random.default_rng(0)
     liked = generator.integers(0, num_niches, (num_queries, 5))
     users = generator.integers(0, num_queries, num_events)
     niches = liked[users, generator.integers(0, 5, num_events)]
     size = num_candidates // num_niches
-    items = niches * size + (size * generator.random(num_events) ** 2).astype(np.int64)  # the first are popular
+    items = niches * size + (size * generator.random(num_events) ** 2).astype(
+        np.int64
+    )  # the first of a niche are popular
     items = np.where(generator.random(num_events) < 0.1, generator.integers(0, num_candidates, num_events), items)
     ratings = tt.Interactions(
         queries=pa.table({"user_id": [f"u{row}" for row in range(num_queries)]}),
@@ -111,19 +124,19 @@ def model_embeddings(
 
 
 def measure(case: str, candidates: np.ndarray, queries: np.ndarray, *, repeats: int, with_peers: bool) -> list[Row]:
-    """The rows of one set of vectors."""
+    """Measures one set of vectors."""
     case = f"{case}, {len(candidates):,} x {candidates.shape[1]}"
     rows = []
     searches: dict[str, Search] = {}
     half = len(queries) // 2
-    chosen, judged = queries[:half], queries[half:]
-    truth = {name: _exact(candidates, part) for name, part in (("chosen", chosen), ("judged", judged))}
+    tuning, evaluation = queries[:half], queries[half:]
+    truth = {name: _exact(candidates, part) for name, part in (("tuning", tuning), ("evaluation", evaluation))}
     builders: dict[str, Callable[[], Search]] = {
         "TFRS BruteForce": lambda: _tfrs(tfrs.layers.factorized_top_k.BruteForce(k=_K), candidates),
         "TFRS ScaNN, defaults": lambda: _tfrs(tfrs.layers.factorized_top_k.ScaNN(k=_K), candidates),
-        "exact": lambda: _ours(tt.build_exact_index, candidates, chosen),
-        "scann": lambda: _ours(tt.build_scann_index, candidates, chosen),
-        "portable": lambda: _ours(tt.build_portable_index, candidates, chosen),
+        "exact": lambda: _ours(build_exact_index, candidates, tuning),
+        "scann": lambda: _ours(build_scann_index, candidates, tuning),
+        "portable": lambda: _ours(build_portable_index, candidates, tuning),
     }
     for name, build in builders.items():
         start = time.perf_counter()
@@ -136,15 +149,17 @@ def measure(case: str, candidates: np.ndarray, queries: np.ndarray, *, repeats: 
             first = next(efforts)
             rows.append(Row(case=f"{case}, {name}", metric="build", value=time.perf_counter() - start, unit="s"))
             searches[name] = first
-            for search in itertools.chain([first], efforts):  # one at a time: some peers keep the effort themselves
+            for search in itertools.chain(
+                [first], efforts
+            ):  # in turn, because some libraries hold the effort in the index
                 searches[name] = search
-                if _recall(search(chosen), truth["chosen"]) >= _RECALL:
+                if _recall(search(tuning), truth["tuning"]) >= _RECALL:
                     break
     for name, search in searches.items():
-        value = _recall(np.concatenate([search(judged[:256]), search(judged[256:])]), truth["judged"])
+        value = _recall(np.concatenate([search(evaluation[:256]), search(evaluation[256:])]), truth["evaluation"])
         rows.append(Row(case=f"{case}, {name}", metric=f"recall@{_K}", value=value, unit=""))
     for batch, calls in _CALLS.items():
-        contenders = {name: _repeated(search, judged, batch, calls) for name, search in searches.items()}
+        contenders = {name: _repeated(search, evaluation, batch, calls) for name, search in searches.items()}
         seconds = time_in_turns(contenders, repeats=repeats)
         for name, value in seconds.items():
             row = f"{case}, {name}, batch {batch}"
@@ -154,7 +169,7 @@ def measure(case: str, candidates: np.ndarray, queries: np.ndarray, *, repeats: 
 
 
 def measure_exclusions(*, repeats: int, num: int = 60_000, batch: int = 64) -> list[Row]:
-    """The rows of searches that leave candidates out."""
+    """Measures searches with exclusions."""
     generator = np.random.default_rng(0)
     candidates = generator.normal(size=(num, _DIM)).astype(np.float32)
     queries = tf.constant(generator.normal(size=(batch, _DIM)).astype(np.float32))
@@ -165,9 +180,9 @@ def measure_exclusions(*, repeats: int, num: int = 60_000, batch: int = 64) -> l
     for layer in layers.values():
         layer.index(candidates, tf.constant(_ids(num)))
     row_of = build_table(_ids(num), np.arange(num), default=NO_ROW)
-    indexes = {
-        "exact": tt.ExactIndex(candidates, _ids(num)),
-        "scann": tt.ScannIndex(candidates, _ids(num)),
+    indexes: dict[str, Index] = {
+        "exact": ExactIndex(candidates, _ids(num)),
+        "scann": ScannIndex(candidates, _ids(num)),
     }
     rows = []
     for num_excluded in (10, 1000):
@@ -178,7 +193,7 @@ def measure_exclusions(*, repeats: int, num: int = 60_000, batch: int = 64) -> l
             search()
             return lambda: search()[1].numpy()
 
-        def with_index(index: tt.ExactIndex | tt.ScannIndex, exclude: tf.Tensor = exclude) -> Callable[[], object]:
+        def with_index(index: Index, exclude: tf.Tensor = exclude) -> Callable[[], object]:
             search = tf.function(lambda: index.search(queries, _K, row_of.lookup(exclude)))
             search()
             return lambda: search()[1].numpy()
@@ -199,7 +214,7 @@ def _ids(num: int) -> list[str]:
 
 
 def _exact(candidates: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Rows of the best, by NumPy."""
+    """Finds the rows of the best candidates with NumPy."""
     found = []
     for start in range(0, len(queries), 64):
         scores = queries[start : start + 64] @ candidates.T
@@ -230,8 +245,8 @@ def _tfrs(layer: tf.keras.layers.Layer, candidates: np.ndarray) -> Search:
     return lambda queries: search(tf.constant(queries)).numpy()
 
 
-def _ours(build: Callable[..., tt.BuiltIndex], candidates: np.ndarray, queries: np.ndarray) -> Search:
-    targets = {tt.build_scann_index: _RECALL, tt.build_portable_index: _PORTABLE_RECALL}
+def _ours(build: Callable[..., BuiltIndex], candidates: np.ndarray, queries: np.ndarray) -> Search:
+    targets = {build_scann_index: _RECALL, build_portable_index: _PORTABLE_RECALL}
     options = {"target": IndexTarget(recall={_K: targets[build]})} if build in targets else {}
     built = build(candidates, _ids(len(candidates)), queries, **options)
     print(built.index.kind, built.outcome.to_dict(), flush=True)
@@ -280,10 +295,10 @@ def _voyager(candidates: np.ndarray) -> Iterator[Search]:
     index = voyager.Index(voyager.Space.InnerProduct, candidates.shape[1], M=16, ef_construction=100)
     index.add_items(candidates)
     for effort in _EFFORTS:
-        yield functools.partial(_ask_voyager, index, effort)
+        yield functools.partial(_search_voyager, index, effort)
 
 
-def _ask_voyager(index: Any, effort: int, queries: np.ndarray) -> np.ndarray:
+def _search_voyager(index: Any, effort: int, queries: np.ndarray) -> np.ndarray:
     rows: np.ndarray = index.query(queries, k=_K, query_ef=effort)[0].astype(np.int64)
     return rows
 

@@ -5,13 +5,86 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import tfrs_twotower as tt
-from tests.test_index import clustered, ids
-from tfrs_twotower.index import build as build_index
-from tfrs_twotower.index.build import verify_index
-from tfrs_twotower.index.tuning import tune, tune_exclusions
+from tests.index.cases import clustered, ids
+from tfrs_twotower.data.rows import NO_ROW
+from tfrs_twotower.index.approximate import ApproximateIndex, Effort
+from tfrs_twotower.index.build import BuildLimits, build_approximate, build_exact
+from tfrs_twotower.index.embeddings import check_embeddings
+from tfrs_twotower.index.exact import ExactIndex
+from tfrs_twotower.index.index import Index
+from tfrs_twotower.index.portable import PortableEffort, PortableIndex
+from tfrs_twotower.index.scann import ScannEffort, ScannIndex
+from tfrs_twotower.index.tuning import IndexTarget
+from tfrs_twotower.index.vectors import CandidateVectors
 
-TARGET = tt.IndexTarget(recall={10: 0.9, 100: 0.8})
+TARGET = IndexTarget(recall={10: 0.9, 100: 0.8})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SliceEffort(Effort):
+    num_slices: int
+
+
+class SliceIndex(ApproximateIndex[SliceEffort]):
+    """A user's approximate kind: sorts candidates by their first value, and scores a query's nearest slices of 100."""
+
+    kind = "slice"
+    max_candidates_for_exact = 5000
+
+    def __init__(self, embeddings, ids):
+        embeddings = check_embeddings(embeddings, ids)
+        self.num_slices = len(embeddings) // 100
+        order = np.argsort(embeddings[:, 0])[: self.num_slices * 100].reshape(-1, 100)
+        super().__init__(CandidateVectors(tf.Variable(embeddings)), effort=SliceEffort(num_slices=1))
+        self.slices = tf.Variable(order.astype(np.int32))
+        self.middles = tf.Variable(embeddings[order, 0].mean(axis=1))
+
+    @property
+    def is_exact(self):
+        return False
+
+    def list_efforts(self):
+        return [SliceEffort(num_slices=num) for num in (1, 5, 20, self.num_slices)]
+
+    def find_approximately(self, queries, width, num_columns, multiple):
+        num_slices = min(multiple * self.effort.num_slices, self.num_slices)
+        distances = tf.abs(queries[:, :1] - self.middles)
+        rows = tf.gather(self.slices, tf.math.top_k(-distances, num_slices).indices)
+        rows = tf.reshape(rows, [-1, num_slices * 100])
+        scores = tf.einsum("qd,qnd->qn", queries, self.vectors.take(rows))
+        num_found = tf.minimum(num_columns, num_slices * 100)
+        found = tf.gather(rows, tf.math.top_k(scores, num_found).indices, batch_dims=1)
+        return tf.pad(found, [[0, 0], [0, num_columns - num_found]], constant_values=NO_ROW)
+
+
+class ColumnIndex(Index):
+    """A user's exact kind: scores every candidate with a matrix product of its own."""
+
+    kind = "column"
+    is_exact = True
+
+    def __init__(self, embeddings, ids):
+        super().__init__(CandidateVectors(tf.Variable(check_embeddings(embeddings, ids))))
+
+    def find_rows(self, queries, k, width, exclude):
+        scores = tf.einsum("nd,qd->qn", self.vectors.matrix, queries)
+        if exclude is not None:
+            excluded = tf.reduce_any(tf.range(self.num_candidates) == exclude[:, :, tf.newaxis], axis=1)
+            scores = tf.where(excluded, -np.inf, scores)
+        best, rows = tf.math.top_k(scores, width)
+        return tf.where(best == -np.inf, NO_ROW, rows)
+
+
+KINDS = [PortableIndex, pytest.param(ScannIndex, marks=pytest.mark.scann), SliceIndex]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_catalogues_are_searched_approximately():
+    """Lets 6,000 candidates count as too many to score."""
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (PortableIndex, ScannIndex):
+            patch.setattr(kind, "max_candidates_for_exact", 5000)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +93,14 @@ def vectors() -> tuple[np.ndarray, np.ndarray]:
     return clustered(6000, 16, seed=1), clustered(400, 16, seed=2)
 
 
-@pytest.fixture(autouse=True)
-def few_are_many(monkeypatch):
-    """As if 6,000 candidates were too many to score."""
-    monkeypatch.setattr(build_index, "MOST_FOR_EXACT", 5000)
-    monkeypatch.setattr(build_index, "MOST_FOR_EXACT_SCANN", 5000)
+@pytest.fixture(scope="module", params=KINDS)
+def built(request, vectors):
+    candidates, queries = vectors
+    return build_approximate(request.param, candidates, ids(6000), queries, target=TARGET)
 
 
-BUILDERS = [tt.build_portable_index, pytest.param(tt.build_scann_index, marks=pytest.mark.scann)]
-
-
-def recall(index, queries, candidates, k, exclude=None) -> float:
-    """Against sorting in NumPy."""
+def measure_recall(index, queries, candidates, k, exclude=None) -> float:
+    """Compares a search with sorting in NumPy."""
     scores = queries @ candidates.T
     if exclude is not None:
         np.put_along_axis(scores, exclude, -np.inf, axis=1)
@@ -40,143 +109,109 @@ def recall(index, queries, candidates, k, exclude=None) -> float:
     return float((rows.numpy()[:, :, None] == truth[:, None, :]).any(axis=2).mean())
 
 
-@pytest.mark.parametrize("build", BUILDERS)
-def test_a_large_catalogue_is_searched_approximately_and_as_well_as_the_outcome_says(build, vectors):
-    candidates, queries = vectors
-    built = build(candidates, ids(6000), queries, target=TARGET)
+def test_a_large_catalogue_is_searched_approximately_with_the_recall_of_the_outcome(built, vectors):
+    candidates, _ = vectors
     outcome = built.outcome
+    assert built.requested == built.index.kind
     assert not built.index.is_exact
     assert outcome.note is None
     fresh = clustered(500, 16, seed=3)
-    for k, least in TARGET.recall.items():
-        assert outcome.recall[k] >= least
-        # 500 queries: three standard errors of a mean of shares in 0..1 are below 0.07.
-        assert recall(built.index, fresh, candidates, k) == pytest.approx(outcome.recall[k], abs=0.07)
-    assert outcome.parameters["excluding"] == {str(most): effort for most, effort in built.index.excluding}
+    for k, minimum in TARGET.recall.items():
+        assert outcome.recall[k] >= minimum
+        # Three standard errors of the mean of 500 shares in 0..1 are below 0.07.
+        assert measure_recall(built.index, fresh, candidates, k) == pytest.approx(outcome.recall[k], abs=0.07)
+    assert outcome.parameters == built.index.parameters()
     assert set(outcome.latency_ms) == {1, 256}
     assert outcome.size_bytes > candidates.nbytes
 
 
-@pytest.mark.parametrize("build", BUILDERS)
-def test_with_the_best_excluded_the_rest_is_found_as_well(build, vectors):
-    """As many excluded as are searched for approximately, and more, where the search must be exact."""
+def test_the_recall_holds_when_the_best_candidates_are_excluded(built, vectors):
+    """The search is approximate up to the tuned number of exclusions, and exact above it."""
     candidates, queries = vectors
-    index = build(candidates, ids(6000), queries, target=TARGET).index
-    assert index.excluding
+    assert built.index.excluding
     best = np.argsort(-(queries @ candidates.T), axis=1)
-    for most, _ in index.excluding:
-        assert recall(index, queries, candidates, 10, best[:, :most]) >= 0.9 - 0.03
-    assert recall(index, queries, candidates, 10, best[:, : most + 1]) > 0.999
+    for max_exclusions, _ in built.index.excluding:
+        assert measure_recall(built.index, queries, candidates, 10, best[:, :max_exclusions]) >= 0.9 - 0.03
+    assert measure_recall(built.index, queries, candidates, 10, best[:, : max_exclusions + 1]) > 0.999
 
 
-@pytest.mark.parametrize("build", BUILDERS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("options", "queries", "note"),
     [
-        ({"target": tt.IndexTarget(recall={10: 1.0})}, None, "no effort that there was time to try"),
-        ({"limits": tt.BuildLimits(build_s=1e-9)}, None, "no effort that there was time to try"),
-        ({"limits": tt.BuildLimits(memory_bytes=1000)}, None, "would need about"),
+        ({"target": IndexTarget(recall={10: 1.0})}, None, "no effort that there was time to try"),
+        ({"limits": BuildLimits(build_s=1e-9)}, None, "no effort that there was time to try"),
+        ({"limits": BuildLimits(memory_bytes=1000)}, None, "would need about"),
         ({}, np.zeros((1, 16), np.float32), "fewer than 64 queries to measure"),
     ],
 )
-def test_what_cannot_be_good_enough_is_exact_and_says_why(build, options, queries, note, monkeypatch):
-    monkeypatch.setattr(build_index, "_SHARES", (0.001,))  # so little finds too little
+def test_an_index_that_cannot_be_good_enough_is_exact_and_says_why(kind, options, queries, note, monkeypatch):
+    # A single partition or slice holds too few of the best candidates.
+    for tuned_kind, effort in (
+        (PortableIndex, PortableEffort(num_partitions_to_search=1)),
+        (ScannIndex, ScannEffort(num_partitions_to_search=1)),
+        (SliceIndex, SliceEffort(num_slices=1)),
+    ):
+        monkeypatch.setattr(tuned_kind, "list_efforts", lambda index, effort=effort: [effort])
     candidates = clustered(6000, 16, seed=1)
-    built = build(candidates, ids(6000), clustered(100, 16, seed=2) if queries is None else queries, **options)
+    queries = clustered(100, 16, seed=2) if queries is None else queries
+    built = build_approximate(kind, candidates, ids(6000), queries, **options)
     assert built.index.is_exact
+    assert built.requested == kind.kind
     assert note in built.outcome.note
     assert set(built.outcome.recall.values()) == {1.0}
 
 
-@pytest.mark.parametrize("build", BUILDERS)
-def test_equal_candidates_count_as_found(build):
-    """Twenty copies of each: which of them are found says nothing."""
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_equal_candidates_count_as_found(kind):
+    """The catalogue holds twenty copies of each vector, and it does not matter which of them are found."""
     candidates = np.repeat(clustered(300, 16, seed=1), 20, axis=0)
-    built = build(candidates, ids(6000), clustered(200, 16, seed=2), target=TARGET)
+    built = build_approximate(kind, candidates, ids(6000), clustered(200, 16, seed=2), target=TARGET)
     assert built.outcome.note is None
     assert built.index.excluding
 
 
-def test_few_candidates_are_scored_exactly_and_need_no_query(vectors):
+def test_a_small_catalogue_is_scored_exactly_and_needs_no_query(vectors):
     candidates, queries = vectors
-    for asked in (queries, queries[:0]):
-        built = tt.build_portable_index(candidates[:4000], ids(4000), asked)
-        assert (built.index.kind, built.outcome.note) == ("exact", None)
+    for given in (queries, queries[:0]):
+        built = build_approximate(PortableIndex, candidates[:4000], ids(4000), given)
+        assert (built.index.kind, built.requested, built.outcome.note) == ("exact", "portable", None)
 
 
-def test_the_effort_that_is_tried_first_is_kept_if_it_is_enough(vectors):
+@pytest.mark.parametrize("kind", [ExactIndex, ColumnIndex, pytest.param(ScannIndex, marks=pytest.mark.scann)])
+def test_an_exact_kind_is_built_and_finds_the_best(kind, vectors):
     candidates, queries = vectors
-    index = tt.PortableIndex(candidates, ids(6000))
-    tried = []
-
-    def efforts():
-        for blocks in (1, 100, 200):
-            tried.append(blocks)
-            yield {"blocks_to_open": blocks}
-
-    recalls = tune(index, queries, TARGET, efforts())
-    assert tried == [1, 100]
-    assert index.blocks_to_open == 100
-    assert all(recalls[k] >= least for k, least in TARGET.recall.items())
+    built = build_exact(kind, candidates, ids(6000), queries)
+    assert (built.requested, built.outcome.recall, built.outcome.parameters) == (kind.kind, {10: 1.0, 100: 1.0}, {})
+    assert measure_recall(built.index, queries, candidates, 10) > 0.999  # rounding may swap two neighbours
+    best = np.argsort(-(queries @ candidates.T), axis=1)[:, :5]
+    assert measure_recall(built.index, queries, candidates, 10, best) > 0.999
 
 
-def test_exclusions_that_spoil_the_recall_are_not_searched_approximately(vectors):
-    """One block of 32 cannot hold what is left when hundreds are excluded."""
+def test_an_exact_kind_that_is_wrong_is_not_built(vectors):
+    class LastRowsIndex(ColumnIndex):
+        def find_rows(self, queries, k, width, exclude):
+            return self.num_candidates - 1 - super().find_rows(queries, k, width, exclude)
+
     candidates, queries = vectors
-    index = tt.PortableIndex(candidates, ids(6000), blocks_to_open=1)
-    tune_exclusions(index, queries, tt.IndexTarget(recall={10: 0.999}), (1, 2, 4))
-    assert index.excluding == ()
+    with pytest.raises(RuntimeError, match="The column index finds only .* of candidates by their own vectors"):
+        build_exact(LastRowsIndex, candidates, ids(6000), queries)
 
 
-@pytest.mark.parametrize("recall", [{}, {0: 0.9}, {10: 0.0}, {10: 1.1}])
-def test_a_target_must_be_a_share_for_some_k(recall):
-    with pytest.raises(ValueError, match="`recall` must give a share above 0, up to 1, for each k >= 1"):
-        tt.IndexTarget(recall=recall)
+def test_a_saved_index_of_a_user_kind_finds_the_same(built, vectors, tmp_path):
+    _, queries = vectors
+    module = tf.Module()
+    module.index = built.index
+    module.search = tf.function(
+        functools.partial(built.index.search, k=10), input_signature=[tf.TensorSpec([None, 16], tf.float32)]
+    )
+    tf.saved_model.save(module, str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    for ours, theirs in zip(loaded.search(tf.constant(queries)), module.search(tf.constant(queries)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("limits", [{"build_s": 0}, {"memory_bytes": -1}, {"build_s": float("nan")}])
 def test_limits_must_be_positive(limits):
     with pytest.raises(ValueError, match="`build_s` and `memory_bytes` must be positive"):
-        tt.BuildLimits(**limits)
-
-
-class TestVerification:
-    def test_vectors_in_another_order_are_noticed(self, vectors):
-        candidates, _ = vectors
-        index = tt.ExactIndex(candidates[:500], ids(500))
-        verify_index(index, candidates[:500])
-        with pytest.raises(RuntimeError, match="holds other vectors than it was given"):
-            verify_index(index, candidates[:500][::-1])
-
-    def test_scores_that_are_no_products_are_noticed(self, vectors):
-        class Wrong(tt.ExactIndex):
-            def search(self, *arguments, **options):
-                scores, rows = super().search(*arguments, **options)
-                return scores * 1.01, rows
-
-        candidates, _ = vectors
-        with pytest.raises(RuntimeError, match="scores are not the products"):
-            verify_index(Wrong(candidates[:500], ids(500)), candidates[:500])
-
-    def test_an_exact_index_that_does_not_find_is_noticed(self, vectors):
-        class Blind(tt.ExactIndex):
-            def _find(self, queries, k, width, exclude):
-                return tf.zeros_like(super()._find(queries, k, width, exclude)) + tf.range(width)
-
-        candidates, _ = vectors
-        with pytest.raises(RuntimeError, match="of candidates by their own vectors"):
-            verify_index(Blind(candidates[:500], ids(500)), candidates[:500])
-
-    @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-18, 1.0, 1e15])
-    def test_odd_but_right_vectors_pass(self, vectors, scale):
-        candidates = (vectors[0][:500] * scale).astype(np.float32)
-        verify_index(tt.ExactIndex(candidates, ids(500)), candidates)
-        verify_index(tt.PortableIndex(candidates, ids(500)), candidates)
-
-
-def test_the_outcome_is_plain_data(vectors):
-    candidates, queries = vectors
-    built = functools.partial(tt.build_portable_index, target=TARGET)(candidates, ids(6000), queries)
-    described = built.outcome.to_dict()
-    assert set(described) == {field.name for field in dataclasses.fields(tt.IndexOutcome)}
-    assert described["recall"]["10"] == round(built.outcome.recall[10], 4)
+        BuildLimits(**limits)

@@ -5,8 +5,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tfrs_twotower as tt
-from tests.test_index import APPROXIMATE, EXACT, clustered, ids
+from tests.index.cases import APPROXIMATE, EXACT, clustered, ids
+from tfrs_twotower.index.exact import ExactIndex
 from tfrs_twotower.index.filters import CandidateFilters
 
 TAGS = ("a", "b", "c", "d", "é")
@@ -14,8 +14,8 @@ TAGS = ("a", "b", "c", "d", "é")
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
-def test_a_condition_is_any_of_each_feature_and_all_features_at_once(data):
-    """Against sets in Python."""
+def test_a_candidate_needs_one_of_the_values_of_every_feature(data):
+    """The expected result comes from sets in Python."""
     rows = data.draw(st.lists(st.tuples(st.lists(st.sampled_from(TAGS)), st.sampled_from((*TAGS, None))), min_size=1))
     table = pa.table({"many": pa.array([many for many, _ in rows], pa.list_(pa.string())), "one": [o for _, o in rows]})
     given_values = st.lists(st.sampled_from((*TAGS, "unknown", "")), min_size=3, max_size=3)
@@ -25,9 +25,9 @@ def test_a_condition_is_any_of_each_feature_and_all_features_at_once(data):
     filters = CandidateFilters(table, ["many", "one"])
     allowed = filters.only({name: tf.constant(values) for name, values in asked.items()}).allowed()
 
-    def fits(of_candidate: set, wanted: list[str]) -> bool:
+    def fits(values: set, wanted: list[str]) -> bool:
         wanted_values = {value for value in wanted if value}
-        return not wanted_values or bool(of_candidate & wanted_values)
+        return not wanted_values or bool(values & wanted_values)
 
     expected = [
         [fits(set(many), asked["many"][query]) and fits({one}, asked["one"][query]) for many, one in rows]
@@ -38,7 +38,7 @@ def test_a_condition_is_any_of_each_feature_and_all_features_at_once(data):
 
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
 @pytest.mark.parametrize("share", [0.5, 0.05, 0.005, 0.001, 0.0])
-def test_a_filtered_search_is_that_of_masked_scores(build, share):
+def test_a_filtered_search_equals_a_search_of_masked_scores(build, share):
     num = 4000
     rng = np.random.default_rng(0)
     embeddings, queries = clustered(num, 8, seed=1), clustered(5, 8, seed=2)
@@ -57,8 +57,8 @@ def test_a_filtered_search_is_that_of_masked_scores(build, share):
         np.testing.assert_allclose(scores[query][: len(expected)], products[expected], rtol=1e-4)
 
 
-def test_one_candidate_with_very_many_values_costs_no_more_than_they():
-    """Their number, not that of all candidates times it."""
+def test_a_candidate_with_very_many_values_does_not_multiply_memory():
+    """Memory grows with the number of values, not with that number times the number of candidates."""
     tags = [[f"t{row % 50}"] for row in range(20_000)] + [[f"u{number}" for number in range(5000)]]
     filters = CandidateFilters(pa.table({"tags": tags}), ["tags"])
     assert sum(variable.shape.num_elements() for variable in filters.variables) < 50_000
@@ -67,7 +67,7 @@ def test_one_candidate_with_very_many_values_costs_no_more_than_they():
     assert allowed[1].sum() == 400
 
 
-def test_numbers_and_truth_values_are_asked_for_as_text():
+def test_numbers_and_truth_values_are_given_as_text():
     filters = CandidateFilters(pa.table({"year": [1994, None], "free": [True, False]}), ["year", "free"])
 
     def allowed(year: str, free: str) -> list[bool]:
@@ -81,7 +81,7 @@ def test_numbers_and_truth_values_are_asked_for_as_text():
 
 
 @pytest.mark.parametrize("column", [pa.array([None, None]), pa.array([[], []]), pa.array([[], None])])
-def test_a_column_without_a_value_fits_nothing(column):
+def test_a_column_without_values_meets_no_condition(column):
     filters = CandidateFilters(pa.table({"tags": column}), ["tags"])
     assert not filters.only({"tags": tf.constant([["x"]])}).allowed().numpy().any()
 
@@ -89,13 +89,13 @@ def test_a_column_without_a_value_fits_nothing(column):
 @pytest.mark.parametrize(
     ("columns", "message"), [(["no"], "has no column no"), (["price"], "Received: 'price' .double")]
 )
-def test_what_cannot_be_filtered_by_is_named(columns, message):
+def test_a_column_that_cannot_be_filtered_by_is_named(columns, message):
     with pytest.raises(ValueError, match=message):
         CandidateFilters(pa.table({"price": [1.5]}), columns)
 
 
-def test_conditions_and_exclusions_must_be_of_as_many_queries():
-    index = tt.ExactIndex(np.eye(4, dtype=np.float32), ids(4))
+def test_conditions_and_exclusions_must_have_a_row_for_each_query():
+    index = ExactIndex(np.eye(4, dtype=np.float32), ids(4))
     filters = CandidateFilters(pa.table({"kind": ["a", "b", "a", "b"]}), ["kind"])
     for size in (1, 2, 4):
         with pytest.raises(tf.errors.InvalidArgumentError, match="`only` must have a row for each query"):

@@ -1,4 +1,4 @@
-"""Every kind of index against sorting in Python; what only one kind has is in a test module of its own."""
+"""The contract of every kind of index, compared with sorting in Python."""
 
 import functools
 
@@ -8,50 +8,14 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tfrs_twotower as tt
-from tfrs_twotower.index.vectors import NO_SCORE
+from tests.index.cases import APPROXIMATE, EXACT, clustered, ids
+from tfrs_twotower.index.exact import ExactIndex
+from tfrs_twotower.index.kinds import build_best_index, build_exact_index, build_portable_index, build_scann_index
+from tfrs_twotower.index.ordering import NO_SCORE
+from tfrs_twotower.index.portable import PortableEffort, PortableIndex
+from tfrs_twotower.index.scann import ScannEffort, ScannIndex
 
-
-def build_tree(embeddings, ids, **effort):
-    """ScaNN's tree where ScaNN can build one: of fewer it makes no code."""
-    if len(embeddings) < 16:
-        return tt.ScannIndex(embeddings, ids)
-    return tt.ScannIndex(
-        embeddings, ids, **{"num_leaves": max(1, len(embeddings) // 20), "excluding": EXCLUDING, **effort}
-    )
-
-
-def open_some_blocks(embeddings, ids):
-    return tt.PortableIndex(embeddings, ids, excluding=EXCLUDING)
-
-
-def open_one_block(embeddings, ids):
-    return tt.PortableIndex(embeddings, ids, blocks_to_open=1, excluding=EXCLUDING)
-
-
-EXCLUDING = ((3, 1), (20, 4))
-
-EXACT = [
-    pytest.param(tt.ExactIndex, id="exact"),
-    pytest.param(tt.ScannIndex, id="scann", marks=pytest.mark.scann),
-    pytest.param(functools.partial(tt.PortableIndex, blocks_to_open=10**6), id="portable-all"),
-]
-APPROXIMATE = [
-    pytest.param(build_tree, id="scann-tree", marks=pytest.mark.scann),
-    pytest.param(open_some_blocks, id="portable"),
-    pytest.param(open_one_block, id="portable-one"),
-]
 SIZES = (1, 2, 15, 16, 50, 99, 100, 1682, 60_000)
-
-
-def ids(n: int) -> list[str]:
-    return [f"m{row}" for row in range(n)]
-
-
-def clustered(num: int, dim: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(0).normal(size=(50, dim))
-    return (centres[rng.integers(50, size=num)] + 0.5 * rng.normal(size=(num, dim))).astype(np.float32)
 
 
 def expected(queries, embeddings, k, exclude):
@@ -69,7 +33,8 @@ def expected(queries, embeddings, k, exclude):
 
 
 def require_sound(scores, rows, queries, embeddings, k, exclude=None):
-    """The promises of every kind: columns, order, exact scores, no row twice, none excluded, no slot empty in vain."""
+    """Checks what every kind promises: number of columns, order, exact scores, no row twice, no excluded row, and no
+    empty slot while candidates are left."""
     scores, rows = np.asarray(scores), np.asarray(rows)
     num = len(embeddings)
     assert scores.shape == rows.shape == (len(queries), min(k, num))
@@ -92,12 +57,12 @@ def require_sound(scores, rows, queries, embeddings, k, exclude=None):
 
 
 @st.composite
-def searches(draw, most_candidates: int, most_excluded: int):
+def searches(draw, max_candidates: int, max_excluded: int):
     """(embeddings, queries, k, exclude)."""
-    num_candidates, batch = draw(st.integers(1, most_candidates)), draw(st.integers(1, 4))
-    k, num_excluded = draw(st.integers(1, most_candidates + 10)), draw(st.integers(0, most_excluded))
+    num_candidates, batch = draw(st.integers(1, max_candidates)), draw(st.integers(1, 4))
+    k, num_excluded = draw(st.integers(1, max_candidates + 10)), draw(st.integers(0, max_excluded))
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
-    # Small integers: every score is exact in float32, and ties occur.
+    # With small integers every score is exact in float32, and ties occur.
     embeddings = rng.integers(-3, 4, (num_candidates, 4)).astype(np.float32)
     queries = rng.integers(-3, 4, (batch, 4)).astype(np.float32)
     return embeddings, queries, k, rng.integers(-1, num_candidates + 2, (batch, num_excluded)).astype(np.int32)
@@ -110,7 +75,7 @@ def test_an_exact_search_agrees_with_sorting_in_python(build, search):
     embeddings, queries, k, exclude = search
     scores, rows = build(embeddings, ids(len(embeddings))).search(tf.constant(queries), k, tf.constant(exclude))
     expected_scores, _ = expected(queries, embeddings, k, exclude)
-    # Which of several equal candidates gets the last slot is the search's choice; the scores bind.
+    # Any of several equal candidates may get the last slot, so only the scores are compared.
     np.testing.assert_array_equal(scores, expected_scores.astype(np.float32))
     require_sound(scores, rows, queries, embeddings, k, exclude)
 
@@ -118,7 +83,7 @@ def test_an_exact_search_agrees_with_sorting_in_python(build, search):
 @pytest.mark.parametrize("build", APPROXIMATE)
 @settings(deadline=None, max_examples=25)
 @given(search=searches(90, 40))
-def test_an_approximate_search_keeps_every_promise_but_that_of_the_best(build, search):
+def test_an_approximate_search_keeps_every_promise_except_to_find_the_best(build, search):
     embeddings, queries, k, exclude = search
     scores, rows = build(embeddings, ids(len(embeddings))).search(tf.constant(queries), k, tf.constant(exclude))
     require_sound(scores, rows, queries, embeddings, k, exclude)
@@ -126,7 +91,7 @@ def test_an_approximate_search_keeps_every_promise_but_that_of_the_best(build, s
 
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
 @pytest.mark.parametrize("num", SIZES)
-def test_any_size_and_any_k(build, num):
+def test_catalogues_of_any_size_are_searched_for_any_k(build, num):
     embeddings, queries = clustered(num, 8, seed=1), clustered(3, 8, seed=2)
     index = build(embeddings, ids(num))
     truth = -np.sort(-(queries.astype(np.float64) @ embeddings.T.astype(np.float64)), axis=1)
@@ -138,10 +103,10 @@ def test_any_size_and_any_k(build, num):
 
 
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
-def test_a_query_gets_the_same_alone_and_in_a_batch(build):
+def test_the_result_of_a_query_does_not_depend_on_its_batch(build):
     embeddings, queries = clustered(3000, 16, seed=1), tf.constant(clustered(65, 16, seed=2))
     index = build(embeddings, ids(3000))
-    # Some exclude nothing, some more than is searched approximately.
+    # Some queries exclude nothing, and some exclude so many that the search is exact.
     exclude = np.random.default_rng(0).integers(0, 3000, (65, 40)).astype(np.int32)
     exclude[np.arange(40) >= np.arange(65)[:, None]] = -1
     search = tf.function(lambda queries, exclude: index.search(queries, 20, exclude), reduce_retracing=True)
@@ -153,24 +118,24 @@ def test_a_query_gets_the_same_alone_and_in_a_batch(build):
 
 
 @pytest.mark.parametrize("build", APPROXIMATE)
-def test_a_query_is_searched_with_the_effort_for_as_many_exclusions_as_it_has(build, monkeypatch):
+def test_the_effort_of_a_search_depends_on_the_number_of_exclusions(build, monkeypatch):
     index, queries = build(clustered(3000, 16, seed=1), ids(3000)), tf.constant(clustered(1, 16, seed=2))
-    find, efforts = index._find_without, []
+    find, tried = index._find_remaining, []
 
-    def note(most, effort, *arguments):
-        efforts.append((most, effort))
-        return find(most, effort, *arguments)
+    def record(max_exclusions, multiple, *arguments):
+        tried.append((max_exclusions, multiple))
+        return find(max_exclusions, multiple, *arguments)
 
-    monkeypatch.setattr(index, "_find_without", note)
-    for num, expected_efforts in ((0, [(0, 1)]), (2, [(3, 1)]), (3, [(3, 1)]), (4, [(20, 4)]), (21, [])):
-        exclude = tf.constant([[*range(num), *([-1, 3000] * 30)]])  # what is no row does not count
+    monkeypatch.setattr(index, "_find_remaining", record)
+    for num, expected_tries in ((0, [(0, 1)]), (2, [(3, 1)]), (3, [(3, 1)]), (4, [(20, 4)]), (21, [])):
+        exclude = tf.constant([[*range(num), *([-1, 3000] * 30)]])  # values that are not rows do not count
         index.search(queries, 10, exclude)
-        assert efforts == expected_efforts
-        efforts.clear()
+        assert tried == expected_tries
+        tried.clear()
 
 
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
-def test_an_empty_batch_has_no_rows_but_all_columns(build):
+def test_an_empty_batch_returns_no_rows_and_all_columns(build):
     index = build(clustered(100, 3, seed=1), ids(100))
     for exclude in (None, tf.zeros([0, 4], tf.int32), tf.zeros([0, 0], tf.int32)):
         scores, rows = index.search(tf.zeros([0, 3]), 7, exclude)
@@ -188,7 +153,7 @@ def test_everything_excluded_leaves_empty_slots(build):
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
 @pytest.mark.parametrize("kind", ["zero", "identical", "huge", "tiny", "one far away"])
 @pytest.mark.parametrize("num", [20, 700])
-def test_odd_vectors_are_answered_soundly(build, kind, num):
+def test_unusual_vectors_are_searched_correctly(build, kind, num):
     embeddings = clustered(num, 6, seed=1)
     embeddings = {
         "zero": np.zeros_like(embeddings),
@@ -207,7 +172,7 @@ def test_odd_vectors_are_answered_soundly(build, kind, num):
 
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e19, 3e38])
-def test_a_query_that_is_not_finite_gets_empty_slots_and_its_neighbours_theirs(build, bad):
+def test_a_query_that_is_not_finite_gets_empty_slots_and_does_not_affect_others(build, bad):
     index = build(clustered(300, 4, seed=1), ids(300))
     queries = clustered(3, 4, seed=2)
     scores, rows = index.search(tf.constant(queries), 5)
@@ -223,7 +188,7 @@ def test_a_query_that_is_not_finite_gets_empty_slots_and_its_neighbours_theirs(b
 
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_other_floats_are_taken_as_float32(build, dtype):
+def test_other_float_types_are_converted_to_float32(build, dtype):
     embeddings, queries = clustered(200, 4, seed=1).astype(dtype), clustered(3, 4, seed=2).astype(dtype)
     scores, rows = build(embeddings, ids(200)).search(tf.constant(queries), 5)
     assert scores.dtype == tf.float32
@@ -245,7 +210,7 @@ def test_k_may_be_a_tensor(build):
 
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
 def test_ten_thousand_random_exclusions_never_leak(build):
-    """10,000 queries with up to 60 exclusions each, the best among them, and scores up to 1e6."""
+    """There are 10,000 queries with up to 60 exclusions each, the best candidates among them, and scores up to 1e6."""
     rng = np.random.default_rng(0)
     embeddings = clustered(400, 8, seed=1) * 1000
     queries = clustered(10_000, 8, seed=2) * 100
@@ -256,7 +221,7 @@ def test_ten_thousand_random_exclusions_never_leak(build):
     exclude = exclude.astype(np.int32)
     _, rows = tf.function(build(embeddings, ids(400)).search)(tf.constant(queries), 10, tf.constant(exclude))
     rows = rows.numpy()
-    assert (rows >= 0).all()  # 340 are left at least
+    assert (rows >= 0).all()  # at least 340 candidates are left
     assert not (rows[:, :, None] == exclude[:, None, :]).any()
 
 
@@ -267,8 +232,8 @@ def test_scann_equals_exact():
     queries = tf.constant(rng.normal(size=(64, 64)).astype(np.float32))
     exclude = tf.constant(rng.integers(-1, 5000, (64, 300)).astype(np.int32))
     for k in (1, 10, 100):
-        exact = tt.ExactIndex(embeddings, ids(5000)).search(queries, k, exclude)
-        scann = tt.ScannIndex(embeddings, ids(5000)).search(queries, k, exclude)
+        exact = ExactIndex(embeddings, ids(5000)).search(queries, k, exclude)
+        scann = ScannIndex(embeddings, ids(5000)).search(queries, k, exclude)
         for ours, theirs in zip(scann, exact, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
@@ -277,8 +242,8 @@ def test_scann_equals_exact():
     ("embeddings", "message"),
     [
         (np.zeros((2, 3), int), r"must be floats \[num_candidates, embedding_dim\].*Received: int64 \[2, 3\]"),
-        (np.zeros((0, 3), np.float32), "at least one of each"),
-        (np.zeros((2, 0), np.float32), "at least one of each"),
+        (np.zeros((0, 3), np.float32), "at least one candidate and one dimension"),
+        (np.zeros((2, 0), np.float32), "at least one candidate and one dimension"),
         (np.zeros(2, np.float32), r"Received: float32 \[2\]"),
         (np.zeros((3, 1), np.float32), "Received: 2 ids, 3 embeddings"),
         (np.array([[0], [np.nan]], np.float32), "Received 1 with NaN or infinity, of candidates 'm1'"),
@@ -288,22 +253,22 @@ def test_scann_equals_exact():
     ],
 )
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
-def test_what_no_index_can_be_right_about_is_refused(build, embeddings, message):
+def test_invalid_embeddings_are_refused(build, embeddings, message):
     with pytest.raises(ValueError, match=message):
         build(embeddings, ids(2))
 
 
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
 def test_repeated_ids_are_refused(build):
-    with pytest.raises(ValueError, match="`ids` must differ. Received twice: 'a'."):
+    with pytest.raises(ValueError, match="`ids` must be unique. Received twice: 'a'."):
         build(np.eye(3, dtype=np.float32), ["a", "b", "a"])
 
 
-def test_the_trouble_with_a_nan_among_many_is_an_error_of_python():
-    """ScaNN's builder would end the process."""
+def test_a_nan_among_many_embeddings_raises_a_python_error():
+    """ScaNN's own builder would abort the process."""
     embeddings = clustered(2000, 4, seed=1)
     embeddings[1234, 2] = np.nan
-    for build in (tt.build_exact_index, tt.build_scann_index, tt.build_portable_index, tt.build_best_index):
+    for build in (build_exact_index, build_scann_index, build_portable_index, build_best_index):
         with pytest.raises(ValueError, match="of candidates 'm1234'"):
             build(embeddings, ids(2000), embeddings[:10])
 
@@ -312,28 +277,43 @@ def test_the_trouble_with_a_nan_among_many_is_an_error_of_python():
     ("build", "message"),
     [
         pytest.param(
-            lambda: tt.ScannIndex(np.eye(15, dtype=np.float32), ids(15), num_leaves=2),
-            "`num_leaves` takes at least 16 candidates. Received: 15",
+            lambda: ScannIndex(np.eye(15, dtype=np.float32), ids(15), num_partitions=2),
+            "`num_partitions` needs at least 16 candidates. Received: 15",
             marks=pytest.mark.scann,
         ),
         pytest.param(
-            lambda: tt.ScannIndex(np.eye(20, dtype=np.float32), ids(20), num_leaves=21),
-            "`num_leaves` must be in 1..20. Received: 21",
+            lambda: ScannIndex(np.eye(20, dtype=np.float32), ids(20), num_partitions=21),
+            "`num_partitions` must be at most num_candidates. Received: num_partitions=21, num_candidates=20",
             marks=pytest.mark.scann,
         ),
         pytest.param(
-            lambda: tt.ScannIndex(np.eye(20, dtype=np.float32), ids(20), num_leaves=4, leaves_to_search=5),
-            "`leaves_to_search` must be in 1..4. Received: 5",
+            lambda: ScannIndex(np.eye(20, dtype=np.float32), ids(20), num_partitions=0),
+            "`num_partitions` must be at least 1. Received: 0",
             marks=pytest.mark.scann,
         ),
+        pytest.param(
+            lambda: ScannIndex(
+                np.eye(20, dtype=np.float32), ids(20), num_partitions=4, effort=ScannEffort(num_partitions_to_search=5)
+            ),
+            "`num_partitions_to_search` must be at most num_partitions. "
+            "Received: num_partitions_to_search=5, num_partitions=4",
+            marks=pytest.mark.scann,
+        ),
+        pytest.param(
+            lambda: ScannIndex(np.eye(20, dtype=np.float32), ids(20), effort=ScannEffort(num_partitions_to_search=1)),
+            "`effort` needs `num_partitions`",
+            marks=pytest.mark.scann,
+        ),
+        (lambda: ScannEffort(num_partitions_to_search=0), "`num_partitions_to_search` must be at least 1"),
         (
-            lambda: tt.PortableIndex(np.eye(2, dtype=np.float32), ids(2), blocks_to_open=0),
-            "`blocks_to_open` must be",
+            lambda: ScannEffort(num_partitions_to_search=1, num_reordering_candidates=0),
+            "`num_reordering_candidates` must be at least 1",
         ),
+        (lambda: PortableEffort(num_partitions_to_search=0), "`num_partitions_to_search` must be at least 1"),
         *(
             (
-                functools.partial(tt.PortableIndex, np.eye(2, dtype=np.float32), ids(2), excluding=excluding),
-                "`excluding` must be .* pairs, ascending, each at least 1. Received: ",
+                functools.partial(PortableIndex, np.eye(2, dtype=np.float32), ids(2), excluding=excluding),
+                "`excluding` must be .* pairs, both ascending and at least 1. Received: ",
             )
             for excluding in ([(0, 1)], [(5, 0)], [(5, 1), (5, 2)], [(5, 2), (6, 1)])
         ),
@@ -342,3 +322,49 @@ def test_the_trouble_with_a_nan_among_many_is_an_error_of_python():
 def test_numbers_out_of_range_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.scann
+def test_an_effort_is_checked_when_it_is_assigned():
+    index = ScannIndex(clustered(100, 4, seed=1), ids(100), num_partitions=4)
+    with pytest.raises(ValueError, match="`num_partitions_to_search` must be at most num_partitions"):
+        index.effort = ScannEffort(num_partitions_to_search=5)
+    assert index.effort == ScannEffort(num_partitions_to_search=1)  # a fiftieth of four partitions, rounded up
+
+
+def test_exclusions_are_checked_when_they_are_assigned():
+    index = PortableIndex(clustered(100, 4, seed=1), ids(100))
+    with pytest.raises(ValueError, match="`excluding` must be"):
+        index.excluding = [(5, 0)]
+    assert index.excluding == ()
+
+
+def test_a_portable_index_searches_all_of_its_partitions_at_most():
+    index = PortableIndex(clustered(100, 4, seed=1), ids(100), effort=PortableEffort(num_partitions_to_search=1000))
+    assert index.effort == PortableEffort(num_partitions_to_search=index.num_partitions)
+    assert index.is_exact
+
+
+def test_parameters_are_those_of_the_structure_and_the_effort():
+    effort = PortableEffort(num_partitions_to_search=3)
+    index = PortableIndex(clustered(320, 4, seed=1), ids(320), effort=effort, excluding=[(16, 1), (64, 2)])
+    assert index.parameters() == {
+        "num_partitions": 10,  # 320 candidates in partitions of 32
+        "partition_size": 32,
+        "num_partitions_to_search": 3,
+        "excluding": {16: 1, 64: 2},
+    }
+    assert ExactIndex(np.eye(2, dtype=np.float32), ids(2)).parameters() == {}
+
+
+@pytest.mark.scann
+def test_parameters_of_scann_have_the_same_names():
+    effort = ScannEffort(num_partitions_to_search=3, num_reordering_candidates=50)
+    tree = ScannIndex(clustered(320, 4, seed=1), ids(320), num_partitions=10, effort=effort, excluding=[(16, 1)])
+    assert tree.parameters() == {
+        "num_partitions": 10,
+        "num_partitions_to_search": 3,
+        "num_reordering_candidates": 50,
+        "excluding": {16: 1},
+    }
+    assert ScannIndex(np.eye(2, dtype=np.float32), ids(2)).parameters() == {}

@@ -1,4 +1,4 @@
-"""A scann that is missing or broken stops only who asks for it. Each case is a process of its own."""
+"""A missing or broken scann affects only those who ask for a ScaNN index. Each case is a process of its own."""
 
 import configparser
 import os
@@ -15,22 +15,25 @@ REPOSITORY = Path(tfrs_twotower.__file__).parents[1]
 
 USE_BOTH = """
 import numpy as np
-import tfrs_twotower as tt
+from tfrs_twotower._tfrs import tfrs
+from tfrs_twotower.index.exact import ExactIndex
+from tfrs_twotower.index.kinds import build_best_index
+from tfrs_twotower.index.scann import ScannIndex
 embeddings = np.eye(3, dtype=np.float32)
-scores, rows = tt.ExactIndex(embeddings, ["a", "b", "c"]).search(embeddings[:1], 1)
+scores, rows = ExactIndex(embeddings, ["a", "b", "c"]).search(embeddings[:1], 1)
 print("exact", rows.numpy().tolist())
 try:
-    tt.ScannIndex(embeddings, ["a", "b", "c"])
+    ScannIndex(embeddings, ["a", "b", "c"])
 except ImportError as error:
     print("scann", error)
-assert tt.TwoTowerModel is not None
-print("best", tt.build_best_index(embeddings, ["a", "b", "c"], embeddings).index.kind)
+assert tfrs.tasks.Retrieval is not None
+print("best", build_best_index(embeddings, ["a", "b", "c"], embeddings).index.kind)
 """
 
 
 @pytest.fixture
 def site_without_scann(tmp_path: Path) -> Path:
-    """This environment's packages, all but scann."""
+    """The packages of this environment, except scann."""
     site = tmp_path / "site"
     site.mkdir()
     for folder in {Path(path) for path in sys.path if path.endswith("site-packages")}:
@@ -52,7 +55,7 @@ def test_the_advice_names_the_versions_that_setup_cfg_pins():
 
 def run(code: str, *paths: Path) -> dict[str, str]:
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    # -S: only the folders named, not the environment's own site-packages.
+    # With -S only the given folders are searched, not the environment's own site-packages.
     result = subprocess.run(
         [sys.executable, "-S", "-c", code], env=variables, capture_output=True, text=True, check=False
     )

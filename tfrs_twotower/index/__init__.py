@@ -1,1 +1,1 @@
-"""Indexes: the best candidates for a query vector. Vectors and ids, no model."""
+"""Indexes: find the best candidates for a query vector. They handle vectors and ids, and know no model."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.index.embeddings import check_embeddings
 from tfrs_twotower.index.index import Index
-from tfrs_twotower.index.vectors import CandidateVectors, check_embeddings
+from tfrs_twotower.index.vectors import CandidateVectors
 
 
 class ExactIndex(Index):
@@ -16,10 +17,10 @@ class ExactIndex(Index):
 
     Args:
         embeddings: float [num_candidates, embedding_dim], finite.
-        ids: The candidates' ids, to name them in errors.
+        ids: The candidates' ids, all different. Errors name candidates by them.
 
     Raises:
-        ValueError: As of `check_embeddings`.
+        ValueError: If `check_embeddings` refuses the embeddings or the ids.
 
     Example:
         >>> index = ExactIndex(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], np.float32), ["x", "y", "z"])
@@ -36,10 +37,11 @@ class ExactIndex(Index):
 
     @property
     def is_exact(self) -> bool:
-        """True."""
+        """Always true."""
         return True
 
-    def _find(
+    def find_rows(
         self, queries: tf.Tensor, k: int | tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None
     ) -> tf.Tensor:
+        """Scores every candidate; arguments and result as in `Index.find_rows`."""
         return self.vectors.scan(queries, width, exclude)

@@ -1,4 +1,4 @@
-"""Conditions on candidates in the graph: any of the given values of each feature, and all features at once."""
+"""Filters of candidates in the graph: a candidate must have one of the given values of every given feature."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ import tensorflow as tf
 
 from tfrs_twotower.data.columns import require_columns
 
-# A value that is not in the table, and the padding of a list of values.
-_UNKNOWN, _NOTHING = -1, 0
+# Codes of values: a value that no candidate has, and padding. The values themselves are numbered from 1.
+_UNKNOWN, _PADDING = -1, 0
 
 
 class CandidateFilters(tf.Module):
-    """Which candidates have which values of the features that may be filtered by.
+    """The values that each candidate has, for the features by which recommendations may be filtered.
 
-    Candidates with the same values of a feature are one set of values: a condition is decided once per set.
+    Candidates with the same values of a feature share a value set, and a condition is evaluated once per value set.
 
     Args:
         candidates: The catalogue.
-        features: Columns of strings, whole numbers or truth values, or lists of them. Numbers are asked for as they
-            are written in decimal, truth values as `true` and `false`; a missing value is never asked for.
+        features: Columns of strings, whole numbers or truth values, or lists of them. A condition gives numbers in
+            decimal and truth values as `true` and `false`. A candidate whose value is missing meets no condition on the
+            feature.
+
+    Attributes:
+        features: The columns.
+        num_candidates: Size of the catalogue.
 
     Raises:
         ValueError: If a column is missing or of another type.
@@ -40,57 +45,73 @@ class CandidateFilters(tf.Module):
         super().__init__(name="candidate_filters")
         self.features = tuple(features)
         self.num_candidates = candidates.num_rows
-        self.tables, self.postings, self.starts, self.num_sets, self.set_of_row = {}, {}, {}, {}, {}
+        self.tables, self.postings, self.starts = {}, {}, {}
+        self.num_value_sets, self.value_set_of_row = {}, {}
         for feature in self.features:
             require_filterable(candidates, feature)
-            values, sets, set_of_row = _encode(values_of(candidates, feature))
+            values, value_sets, value_set_of_row = _encode(filter_values(candidates, feature))
             keys = tf.lookup.KeyValueTensorInitializer(
                 tf.constant(["", *values]), tf.range(len(values) + 1, dtype=tf.int32)
             )
             self.tables[feature] = tf.lookup.StaticHashTable(keys, _UNKNOWN)
-            codes = np.array([code for codes in sets for code in codes], np.int32)
-            numbers = np.repeat(np.arange(len(sets), dtype=np.int32), [len(codes) for codes in sets])
-            # The sets of each value: padding, code 0, is in none.
+            codes = np.array([code for value_set in value_sets for code in value_set], np.int32)
+            numbers = np.repeat(np.arange(len(value_sets), dtype=np.int32), [len(codes) for codes in value_sets])
+            # Postings list the value sets that contain each value. Padding, code 0, is in none.
             starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(values) + 1))])
             postings = numbers[np.argsort(codes, kind="stable")]
             self.postings[feature] = tf.Variable(postings, trainable=False, name=f"{feature}_postings")
             self.starts[feature] = tf.Variable(starts, trainable=False, name=f"{feature}_starts")
-            self.num_sets[feature] = len(sets)
-            self.set_of_row[feature] = tf.Variable(set_of_row, trainable=False, name=f"{feature}_set_of_row")
+            self.num_value_sets[feature] = len(value_sets)
+            self.value_set_of_row[feature] = tf.Variable(
+                value_set_of_row, trainable=False, name=f"{feature}_value_set_of_row"
+            )
 
     def only(self, values: Mapping[str, tf.Tensor]) -> Condition:
-        """The condition of some queries.
+        """Makes the condition that a batch of queries sets.
 
         Args:
-            values: Feature -> string [batch, any], values of which a candidate must have one, padded with ""; of a
-                query that gives none of a feature every candidate will do.
+            values: Feature -> string [batch, any], padded with "". A candidate must have one of the query's values of
+                every feature. A query that gives no value of a feature accepts every value of it.
+
+        Returns:
+            The condition.
         """
         return Condition(filters=self, codes={name: self.tables[name].lookup(given) for name, given in values.items()})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Condition:
-    """What the candidates of some queries must be.
+    """A condition that the candidates for a batch of queries must meet; `CandidateFilters.only` makes it.
 
     Attributes:
-        filters: What the candidates are.
+        filters: The values that each candidate has.
         codes: Feature -> int32 [batch, any], codes of the values, 0 for padding, -1 for values that no candidate has.
+
+    Example:
+        >>> filters = CandidateFilters(pa.table({"year": [1994, 1995]}), ["year"])
+        >>> condition = filters.only({"year": tf.constant([["1995", ""]])})
+        >>> condition.codes["year"].numpy().tolist(), condition.allowed().numpy().tolist()
+        ([[2, 0]], [[False, True]])
     """
 
     filters: CandidateFilters
     codes: Mapping[str, tf.Tensor]
 
     def take(self, take: Callable[[tf.Tensor], tf.Tensor]) -> Condition:
-        """The condition of some of the queries, whose rows `take` takes of what has a row for each."""
+        """Returns the condition for some of the queries.
+
+        Args:
+            take: Selects the rows of those queries from a tensor with one row per query.
+        """
         return dataclasses.replace(self, codes={name: take(codes) for name, codes in self.codes.items()})
 
     def allowed(self) -> tf.Tensor:
-        """Bool [batch, num_candidates]."""
+        """Returns bool [batch, num_candidates], whether a candidate meets the condition of a query."""
         allowed = [self._allowed(name, codes) for name, codes in self.codes.items()]
         return tf.reduce_all(tf.stack(allowed), axis=0)
 
     def batch_sizes(self) -> list[tf.Tensor]:
-        """int32 [] for each feature, the number of queries; it should be the same."""
+        """Returns the number of queries for which each feature has values, int32 []; a caller checks that all agree."""
         return [tf.shape(codes)[0] for codes in self.codes.values()]
 
     def _allowed(self, feature: str, codes: tf.Tensor) -> tf.Tensor:
@@ -98,21 +119,25 @@ class Condition:
         postings = tf.RaggedTensor.from_row_splits(
             filters.postings[feature].read_value(), filters.starts[feature], validate=False
         )
-        # One row for each value of each query, the sets that have it.
-        sets = tf.gather(postings, tf.reshape(tf.maximum(codes, _NOTHING), [-1]))
-        queries = sets.value_rowids() // tf.cast(tf.maximum(tf.shape(codes)[1], 1), tf.int64)
-        places = tf.stack([queries, tf.cast(sets.values, tf.int64)], axis=1)
-        none = tf.zeros([tf.shape(codes)[0], filters.num_sets[feature]], tf.bool)
-        set_is_allowed = tf.tensor_scatter_nd_update(none, places, tf.ones(tf.shape(places)[:1], tf.bool))
-        asks_nothing = tf.reduce_all(codes == _NOTHING, axis=1, keepdims=True)
-        return tf.gather(set_is_allowed, filters.set_of_row[feature], axis=1) | asks_nothing
+        # A row for each value of each query, with the value sets that contain it.
+        value_sets = tf.gather(postings, tf.reshape(tf.maximum(codes, _PADDING), [-1]))
+        queries = value_sets.value_rowids() // tf.cast(tf.maximum(tf.shape(codes)[1], 1), tf.int64)
+        places = tf.stack([queries, tf.cast(value_sets.values, tf.int64)], axis=1)
+        none = tf.zeros([tf.shape(codes)[0], filters.num_value_sets[feature]], tf.bool)
+        is_allowed = tf.tensor_scatter_nd_update(none, places, tf.ones(tf.shape(places)[:1], tf.bool))
+        accepts_all = tf.reduce_all(codes == _PADDING, axis=1, keepdims=True)
+        return tf.gather(is_allowed, filters.value_set_of_row[feature], axis=1) | accepts_all
 
 
 def require_filterable(candidates: pa.Table, feature: str) -> None:
     """Checks that candidates can be filtered by a column.
 
+    Args:
+        candidates: The catalogue.
+        feature: Name of the column.
+
     Raises:
-        ValueError: If the column is missing or of a type that is not filtered by.
+        ValueError: If the column is missing, or its values are not strings, whole numbers or truth values.
     """
     require_columns(candidates, [feature], "The catalogue, which is to be filtered by it,")
     kind = candidates[feature].type
@@ -129,19 +154,23 @@ def require_filterable(candidates: pa.Table, feature: str) -> None:
         )
 
 
-def values_of(candidates: pa.Table, feature: str) -> list[tuple[str, ...]]:
-    """What each candidate may be filtered by.
+def filter_values(candidates: pa.Table, feature: str) -> list[tuple[str, ...]]:
+    """Lists the values by which each candidate can be filtered.
 
     Args:
         candidates: The catalogue.
-        feature: One of its columns that `require_filterable` allows.
+        feature: One of its columns that `require_filterable` accepts.
 
     Returns:
         For each candidate its values as text, sorted.
+
+    Example:
+        >>> filter_values(pa.table({"genres": [["War", "Drama"], None]}), "genres")
+        [('Drama', 'War'), ()]
     """
     column = candidates[feature]
     rows = column.to_pylist() if _is_list(column.type) else [[value] for value in column.to_pylist()]
-    # "" is padding, and no value.
+    # The empty string is padding, not a value.
     return [tuple(sorted({as_text(value) for value in values or [] if value not in (None, "")})) for values in rows]
 
 
@@ -150,14 +179,27 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def as_text(value: str | int | bool) -> str:
-    """A value as it is asked for: numbers in decimal, truth values as `true` and `false`."""
+    """Returns a value as conditions give it: a number in decimal, a truth value as `true` or `false`.
+
+    Example:
+        >>> as_text(1995), as_text(True), as_text("Drama")
+        ('1995', 'true', 'Drama')
+    """
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _encode(rows: list[tuple[str, ...]]) -> tuple[list[str], list[list[int]], np.ndarray]:
-    """(values, sets, set of each row): sets list codes, which count the values from 1."""
+    """Numbers values and value sets.
+
+    Args:
+        rows: The values of each candidate.
+
+    Returns:
+        (values, value_sets, value_set_of_row): the values, sorted; the codes in each value set, a value's code being
+        its position from 1; int32 [num_candidates], the value set of each candidate.
+    """
     values = sorted({value for row in rows for value in row})
     code_of = {value: code for code, value in enumerate(values, start=1)}
-    set_of: dict[tuple[str, ...], int] = {}
-    set_of_row = np.array([set_of.setdefault(row, len(set_of)) for row in rows], np.int32)
-    return values, [[code_of[value] for value in row] for row in set_of], set_of_row
+    value_set_of: dict[tuple[str, ...], int] = {}
+    value_set_of_row = np.array([value_set_of.setdefault(row, len(value_set_of)) for row in rows], np.int32)
+    return values, [[code_of[value] for value in row] for row in value_set_of], value_set_of_row

@@ -1,130 +1,221 @@
-"""The index that searches with ScaNN: its exact search, or a tree of partitions with quantised vectors."""
+"""The index that searches with ScaNN: exhaustively, or in a tree of partitions with quantised vectors."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
-from tfrs_twotower.index.approximate import ApproximateIndex, Excluding
-from tfrs_twotower.index.index import require_in_range
-from tfrs_twotower.index.vectors import NO_ROW, CandidateVectors, apart, check_embeddings, without
+from tfrs_twotower._settings import whole_number
+from tfrs_twotower.data.rows import NO_ROW
+from tfrs_twotower.index.approximate import (
+    ApproximateIndex,
+    Effort,
+    Excluding,
+    default_num_partitions_to_search,
+    list_nums_partitions_to_search,
+)
+from tfrs_twotower.index.control_flow import not_inlined
+from tfrs_twotower.index.embeddings import check_embeddings
+from tfrs_twotower.index.index import Parameters
+from tfrs_twotower.index.ordering import drop_excluded
+from tfrs_twotower.index.vectors import CandidateVectors
 
-# Candidates to learn each partition from, and the fewest from which ScaNN learns its code of 16 values.
-_SAMPLED_PER_LEAF = 60
-_LEAST_FOR_LEAVES = 16
-_MOST_FOUND_BY_SCANN = 2000
-# How much more a leaf's centre is to be right about its members' lengths than about their directions: at equal recall
-# a query looks into half as many leaves as with means. ScaNN cubes the lengths, which must stay finite.
+# Sampled candidates per partition from which ScaNN learns the partitions.
+_NUM_SAMPLED_PER_PARTITION = 60
+# ScaNN learns a quantisation code of 16 values, and needs as many candidates.
+_MIN_CANDIDATES_FOR_PARTITIONS = 16
+_MAX_FOUND_BY_SCANN = 2000
+# Weight of errors in the lengths of a partition's members, relative to errors in their directions, when ScaNN places
+# the partition's centre. At equal recall a query searches half as many partitions as with plain means. ScaNN cubes the
+# lengths, which must stay finite.
 _ANISOTROPY_OF_CENTRES = 4.0
-_MOST_FOR_ANISOTROPY = 1e8
-# From so many queries in each half, and so many candidates (or in a tree), the halves of a batch are searched at once:
-# ScaNN's operation keeps to one thread.
-_LEAST_IN_HALF = 8
-_LEAST_CANDIDATES_TO_HALVE = 5000
+_MAX_VALUE_FOR_ANISOTROPY = 1e8
+# From this number of queries in each half, and with this number of candidates or a tree, the two halves of a batch are
+# searched at once, because ScaNN's operation uses a single thread.
+_MIN_QUERIES_IN_HALF = 8
+_MIN_CANDIDATES_FOR_HALVES = 5000
+# Parameters that tuning tries, and partitions per square root of the catalogue's size.
+_NUMS_REORDERING_CANDIDATES_TO_TRY = (100, 150, 200, 400, 800)
+_PARTITIONS_PER_ROOT = 8
+# Number of candidates that are scored exactly for each one that is wanted, at least.
+_MIN_REORDERED_PER_WANTED = 4
 
 
-class ScannIndex(ApproximateIndex):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScannEffort(Effort):
+    """Work that a search in ScaNN's tree does.
+
+    Attributes:
+        num_partitions_to_search: Partitions that a query searches, >= 1.
+        num_reordering_candidates: Candidates with the best approximate scores that are scored exactly, >= 1. A search
+            for k candidates raises it to 4 k.
+
+    Example:
+        >>> ScannEffort(num_partitions_to_search=20)
+        ScannEffort(num_partitions_to_search=20, num_reordering_candidates=100)
+    """
+
+    num_partitions_to_search: int
+    num_reordering_candidates: int = 100
+
+    def __post_init__(self) -> None:
+        whole_number(self.num_partitions_to_search, "`num_partitions_to_search`", 1)
+        whole_number(self.num_reordering_candidates, "`num_reordering_candidates`", 1)
+
+
+class ScannIndex(ApproximateIndex[ScannEffort]):
     """Searches with ScaNN.
 
-    Without leaves it scores every candidate (`score_brute_force`): as right as `ExactIndex`, and faster on large
-    catalogues. With them it is approximate; `build_scann_index` finds the effort that is enough.
+    Without partitions it scores every candidate (`score_brute_force`): as exact as `ExactIndex`, and faster on large
+    catalogues. With partitions it is approximate, and `build_scann_index` finds the effort that is enough.
 
     Args:
         embeddings: float [num_candidates, embedding_dim], finite.
-        ids: The candidates' ids, to name them in errors.
-        num_leaves: Partitions of the catalogue, in 1..num_candidates; takes at least 16 candidates.
-        leaves_to_search: Partitions that a query looks into, in 1..num_leaves; by default a fiftieth of them.
-        reorder: Candidates that are scored exactly, those with the best approximate scores, >= 1; at least four times
-            as many as are asked for.
-        excluding: As of `ApproximateIndex`; so many times the leaves are searched, and as many times the candidates
-            scored exactly.
+        ids: The candidates' ids, all different. Errors name candidates by them.
+        num_partitions: Partitions of the catalogue, in 1..num_candidates, for at least 16 candidates. By default there
+            are none, and the index is exact.
+        effort: Work that a search in the partitions does. By default it searches a fiftieth of them.
+        excluding: Multiples of the effort for queries with exclusions, as in `ApproximateIndex`. Both numbers of the
+            effort are multiplied.
 
     Attributes:
-        leaves_to_search, reorder, excluding: The effort of a search. Signatures that are traced later follow a change.
+        num_partitions: Partitions of the catalogue, or None.
 
     Raises:
-        ImportError: If scann is missing or does not load; says what to install.
-        ValueError: As of `check_embeddings`, or if a number is out of range; before ScaNN sees the data, whose builder
-            would abort the process.
+        ImportError: If scann is missing or does not load. The message says what to install.
+        ValueError: If `check_embeddings` refuses the embeddings or the ids, or a number is out of range. The check
+            comes before ScaNN sees the data, because its builder would abort the process.
+
+    Example:
+        >>> embeddings = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+        >>> effort = ScannEffort(num_partitions_to_search=2)
+        >>> index = ScannIndex(embeddings, [f"m{row}" for row in range(50)], num_partitions=5, effort=effort)
+        >>> scores, rows = index.search(tf.constant(embeddings[:1]), k=3)
+        >>> rows.shape, index.is_exact
+        (TensorShape([1, 3]), False)
 
     References:
         Guo et al. 2020, Accelerating large-scale inference with anisotropic vector quantization.
     """
 
     kind = "scann"
+    required_packages = ("scann",)
+    # Up to this size ScaNN's exact search is fast enough, and nothing needs tuning.
+    max_candidates_for_exact = 100_000
+    # The searcher holds one copy, and two dimensions in four bits.
+    memory_multiple = 1.4
+    exclusion_multiples = (1, 2, 4, 8, 16, 32)
 
     def __init__(
         self,
         embeddings: np.ndarray,
         ids: Sequence[str],
         *,
-        num_leaves: int | None = None,
-        leaves_to_search: int | None = None,
-        reorder: int = 100,
+        num_partitions: int | None = None,
+        effort: ScannEffort | None = None,
         excluding: Excluding = (),
     ) -> None:
         ops = require_scann()
         embeddings = check_embeddings(embeddings, ids)
-        self.num_leaves, self.reorder = num_leaves, reorder
-        builder = ops.builder(embeddings, 1, "dot_product")
-        if num_leaves is None:
-            builder = builder.score_brute_force()
-        else:
-            self.leaves_to_search = leaves_to_search if leaves_to_search is not None else math.ceil(num_leaves / 50)
-            if len(embeddings) < _LEAST_FOR_LEAVES:
-                raise ValueError(
-                    f"`num_leaves` takes at least {_LEAST_FOR_LEAVES} candidates. Received: {len(embeddings)}. "
-                    "Leave it out: ScaNN's exact search is as fast for so few."
-                )
-            require_in_range("num_leaves", num_leaves, 1, len(embeddings))
-            require_in_range("leaves_to_search", self.leaves_to_search, 1, num_leaves)
-            require_in_range("reorder", reorder, 1)
-            # By default partitions of fewer than 50 are dissolved, which costs a sixth of the recall.
-            builder = builder.tree(
-                num_leaves,
-                self.leaves_to_search,
-                training_sample_size=_SAMPLED_PER_LEAF * num_leaves,
-                min_partition_size=1,
-                avq=_ANISOTROPY_OF_CENTRES if np.abs(embeddings).max() <= _MOST_FOR_ANISOTROPY else None,
-            )
-            # In eight bits reordering would take less memory, but could not order the best of a dense niche.
-            builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(reorder)
-        self.state = builder.build().serialize_to_module()
+        _check_partitions(num_partitions, effort, len(embeddings))
+        self.num_partitions = num_partitions
+        if effort is None:
+            effort = ScannEffort(num_partitions_to_search=default_num_partitions_to_search(num_partitions or 1))
+        effort = self.check_effort(effort)
+        self.state = _build_searcher(ops, embeddings, num_partitions, effort).serialize_to_module()
         # One name per export: every signature of a bundle, and every call site, shares one searcher in memory.
         self._shared_name = f"scann-{uuid.uuid4()}"
-        super().__init__(CandidateVectors(self.state.dataset), excluding=excluding)
+        super().__init__(CandidateVectors(self.state.dataset), effort=effort, excluding=excluding)
+
+    @classmethod
+    def create_approximate(cls, embeddings: np.ndarray, ids: Sequence[str]) -> ScannIndex:
+        """Makes a tree with 8 sqrt(num_candidates) partitions."""
+        return cls(embeddings, ids, num_partitions=round(_PARTITIONS_PER_ROOT * math.sqrt(len(embeddings))))
+
+    @classmethod
+    def create_exact(cls, embeddings: np.ndarray, ids: Sequence[str]) -> ScannIndex:
+        """Makes an index without partitions, which ScaNN searches exhaustively."""
+        return cls(embeddings, ids)
 
     @property
     def is_exact(self) -> bool:
-        """Whether it always finds the k best."""
-        return self.num_leaves is None
+        """Whether the index has no partitions, so that a search always finds the k best candidates."""
+        return self.num_partitions is None
 
-    def _find_about(self, queries: tf.Tensor, width: int | tf.Tensor, num: int | tf.Tensor, effort: int) -> tf.Tensor:
-        reorder = tf.maximum(effort * tf.maximum(self.reorder, 4 * width), num)
-        assert self.num_leaves is not None  # without leaves it is exact
-        leaves = min(effort * self.leaves_to_search, self.num_leaves)
-        return self._ask(queries, num, tf.minimum(reorder, self.num_candidates), leaves)
+    def check_effort(self, effort: ScannEffort) -> ScannEffort:
+        """Checks that there are as many partitions as the effort searches.
 
-    def _find_exactly(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
+        Raises:
+            ValueError: If there are fewer.
+        """
+        num_partitions = self.num_partitions or 1
+        if effort.num_partitions_to_search > num_partitions:
+            raise ValueError(
+                "`num_partitions_to_search` must be at most num_partitions. Received: "
+                f"num_partitions_to_search={effort.num_partitions_to_search}, num_partitions={num_partitions}."
+            )
+        return effort
+
+    def list_efforts(self) -> list[ScannEffort]:
+        """Lists efforts with more and more partitions, and for each with more and more reordering candidates."""
+        return [
+            ScannEffort(num_partitions_to_search=to_search, num_reordering_candidates=num_reordering)
+            for to_search in list_nums_partitions_to_search(self.num_partitions or 1)
+            for num_reordering in _NUMS_REORDERING_CANDIDATES_TO_TRY
+        ]
+
+    def parameters(self) -> Parameters:
+        """Returns the number of partitions and the effort, or nothing for an exact index."""
+        return {} if self.is_exact else {"num_partitions": self.num_partitions, **super().parameters()}
+
+    def find_approximately(
+        self, queries: tf.Tensor, width: int | tf.Tensor, num_columns: int | tf.Tensor, multiple: int
+    ) -> tf.Tensor:
+        """Searches the tree; arguments and result as in `ApproximateIndex.find_approximately`."""
+        assert self.num_partitions is not None  # without partitions the search is exact
+        min_reordering = tf.maximum(self.effort.num_reordering_candidates, _MIN_REORDERED_PER_WANTED * width)
+        num_reordering = tf.maximum(multiple * min_reordering, num_columns)
+        to_search = min(multiple * self.effort.num_partitions_to_search, self.num_partitions)
+        return self._search(queries, num_columns, tf.minimum(num_reordering, self.num_candidates), to_search)
+
+    def find_exactly(self, queries: tf.Tensor, width: int | tf.Tensor, exclude: tf.Tensor | None) -> tf.Tensor:
+        """Searches exhaustively; arguments and result as in `Index.find_rows`."""
         if exclude is None:
-            return self._ask(queries, width, -1, -1)
-        num = tf.shape(exclude)[1]
+            return self._search(queries, width, -1, -1)
+        num_excluded = tf.shape(exclude)[1]
 
-        def ask() -> tf.Tensor:
-            return without(self._ask(queries, tf.minimum(width + num, self.num_candidates), -1, -1), exclude, width)
+        def search_more() -> tf.Tensor:
+            found = self._search(queries, tf.minimum(width + num_excluded, self.num_candidates), -1, -1)
+            return drop_excluded(found, exclude, width)
 
-        if self.num_candidates <= _MOST_FOUND_BY_SCANN:
-            return ask()
-        # ScaNN finds the excluded as well; of very many a scan passes over them sooner.
-        return tf.cond(num <= _MOST_FOUND_BY_SCANN, ask, lambda: self.vectors.scan(queries, width, exclude))
+        if self.num_candidates <= _MAX_FOUND_BY_SCANN:
+            return search_more()
+        # ScaNN finds the excluded candidates as well. With very many of them a scan, which masks them, is faster.
+        return tf.cond(
+            num_excluded <= _MAX_FOUND_BY_SCANN, search_more, lambda: self.vectors.scan(queries, width, exclude)
+        )
 
-    def _ask(self, queries: tf.Tensor, num: int | tf.Tensor, reorder: int | tf.Tensor, leaves: int) -> tf.Tensor:
-        """int32 [batch, num], `NO_ROW` where ScaNN found nothing."""
+    def _search(
+        self, queries: tf.Tensor, num_columns: int | tf.Tensor, num_reordering: int | tf.Tensor, to_search: int
+    ) -> tf.Tensor:
+        """Calls ScaNN.
+
+        Args:
+            queries: float32 [batch, embedding_dim].
+            num_columns: Number of columns.
+            num_reordering: Number of reordering candidates, -1 without partitions.
+            to_search: Number of partitions to search, -1 without partitions.
+
+        Returns:
+            int32 [batch, num_columns], `NO_ROW` in slots for which ScaNN found nothing.
+        """
         ops, state = require_scann(), self.state
 
         def searcher() -> tf.Tensor:
@@ -135,31 +226,66 @@ class ScannIndex(ApproximateIndex):
             )  # fmt: skip
 
         def search(searcher: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
-            rows, distances = ops.scann_search_batched(searcher, queries, num, reorder, leaves, False)
-            if self.num_leaves is None:
-                return tf.reshape(rows, [-1, num])  # of no query it answers no columns either
-            # Where it finds too little it answers fewer columns, or row 0 at a distance of NaN.
+            rows, distances = ops.scann_search_batched(searcher, queries, num_columns, num_reordering, to_search, False)
+            if self.num_partitions is None:
+                return tf.reshape(rows, [-1, num_columns])  # for an empty batch ScaNN returns no columns either
+            # If ScaNN finds too few candidates it returns fewer columns, or row 0 at a distance of NaN.
             rows = tf.where(tf.math.is_finite(distances), rows, NO_ROW)
-            return tf.pad(rows, [[0, 0], [0, num - tf.shape(rows)[1]]], constant_values=NO_ROW)
+            return tf.pad(rows, [[0, 0], [0, num_columns - tf.shape(rows)[1]]], constant_values=NO_ROW)
 
         batch = tf.shape(queries)[0]
 
         def search_halves() -> tf.Tensor:
             half = batch // 2
-            # TensorFlow lets operations on one handle wait for each other; two handles are of the same searcher.
+            # TensorFlow runs operations on one handle one after the other, so each half has its own handle of the same
+            # searcher.
             first = searcher()
             with tf.control_dependencies([first]):
                 second = searcher()
             return tf.concat([search(first, queries[:half]), search(second, queries[half:])], axis=0)
 
-        def search_as_one() -> tf.Tensor:
+        def search_at_once() -> tf.Tensor:
             return search(searcher(), queries)
 
-        def search_none() -> tf.Tensor:
-            return tf.fill([0, num], NO_ROW)  # its trees fail on an empty batch
+        def search_nothing() -> tf.Tensor:
+            return tf.fill([0, num_columns], NO_ROW)  # ScaNN's trees fail on an empty batch
 
-        if self.num_leaves is None and self.num_candidates < _LEAST_CANDIDATES_TO_HALVE:
-            return search_as_one()
-        is_none, is_large = batch == 0, batch >= 2 * _LEAST_IN_HALF
-        search_otherwise = apart(lambda: tf.cond(is_none, search_none, search_halves))
-        return tf.cond(is_none | is_large, search_otherwise, search_as_one)
+        if self.num_partitions is None and self.num_candidates < _MIN_CANDIDATES_FOR_HALVES:
+            return search_at_once()
+        is_empty, is_large = batch == 0, batch >= 2 * _MIN_QUERIES_IN_HALF
+        search_otherwise = not_inlined(lambda: tf.cond(is_empty, search_nothing, search_halves))
+        return tf.cond(is_empty | is_large, search_otherwise, search_at_once)
+
+
+def _check_partitions(num_partitions: int | None, effort: ScannEffort | None, num_candidates: int) -> None:
+    if num_partitions is None:
+        if effort is not None:
+            raise ValueError("`effort` needs `num_partitions`: without partitions ScaNN searches every candidate.")
+        return
+    if num_candidates < _MIN_CANDIDATES_FOR_PARTITIONS:
+        raise ValueError(
+            f"`num_partitions` needs at least {_MIN_CANDIDATES_FOR_PARTITIONS} candidates. Received: {num_candidates}. "
+            "Leave it out: ScaNN's exact search is as fast for so few."
+        )
+    if whole_number(num_partitions, "`num_partitions`", 1) > num_candidates:
+        raise ValueError(
+            "`num_partitions` must be at most num_candidates. "
+            f"Received: num_partitions={num_partitions}, num_candidates={num_candidates}."
+        )
+
+
+def _build_searcher(ops: Any, embeddings: np.ndarray, num_partitions: int | None, effort: ScannEffort) -> Any:
+    """Builds ScaNN's searcher."""
+    builder = ops.builder(embeddings, 1, "dot_product")
+    if num_partitions is None:
+        return builder.score_brute_force().build()
+    # By default ScaNN dissolves partitions of fewer than 50 candidates, which costs a sixth of the recall.
+    builder = builder.tree(
+        num_partitions,
+        effort.num_partitions_to_search,
+        training_sample_size=_NUM_SAMPLED_PER_PARTITION * num_partitions,
+        min_partition_size=1,
+        avq=_ANISOTROPY_OF_CENTRES if np.abs(embeddings).max() <= _MAX_VALUE_FOR_ANISOTROPY else None,
+    )
+    # Reordering in eight bits would take less memory, but could not order the best candidates of a dense niche.
+    return builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(effort.num_reordering_candidates).build()

@@ -1,0 +1,78 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfrs_twotower.index.outcome import IndexOutcome
+
+OUTCOME = IndexOutcome(
+    parameters={"num_partitions": 280, "num_partitions_to_search": 6, "excluding": {16: 1, 64: 2}},
+    recall={10: 0.98765, 100: 0.95},
+    latency_ms={1: 0.64321, 256: 8.6},
+    build_s=15.84,
+    size_bytes=652_320,
+    note="exact: there are too few queries",
+)
+# What version 0.1 wrote into manifests.
+OLDER = {
+    "parameters": {"num_blocks": 280, "block_size": 32, "blocks_to_open": 6, "excluding": {"16": 1, "64": 2}},
+    "recall": {"10": 0.967, "100": 0.9284},
+    "latency_ms": {"1": 0.643, "256": 8.613},
+    "build_s": 15.8,
+    "size_bytes": 652320,
+    "note": None,
+}
+
+
+def test_numbers_that_are_keys_are_strings_in_json_and_values_are_rounded():
+    assert json.loads(json.dumps(OUTCOME.to_dict())) == {
+        "parameters": {"num_partitions": 280, "num_partitions_to_search": 6, "excluding": {"16": 1, "64": 2}},
+        "recall": {"10": 0.9877, "100": 0.95},
+        "latency_ms": {"1": 0.643, "256": 8.6},
+        "build_s": 15.8,
+        "size_bytes": 652_320,
+        "note": "exact: there are too few queries",
+    }
+
+
+def test_an_older_outcome_keeps_the_names_of_its_parameters():
+    outcome = IndexOutcome.from_dict(OLDER)
+    assert outcome.parameters == {"num_blocks": 280, "block_size": 32, "blocks_to_open": 6, "excluding": {16: 1, 64: 2}}
+    assert outcome.recall == {10: 0.967, 100: 0.9284}
+    assert outcome.to_dict() == OLDER
+
+
+def test_further_keys_of_a_manifest_are_ignored():
+    assert IndexOutcome.from_dict({"kind": "scann", "is_exact": True, **OLDER}) == IndexOutcome.from_dict(OLDER)
+
+
+@given(
+    outcome=st.builds(
+        IndexOutcome,
+        parameters=st.dictionaries(
+            st.text(), st.none() | st.integers() | st.text() | st.dictionaries(st.integers(1), st.integers(1))
+        ),
+        recall=st.dictionaries(st.integers(1), st.integers(0, 10_000).map(lambda share: share / 10_000)),
+        latency_ms=st.dictionaries(st.integers(1), st.integers(0, 10**6).map(lambda time: time / 1000)),
+        build_s=st.integers(0, 10**6).map(lambda time: time / 10),
+        size_bytes=st.integers(0),
+        note=st.none() | st.text(),
+    )
+)
+def test_rounded_outcomes_are_read_as_they_were_written(outcome):
+    assert IndexOutcome.from_dict(json.loads(json.dumps(outcome.to_dict()))) == outcome
+
+
+@pytest.mark.parametrize("key", OUTCOME.to_dict())
+def test_a_missing_key_is_named(key):
+    values = OUTCOME.to_dict()
+    del values[key]
+    with pytest.raises(ValueError, match=f"has no key '{key}'"):
+        IndexOutcome.from_dict(values)
+
+
+@pytest.mark.parametrize("damage", [{"recall": None}, {"recall": {"ten": 1.0}}, {"parameters": 3}])
+def test_a_damaged_outcome_is_refused(damage):
+    with pytest.raises(ValueError, match="is damaged"):
+        IndexOutcome.from_dict({**OUTCOME.to_dict(), **damage})

@@ -1,0 +1,93 @@
+"""The outcome of building an index: its parameters, and what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from tfrs_twotower.index.index import Parameters
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IndexOutcome:
+    """The outcome of building an index, as a manifest records it.
+
+    Attributes:
+        parameters: Parameters of the index, as `Index.parameters` returns them; none for an exact index of this
+            library.
+        recall: k -> share of the k best candidates that a search finds, in 0..1, as a mean over queries that did not
+            choose the effort; 1 for an exact index.
+        latency_ms: Batch size -> median milliseconds of a search for 10 candidates from Python, with one exclusion per
+            query.
+        build_s: Seconds that building and tuning took.
+        size_bytes: Size of the index's variables.
+        note: Reason why the index is exact although an approximate one was wanted, or None.
+
+    Example:
+        >>> outcome = IndexOutcome(
+        ...     parameters={}, recall={10: 1.0}, latency_ms={1: 0.25}, build_s=0.5, size_bytes=4096
+        ... )
+        >>> outcome.to_dict()["recall"]
+        {'10': 1.0}
+        >>> IndexOutcome.from_dict(outcome.to_dict()) == outcome
+        True
+    """
+
+    parameters: Parameters
+    recall: Mapping[int, float]
+    latency_ms: Mapping[int, float]
+    build_s: float
+    size_bytes: int
+    note: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the outcome as JSON holds it: numbers rounded, and numbers that are keys as strings."""
+        return {
+            "parameters": {
+                name: {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else value
+                for name, value in self.parameters.items()
+            },
+            "recall": {str(k): round(value, 4) for k, value in self.recall.items()},
+            "latency_ms": {str(batch): round(value, 3) for batch, value in self.latency_ms.items()},
+            "build_s": round(self.build_s, 1),
+            "size_bytes": self.size_bytes,
+            "note": self.note,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> IndexOutcome:
+        """Reads what `to_dict` wrote.
+
+        Parameters keep the names under which they were written, which older versions chose differently.
+
+        Args:
+            values: What `to_dict` returned. Other keys are ignored, because a manifest keeps further facts about the
+                index beside the outcome.
+
+        Returns:
+            The outcome, with rounded numbers.
+
+        Raises:
+            ValueError: If a key is missing, or a value is not of the type that `to_dict` writes.
+        """
+        try:
+            return cls(
+                parameters={
+                    name: _with_int_keys(value) if isinstance(value, Mapping) else value
+                    for name, value in values["parameters"].items()
+                },
+                recall=_with_int_keys(values["recall"]),
+                latency_ms=_with_int_keys(values["latency_ms"]),
+                build_s=values["build_s"],
+                size_bytes=values["size_bytes"],
+                note=values["note"],
+            )
+        except KeyError as error:
+            raise ValueError(f"The outcome of building an index has no key {error}.") from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"The outcome of building an index is damaged: {error}.") from error
+
+
+def _with_int_keys(values: Mapping[str, Any]) -> dict[int, Any]:
+    return {int(key): value for key, value in values.items()}

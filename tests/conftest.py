@@ -15,7 +15,10 @@ import pytest
 import tfrs_twotower as tt
 from tests.browser import find_browser
 from tfrs_twotower._scann import have_scann
-from tfrs_twotower.bundle.bundle import Bundle, build_bundle, build_sides
+from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides
+from tfrs_twotower.data.splits import Split
+from tfrs_twotower.index.kinds import build_exact_index
+from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.publishing import export
 from tfrs_twotower.publishing.versions import lock
 
@@ -45,7 +48,7 @@ class Planted:
         withheld: int [num_queries], the row of the liked candidate that each query has not seen.
     """
 
-    split: tt.Split
+    split: Split
     withheld: np.ndarray
 
 
@@ -78,14 +81,14 @@ def make_interactions(query_rows, candidate_rows, ratings, *, num_queries, num_c
     )
 
 
-QUERY = tt.TowerConfig(
+QUERY = tt.MLPTowerConfig(
     features=(tt.Categorical(name="user_id"), tt.Bucketized(name="age", boundaries=(20, 40, 60))),
     embedding_dim=8,
     hidden_units=(16,),
     output_dim=8,
     dropout=0.0,
 )
-CANDIDATE = tt.TowerConfig(
+CANDIDATE = tt.MLPTowerConfig(
     features=(tt.Categorical(name="movie_id"), tt.MultiCategorical(name="genres")),
     embedding_dim=8,
     hidden_units=(16,),
@@ -116,7 +119,7 @@ def make_planted(num_queries: int = 40, num_candidates: int = 24) -> Planted:
         return make_interactions(*pairs.T, ratings, num_queries=num_queries, num_candidates=num_candidates)
 
     train = part("train")
-    split = tt.Split(
+    split = Split(
         train=train, validation=part("validation"), test=part("test"), history=train.with_events(np.zeros(0, np.int64))
     )
     return Planted(split=split, withheld=withheld)
@@ -128,7 +131,7 @@ def planted() -> Planted:
 
 
 @pytest.fixture(scope="session")
-def trained(planted: Planted) -> tt.TwoTowerModel:
+def trained(planted: Planted) -> TwoTowerModel:
     import tensorflow as tf
 
     tf.keras.utils.set_random_seed(0)
@@ -137,17 +140,23 @@ def trained(planted: Planted) -> tt.TwoTowerModel:
     return model
 
 
-def bundle_of(model, known: tt.Interactions, build_index=tt.build_exact_index, *, k: int, **options) -> Bundle:
+def bundle_of(model, known: tt.Interactions, build_index=build_exact_index, *, k: int, **options) -> Bundle:
     """A bundle in memory, as `export_bundle` makes it."""
     sides = build_sides(model, known, **options)
     return build_bundle(sides, known.candidates, sides.embed(known.candidates), build_index, k=k)
+
+
+def export_version(model, known: tt.Interactions, directory, *, metrics=None, gate=None, keep=None, **config) -> Path:
+    """`export_bundle` with the settings of an `ExportConfig` as arguments."""
+    config = tt.ExportConfig(**config)
+    return tt.export_bundle(model, known, directory, config=config, metrics=metrics, gate=gate, keep=keep)
 
 
 def export_unchecked(*arguments, **options) -> Path:
     """`export_bundle` without the fresh process that asks each new version, which takes seconds: see test_export.py."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "check_in_fresh_process", lambda path, bundle: None)
-        return tt.export_bundle(*arguments, **options)
+        return export_version(*arguments, **options)
 
 
 @pytest.fixture
@@ -157,16 +166,16 @@ def unchecked(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def bundle_path(planted: Planted, trained: tt.TwoTowerModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_path(planted: Planted, trained: TwoTowerModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published version with the exact index and k = 10."""
     directory = tmp_path_factory.mktemp("saved_models") / "planted"
-    return tt.export_bundle(trained, planted.split.seen, directory, k=10, build_index=tt.build_exact_index)
+    return export_version(trained, planted.split.seen, directory, k=10, build_index=build_exact_index)
 
 
 @pytest.fixture(scope="session")
 def movielens_dir(pytestconfig: pytest.Config) -> Path:
     """A TFDS data folder with MovieLens 100K, kept in pytest's cache from one run to the next."""
-    from tfrs_twotower.movielens.load import prepare_movielens
+    from tfrs_twotower.movielens.prepare import prepare_movielens
 
     data_dir = Path(pytestconfig.cache.mkdir("movielens"))
     with lock(data_dir):  # of several processes of pytest

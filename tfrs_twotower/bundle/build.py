@@ -38,8 +38,8 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.config import describe
 from tfrs_twotower.features.input_names import require_input_name
 from tfrs_twotower.index.build import BuildIndex, BuiltIndex
+from tfrs_twotower.index.embeddings import check_embeddings
 from tfrs_twotower.index.filters import require_filterable
-from tfrs_twotower.index.vectors import check_embeddings
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.tower import Tower
 

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.index.filters import CandidateFilters
 from tfrs_twotower.index.index import Index
 from tfrs_twotower.index.tables import build_table
-from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.index.vectors import CandidateVectors
 
 
@@ -58,7 +58,7 @@ class Catalogue(tf.Module):
         return self.table.lookup(ids)
 
     def rows_of_known(self, places: tf.Tensor) -> tf.Tensor:
-        """Returns the int32 rows of what `QuerySide.recall` says was seen, `NO_ROW` for padding and removed candidates."""
+        """Returns the int32 rows of what was seen, as `QuerySide.recall` gives it; `NO_ROW` if it was removed."""
         return tf.gather(self.row_of_known, places)
 
     def rating_vectors(self, rows: tf.Tensor) -> tf.Tensor:

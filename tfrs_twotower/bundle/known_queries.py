@@ -67,7 +67,9 @@ class PastEvents:
             ends = tf.gather(self._queries.starts, self._rows + 1)
             if length < self._queries.max_seen:
                 starts = tf.maximum(starts, ends - length)
-            columns = tf.range(tf.maximum(tf.reduce_max(ends - starts), 0))  # the maximum over no query is the lowest number
+            columns = tf.range(
+                tf.maximum(tf.reduce_max(ends - starts), 0)
+            )  # the maximum over no query is the lowest number
             places = tf.expand_dims(starts, 1) + columns
             padding = self._queries.seen.shape[0] - 1
             self._places[length] = tf.where(places < tf.expand_dims(ends, 1), places, padding)

@@ -7,12 +7,13 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import tensorflow as tf
+from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower.bundle.layout import MANIFEST_FILE
-from tfrs_twotower.index.tuning import IndexOutcome
+from tfrs_twotower.index.outcome import IndexOutcome
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class InputSpec:
     @property
     def tensor_spec(self) -> tf.TensorSpec:
         """The spec in TensorFlow's own type."""
+        import tensorflow as tf  # listing versions takes a manifest, but not TensorFlow
+
         return tf.TensorSpec(self.shape, tf.as_dtype(self.dtype), name=self.name)
 
     @property
@@ -300,9 +303,7 @@ def _model_entry(content: Mapping[str, Any]) -> ModelEntry:
     histories = query.get("histories", sorted({feature["name"] for feature in past}))
     rated = {f"{feature['name']}_rating": feature["name"] for feature in past if feature["by_rating"]}
     return ModelEntry(
-        query=QuerySchema(
-            **_side(query), histories=tuple(histories), ratings_of=dict(query.get("ratings_of", rated))
-        ),
+        query=QuerySchema(**_side(query), histories=tuple(histories), ratings_of=dict(query.get("ratings_of", rated))),
         candidate=SideSchema(**_side(content["candidate"])),
         num_queries=content["num_queries"],
         positive_threshold=content["positive_threshold"],

@@ -12,7 +12,7 @@ from tfrs_twotower.bundle.signatures import Inputs
 from tfrs_twotower.features.columns import missing_input
 from tfrs_twotower.features.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX
 from tfrs_twotower.features.tensors import raw_tensors
-from tfrs_twotower.index.filters import values_of
+from tfrs_twotower.index.filters import filter_values
 
 #: Queries and candidates that a new bundle is compared by.
 NUM_CHECKED = 32
@@ -65,7 +65,7 @@ def sample_requests(
         Request(signature="embed_candidate", inputs=raw_candidates(rows, inputs)),
     ]
     if filter_by:
-        given = {FILTER_PREFIX + name: tf.constant([values_of(rows, name)[0]], tf.string) for name in filter_by}
+        given = {FILTER_PREFIX + name: tf.constant([filter_values(rows, name)[0]], tf.string) for name in filter_by}
         nothing = {EXCLUDE_INPUT: tf.constant([[""]], tf.string)}
         requests.append(Request(signature="recommend_filtered", inputs={**stranger, **nothing, **given}))
     return requests

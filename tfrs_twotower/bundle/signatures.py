@@ -13,7 +13,7 @@ from tfrs_twotower.bundle.manifest import Rerank
 from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.features.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, require_free_inputs
 from tfrs_twotower.index.filters import Condition
-from tfrs_twotower.index.vectors import NO_SCORE
+from tfrs_twotower.index.ordering import NO_SCORE
 
 Signatures = dict[str, Any]  # name -> tf.types.experimental.ConcreteFunction
 Tensors = dict[str, tf.Tensor]
@@ -54,7 +54,7 @@ def build_signatures(
     num_found = k if rerank is None else min(max(k, rerank.first), index.num_candidates)
 
     def log_odds(embeddings: Mapping[str, tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
-        """The rating model's, float32 of the shape of rows, int32 [batch, any] or [batch]; arbitrary in an empty slot."""
+        """Computes the rating model's log-odds, float32 in the shape of rows; arbitrary in an empty slot."""
         query = embeddings["rating"] if rows.shape.rank == 1 else tf.expand_dims(embeddings["rating"], 1)
         return tf.reduce_sum(query * catalogue.rating_vectors(rows), axis=-1)
 

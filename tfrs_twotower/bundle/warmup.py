@@ -32,7 +32,9 @@ def write_warmup(path: Path, requests: Sequence[Request], batch_sizes: Sequence[
             predict_log=prediction_log_pb2.PredictLog(
                 request=predict_pb2.PredictRequest(
                     model_spec=model_pb2.ModelSpec(name=name, signature_name=request.signature),
-                    inputs={key: tf.make_tensor_proto(_resized(values, size)) for key, values in request.inputs.items()},
+                    inputs={
+                        key: tf.make_tensor_proto(_resized(values, size)) for key, values in request.inputs.items()
+                    },
                 )
             )
         )

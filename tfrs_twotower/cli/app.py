@@ -1,6 +1,6 @@
 """The command line's frame: the application, its streams, and what its commands share.
 
-A mistake of the user's is one line and exit code 2. TensorFlow is imported by the commands, not for their help.
+A user's mistake is reported in one line, with exit code 2. Commands import TensorFlow, their help does not.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ import enum
 import logging
 import os
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+if TYPE_CHECKING:
+    from tfrs_twotower.index.build import BuildIndex
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 out = Console()
@@ -45,37 +48,32 @@ def main() -> None:
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
 ) -> None:
-    """Two-tower recommenders: trains on ratings, publishes a SavedModel, and looks after its versions."""
+    """Two-tower recommenders: train on ratings, publish a SavedModel, and manage its versions."""
     del debug  # `main` looks for it, since an error may come before the arguments are parsed
 
 
-def index_builder(kind: IndexKind) -> Any:
-    """What builds an index of a kind.
+def index_builder(kind: IndexKind) -> BuildIndex:
+    """Returns the function that builds an index of a kind.
 
     Raises:
         ImportError: If it is ScaNN's, and scann is unusable.
     """
-    from tfrs_twotower.index import build as build_index
+    from tfrs_twotower.index.kinds import BUILDERS, build_best_index
 
     if kind is IndexKind.SCANN:
         from tfrs_twotower._scann import require_scann
 
-        require_scann()  # now rather than after the training
-    return {
-        IndexKind.AUTO: build_index.build_best_index,
-        IndexKind.SCANN: build_index.build_scann_index,
-        IndexKind.PORTABLE: build_index.build_portable_index,
-        IndexKind.EXACT: build_index.build_exact_index,
-    }[kind]
+        require_scann()
+    return build_best_index if kind is IndexKind.AUTO else BUILDERS[kind.value]
 
 
 def print_line(text: str) -> None:
-    """Prints text as it is: no markup, no colours, broken by the terminal alone."""
+    """Prints text as it is: without markup or colours, and wrapped by the terminal only."""
     out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def import_tensorflow() -> Any:
-    """TensorFlow, without a pass over graphs that warns of every condition that it leaves as it is."""
+    """Imports TensorFlow, and switches off a pass over graphs that logs a warning for every condition."""
     import tfrs_twotower  # isort: skip  # before TensorFlow  # noqa: F401
     import tensorflow as tf
 
@@ -84,9 +82,9 @@ def import_tensorflow() -> Any:
 
 
 def silence_tensorflow() -> None:
-    """Keeps TensorFlow's and TFDS's logs off the screen; their errors still arrive as exceptions.
+    """Keeps the logs of TensorFlow and TFDS off the screen; their errors still arrive as exceptions.
 
-    This library's own one log line, on the source of the data, is printed by `train` as part of its output.
+    This library logs one line, about the source of the data, which `train` prints as part of its output.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for logger in ("tensorflow", "absl", "tfrs_twotower"):

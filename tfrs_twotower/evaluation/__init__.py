@@ -1,1 +1,5 @@
-"""Evaluates models: metrics, baselines, confidence intervals, and the report that brings them together."""
+"""Evaluation: metrics, baselines, and the report."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Features: what a tower looks at, from a column to a vector."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

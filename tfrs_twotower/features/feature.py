@@ -188,12 +188,12 @@ class Encoder(tf.keras.layers.Layer, abc.ABC):
     """A layer from the codes of a feature's inputs to float32 [batch, any]."""
 
     @abc.abstractmethod
-    def call(self, *codes: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, *args: Any, **kwargs: Any) -> tf.Tensor:
         """Encodes codes.
 
         Args:
-            *codes: Codes of each raw input, in the order of `Feature.raw_specs`.
-            training: Whether this is a training step.
+            *args: Codes of each raw input, in the order of `Feature.raw_specs`.
+            **kwargs: `training`, whether this is a training step.
         """
 
 

@@ -1,1 +1,5 @@
-"""Indexes: find the best candidates for a query vector. They handle vectors and ids, and know no model."""
+"""Indexes: the best candidates for a query vector. Vectors and ids, no model."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,8 +15,9 @@ import tensorflow as tf
 from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.index.control_flow import not_inlined
 from tfrs_twotower.index.exact import ExactIndex
-from tfrs_twotower.index.index import Index, Parameters
+from tfrs_twotower.index.index import Index
 from tfrs_twotower.index.ordering import drop_excluded, sort_ascending
+from tfrs_twotower.index.outcome import Parameters
 from tfrs_twotower.index.vectors import CandidateVectors
 
 #: (max_exclusions, multiple) pairs: a query with at most `max_exclusions` exclusions is searched with `multiple` times

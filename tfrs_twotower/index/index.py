@@ -10,8 +10,7 @@ unless more than eight candidates score within a rounding error of the last one.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -20,14 +19,11 @@ from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.index.embeddings import MAX_NORM
 from tfrs_twotower.index.filters import Condition
 from tfrs_twotower.index.ordering import NO_SCORE, sort_ascending
+from tfrs_twotower.index.outcome import Parameters
 from tfrs_twotower.index.vectors import CandidateVectors
 
 # Candidates found beyond k. How a search rounds scores depends on the batch, and affects only which of these it finds.
 _NUM_SPARE = 8
-
-#: Parameters of an index: name -> value. The value of `excluding` maps maximum numbers of exclusions to multiples of
-#: the effort.
-Parameters: TypeAlias = Mapping[str, bool | int | float | str | Mapping[int, int] | None]
 
 
 class Index(tf.Module, abc.ABC):

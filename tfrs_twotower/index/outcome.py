@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-from tfrs_twotower.index.index import Parameters
+#: Parameters of an index: name -> value. The value of `excluding` maps maximum numbers of exclusions to multiples of
+#: the effort.
+Parameters: TypeAlias = Mapping[str, bool | int | float | str | Mapping[int, int] | None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ from tfrs_twotower.index.approximate import (
     list_nums_partitions_to_search,
 )
 from tfrs_twotower.index.embeddings import check_embeddings
-from tfrs_twotower.index.index import Parameters
 from tfrs_twotower.index.ordering import NO_SCORE
+from tfrs_twotower.index.outcome import Parameters
 from tfrs_twotower.index.partitions import Partitions, partition_catalogue
 from tfrs_twotower.index.vectors import CandidateVectors
 

@@ -23,8 +23,8 @@ from tfrs_twotower.index.approximate import (
 )
 from tfrs_twotower.index.control_flow import not_inlined
 from tfrs_twotower.index.embeddings import check_embeddings
-from tfrs_twotower.index.index import Parameters
 from tfrs_twotower.index.ordering import drop_excluded
+from tfrs_twotower.index.outcome import Parameters
 from tfrs_twotower.index.vectors import CandidateVectors
 
 # Sampled candidates per partition from which ScaNN learns the partitions.

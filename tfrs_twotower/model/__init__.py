@@ -1,1 +1,5 @@
-"""Features to layers to towers to the model that is trained."""
+"""Models: towers, tasks, and what they are joined to."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

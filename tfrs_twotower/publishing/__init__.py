@@ -1,1 +1,5 @@
 """Publishing: versions that appear all at once, and can be taken back."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

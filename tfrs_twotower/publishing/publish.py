@@ -1,4 +1,4 @@
-"""A version appears all at once, or not at all: written aside, checked, then renamed to the next integer."""
+"""A version appears all at once or not at all: it is written aside, checked, and renamed to the next integer."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Publication:
     """What is to become the next version in a folder.
 
     Attributes:
-        directory: `saved_models/<name>`; made if it is not there.
+        directory: `saved_models/<name>`; created if it does not exist.
         write: Writes the bundle into the folder that it is given.
-        check: Raises if what was written is not fit to be served.
+        check: Raises an error if what was written must not be served.
     """
 
     directory: Path
@@ -34,11 +34,11 @@ class Publication:
 
 
 def publish(publications: Sequence[Publication], *, keep: int | None = None) -> list[Path]:
-    """Makes the next version in each of some folders, after all of them were written and checked.
+    """Publishes the next version in each of some folders, after all of them were written and checked.
 
     Args:
-        publications: What is published, in the order in which it appears.
-        keep: How many versions stay in each folder, the newest, >= 1; by default all.
+        publications: What is published, in the order in which the versions appear.
+        keep: Number of versions that stay in each folder, the newest, >= 1; by default all.
 
     Returns:
         `directory/<integer version>` of each.
@@ -46,8 +46,8 @@ def publish(publications: Sequence[Publication], *, keep: int | None = None) -> 
     Raises:
         ValueError: If `keep` is less than 1.
         OSError: If a directory cannot be written.
-        Exception: Whatever `write` or `check` raise; nothing is left behind then. Only a process that is killed between
-            two renames publishes the first alone.
+        Exception: Whatever `write` or `check` raise; nothing is left behind then. Only if the process is killed between
+            two renames is the first published alone.
     """
     require_keep(keep)
     for publication in publications:
@@ -79,7 +79,7 @@ def publish(publications: Sequence[Publication], *, keep: int | None = None) -> 
 
 
 def require_keep(keep: int | None) -> None:
-    """Checks how many versions are to stay.
+    """Checks the number of versions that are to stay.
 
     Raises:
         ValueError: If it is less than 1.
@@ -89,13 +89,13 @@ def require_keep(keep: int | None) -> None:
 
 
 def require_writable(directory: Path) -> None:
-    """Fails now rather than after a long training; makes nothing.
+    """Fails now rather than after a long training; creates nothing.
 
     Args:
-        directory: A folder, or where one is to be made.
+        directory: A folder, or where one is to be created.
 
     Raises:
-        OSError: If `directory` cannot be made or written.
+        OSError: If `directory` cannot be created or written.
     """
     existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     try:
@@ -107,9 +107,9 @@ def require_writable(directory: Path) -> None:
 
 @contextlib.contextmanager
 def _folder_aside(directory: Path) -> Iterator[Path]:
-    """A new folder beside the versions, gone at the end unless it was renamed.
+    """Creates a folder beside the versions, which is removed at the end unless it was renamed.
 
-    It is locked for as long as this process lives, which tells it from what a process that was killed left behind.
+    It is locked for as long as this process lives; the leftovers of a killed process are not.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
@@ -126,7 +126,7 @@ def _folder_aside(directory: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(directory: Path) -> None:
-    """Removes what killed publishers of this machine left: some file systems keep locks for each machine alone."""
+    """Removes what killed publishers of this machine left: on some file systems locks hold on one machine only."""
     for path in directory.glob(f"{_INCOMPLETE}*"):
         with try_lock(path) as is_mine:
             if is_mine:
@@ -134,7 +134,7 @@ def _remove_abandoned(directory: Path) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """Sees to it that files are on the disk before the name is that says so."""
+    """Makes sure that files are on the disk before they get the name of a version."""
     for path in (*folder.rglob("*"), folder):
         _flush_one(path)
 
@@ -161,6 +161,6 @@ def _rename_to_next(aside: Path, directory: Path) -> Path:
             except OSError:
                 if not os.path.lexists(target):
                     raise
-                version += 1  # where there are no locks another publisher was faster
+                version += 1  # without locks, another publisher was faster
     _flush_one(directory)
     return target

@@ -1,8 +1,8 @@
 """The versions in a folder: which there are, what they say of themselves, and which of them is served.
 
-TensorFlow Serving, and everything here that looks for the newest version, passes over names that are no integers. A
-version is withdrawn by such a name, and removed by way of one, so that it is there whole or not at all. What is no
-SavedModel is no version, whatever its name, and is left alone.
+TensorFlow Serving, and everything here that looks for the newest version, ignores names that are not integers. A
+version is withdrawn, and removed, by renaming it to such a name, so that it is there whole or not at all. A folder
+without a SavedModel is not a version, whatever its name, and is left alone.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from tfrs_twotower.bundle.layout import MODEL_FILE, read_manifest, version_digits, version_numbers, versions
+from tfrs_twotower.bundle.layout import MODEL_FILE, version_digits, version_numbers, versions
+from tfrs_twotower.bundle.manifest import Manifest, read_manifest
 
 try:
     import fcntl
-except ImportError:  # Windows: there are no locks, and what another publisher may still write is left alone
+except ImportError:  # Windows has no locks: what another publisher may still be writing is left alone
     fcntl = None  # type: ignore[assignment]
 
 _WITHDRAWN = ".withdrawn-"
@@ -34,28 +34,40 @@ class Version:
     """A version in a folder.
 
     Attributes:
-        number: Its integer; never given again while it is there.
+        number: Its integer, which is not given to another version while it is there.
         path: Its folder.
-        is_served: Whether it is the one that a server takes.
+        is_served: Whether it is the version that a server takes.
         is_withdrawn: Whether `rollback` took it back.
-        manifest: What it says of itself; empty where that cannot be read.
+        manifest: What it says of itself; None if that cannot be read.
+
+    Example:
+        >>> version = Version(
+        ...     number=3, path=Path("saved_models/shop/3"), is_served=True, is_withdrawn=False, manifest=None
+        ... )
+        >>> version.path.name
+        '3'
     """
 
     number: int
     path: Path
     is_served: bool
     is_withdrawn: bool
-    manifest: dict[str, Any]
+    manifest: Manifest | None
 
 
 def list_versions(directory: str | Path) -> list[Version]:
-    """All versions in a folder, also those that were withdrawn, ascending.
+    """Lists all versions in a folder, also those that were withdrawn, in ascending order.
 
     Args:
         directory: `saved_models/<name>`.
 
     Raises:
         FileNotFoundError: If there is no version.
+
+    Example:
+        >>> list_versions("saved_models/nothing")
+        Traceback (most recent call last):
+        FileNotFoundError: saved_models/nothing holds no version of a bundle.
     """
     directory = Path(directory)
     published, withdrawn = versions(directory), _withdrawn(directory)
@@ -76,10 +88,10 @@ def list_versions(directory: str | Path) -> list[Version]:
 
 
 def rollback(directory: str | Path, *, to: int | None = None) -> Path:
-    """Withdraws the newest versions, so that an older one is the newest: a server goes back to it by itself.
+    """Withdraws the newest versions, so that an older one becomes the newest: a server goes back to it by itself.
 
-    What is withdrawn stays, as `.withdrawn-<version>`, and its number is not given again. Renaming it to its number
-    publishes it again.
+    A withdrawn version stays as `.withdrawn-<version>`, and its number is not given to another. Renaming it to its
+    number publishes it again.
 
     Args:
         directory: `saved_models/<name>`.
@@ -90,8 +102,13 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
 
     Raises:
         FileNotFoundError: If there is no version.
-        ValueError: If there is no such version, or none before the newest.
+        ValueError: If there is no such version, or no version before the newest.
         OSError: If the folder cannot be written.
+
+    Example:
+        >>> rollback("saved_models/nothing")
+        Traceback (most recent call last):
+        FileNotFoundError: saved_models/nothing holds no version of a bundle.
     """
     directory = Path(directory)
     if not versions(directory):
@@ -107,15 +124,19 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
         newer = {directory / str(number): directory / f"{_WITHDRAWN}{number}" for number in published if number > to}
         for withdrawn in newer.values():
             if withdrawn.exists():
-                raise FileExistsError(f"{withdrawn} is already there. Remove it, or move it elsewhere.")
-        # The newest first: whenever this is broken off, a server sees versions that it has seen before.
+                raise FileExistsError(f"{withdrawn} already exists. Remove it, or move it elsewhere.")
+        # The newest first: if this is interrupted, a server sees versions that it has seen before.
         for path in reversed(newer):
             path.rename(newer[path])
     return directory / str(to)
 
 
 def next_version(directory: Path) -> int:
-    """Above all numbers that are there, whatever bears them; a server takes 007 for 7."""
+    """Returns a number above all that are there, also in names such as 007, which a server takes for 7.
+
+    Args:
+        directory: `saved_models/<name>`.
+    """
     return max([0, *map(int, version_digits(directory, "")), *map(int, version_digits(directory, _WITHDRAWN))]) + 1
 
 
@@ -137,14 +158,18 @@ def remove_old(directory: Path, keep: int) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Finishes removals that were broken off, in a folder whose lock the caller holds."""
+    """Finishes removals that were interrupted, in a folder whose lock the caller holds.
+
+    Args:
+        directory: `saved_models/<name>`.
+    """
     for path in directory.glob(f"{_REMOVED}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Holds a folder's lock, which ends with the process; where a file system has none, does without.
+    """Holds a folder's lock, which ends with the process; on a file system without locks, goes on without one.
 
     Raises:
         TimeoutError: If another process holds it for two minutes.
@@ -162,7 +187,11 @@ def lock(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def try_lock(folder: Path) -> Iterator[bool | None]:
-    """Holds a folder's lock if it can at once; gives False where another has it, None where none can be had."""
+    """Holds a folder's lock if that is possible at once; yields False if another has it, None if there are no locks.
+
+    Args:
+        folder: The folder.
+    """
     if fcntl is None:
         yield None
         return

@@ -15,6 +15,7 @@ from tfrs_twotower._settings import whole_number
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
 from tfrs_twotower.evaluation.rating import has_both_classes, pair_probabilities, rating_metrics
+from tfrs_twotower.evaluation.relevance import ranking_metrics
 
 
 class BestWeights(tf.keras.callbacks.EarlyStopping):
@@ -102,7 +103,7 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         labels = validation.ratings >= threshold
         if rating is not None and has_both_classes(labels):
             pairs = embedded if rating is retrieval else rating.embed(validation, known=self._context)
-            metrics.update(rating_metrics(labels, pair_probabilities(*pairs, validation)))
+            metrics.update(rating_metrics(labels, pair_probabilities(pairs[0], pairs[1], validation)))
         return metrics
 
     def _ranking(self, embedded: tuple[np.ndarray, np.ndarray], threshold: float) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """Files that start TensorFlow Serving on published bundles.
 
 What they choose, and why:
-- The stock image has no ScaNN: a bundle whose index takes its operations is left out, and its portable twin served.
+- The stock image has no ScaNN: if a bundle's index needs its operations, the portable twin is served instead.
 - Batching is off unless it is asked for. TensorFlow Serving would pad lists of unequal length with the first element of
-  a request's first row, so that another row of the request would exclude or filter by what it never named; padding is
+  a request's first row, so that another row of the request would exclude or filter by what it never named. Padding is
   therefore off, and with batching all clients must send lists of one agreed length, padded with "".
 """
 
@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from tfrs_twotower.bundle.layout import portable_twin, read_manifest, versions
+from tfrs_twotower.bundle.layout import portable_twin, versions
+from tfrs_twotower.bundle.manifest import read_manifest
 
 _SCANN = "scann"  # kind of index
 
@@ -113,11 +114,11 @@ pad_variable_length_inputs: false
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServingConfig:
-    """What starts a server.
+    """The files that start a server.
 
     Attributes:
         files: Name -> text.
-        notes: What else its user has to know.
+        notes: What else the user has to know.
     """
 
     files: dict[str, str]
@@ -133,29 +134,32 @@ def serving_config(
     rest_port: int = 8501,
     num_threads: int = 4,
 ) -> ServingConfig:
-    """Makes the files that start TensorFlow Serving on bundles.
+    """Writes the texts of the files that start TensorFlow Serving on bundles.
 
     Args:
         directories: `saved_models/<name>`, each with a published version; their names are the models' names.
-        image: Of TensorFlow Serving. With another than the stock image, bundles that take ScaNN's operations are
-            served, too: it must have them.
+        image: Image of TensorFlow Serving. With another image than the stock one, bundles that need ScaNN's operations
+            are served, too: it must have them.
         batching: Whether the server joins requests to batches; all clients must then send lists of one length.
-        grpc_port: On the host.
-        rest_port: On the host.
-        num_threads: Batches at once, as many as there are cores.
+        grpc_port: Port of the host for gRPC.
+        rest_port: Port of the host for REST.
+        num_threads: Batches at a time, as many as there are cores.
 
     Returns:
         `models.config`, `batching.config`, `compose.yaml` and `kubernetes.yaml`, and notes.
 
     Raises:
         FileNotFoundError: If a folder holds no version of a bundle.
-        ValueError: If two folders have one name, or nothing is left that the image can serve.
+        ValueError: If two folders have the same name, or nothing is left that the image can serve.
+
+    Example:
+        >>> serving_config(["saved_models/nothing"])
+        Traceback (most recent call last):
+        FileNotFoundError: ...nothing holds no version of a bundle.
     """
     paths = {path.name: path for path in (Path(directory).absolute() for directory in directories)}
     if len(paths) < len(directories):
-        raise ValueError(
-            f"`directories` must have names of their own. Received: {[str(path) for path in directories]}."
-        )
+        raise ValueError(f"`directories` must have different names. Received: {[str(path) for path in directories]}.")
     notes = []
     served = {}
     for name, path in paths.items():
@@ -163,12 +167,12 @@ def serving_config(
             served[name] = path
         elif image != STOCK_IMAGE:
             served[name] = path
-            notes.append(f"{name} takes ScaNN's operations: {image} must be built with them.")
+            notes.append(f"{name} needs ScaNN's operations: {image} must be built with them.")
         else:
             twin = portable_twin(path)
             notes.append(
-                f"{name} takes ScaNN's operations, which the stock image does not have. An image of a server built "
-                "with them, from the sources of the TensorFlow and ScaNN in the manifest, serves it."
+                f"{name} needs ScaNN's operations, which the stock image does not have. An image of a server built "
+                "with them, from the sources of TensorFlow and ScaNN of the manifest's versions, serves it."
             )
             if paths.get(twin.name, twin) != twin:
                 raise ValueError(f"`directories` names another {twin.name} than the portable twin {twin}.")
@@ -221,7 +225,10 @@ def serving_config(
 
 
 def needs_scann(directory: Path) -> bool:
-    """Whether the served version's index takes ScaNN's operations.
+    """Tells whether the served version's index needs ScaNN's operations.
+
+    Args:
+        directory: `saved_models/<name>`.
 
     Raises:
         FileNotFoundError: If there is no version.
@@ -231,19 +238,19 @@ def needs_scann(directory: Path) -> bool:
     if not published:
         raise FileNotFoundError(f"{directory} holds no version of a bundle.")
     served = directory / str(published[-1])
-    index = read_manifest(served).get("index")
-    if not isinstance(index, dict) or "kind" not in index:
+    manifest = read_manifest(served)
+    if manifest is None:
         raise ValueError(f"{served} has no manifest that names its index. Export it again.")
-    return bool(index["kind"] == _SCANN)
+    return bool(manifest.index.kind == _SCANN)
 
 
 def _label(text: str) -> str:
-    """A name as Kubernetes takes it: at most 63 of a-z, 0-9 and -, the first a letter."""
+    """Returns a name as Kubernetes takes it: at most 63 of a-z, 0-9 and -, the first a letter."""
     label = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
     return (label if label[:1].isalpha() else f"bundle-{label}")[:63].rstrip("-")
 
 
 def _quoted(text: str) -> str:
-    """As YAML and protobuf's text format take it."""
+    """Quotes text for YAML and for protobuf's text format."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

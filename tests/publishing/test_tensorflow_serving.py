@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from tfrs_twotower.bundle.layout import MANIFEST_FILE
-from tfrs_twotower.publishing.serving_config import serving_config
+from tfrs_twotower.publishing.tensorflow_serving import serving_config
 
 
 def publish(directory, kind):

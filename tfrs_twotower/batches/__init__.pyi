@@ -1,0 +1,12 @@
+from .batch import EventBatch as EventBatch
+from .batch import JointBatch as JointBatch
+from .batch import QueryBatch as QueryBatch
+from .histories import CausalHistory as CausalHistory
+from .histories import FixedHistory as FixedHistory
+from .histories import HistorySource as HistorySource
+from .histories import LeaveOneOutHistory as LeaveOneOutHistory
+from .histories import Timeline as Timeline
+from .negatives import InBatchNegatives as InBatchNegatives
+from .negatives import Negatives as Negatives
+from .negatives import NegativeSampler as NegativeSampler
+from .pipeline import Shard as Shard

@@ -1,0 +1,9 @@
+from . import splits as splits
+from .files import read_files as read_files
+from .interactions import Interactions as Interactions
+from .normalization import normalize_ratings as normalize_ratings
+from .schema import Schema as Schema
+from .storage import open_interactions as open_interactions
+from .storage import save_interactions as save_interactions
+from .tables import load_ratings as load_ratings
+from .times import NO_TIME as NO_TIME

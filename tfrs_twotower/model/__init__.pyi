@@ -1,0 +1,16 @@
+from . import tasks as tasks
+from .build import build_two_tower as build_two_tower
+from .expansion import expand_tower as expand_tower
+from .expansion import expand_vocabulary as expand_vocabulary
+from .joint import JointModel as JointModel
+from .joint_recipe import build_joint as build_joint
+from .joint_recipe import build_rating_model as build_rating_model
+from .joint_recipe import build_retrieval_model as build_retrieval_model
+from .mlp_tower import MLPTower as MLPTower
+from .mlp_tower import MLPTowerConfig as MLPTowerConfig
+from .recommender import Recommender as Recommender
+from .sum_tower import SumTower as SumTower
+from .sum_tower import SumTowerConfig as SumTowerConfig
+from .tower import Tower as Tower
+from .tower import TowerConfig as TowerConfig
+from .two_tower import TwoTowerModel as TwoTowerModel

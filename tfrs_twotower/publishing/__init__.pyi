@@ -1,0 +1,11 @@
+from .catalogue_file import read_catalogue as read_catalogue
+from .export import ExportConfig as ExportConfig
+from .export import export_bundle as export_bundle
+from .gate import QualityError as QualityError
+from .gate import QualityGate as QualityGate
+from .refresh import refresh_bundle as refresh_bundle
+from .tensorflow_serving import ServingConfig as ServingConfig
+from .tensorflow_serving import serving_config as serving_config
+from .versions import Version as Version
+from .versions import list_versions as list_versions
+from .versions import rollback as rollback

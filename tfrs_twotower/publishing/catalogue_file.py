@@ -1,0 +1,43 @@
+"""A catalogue from a file, with the types that a bundle wants."""
+
+from __future__ import annotations
+
+import os
+
+import pyarrow as pa
+
+from tfrs_twotower.bundle.load import LoadedBundle
+from tfrs_twotower.data.files import read_files
+
+
+def read_catalogue(path: str | os.PathLike[str], bundle: LoadedBundle) -> pa.Table:
+    """Reads a catalogue for `refresh_bundle`: ids and texts stay text, and filters have the types that they had.
+
+    Args:
+        path: A file or a folder of files, as `read_files` takes it.
+        bundle: The bundle whose catalogue is to be replaced.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is of an unknown kind or damaged, or a column cannot have the type that it had.
+    """
+    schema = bundle.candidates.schema
+    text_columns = {bundle.manifest.model.candidate.id}
+    text_columns.update(spec.name for spec in bundle.manifest.model.candidate.inputs if spec.dtype == "string")
+    text_columns.update(field.name for field in schema if field.type == "string")
+    table = read_files(path, text_columns=sorted(text_columns))
+    for name in bundle.manifest.filter_by:
+        table = _with_type(table, name, schema.field(name).type)
+    return table
+
+
+def _with_type(table: pa.Table, name: str, kind: pa.DataType) -> pa.Table:
+    if name not in table.column_names:
+        return table  # `refresh_bundle` names what is missing
+    place = table.column_names.index(name)
+    try:
+        return table.set_column(place, name, table[name].cast(kind))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(
+            f"`{name}` must hold {kind}, by which the bundle filters. It holds {table[name].type}."
+        ) from error

@@ -1,0 +1,10 @@
+from .callbacks import AveragedWeights as AveragedWeights
+from .callbacks import BestWeights as BestWeights
+from .callbacks import ProgressLine as ProgressLine
+from .callbacks import ValidationMetrics as ValidationMetrics
+from .fit import JointHistory as JointHistory
+from .fit import QueryTraining as QueryTraining
+from .fit import fit_by_query as fit_by_query
+from .fit import fit_joint as fit_joint
+from .fit import fit_two_tower as fit_two_tower
+from .optimizers import LazyAdam as LazyAdam

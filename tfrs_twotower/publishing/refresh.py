@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tfrs_twotower.bundle.build import Sides, build_bundle
 from tfrs_twotower.bundle.load import LoadedBundle, load_bundle
-from tfrs_twotower.bundle.restored import RestoredSide
+from tfrs_twotower.bundle.restored import RestoredCandidateSide, RestoredQuerySide
 from tfrs_twotower.bundle.signatures import Inputs
 from tfrs_twotower.bundle.warmup import require_batch_sizes
 from tfrs_twotower.data.columns import check_ids, plain_table, require_columns
@@ -80,8 +80,8 @@ def refresh_bundle(
     require_columns(catalogue, manifest.filter_by, "`candidates`, by whose columns the bundle filters,")
     query, candidate = manifest.model.query, manifest.model.candidate
     sides = Sides(
-        queries=RestoredSide(loaded.module.query_side, ("embed", "recall"), ("candidate_ids", "sample", "sample_ids")),
-        candidates=RestoredSide(loaded.module.candidate_side, ("embed",), ("is_latent",)),
+        queries=RestoredQuerySide(loaded.module.query_side),
+        candidates=RestoredCandidateSide(loaded.module.candidate_side),
         inputs=Inputs(
             query=[spec.tensor_spec for spec in query.inputs],
             candidate=[spec.tensor_spec for spec in candidate.inputs],

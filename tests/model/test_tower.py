@@ -109,8 +109,8 @@ def test_whole_and_double_numbers_are_numbers(tower):
 
 
 def test_a_vector_of_another_length_is_named():
-    features = (tt.PretrainedEmbedding(name="a", dim=2), tt.Embedding(name="b", dim=3))
-    tower = tt.build_tower(tt.MLPTowerConfig(features=features), Vocabularies())
+    features = (tt.PretrainedEmbedding(name="a", dim=2), tt.PretrainedEmbedding(name="b", dim=3))
+    tower = tt.MLPTowerConfig(features=features).build_tower(Vocabularies())
     with pytest.raises(ValueError, match=r"`a` must have the shape \(None, 2\). Received: \(1, 3\)"):
         tower({"a": tf.zeros([1, 3]), "b": tf.zeros([1, 2])})
 

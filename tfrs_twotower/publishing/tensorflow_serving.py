@@ -18,8 +18,6 @@ from urllib.parse import quote
 from tfrs_twotower.bundle.layout import portable_twin, versions
 from tfrs_twotower.bundle.manifest import read_manifest
 
-_SCANN = "scann"  # kind of index
-
 #: A release of the stock image that serves bundles of TensorFlow 2.20's operations.
 STOCK_IMAGE = "tensorflow/serving:2.19.1"
 
@@ -255,7 +253,7 @@ def needs_scann(directory: Path) -> bool:
     manifest = read_manifest(served)
     if manifest is None:
         raise ValueError(f"{served} has no manifest that names its index. Export it again.")
-    return bool(manifest.index.kind == _SCANN)
+    return manifest.needs_scann
 
 
 def _label(text: str) -> str:

@@ -8,10 +8,11 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import export_unchecked
+from tfrs_twotower.bundle.load import LoadedBundle
 
 
 @pytest.fixture(scope="module")
-def bundle(bundle_path) -> tt.LoadedBundle:
+def bundle(bundle_path) -> LoadedBundle:
     return tt.load_bundle(bundle_path)
 
 
@@ -33,14 +34,14 @@ def test_plain_values_lists_and_arrays_mean_the_same(bundle):
         (pa.array(["u0"]), tf.constant([30.0])),
     ):
         other = bundle.recommend({"user_id": user, "age": age})
-        assert other["candidate_ids"].tolist() == one["candidate_ids"].tolist()
-        assert other["scores"].tolist() == one["scores"].tolist()
+        assert other.candidate_ids.tolist() == one.candidate_ids.tolist()
+        assert other.scores.tolist() == one.scores.tolist()
 
 
 def test_ids_are_strings_and_k_cuts_the_columns(bundle, planted):
     outputs = bundle.recommend({"user_id": ["u0", "u1"]}, k=3)
-    assert outputs["candidate_ids"].shape == outputs["scores"].shape == outputs["probabilities"].shape == (2, 3)
-    assert outputs["candidate_ids"][:, 0].tolist() == [f"m{row}" for row in planted.withheld[:2]]
+    assert outputs.candidate_ids.shape == outputs.scores.shape == outputs.probabilities.shape == (2, 3)
+    assert outputs.candidate_ids[:, 0].tolist() == [f"m{row}" for row in planted.withheld[:2]]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_a_damaged_bundle_says_so(tmp_path, bundle_path, damaged):
 
 
 @pytest.fixture(scope="module")
-def filtering(planted, trained, tmp_path_factory) -> tt.LoadedBundle:
+def filtering(planted, trained, tmp_path_factory) -> LoadedBundle:
     """A bundle that filters by genres, a year and a truth value."""
     known = planted.split.seen
     size = known.num_candidates
@@ -118,12 +119,12 @@ def filtering(planted, trained, tmp_path_factory) -> tt.LoadedBundle:
     directory = tmp_path_factory.mktemp("filtering")
     filter_by = ["genres", "year", "is_new"]
     return tt.load_bundle(
-        export_unchecked(trained, known, directory, build_index=tt.build_exact_index, filter_by=filter_by)
+        export_unchecked(trained, known, directory, build_index=tt.index.build_exact_index, filter_by=filter_by)
     )
 
 
 def names(outputs) -> list[set[str]]:
-    return [set(filter(None, row)) for row in outputs["candidate_ids"]]
+    return [set(filter(None, row)) for row in outputs.candidate_ids]
 
 
 def test_what_is_excluded_is_not_recommended(filtering):
@@ -158,12 +159,12 @@ def test_only_what_holds_is_recommended(filtering):
 
 def test_similar_candidates_are_found_without_themselves(filtering):
     outputs = filtering.similar(["m0", "m1", "no such id"], k=5)
-    assert outputs["candidate_ids"].shape == outputs["scores"].shape == (3, 5)
+    assert outputs.candidate_ids.shape == outputs.scores.shape == (3, 5)
     for own, found in zip(("m0", "m1"), names(outputs), strict=False):
         assert own not in found
         assert len(found) == 5
     assert names(outputs)[2] == set()
-    assert filtering.similar("m0", k=1)["candidate_ids"].shape == (1, 1)
+    assert filtering.similar("m0", k=1).candidate_ids.shape == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,9 @@ def test_empty_slots_are_not_shown(bundle_path):
 def test_a_list_is_written_with_commas(planted, tmp_path):
     query = dataclasses.replace(QUERY, features=(tt.History(of=CANDIDATE.features[0], by_rating=True),))
     model = tt.build_two_tower(planted.split.train, query=query, candidate=CANDIDATE)
-    path = export_unchecked(model, planted.split.seen, tmp_path / "history", k=24, build_index=tt.build_exact_index)
+    path = export_unchecked(
+        model, planted.split.seen, tmp_path / "history", k=24, build_index=tt.index.build_exact_index
+    )
     result = run("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,1", "-k", "24")
     assert result.returncode == 0, result.stderr
     shown = set(re.findall(r"Title (\d+) ", result.stdout))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
+from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.bundle.layout import versions
 from tfrs_twotower.publishing import export
 from tfrs_twotower.publishing.publish import _INCOMPLETE
@@ -34,7 +35,7 @@ while True:
 QUERY = {"user_id": ["u0", "u1", "stranger"]}
 
 
-def answers(bundle: tt.LoadedBundle) -> dict[str, list]:
+def answers(bundle: LoadedBundle) -> dict[str, list]:
     return {name: values.tolist() for name, values in bundle.recommend(QUERY).items()}
 
 

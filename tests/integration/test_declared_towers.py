@@ -10,11 +10,13 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tfrs_twotower.data.splits import Split
+from tfrs_twotower.model.two_tower import TwoTowerModel
 from tests.conftest import export_unchecked
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
 from tfrs_twotower.model.reference import MOVIELENS_CANDIDATE, MOVIELENS_QUERY
 
-Towers = tuple[tt.TowerConfig, tt.TowerConfig]
+Towers = tuple[tt.MLPTowerConfig, tt.MLPTowerConfig]
 DAY_S = 86_400
 
 
@@ -23,28 +25,28 @@ def movielens() -> Towers:
 
 
 def two_ids() -> Towers:
-    query = tt.TowerConfig(features=(tt.Categorical(name="user_id"),))
-    candidate = tt.TowerConfig(features=(tt.Categorical(name="movie_id"),))
+    query = tt.MLPTowerConfig(features=(tt.Categorical(name="user_id"),))
+    candidate = tt.MLPTowerConfig(features=(tt.Categorical(name="movie_id"),))
     return query, candidate
 
 
 def news() -> Towers:
-    query = tt.TowerConfig(features=(tt.Categorical(name="reader"),))
+    query = tt.MLPTowerConfig(features=(tt.Categorical(name="reader"),))
     # Without the id: an article is new when it matters.
     article = (tt.Text(name="headline", pooling="sqrtn"), tt.Timestamp(name="published"))
-    return query, tt.TowerConfig(features=article, dropout=0.0)
+    return query, tt.MLPTowerConfig(features=article, dropout=0.0)
 
 
 def shop() -> Towers:
     sku = tt.Hashed(name="sku", num_buckets=500)
     bought = tt.History(of=sku, name="bought", length=20, by_rating=True, shares_embedding=True)
     # Every other customer counts as unknown, so that the history alone has to do.
-    query = tt.TowerConfig(features=(tt.Categorical(name="customer", unknown_rate=0.5), bought))
+    query = tt.MLPTowerConfig(features=(tt.Categorical(name="customer", id_dropout=0.5), bought))
     item = (sku, tt.Numeric(name="price", log=True), tt.MultiCategorical(name="categories", pooling="sqrtn"))
-    return query, tt.TowerConfig(features=item)
+    return query, tt.MLPTowerConfig(features=item)
 
 
-def split_of(queries: pa.Table, candidates: pa.Table, likes: np.ndarray) -> tuple[tt.Split, np.ndarray]:
+def split_of(queries: pa.Table, candidates: pa.Table, likes: np.ndarray) -> tuple[Split, np.ndarray]:
     """A split of everybody's ratings of everything, 5 for likes and 1 for the rest, and each one's withheld like.
 
     Of each query, one liked and three disliked candidates are the test part, others of both kinds the validation part.
@@ -74,7 +76,7 @@ def split_of(queries: pa.Table, candidates: pa.Table, likes: np.ndarray) -> tupl
 
     train = part("train")
     nothing = train.with_events(np.zeros(0, np.int64))
-    return tt.Split(train=train, validation=part("validation"), test=part("test"), history=nothing), withheld
+    return Split(train=train, validation=part("validation"), test=part("test"), history=nothing), withheld
 
 
 def movies() -> tuple[pa.Table, pa.Table, np.ndarray]:
@@ -127,7 +129,7 @@ def goods() -> tuple[pa.Table, pa.Table, np.ndarray]:
 
 
 @functools.cache
-def train(declare: Callable[[], Towers], plant: Callable[[], tuple]) -> tuple[tt.Split, np.ndarray, tt.TwoTowerModel]:
+def train(declare: Callable[[], Towers], plant: Callable[[], tuple]) -> tuple[Split, np.ndarray, TwoTowerModel]:
     """The split, the withheld candidates, and the model; once for all tests."""
     split, withheld = split_of(*plant())
     tf.keras.utils.set_random_seed(0)
@@ -163,11 +165,11 @@ def test_a_new_article_is_recommended_by_its_words_and_its_time():
 def test_a_stranger_with_a_history_is_recommended_alike(tmp_path):
     """The exported bundle, asked by plain values: a customer nobody knows who has bought dear books."""
     split, _, model = train(shop, goods)
-    path = export_unchecked(model, split.seen, tmp_path / "shop", k=3, build_index=tt.build_exact_index)
+    path = export_unchecked(model, split.seen, tmp_path / "shop", k=3, build_index=tt.index.build_exact_index)
     bundle = tt.load_bundle(path)
     # Dear books liked, cheap books, cheap and dear garden tools disliked.
     bought = ["0002", "0004", "0006", "0005", "0010", "0007", "0014", "0009"]
     outputs = bundle.recommend({"customer": ["new"], "bought": [bought], "bought_rating": [[5.0, 1.0] * 4]})
-    for sku in outputs["candidate_ids"][0]:
+    for sku in outputs.candidate_ids[0]:
         assert sku not in bought
         assert int(sku) % 4 == 2  # books have even numbers, dear ones 2 and 3 of four

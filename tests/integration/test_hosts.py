@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tfrs_twotower.model.joint import JointModel
 from tests.conftest import CANDIDATE, QUERY
 from tfrs_twotower._scann import library_path
 from tfrs_twotower.bundle import fresh
@@ -36,15 +37,15 @@ def bundles(planted, tmp_path_factory):
     tf.keras.utils.set_random_seed(0)
     known = planted.split.seen
     past = tt.History(of=tt.Categorical(name="movie_id"), name="history", length=10)
-    query = tt.TowerConfig(features=(*QUERY.features, past), hidden_units=(), output_dim=8)
-    retrieval = tt.build_two_tower(known, query=query, candidate=CANDIDATE, task=tt.RetrievalTask())
-    model = tt.JointModel(retrieval=retrieval, rating=tt.build_two_tower(known, query=QUERY, candidate=CANDIDATE))
-    sides = build_sides(model, known, filter_by=["genres"], rerank=tt.Rerank(first=5, weight=0.5))
+    query = tt.MLPTowerConfig(features=(*QUERY.features, past), hidden_units=(), output_dim=8)
+    retrieval = tt.build_two_tower(known, query=query, candidate=CANDIDATE, task=tt.tasks.SampledSoftmaxTask())
+    model = JointModel(retrieval=retrieval, rating=tt.build_two_tower(known, query=QUERY, candidate=CANDIDATE))
+    sides = build_sides(model, known, filter_by=["genres"], rerank=tt.bundle.Rerank(first=5, weight=0.5))
     embeddings = sides.embed(known.candidates)
     folder = tmp_path_factory.mktemp("saved_models")
     built = {
         folder / kind: build_bundle(sides, known.candidates, embeddings, build_index, k=10)
-        for kind, build_index in (("scann", tt.build_scann_index), ("exact", tt.build_exact_index))
+        for kind, build_index in (("scann", tt.index.build_scann_index), ("exact", tt.index.build_exact_index))
     }
     paths = publish_bundles(built)
     return {path.parent.name: (bundle, path) for bundle, path in zip(built.values(), paths, strict=True)}

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.publishing.export import ask_in_fresh_process
 
 REPOSITORY = Path(__file__).parents[2]
@@ -48,7 +49,7 @@ def workplace(movielens_dir, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle(workplace) -> tt.LoadedBundle:
+def bundle(workplace) -> LoadedBundle:
     return tt.load_bundle(workplace / "saved_models" / "movielens-100k")
 
 

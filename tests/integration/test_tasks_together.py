@@ -7,6 +7,9 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tfrs_twotower.data.splits import Split
+from tfrs_twotower.model.joint import JointModel
+from tfrs_twotower.model.two_tower import TwoTowerModel
 from tests.conftest import Planted, export_unchecked, make_interactions
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
 
@@ -16,8 +19,8 @@ NUM_QUERIES, NUM_CANDIDATES = 40, 24
 MOVIE = tt.Categorical(name="movie_id")
 PAST = tt.History(of=MOVIE, length=24, pooling="sqrtn", by_rating=True)
 PLAIN = {"embedding_dim": 8, "hidden_units": (), "output_dim": 8, "dropout": 0.0}
-QUERY = tt.TowerConfig(features=(tt.Categorical(name="user_id"),), **PLAIN)
-CANDIDATE = tt.TowerConfig(features=(MOVIE,), **PLAIN)
+QUERY = tt.MLPTowerConfig(features=(tt.Categorical(name="user_id"),), **PLAIN)
+CANDIDATE = tt.MLPTowerConfig(features=(MOVIE,), **PLAIN)
 SUM_QUERY = tt.SumTowerConfig(features=(*QUERY.features, PAST), output_dim=8, has_bias=True)
 SUM_CANDIDATE = tt.SumTowerConfig(features=(MOVIE,), output_dim=8, has_bias=True)
 
@@ -46,16 +49,16 @@ def make_board(kind: str) -> Planted:
         return make_interactions(*rows.T, ratings, num_queries=NUM_QUERIES, num_candidates=NUM_CANDIDATES)
 
     nothing = part(np.zeros_like(liked))
-    split = tt.Split(train=part(is_trained), validation=nothing, test=part(is_tested), history=nothing)
+    split = Split(train=part(is_trained), validation=nothing, test=part(is_tested), history=nothing)
     return Planted(split=split, withheld=withheld)
 
 
-def by_event(task, **options) -> tt.TwoTowerModel:
-    def build(train: tt.Interactions) -> tt.TwoTowerModel:
+def by_event(task, **options) -> TwoTowerModel:
+    def build(train: tt.Interactions) -> TwoTowerModel:
         model = tt.build_two_tower(train, query=QUERY, candidate=CANDIDATE, task=task())
-        model.compile(optimizer=tt.LazyAdam(5e-3))
+        model.compile(optimizer=tt.training.LazyAdam(5e-3))
         if options:
-            options["negatives"] = tt.InBatchNegatives(train, threshold=3, num_uniform=8)
+            options["negatives"] = tt.batches.InBatchNegatives(train, threshold=3, num_uniform=8)
         model.fit(model.training_batches(train, batch_size=64, seed=0, **options), epochs=20, verbose=0)
         return model
 
@@ -63,9 +66,9 @@ def by_event(task, **options) -> tt.TwoTowerModel:
 
 
 def by_query(task):
-    def build(train: tt.Interactions) -> tt.TwoTowerModel:
+    def build(train: tt.Interactions) -> TwoTowerModel:
         model = tt.build_two_tower(train, query=SUM_QUERY, candidate=SUM_CANDIDATE, task=task())
-        model.compile(optimizer=tt.LazyAdam(2e-2))
+        model.compile(optimizer=tt.training.LazyAdam(2e-2))
         model.fit(model.query_batches(train, batch_size=16, seed=0), epochs=40, verbose=0)
         return model
 
@@ -73,15 +76,15 @@ def by_query(task):
 
 
 RATING = {
-    "binary by event": by_event(tt.RatingTask),
-    "ordinal by query": by_query(lambda: tt.RatingTask(other_cuts=(2.0, 5.0))),
+    "binary by event": by_event(tt.tasks.RatingTask),
+    "ordinal by query": by_query(lambda: tt.tasks.RatingTask(other_thresholds=(2.0, 5.0))),
 }
 RETRIEVAL = {
-    "in-batch": by_event(tt.RetrievalTask),
-    "cosines": by_event(lambda: tt.RetrievalTask(normalizes=True, temperature=0.5)),
-    "mixed and hard": by_event(lambda: tt.RetrievalTask(num_hard_negatives=30), negatives=True),
-    "estimated": by_event(lambda: tt.RetrievalTask(frequencies=tt.FrequencyEstimator(num_slots=240))),
-    "catalogue": by_query(lambda: tt.CatalogueTask(learns_temperature=True)),
+    "in-batch": by_event(tt.tasks.SampledSoftmaxTask),
+    "cosines": by_event(lambda: tt.tasks.SampledSoftmaxTask(normalizes=True, temperature=0.5)),
+    "mixed and hard": by_event(lambda: tt.tasks.SampledSoftmaxTask(num_hard_negatives=30), negatives=True),
+    "estimated": by_event(lambda: tt.tasks.SampledSoftmaxTask(frequencies=tt.tasks.FrequencyEstimator(num_slots=240))),
+    "catalogue": by_query(lambda: tt.tasks.FullSoftmaxTask(learns_temperature=True)),
 }
 
 
@@ -91,7 +94,7 @@ def planted(request) -> Planted:
 
 
 @pytest.fixture(scope="module")
-def heads(planted) -> dict[str, tt.TwoTowerModel]:
+def heads(planted) -> dict[str, TwoTowerModel]:
     models = {}
     for name, build in {**RATING, **RETRIEVAL}.items():
         tf.keras.utils.set_random_seed(0)
@@ -99,7 +102,7 @@ def heads(planted) -> dict[str, tt.TwoTowerModel]:
     return models
 
 
-def share_first(planted: Planted, head: tt.TwoTowerModel) -> float:
+def share_first(planted: Planted, head: TwoTowerModel) -> float:
     """How often the withheld candidate comes before all that its query dislikes, met in training or not."""
     is_disliked = np.zeros((NUM_QUERIES, NUM_CANDIDATES), bool)
     for part in (planted.split.train, planted.split.test):
@@ -118,7 +121,7 @@ def test_every_task_ranks_the_withheld_candidate_first(planted, heads, name):
 
 @pytest.mark.parametrize(("retrieval", "rating"), itertools.product(RETRIEVAL, RATING))
 def test_every_pair_of_heads_ranks_and_knows_the_probability(planted, heads, retrieval, rating):
-    joint = tt.JointModel(retrieval=heads[retrieval], rating=heads[rating])
+    joint = JointModel(retrieval_model=heads[retrieval], rating=heads[rating])
     figures = tt.evaluate(joint, planted.split, k=1).cases["model"]
     assert figures["precision@1"] >= 0.95
     assert figures["auc"] >= 0.95
@@ -128,13 +131,13 @@ def test_every_pair_of_heads_ranks_and_knows_the_probability(planted, heads, ret
 def test_both_heads_are_trained_together_by_their_weights(planted, shares_towers):
     train = planted.split.train
     tf.keras.utils.set_random_seed(0)
-    ranks = tt.build_two_tower(train, query=SUM_QUERY, candidate=SUM_CANDIDATE, task=tt.CatalogueTask())
+    ranks = tt.build_two_tower(train, query=SUM_QUERY, candidate=SUM_CANDIDATE, task=tt.tasks.FullSoftmaxTask())
     knows = tt.build_two_tower(train, query=SUM_QUERY, candidate=SUM_CANDIDATE)
     if shares_towers:
         towers = {"query_tower": ranks.query_tower, "candidate_tower": ranks.candidate_tower}
-        knows = tt.TwoTowerModel(**towers, task=tt.RatingTask())
-    joint = tt.JointModel(retrieval=ranks, rating=knows, rating_weight=2.0)
-    joint.compile(optimizer=tt.LazyAdam(2e-2))
+        knows = TwoTowerModel(**towers, task=tt.tasks.RatingTask())
+    joint = JointModel(retrieval=ranks, rating=knows, rating_weight=2.0)
+    joint.compile(optimizer=tt.training.LazyAdam(2e-2))
     batches = joint.query_batches(train, batch_size=16, seed=0)
     for epoch in range(2):
         for batch in batches:
@@ -146,29 +149,29 @@ def test_both_heads_are_trained_together_by_their_weights(planted, shares_towers
 
 
 def test_a_bundle_recommends_by_one_head_and_gives_the_others_probability(planted, heads, tmp_path):
-    joint = tt.JointModel(retrieval=heads["catalogue"], rating=heads["binary by event"])
+    joint = JointModel(retrieval_model=heads["catalogue"], rating=heads["binary by event"])
     split = planted.split
     bundle = tt.load_bundle(
-        export_unchecked(joint, split.seen, tmp_path / "joint", k=4, build_index=tt.build_exact_index)
+        export_unchecked(joint, split.seen, tmp_path / "joint", k=4, build_index=tt.index.build_exact_index)
     )
     users = split.test.queries["user_id"].to_pylist()
     found = bundle.recommend({"user_id": users}, k=1)
     embedded = heads["catalogue"].embed(split.test, known=split.seen)
     best = rank_candidates(*embedded, event_pairs(split.seen), k=1)[:, 0]
-    assert found["candidate_ids"][:, 0].tolist() == [f"m{row}" for row in best]
+    assert found.candidate_ids[:, 0].tolist() == [f"m{row}" for row in best]
     queries, candidates = heads["binary by event"].embed(split.test)
-    rows = [int(name[1:]) for name in found["candidate_ids"][:, 0]]
+    rows = [int(name[1:]) for name in found.candidate_ids[:, 0]]
     logits = np.einsum("nd,nd->n", queries, candidates[rows])
-    np.testing.assert_allclose(found["probabilities"][:, 0], 1 / (1 + np.exp(-logits)), rtol=1e-4)
-    pairs = bundle.score({"user_id": users}, found["candidate_ids"][:, 0].tolist())
-    np.testing.assert_allclose(pairs["probabilities"], found["probabilities"][:, 0], rtol=1e-4)
-    np.testing.assert_allclose(pairs["scores"], found["scores"][:, 0], rtol=1e-4)
+    np.testing.assert_allclose(found.probabilities[:, 0], 1 / (1 + np.exp(-logits)), rtol=1e-4)
+    pairs = bundle.score({"user_id": users}, found.candidate_ids[:, 0].tolist())
+    np.testing.assert_allclose(pairs.probabilities, found.probabilities[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(pairs.scores, found.scores[:, 0], rtol=1e-4)
 
 
 def test_a_bundle_that_only_ranks_gives_no_probabilities(planted, heads, tmp_path):
     """And holds nothing that training alone needs, such as an estimator's slots."""
     path = export_unchecked(
-        heads["estimated"], planted.split.seen, tmp_path / "ranks", k=4, build_index=tt.build_exact_index
+        heads["estimated"], planted.split.seen, tmp_path / "ranks", k=4, build_index=tt.index.build_exact_index
     )
     assert set(tt.load_bundle(path).recommend({"user_id": ["u0"]})) == {"candidate_ids", "scores"}
     shapes = [shape for _, shape in tf.train.list_variables(str(path / "variables" / "variables"))]
@@ -177,23 +180,25 @@ def test_a_bundle_that_only_ranks_gives_no_probabilities(planted, heads, tmp_pat
 
 def test_heads_that_disagree_are_refused(planted, heads):
     train, knows = planted.split.train, heads["binary by event"]
-    other = tt.build_two_tower(train, query=QUERY, candidate=CANDIDATE, task=tt.RatingTask(threshold=2))
+    other = tt.build_two_tower(train, query=QUERY, candidate=CANDIDATE, task=tt.tasks.RatingTask(threshold=2))
     with pytest.raises(ValueError, match="the same threshold"):
-        tt.JointModel(retrieval=heads["in-batch"], rating=other)
+        JointModel(retrieval_model=heads["in-batch"], rating=other)
     with pytest.raises(TypeError, match="`rating` must have a RatingTask. Received: RetrievalTask"):
-        tt.JointModel(retrieval=heads["in-batch"], rating=heads["in-batch"])
-    half = tt.TwoTowerModel(query_tower=knows.query_tower, candidate_tower=other.candidate_tower, task=tt.RatingTask())
+        JointModel(retrieval_model=heads["in-batch"], rating=heads["in-batch"])
+    half = TwoTowerModel(
+        query_tower=knows.query_tower, candidate_tower=other.candidate_tower, task=tt.tasks.RatingTask()
+    )
     with pytest.raises(ValueError, match="must share both towers or none"):
-        tt.JointModel(retrieval=knows, rating=half)
+        JointModel(retrieval=knows, rating=half)
     with pytest.raises(ValueError, match="`rating_weight` must be finite and at least 0. Received: nan"):
-        tt.JointModel(retrieval=heads["in-batch"], rating=knows, rating_weight=float("nan"))
+        JointModel(retrieval_model=heads["in-batch"], rating=knows, rating_weight=float("nan"))
 
 
 def test_the_joint_loss_is_the_weighted_sum_of_both(planted):
     train = planted.split.train
-    ranks = tt.build_two_tower(train, query=SUM_QUERY, candidate=SUM_CANDIDATE, task=tt.CatalogueTask())
+    ranks = tt.build_two_tower(train, query=SUM_QUERY, candidate=SUM_CANDIDATE, task=tt.tasks.FullSoftmaxTask())
     knows = tt.build_two_tower(train, query=SUM_QUERY, candidate=SUM_CANDIDATE)
-    joint = tt.JointModel(retrieval=ranks, rating=knows, retrieval_weight=0.5, rating_weight=3.0)
+    joint = JointModel(retrieval=ranks, rating=knows, retrieval_weight=0.5, rating_weight=3.0)
     batch = next(iter(joint.query_batches(train, batch_size=16, seed=0)))
     losses = ranks.compute_loss(batch["retrieval"]), knows.compute_loss(batch["rating"])
     assert float(joint.compute_loss(batch)) == pytest.approx(float(0.5 * losses[0] + 3 * losses[1]), rel=1e-5)
@@ -202,37 +207,37 @@ def test_the_joint_loss_is_the_weighted_sum_of_both(planted):
 def test_a_task_is_refused_where_it_cannot_be_trained(planted, heads):
     train = planted.split.train
     with pytest.raises(TypeError, match="`task` must be a task, such as RatingTask"):
-        tt.build_two_tower(train, query=QUERY, candidate=CANDIDATE, task=tt.CatalogueTask)
+        tt.build_two_tower(train, query=QUERY, candidate=CANDIDATE, task=tt.tasks.FullSoftmaxTask)
     with pytest.raises(ValueError, match="`batch_size` must be at least 2"):
         heads["in-batch"].training_batches(train, batch_size=1, seed=0)
-    lower = tt.InBatchNegatives(train, threshold=1)
+    lower = tt.batches.InBatchNegatives(train, threshold=1)
     with pytest.raises(ValueError, match="`negatives` must have the task's threshold, 3.* Received: 1"):
         heads["in-batch"].training_batches(train, seed=0, negatives=lower)
     other = make_interactions([0, 1], [0, 1], [5, 1], num_queries=2, num_candidates=3)
     with pytest.raises(ValueError, match="`negatives` must be of the queries and candidates of `train`"):
-        heads["in-batch"].training_batches(train, seed=0, negatives=tt.InBatchNegatives(other, threshold=3))
+        heads["in-batch"].training_batches(train, seed=0, negatives=tt.batches.InBatchNegatives(other, threshold=3))
     nothing = train.with_events(np.zeros(0, np.int64))
     for head in ("ordinal by query", "catalogue"):
         with pytest.raises(ValueError, match="`train` must have an event"):
             heads[head].query_batches(nothing, seed=0)
     single = make_interactions([0, 1], [0, 0], [5, 1], num_queries=2, num_candidates=1)
-    alone = tt.build_two_tower(single, query=QUERY, candidate=CANDIDATE, task=tt.RetrievalTask())
+    alone = tt.build_two_tower(single, query=QUERY, candidate=CANDIDATE, task=tt.tasks.SampledSoftmaxTask())
     with pytest.raises(ValueError, match="`train` must have two candidates or more"):
         alone.training_batches(single, seed=0)
     with pytest.raises(TypeError, match="use `query_batches`"):
         heads["catalogue"].training_batches(train, seed=0)
     with pytest.raises(TypeError, match="A RetrievalTask is trained by event"):
         heads["in-batch"].query_batches(train, seed=0)
-    mlp = tt.build_two_tower(train, query=tt.TowerConfig(features=(PAST,), **PLAIN), candidate=CANDIDATE)
+    mlp = tt.build_two_tower(train, query=tt.MLPTowerConfig(features=(PAST,), **PLAIN), candidate=CANDIDATE)
     with pytest.raises(TypeError, match="which a `SumTowerConfig` allows alone"):
         mlp.query_batches(train, seed=0)
     with pytest.raises(TypeError, match="`negatives` of a RatingTask must be a NegativeSampler"):
-        mlp.training_batches(train, seed=0, negatives=tt.InBatchNegatives(train, threshold=3))
+        mlp.training_batches(train, seed=0, negatives=tt.batches.InBatchNegatives(train, threshold=3))
 
 
 def test_what_has_no_loss_or_no_pairs_says_so(planted, heads):
     test, known = planted.split.test, planted.split.seen
-    past = tt.HistoryKnown(timeline=tt.Timeline(known), length=24)
+    past = tt.batches.FixedHistory(timeline=tt.batches.Timeline(known), length=24)
     for name, history in (("in-batch", None), ("catalogue", past)):
         head = heads[name]
         head.compile()
@@ -243,7 +248,7 @@ def test_what_has_no_loss_or_no_pairs_says_so(planted, heads):
     with pytest.raises(TypeError, match="A batch of queries has no pairs to score"):
         heads["catalogue"].predict(heads["catalogue"].query_batches(known, seed=0), verbose=0)
     # Negatives of a batch are no pairs of it.
-    negatives = tt.InBatchNegatives(known, threshold=3, num_uniform=5)
+    negatives = tt.batches.InBatchNegatives(known, threshold=3, num_uniform=5)
     batches = heads["in-batch"].training_batches(known, batch_size=known.num_events, seed=0, negatives=negatives)
     assert heads["in-batch"].predict(batches, verbose=0).shape == (known.num_events,)
 
@@ -256,12 +261,15 @@ def test_nothing_is_learnt_of_what_is_random():
     tf.keras.utils.set_random_seed(0)
     query = tt.SumTowerConfig(features=(PAST,), output_dim=1, has_bias=True)
     model = tt.build_two_tower(
-        train, query=query, candidate=tt.SumTowerConfig(features=(MOVIE,), output_dim=1), task=tt.CatalogueTask()
+        train,
+        query=query,
+        candidate=tt.SumTowerConfig(features=(MOVIE,), output_dim=1),
+        task=tt.tasks.FullSoftmaxTask(),
     )
-    model.compile(optimizer=tt.LazyAdam(2e-2))
+    model.compile(optimizer=tt.training.LazyAdam(2e-2))
     losses = model.fit(model.query_batches(train, batch_size=50, seed=0), epochs=60, verbose=0).history
     # One dimension per candidate can learn a little by heart.
-    assert losses["catalogue_loss"][-1] > np.log(200) - 0.5
+    assert losses["softmax_loss"][-1] > np.log(200) - 0.5
 
 
 def test_by_query_a_pair_that_occurs_twice_is_left_out_of_its_own_history_twice():
@@ -280,7 +288,7 @@ def test_by_query_a_pair_that_occurs_twice_is_left_out_of_its_own_history_twice(
         np.testing.assert_allclose(queries[place[0]] - part, rest, atol=1e-6)
 
 
-class Recorder(tt.RatingTask):
+class Recorder(tt.tasks.RatingTask):
     """Remembers what it was asked about."""
 
     def query_loss(self, queries, parts, candidates, inputs, training):

@@ -35,26 +35,28 @@ def test_what_is_worse_is_named(tmp_path, gate, ours, message):
     publish(tmp_path, 1, manifest(auc=0.9, log_loss=0.1))
     publish(tmp_path, 2, {"metrics": {"cases": {"model": {"auc": 0.8, "log_loss": 0.5}}}})
     publish(tmp_path, 3, manifest())  # refreshed: its metrics were not measured
-    with pytest.raises(tt.QualityError, match=message):
-        tt.QualityGate(**gate).require(ours, tmp_path)
+    with pytest.raises(tt.publishing.QualityError, match=message):
+        tt.publishing.QualityGate(**gate).require(ours, tmp_path)
 
 
 @pytest.mark.parametrize("ours", [manifest(auc=0.795, log_loss=0.505), manifest(auc=0.9, log_loss=0.1)])
 def test_what_is_within_tolerance_or_better_passes(tmp_path, ours):
     publish(tmp_path, 1, manifest(auc=0.8, log_loss=0.5))
-    gate = tt.QualityGate(index_recall={7: 1.0}, metrics={"auc": 0.01, "log_loss": 0.01})  # an exact index finds all
+    gate = tt.publishing.QualityGate(
+        index_recall={7: 1.0}, metrics={"auc": 0.01, "log_loss": 0.01}
+    )  # an exact index finds all
     gate.require(ours, tmp_path)
 
 
 def test_the_first_version_has_nothing_to_be_compared_with(tmp_path):
-    tt.QualityGate(metrics={"auc": 0.0}).require(manifest(auc=0.1), tmp_path / "none")
+    tt.publishing.QualityGate(metrics={"auc": 0.0}).require(manifest(auc=0.1), tmp_path / "none")
 
 
 def test_a_withdrawn_version_is_no_measure(tmp_path):
     publish(tmp_path, 1, manifest(auc=0.7))
     publish(tmp_path, 2, manifest(auc=0.9))
-    tt.rollback(tmp_path)
-    tt.QualityGate(metrics={"auc": 0.0}).require(manifest(auc=0.75), tmp_path)
+    tt.publishing.rollback(tmp_path)
+    tt.publishing.QualityGate(metrics={"auc": 0.0}).require(manifest(auc=0.75), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -67,4 +69,4 @@ def test_a_withdrawn_version_is_no_measure(tmp_path):
 )
 def test_numbers_out_of_range_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        tt.QualityGate(**arguments)
+        tt.publishing.QualityGate(**arguments)

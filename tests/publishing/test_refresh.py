@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tfrs_twotower.bundle.load import LoadedBundle
+from tfrs_twotower.model.joint import JointModel
 from tests.conftest import CANDIDATE, QUERY, export_unchecked
 from tfrs_twotower.bundle.layout import versions
 
@@ -20,7 +22,7 @@ ALL = {"user_id": ["u0", "u1", "stranger"]}
 def exported(planted, trained, tmp_path_factory):
     directory = tmp_path_factory.mktemp("refresh")
     export_unchecked(
-        trained, planted.split.seen, directory, k=24, build_index=tt.build_exact_index, filter_by=["genres"]
+        trained, planted.split.seen, directory, k=24, build_index=tt.index.build_exact_index, filter_by=["genres"]
     )
     return directory
 
@@ -44,17 +46,17 @@ def changed(candidates: pa.Table) -> pa.Table:
     return pa.concat_tables([added, candidates.slice(5)])
 
 
-def scores_by_id(bundle: tt.LoadedBundle) -> list[dict[str, float]]:
+def scores_by_id(bundle: LoadedBundle) -> list[dict[str, float]]:
     outputs = bundle.recommend(ALL)
     return [
         {name: score for name, score in zip(ids, scores, strict=True) if name}
-        for ids, scores in zip(outputs["candidate_ids"], outputs["scores"].tolist(), strict=True)
+        for ids, scores in zip(outputs.candidate_ids, outputs.scores.tolist(), strict=True)
     ]
 
 
 def test_added_candidates_are_recommended_and_removed_ones_are_not_and_the_rest_is_as_before(planted, directory):
     before = tt.load_bundle(directory)
-    path = tt.refresh_bundle(directory, changed(planted.split.seen.candidates), build_index=tt.build_exact_index)
+    path = tt.refresh_bundle(directory, changed(planted.split.seen.candidates), build_index=tt.index.build_exact_index)
     after = tt.load_bundle(path)
     assert path.name == "2"
     assert after.manifest["num_candidates"] == 29
@@ -75,13 +77,13 @@ def test_the_query_side_is_bit_identical_however_often_the_catalogue_changes(pla
     tables = [changed(planted.split.seen.candidates), planted.split.seen.candidates]
     sizes = []
     for number in range(4):
-        path = tt.refresh_bundle(directory, tables[number % 2], build_index=tt.build_exact_index)
+        path = tt.refresh_bundle(directory, tables[number % 2], build_index=tt.index.build_exact_index)
         sizes.append((path / "saved_model.pb").stat().st_size)
     last = tt.load_bundle(path)
     inputs = {"user_id": tf.constant(ALL["user_id"]), "age": tf.constant([np.nan, 30.0, 20.0])}
     for name, values in first.module.signatures["embed_query"](**inputs).items():
         np.testing.assert_array_equal(values, last.module.signatures["embed_query"](**inputs)[name])
-    np.testing.assert_array_equal(first.recommend(ALL)["candidate_ids"], last.recommend(ALL)["candidate_ids"])
+    np.testing.assert_array_equal(first.recommend(ALL).candidate_ids, last.recommend(ALL).candidate_ids)
     assert last.manifest["k"] == 24
     # Catalogues of two sizes; names of functions differ in length. It must not grow with each refresh.
     assert sizes[3] - sizes[1] < 1000
@@ -90,19 +92,19 @@ def test_the_query_side_is_bit_identical_however_often_the_catalogue_changes(pla
 def test_what_a_user_has_seen_stays_excluded(planted, directory, unchecked):
     """Also what was out of the catalogue in between."""
     candidates = planted.split.seen.candidates
-    tt.refresh_bundle(directory, changed(candidates), build_index=tt.build_exact_index)
-    path = tt.refresh_bundle(directory, candidates.take(np.arange(24)[::-1]), build_index=tt.build_exact_index)
+    tt.refresh_bundle(directory, changed(candidates), build_index=tt.index.build_exact_index)
+    path = tt.refresh_bundle(directory, candidates.take(np.arange(24)[::-1]), build_index=tt.index.build_exact_index)
     seen = planted.split.seen
     ids = candidates["movie_id"].to_pylist()
     outputs = tt.load_bundle(path).recommend({"user_id": [f"u{row}" for row in range(40)]})
     for row in range(40):
         known = {ids[place] for place in seen.candidate_rows[seen.query_rows == row]}
-        assert set(outputs["candidate_ids"][row]) - {""} == set(ids) - known
+        assert set(outputs.candidate_ids[row]) - {""} == set(ids) - known
 
 
 def test_a_catalogue_may_come_from_pandas_and_lack_what_is_not_needed(planted, directory, unchecked):
     frame = planted.split.seen.candidates.select(["movie_id", "genres"]).to_pandas()
-    bundle = tt.load_bundle(tt.refresh_bundle(directory, frame, build_index=tt.build_exact_index))
+    bundle = tt.load_bundle(tt.refresh_bundle(directory, frame, build_index=tt.index.build_exact_index))
     assert bundle.candidates.column_names == ["movie_id", "genres"]
 
 
@@ -110,14 +112,14 @@ def test_fewer_candidates_than_slots_and_then_more_again(planted, directory, unc
     candidates = planted.split.seen.candidates
     widths = []
     for table in (candidates.slice(0, 1), candidates):
-        path = tt.refresh_bundle(directory, table, build_index=tt.build_exact_index)
-        widths.append(tt.load_bundle(path).recommend({"user_id": "stranger"})["candidate_ids"].shape[1])
+        path = tt.refresh_bundle(directory, table, build_index=tt.index.build_exact_index)
+        widths.append(tt.load_bundle(path).recommend({"user_id": "stranger"}).candidate_ids.shape[1])
     assert widths == [1, 24]
 
 
 @pytest.mark.scann
 def test_the_kind_of_the_index_may_change(planted, directory, unchecked):
-    for build_index in (tt.build_scann_index, tt.build_portable_index):
+    for build_index in (tt.index.build_scann_index, tt.index.build_portable_index):
         path = tt.refresh_bundle(directory, planted.split.seen.candidates, build_index=build_index)
     assert json.loads((path / "assets.extra" / "manifest.json").read_text())["index"]["kind"] == "exact"
 
@@ -126,13 +128,15 @@ def test_two_heads_and_a_history_are_refreshed_too(planted, tmp_path):
     history = tt.History(of=CANDIDATE.features[0], length=4, by_rating=True)
     seen = planted.split.seen
     query = dataclasses.replace(QUERY, features=(*QUERY.features, history))
-    ranks = tt.build_two_tower(seen, query=query, candidate=CANDIDATE, task=tt.RetrievalTask())
-    joint = tt.JointModel(retrieval=ranks, rating=tt.build_two_tower(seen, query=QUERY, candidate=CANDIDATE))
-    path = export_unchecked(joint, seen, tmp_path, k=24, build_index=tt.build_exact_index)
+    ranks = tt.build_two_tower(seen, query=query, candidate=CANDIDATE, task=tt.tasks.SampledSoftmaxTask())
+    joint = JointModel(retrieval=ranks, rating=tt.build_two_tower(seen, query=QUERY, candidate=CANDIDATE))
+    path = export_unchecked(joint, seen, tmp_path, k=24, build_index=tt.index.build_exact_index)
     before = tt.load_bundle(path).recommend(ALL)
-    after = tt.load_bundle(tt.refresh_bundle(path, seen.candidates, build_index=tt.build_exact_index)).recommend(ALL)
-    np.testing.assert_array_equal(after["candidate_ids"], before["candidate_ids"])
-    np.testing.assert_allclose(after["probabilities"], before["probabilities"], rtol=1e-5, atol=1e-6)
+    after = tt.load_bundle(tt.refresh_bundle(path, seen.candidates, build_index=tt.index.build_exact_index)).recommend(
+        ALL
+    )
+    np.testing.assert_array_equal(after.candidate_ids, before.candidate_ids)
+    np.testing.assert_allclose(after.probabilities, before.probabilities, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ def test_two_heads_and_a_history_are_refreshed_too(planted, tmp_path):
 )
 def test_a_bad_catalogue_is_named_and_nothing_is_published(planted, directory, unchecked, change, message):
     with pytest.raises(ValueError, match=message):
-        tt.refresh_bundle(directory, change(planted.split.seen.candidates), build_index=tt.build_exact_index)
+        tt.refresh_bundle(directory, change(planted.split.seen.candidates), build_index=tt.index.build_exact_index)
     assert versions(directory) == [1]
 
 

@@ -13,6 +13,8 @@ import tensorflow as tf
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, bundle_of, export_unchecked
 from tfrs_twotower.batches.histories import Timeline
+from tfrs_twotower.bundle.load import LoadedBundle
+from tfrs_twotower.model.two_tower import TwoTowerModel
 
 MOVIE_ID = CANDIDATE.features[0]
 FEATURES = (
@@ -20,7 +22,7 @@ FEATURES = (
     tt.Numeric(name="income", log=True),
     tt.Timestamp(name="joined"),
     tt.Text(name="about"),
-    tt.Embedding(name="face", dim=2),
+    tt.PretrainedEmbedding(name="face", dim=2),
     tt.Hashed(name="city", num_buckets=9),
     tt.History(of=MOVIE_ID, length=4, by_rating=True, half_life=3.0),
 )
@@ -47,11 +49,11 @@ def known(planted) -> tt.Interactions:
 
 
 @pytest.fixture(scope="module")
-def model(known) -> tt.TwoTowerModel:
+def model(known) -> TwoTowerModel:
     tf.keras.utils.set_random_seed(0)
     query = dataclasses.replace(QUERY, features=FEATURES)
     model = tt.build_two_tower(known, query=query, candidate=CANDIDATE)
-    model.compile(optimizer=tt.LazyAdam(5e-3))
+    model.compile(optimizer=tt.training.LazyAdam(5e-3))
     model.fit(model.training_batches(known, batch_size=64, seed=0), epochs=3, verbose=0)
     return model
 
@@ -62,9 +64,11 @@ def signatures(model, known):
 
 
 @pytest.fixture(scope="module")
-def bundle(model, known, tmp_path_factory) -> tt.LoadedBundle:
+def bundle(model, known, tmp_path_factory) -> LoadedBundle:
     return tt.load_bundle(
-        export_unchecked(model, known, tmp_path_factory.mktemp("features"), k=10, build_index=tt.build_exact_index)
+        export_unchecked(
+            model, known, tmp_path_factory.mktemp("features"), k=10, build_index=tt.index.build_exact_index
+        )
     )
 
 
@@ -74,7 +78,7 @@ def silent(user: str, **given) -> dict[str, tf.Tensor]:
     inputs = {
         "user_id": [user],
         "income": [nan],
-        "joined": [tt.NO_TIME],
+        "joined": [tt.data.NO_TIME],
         "about": [""],
         "face": [[nan, nan]],
         "city": [""],
@@ -183,8 +187,8 @@ def test_plain_values_go_in(bundle, signatures):
         history_rating=[[5.0, 1.0]],
     )
     expected = signatures["recommend"](**inputs)
-    np.testing.assert_array_equal(found["candidate_ids"], expected["candidate_ids"].numpy().astype(str))
-    np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(found.candidate_ids, expected["candidate_ids"].numpy().astype(str))
+    np.testing.assert_allclose(found.scores, expected["scores"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -220,14 +224,14 @@ def test_a_time_may_be_a_datetime(bundle):
     forms += [np.datetime64(when, unit) for unit in ("s", "ms", "us", "ns")]
     column = np.array([when], "datetime64[ns]")
     np.testing.assert_array_equal(
-        bundle.recommend({"user_id": "new", "joined": column})["scores"],
-        bundle.recommend({"user_id": "new", "joined": pd.Series(column)})["scores"],
+        bundle.recommend({"user_id": "new", "joined": column}).scores,
+        bundle.recommend({"user_id": "new", "joined": pd.Series(column)}).scores,
     )
-    scores = [bundle.recommend({"user_id": "new", "joined": [form]})["scores"] for form in forms]
+    scores = [bundle.recommend({"user_id": "new", "joined": [form]}).scores for form in forms]
     for others in scores[1:]:
         np.testing.assert_array_equal(scores[0], others)
-    missing = bundle.recommend({"user_id": "new", "joined": [tt.NO_TIME]})["scores"]
-    np.testing.assert_array_equal(missing, bundle.recommend({"user_id": "new"})["scores"])
+    missing = bundle.recommend({"user_id": "new", "joined": [tt.data.NO_TIME]}).scores
+    np.testing.assert_array_equal(missing, bundle.recommend({"user_id": "new"}).scores)
     assert np.abs(missing - scores[0]).max() > 0
 
 
@@ -259,12 +263,12 @@ def test_the_timeline_gives_each_querys_latest(known):
 
 
 @pytest.fixture(scope="module")
-def of_history_alone(known, tmp_path_factory) -> tuple[tt.TwoTowerModel, tt.LoadedBundle]:
+def of_history_alone(known, tmp_path_factory) -> tuple[TwoTowerModel, LoadedBundle]:
     """A query tower that takes no id: cold start is its trade."""
     tf.keras.utils.set_random_seed(0)
     model = tt.build_two_tower(known, query=dataclasses.replace(QUERY, features=FEATURES[-1:]), candidate=CANDIDATE)
     folder = tmp_path_factory.mktemp("alone")
-    return model, tt.load_bundle(export_unchecked(model, known, folder, k=24, build_index=tt.build_exact_index))
+    return model, tt.load_bundle(export_unchecked(model, known, folder, k=24, build_index=tt.index.build_exact_index))
 
 
 def test_a_tower_of_a_history_alone_still_knows_whom_the_bundle_remembers(known, of_history_alone):
@@ -275,16 +279,18 @@ def test_a_tower_of_a_history_alone_still_knows_whom_the_bundle_remembers(known,
     scores = candidates @ queries[3]
     scores[known.candidate_rows[known.query_rows == 3]] = -np.inf
     expected = np.sort(scores[np.isfinite(scores)])[::-1]
-    np.testing.assert_allclose(found["scores"][0][: len(expected)], expected, rtol=1e-4, atol=1e-5)
-    assert (found["candidate_ids"][0] != "").sum() == len(expected)
+    np.testing.assert_allclose(found.scores[0][: len(expected)], expected, rtol=1e-4, atol=1e-5)
+    assert (found.candidate_ids[0] != "").sum() == len(expected)
     stranger = bundle.recommend({"history": [["m1", "m2"]]})
-    assert (stranger["candidate_ids"][0] != "").sum() == 22
+    assert (stranger.candidate_ids[0] != "").sum() == 22
 
 
 def test_a_bundle_may_know_nobody(known, of_history_alone, tmp_path):
     model, _ = of_history_alone
     nobody = dataclasses.replace(known, queries=known.queries.slice(0, 0), events=known.events.slice(0, 0))
-    bundle = tt.load_bundle(export_unchecked(model, nobody, tmp_path / "nobody", k=3, build_index=tt.build_exact_index))
-    assert set(bundle.recommend({"user_id": "u1", "history": [["m1"]]})["candidate_ids"][0]) <= set(
+    bundle = tt.load_bundle(
+        export_unchecked(model, nobody, tmp_path / "nobody", k=3, build_index=tt.index.build_exact_index)
+    )
+    assert set(bundle.recommend({"user_id": "u1", "history": [["m1"]]}).candidate_ids[0]) <= set(
         known.candidates["movie_id"].to_pylist()
     )

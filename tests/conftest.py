@@ -136,7 +136,8 @@ def trained(planted: Planted) -> TwoTowerModel:
 
     tf.keras.utils.set_random_seed(0)
     model = tt.build_two_tower(planted.split.train, query=QUERY, candidate=CANDIDATE)
-    tt.fit_two_tower(model, planted.split, seed=0, epochs=40, batch_size=64, learning_rate=5e-3, patience=40)
+    training = tt.training.EventTraining(epochs=40, batch_size=64, learning_rate=5e-3, patience=40)
+    tt.fit_two_tower(model, planted.split, seed=0, training=training)
     return model
 
 

@@ -195,7 +195,7 @@ def test_a_manifest_that_lacks_a_key_is_damaged(key):
     ids=lambda change: "-".join(change),
 )
 def test_a_damaged_value_is_a_value_error(change):
-    with pytest.raises(ValueError):  # noqa: PT011: its message depends on the part that is damaged
+    with pytest.raises(ValueError, match="damaged|has no key|`first` must be"):
         Manifest.from_dict({**OLD, **change})
 
 
@@ -214,6 +214,11 @@ def test_a_number_that_json_does_not_have_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         make_manifest(index=make_index_entry(recall={10: math.nan})).write(tmp_path)
     assert not (tmp_path / MANIFEST_FILE).exists()
+
+
+@pytest.mark.parametrize(("packages", "needs_scann"), [(["tensorflow"], False), (["tensorflow", "scann"], True)])
+def test_a_host_needs_scann_if_the_bundle_was_written_with_it(packages, needs_scann):
+    assert make_manifest(versions=dict.fromkeys(packages, "1.0")).needs_scann == needs_scann
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, True, "0.8", None])

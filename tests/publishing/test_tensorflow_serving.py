@@ -16,7 +16,8 @@ from tfrs_twotower.publishing.tensorflow_serving import serving_config
 def publish(directory, kind):
     folder = directory / "1"
     (folder / EXTRA_FOLDER).mkdir(parents=True)
-    make_manifest(index=make_index_entry(kind=kind)).write(folder)
+    versions = {"tensorflow": "2.20.0"} | ({"scann": "1.4.2"} if kind == "scann" else {})
+    make_manifest(versions=versions, index=make_index_entry(kind=kind)).write(folder)
     (folder / MODEL_FILE).touch()
     return directory
 

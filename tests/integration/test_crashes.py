@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
-from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.bundle.layout import versions
+from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.publishing import export
 from tfrs_twotower.publishing.publish import _INCOMPLETE
 from tfrs_twotower.publishing.versions import list_versions

@@ -259,12 +259,15 @@ class TwoTowerModel(Recommender):
                 the training split.
 
         Raises:
-            ValueError: If there is nothing to learn: a rating task finds one class only, or a softmax no positive.
+            ValueError: If there is nothing to learn: a rating task finds one class only, or a softmax no positive; or
+                if the negatives are of other queries and candidates.
             TypeError: If the task is trained by query, or the negatives are for another task.
         """
         task = self._event_task()
         require_events(train)
         task.check_events(train, negatives, batch_size)
+        if negatives is not None and not negatives.interactions.has_rows_of(train):
+            raise ValueError("`negatives` must be of the queries and candidates of `train`, in their order.")
         if history is None and self.history_length:
             history = LeaveOneOutHistory(timeline=Timeline(train), length=self.history_length)
         require_history_of(self.query_tower, train, history)

@@ -14,6 +14,10 @@ import tensorflow as tf
 
 _Declared = TypeVar("_Declared", bound="Declaration")
 
+_KEYS = ("module", "class_name", "registered_name", "config")
+# What Keras says of a class that it finds neither registered nor in its module, or whose module it cannot import.
+_NOT_FOUND = ("Could not locate", "cannot be imported")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Declaration:
@@ -70,7 +74,7 @@ def from_config(config: Mapping[str, Any]) -> Any:
         config: As returned by `to_config`.
 
     Raises:
-        ValueError: If the class cannot be found, or an argument has an impossible value.
+        ValueError: If a key is missing, the class cannot be found, or an argument has an impossible value.
         TypeError: If the class has no such argument.
 
     Example:
@@ -78,13 +82,16 @@ def from_config(config: Mapping[str, Any]) -> Any:
         >>> from_config(to_config(Numeric(name="price", log=True)))
         Numeric(name='price', log=True)
     """
+    missing = [key for key in _KEYS if key not in config]
+    if missing:
+        raise ValueError(f"`config` must be as `to_config` returns it. Received one without {', '.join(missing)}.")
     kind = tf.keras.utils.get_registered_object(config["registered_name"])
     if kind is not None:
         return kind.from_config(config["config"])
     try:
         return tf.keras.utils.deserialize_keras_object(dict(config))
     except TypeError as error:
-        if "Could not locate" not in str(error):
+        if not any(message in str(error) for message in _NOT_FOUND):
             raise
         raise ValueError(
             f"The class {config['class_name']!r} of {config['module']!r} cannot be found. Import the module that "

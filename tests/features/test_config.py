@@ -92,8 +92,10 @@ def test_a_declaration_round_trips_through_json(declared):
     assert hash(read) == hash(declared)  # lists have become tuples again
 
 
-def test_a_configuration_has_the_form_of_keras():
-    assert to_config(Numeric(name="price", log=True)) == {
+def test_a_configuration_has_the_form_that_keras_reads():
+    declared = Numeric(name="price", log=True)
+    assert tf.keras.utils.deserialize_keras_object(to_config(declared)) == declared
+    assert to_config(declared) == {
         "module": "tfrs_twotower.features.numeric",
         "class_name": "Numeric",
         "registered_name": "tfrs_twotower>Numeric",
@@ -142,6 +144,12 @@ def test_a_class_in_another_declaration_is_found_too():
 def test_a_class_that_cannot_be_found_is_named_with_its_module(module):
     config = {"module": module, "class_name": "Gone", "registered_name": "shop>Gone", "config": {"name": "a"}}
     with pytest.raises(ValueError, match=f"The class 'Gone' of {module!r} cannot be found. Import the module"):
+        from_config(config)
+
+
+def test_something_else_of_that_name_is_refused():
+    config = {"module": "json", "class_name": "dumps", "registered_name": "dumps", "config": {"obj": 1}}
+    with pytest.raises(ValueError, match="'dumps' of 'json' is not a class that `to_config` describes"):
         from_config(config)
 
 

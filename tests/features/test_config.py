@@ -2,7 +2,6 @@ import dataclasses
 import json
 import math
 import string
-from typing import ClassVar
 
 import pytest
 import tensorflow as tf
@@ -116,7 +115,6 @@ class Registered(Categorical):
     """A user's own kind, which is found under the name that it is registered by."""
 
     ignores_case: bool = False
-    minimums: ClassVar = {**Categorical.minimums, "max_size": 10}
 
 
 def test_an_unregistered_class_is_found_in_its_module():

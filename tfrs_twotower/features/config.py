@@ -1,8 +1,8 @@
 """Declarations, and Keras objects within a model, as plain values and back, in the form of Keras's serialisation.
 
 A class of a user's own needs nothing but to be importable where it is loaded, or to be registered with
-`tf.keras.utils.register_keras_serializable`, as for every custom Keras object. Keras itself would find a class that is
-importable but not registered only in its newer file format, and a layer not even there.
+`tf.keras.utils.register_keras_serializable`, as for every custom Keras object. Keras's own functions do not always
+import the module that a class is defined in: not for layers, and never in Keras's older file format, a folder.
 """
 
 from __future__ import annotations

@@ -151,8 +151,8 @@ class JointModel(Recommender):
     def get_config(self) -> dict[str, Any]:
         """Returns both models, whether they share their towers, and their weights."""
         return {
-            "retrieval": self.retrieval.get_config(),
-            "rating": self.rating.get_config(),
+            "retrieval_model": self.retrieval.get_config(),
+            "rating_model": self.rating.get_config(),
             "shares_towers": self.shares_towers,
             "retrieval_weight": self.retrieval_weight,
             "rating_weight": self.rating_weight,
@@ -162,7 +162,8 @@ class JointModel(Recommender):
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> JointModel:
         """Makes the untrained model that `get_config` described."""
         del custom_objects
-        retrieval, rating = (TwoTowerModel.from_config(config[name]) for name in ("retrieval", "rating"))
+        retrieval = TwoTowerModel.from_config(config["retrieval_model"])
+        rating = TwoTowerModel.from_config(config["rating_model"])
         if config["shares_towers"]:
             towers = {"query_tower": retrieval.query_tower, "candidate_tower": retrieval.candidate_tower}
             rating = TwoTowerModel(**towers, task=rating.task)

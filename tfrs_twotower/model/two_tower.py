@@ -16,7 +16,7 @@ from tfrs_twotower.batches.negatives import Negatives
 from tfrs_twotower.batches.pipeline import WHOLE, EpochOrder, Shard
 from tfrs_twotower.batches.query_batches import build_query_batches
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.features.config import from_config
+from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.encoding import (
     encode_queries,
@@ -378,7 +378,7 @@ class TwoTowerModel(Recommender):
         return {
             "query_tower": self.query_tower.get_config(),
             "candidate_tower": self.candidate_tower.get_config(),
-            "task": tf.keras.layers.serialize(self.task),
+            "task": to_config(self.task),
         }
 
     @classmethod
@@ -391,7 +391,7 @@ class TwoTowerModel(Recommender):
             candidate=from_config(candidate["config"]),
             query_vocabularies=Vocabularies.from_config(query["vocabularies"]),
             candidate_vocabularies=Vocabularies.from_config(candidate["vocabularies"]),
-            task=tf.keras.layers.deserialize(config["task"]),
+            task=from_config(config["task"]),
         )
 
     @property

@@ -1,7 +1,7 @@
-"""Checks a bundle without ScaNN's operations in other releases of TensorFlow, with their own Keras; run before a release.
+"""Checks that a bundle without ScaNN's operations predicts the same in other releases of TensorFlow.
 
-Each release of TensorFlow is installed into an environment of its own under `.venv-tensorflows`. Its predictions must
-equal those of the TensorFlow that runs this script.
+It is run before a release of this library. Each release of TensorFlow is installed into an environment of its own under
+`.venv-tensorflows`. Its predictions must equal those of the TensorFlow that runs this script.
 
     python scripts/check_tensorflows.py saved_models/movielens-100k-portable [VERSION]...
 """

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.batches.batch import JointBatch, QueryBatch
+from tfrs_twotower.batches.batch import JointBatch
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.two_tower import TwoTowerModel
@@ -120,7 +120,7 @@ class JointModel(Recommender):
         retrieval = self.retrieval.query_batches(train, **options)
         if self.shares_towers:
             # One data set for both: every iteration over batches is another epoch, in another order.
-            return retrieval.map(lambda *fields: JointBatch(QueryBatch(*fields), QueryBatch(*fields)))
+            return retrieval.map(lambda batch: JointBatch(batch, batch))
         return tf.data.Dataset.zip(JointBatch(retrieval, self.rating.query_batches(train, **options)))
 
     def compute_loss(self, batch: JointBatch, training: bool = False) -> tf.Tensor:

@@ -166,7 +166,7 @@ def test_a_bundle_recommends_by_one_head_and_gives_the_others_probability(plante
 
 
 def test_a_bundle_that_only_ranks_gives_no_probabilities(planted, heads, tmp_path):
-    """And holds nothing that training alone needs, such as an estimator's slots."""
+    """It also holds nothing that only training needs, such as an estimator's slots."""
     path = export_unchecked(
         heads["estimated"], planted.split.seen, tmp_path / "ranks", k=4, build_index=tt.build_exact_index
     )

@@ -17,11 +17,11 @@ import numpy as np
 # Four rounds make a permutation that cannot be told from a random one (Luby & Rackoff).
 _ROUNDS = 4
 # Smaller domains have too few keys to reach most of their permutations.
-_LEAST_BITS = 8
+_MIN_BITS = 8
 
 
 def shuffled_positions(places: np.ndarray, num_events: int, *, seed: int, epoch: int) -> np.ndarray:
-    """The events that an epoch visits at given places; follows from (seed, epoch) alone, on every machine.
+    """Returns the events at given places of an epoch, which depend only on (seed, epoch), on every machine.
 
     Args:
         places: int [n], 0 <= place < num_events.
@@ -36,7 +36,7 @@ def shuffled_positions(places: np.ndarray, num_events: int, *, seed: int, epoch:
         >>> sorted(shuffled_positions(np.arange(5), 5, seed=1, epoch=0).tolist())
         [0, 1, 2, 3, 4]
     """
-    half_bits = max(_LEAST_BITS, (num_events - 1).bit_length()) + 1 >> 1
+    half_bits = max(_MIN_BITS, (num_events - 1).bit_length()) + 1 >> 1
     keys = _round_keys(seed, epoch)
     values = _encipher(places, keys, half_bits)
     outside = np.flatnonzero(values >= num_events)

@@ -21,7 +21,7 @@ class Catalogue(tf.Module):
     Args:
         candidates: The catalogue, in the order of the index's rows.
         id_column: Its ids.
-        index: Of the retrieval embeddings.
+        index: Index of the retrieval embeddings.
         rating: float32 [num_candidates, dim], the rating embeddings; None if they are the retrieval embeddings.
         filter_by: Columns that recommendations may be filtered by.
         known_ids: string [num_known], the candidates as `QuerySide.recall` counts them.

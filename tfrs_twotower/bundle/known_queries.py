@@ -1,4 +1,4 @@
-"""What a bundle remembers of the queries it knows: their rows, and their events in order of time."""
+"""What a bundle remembers of known queries: their rows, and their events in order of time."""
 
 from __future__ import annotations
 
@@ -87,6 +87,6 @@ class PastEvents:
         return self._candidates[length]
 
     def _longest(self, length: int | None) -> int:
-        """Returns one length for all lengths that cut nothing off."""
+        """Returns one length for all lengths that truncate no history."""
         max_seen = self._queries.max_seen
         return max_seen if length is None else min(length, max_seen)

@@ -1,4 +1,4 @@
-"""New ids for a trained model: it knows more values, and until it is trained again it scores everything as before."""
+"""New ids for a trained model, which scores everything as before until it is trained again."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def expand_tower(tower: Tower, vocabularies: Vocabularies) -> Tower:
         vocabularies: The tower's own, expanded: `tower.vocabularies.expand(newer)`.
 
     Raises:
-        ValueError: If a known value has lost its place, or a statistic has changed.
+        ValueError: If a known value has changed its place, or a statistic has changed.
 
     Example:
         >>> from tfrs_twotower.features.categorical import Categorical

@@ -1,8 +1,8 @@
-"""The versions in a folder: which there are, what they say of themselves, and which of them is served.
+"""The versions in a folder: their numbers, their manifests, and which of them is served.
 
 TensorFlow Serving, and everything here that looks for the newest version, ignores names that are not integers. A
-version is withdrawn, and removed, by renaming it to such a name, so that it is there whole or not at all. A folder
-without a SavedModel is not a version, whatever its name, and is left alone.
+version is withdrawn, and removed, by renaming it to such a name, so that it is either there as a whole or not at all. A
+folder without a SavedModel is not a version, whatever its name, and is left alone.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Version:
     """A version in a folder.
 
     Attributes:
-        number: Its integer, which is not given to another version while it is there.
+        number: Its number, which no other version gets while it exists.
         path: Its folder.
         is_served: Whether it is the version that a server takes.
         is_withdrawn: Whether `rollback` took it back.
-        manifest: What it says of itself; None if that cannot be read.
+        manifest: Its manifest; None if it cannot be read.
 
     Example:
         >>> version = Version(

@@ -199,7 +199,7 @@ def test_only_positives_count_and_by_their_rating_if_wanted():
 
 def test_the_correction_needs_frequencies_from_somewhere():
     inputs = {"candidate_row": tf.constant([0, 1]), "rating": tf.constant([5.0, 5.0])}
-    with pytest.raises(ValueError, match="must say how often its candidates come"):
+    with pytest.raises(ValueError, match="must tell how often its candidates occur"):
         tt.RetrievalTask().event_loss(tf.eye(2), tf.eye(2), inputs, True)
     estimated = tt.RetrievalTask(frequencies=tt.FrequencyEstimator(num_slots=10))
     assert np.isfinite(estimated.event_loss(tf.eye(2), tf.eye(2), inputs, True))

@@ -1,4 +1,4 @@
-"""How often candidates come up in training batches, estimated while they stream by: nobody has to count beforehand."""
+"""Estimates how often candidates occur in training batches from the stream itself, without counting beforehand."""
 
 from __future__ import annotations
 

@@ -93,9 +93,8 @@ def model_embeddings(
     users = generator.integers(0, num_queries, num_events)
     niches = liked[users, generator.integers(0, 5, num_events)]
     size = num_candidates // num_niches
-    items = niches * size + (size * generator.random(num_events) ** 2).astype(
-        np.int64
-    )  # the first of a niche are popular
+    # The first items of a niche are the popular ones.
+    items = niches * size + (size * generator.random(num_events) ** 2).astype(np.int64)
     items = np.where(generator.random(num_events) < 0.1, generator.integers(0, num_candidates, num_events), items)
     ratings = tt.Interactions(
         queries=pa.table({"user_id": [f"u{row}" for row in range(num_queries)]}),
@@ -149,9 +148,8 @@ def measure(case: str, candidates: np.ndarray, queries: np.ndarray, *, repeats: 
             first = next(efforts)
             rows.append(Row(case=f"{case}, {name}", metric="build", value=time.perf_counter() - start, unit="s"))
             searches[name] = first
-            for search in itertools.chain(
-                [first], efforts
-            ):  # in turn, because some libraries hold the effort in the index
+            # The efforts are tried in turn, because some libraries hold the effort in the index.
+            for search in itertools.chain([first], efforts):
                 searches[name] = search
                 if _recall(search(tuning), truth["tuning"]) >= _RECALL:
                     break

@@ -1,4 +1,4 @@
-"""ScaNN's TensorFlow ops, loaded so that an unusable scann stops only who asks for a ScaNN index."""
+"""ScaNN's TensorFlow ops, loaded so that an unusable scann is an error only for those who ask for a ScaNN index."""
 
 import importlib.util
 import sys
@@ -25,7 +25,7 @@ def _import_ops() -> tuple[Any, str]:
     try:
         from scann.scann_ops.py import scann_ops
     except (ImportError, OSError, tf.errors.OpError) as error:
-        # From now on "not importable": TensorFlow Recommenders survives a scann that is absent, not a broken one.
+        # From now on scann is "not importable": TensorFlow Recommenders copes with an absent scann, not a broken one.
         sys.modules["scann"] = None  # type: ignore[assignment]
         reason = (str(error) or type(error).__name__).splitlines()[0]
         return None, (
@@ -39,12 +39,12 @@ _ops, _problem = _import_ops()
 
 
 def have_scann() -> bool:
-    """Whether ScaNN's ops are loaded in this process."""
+    """Tells whether ScaNN's ops are loaded in this process."""
     return _ops is not None
 
 
 def require_scann() -> Any:
-    """ScaNN's TensorFlow ops, the module `scann.scann_ops.py.scann_ops`.
+    """Returns ScaNN's TensorFlow ops, the module `scann.scann_ops.py.scann_ops`.
 
     Raises:
         ImportError: If scann is missing or built for another TensorFlow; says what to install.
@@ -55,9 +55,9 @@ def require_scann() -> Any:
 
 
 def library_path() -> Path:
-    """ScaNN's op library, for a host in another language to open before it loads a bundle.
+    """Returns the path of ScaNN's op library, for a host in another language to open before it loads a bundle.
 
     Raises:
-        ImportError: As of `require_scann`.
+        ImportError: As in `require_scann`.
     """
     return Path(require_scann().__file__).parents[1] / "cc" / "_scann_ops.so"

@@ -198,7 +198,7 @@ def test_an_exact_kind_that_is_wrong_is_not_built(vectors):
         build_exact(LastRowsIndex, candidates, ids(6000), queries)
 
 
-def test_a_saved_index_of_a_user_kind_finds_the_same(built, vectors, tmp_path):
+def test_a_saved_index_finds_the_same(built, vectors, tmp_path):
     _, queries = vectors
     module = tf.Module()
     module.index = built.index

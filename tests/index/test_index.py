@@ -12,6 +12,7 @@ from tests.index.cases import APPROXIMATE, EXACT, clustered, ids
 from tfrs_twotower.index.exact import ExactIndex
 from tfrs_twotower.index.kinds import build_best_index, build_exact_index, build_portable_index, build_scann_index
 from tfrs_twotower.index.ordering import NO_SCORE
+from tfrs_twotower.index.partitions import Partitions
 from tfrs_twotower.index.portable import PortableEffort, PortableIndex
 from tfrs_twotower.index.scann import ScannEffort, ScannIndex
 
@@ -346,10 +347,20 @@ def test_a_portable_index_searches_all_of_its_partitions_at_most():
 
 
 def test_parameters_are_those_of_the_structure_and_the_effort():
-    effort = PortableEffort(num_partitions_to_search=3)
-    index = PortableIndex(clustered(320, 4, seed=1), ids(320), effort=effort, excluding=[(16, 1), (64, 2)])
+    partitions = Partitions(
+        rows=np.arange(320, dtype=np.int32).reshape(10, 32),
+        centres=np.zeros((10, 4), np.float32),
+        spreads=np.ones(10, np.float32),
+    )
+    index = PortableIndex(
+        clustered(320, 4, seed=1),
+        ids(320),
+        partitions=partitions,
+        effort=PortableEffort(num_partitions_to_search=3),
+        excluding=[(16, 1), (64, 2)],
+    )
     assert index.parameters() == {
-        "num_partitions": 10,  # 320 candidates in partitions of 32
+        "num_partitions": 10,
         "partition_size": 32,
         "num_partitions_to_search": 3,
         "excluding": {16: 1, 64: 2},

@@ -123,6 +123,22 @@ class QueryBatch(NamedTuple):
         """int64 [events, 2], the places of each event's query and candidate in the batch."""
         return tf.stack([self.target_queries, tf.cast(self.target_candidates, tf.int64)], axis=1)
 
+    def sum_over_pairs(self, parts: tf.Tensor) -> tf.Tensor:
+        """Sums for each event what all events of its pair of query and candidate contribute.
+
+        A pair may occur more than once.
+
+        Args:
+            parts: float32 [events, dim], what each event contributes.
+
+        Returns:
+            float32 [events, dim].
+        """
+        width = tf.reduce_max(tf.concat([self.target_candidates, [0]], axis=0)) + 1
+        codes = self.target_queries * tf.cast(width, tf.int64) + tf.cast(self.target_candidates, tf.int64)
+        pairs, places = tf.unique(codes)
+        return tf.gather(tf.math.unsorted_segment_sum(parts, places, tf.size(pairs)), places)
+
 
 class JointBatch(NamedTuple):
     """One batch for each of the two models of a joint model.

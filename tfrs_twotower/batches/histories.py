@@ -157,7 +157,7 @@ class CausalHistory(HistorySource):
 
 
 class LeaveOneOutHistory(HistorySource):
-    """The latest candidates of the query but the target, before or after it, for training on the timeline's own events.
+    """The latest candidates of the query other than the target, for training on the timeline's own events.
 
     Example:
         >>> import pyarrow as pa

@@ -1,7 +1,7 @@
 """A full shuffle that needs no memory: the event at any place of any epoch is computed, not stored.
 
-The place is enciphered by a Feistel network over the next power of four, whose keys follow from (seed, epoch). A value
-beyond the last event is enciphered again until it falls inside (cycle walking), which keeps it a permutation.
+A Feistel network over the next power of four, with keys from (seed, epoch), enciphers the place. A value beyond the
+last event is enciphered again until it falls inside (cycle walking), so that the result stays a permutation.
 
 References:
     Luby & Rackoff 1988, "How to construct pseudorandom permutations from pseudorandom functions".
@@ -14,14 +14,14 @@ import functools
 
 import numpy as np
 
-# Four rounds make a permutation that cannot be told from a random one (Luby & Rackoff).
+# Four rounds make a permutation that is indistinguishable from a random one (Luby & Rackoff).
 _ROUNDS = 4
 # Smaller domains have too few keys to reach most of their permutations.
 _MIN_BITS = 8
 
 
 def shuffled_positions(places: np.ndarray, num_events: int, *, seed: int, epoch: int) -> np.ndarray:
-    """Returns the events at given places of an epoch, which depend only on (seed, epoch), on every machine.
+    """Returns the events that an epoch visits at given places, determined by (seed, epoch) alone on every machine.
 
     Args:
         places: int [n], 0 <= place < num_events.
@@ -30,7 +30,7 @@ def shuffled_positions(places: np.ndarray, num_events: int, *, seed: int, epoch:
         epoch: Number of the epoch, from 0.
 
     Returns:
-        int64 [n]. All places together give every event exactly once.
+        int64 [n]; all places together give every event exactly once.
 
     Example:
         >>> sorted(shuffled_positions(np.arange(5), 5, seed=1, epoch=0).tolist())
@@ -53,7 +53,7 @@ def _round_keys(seed: int, epoch: int) -> tuple[np.uint32, ...]:
 
 
 def _encipher(values: np.ndarray, keys: tuple[np.uint32, ...], half_bits: int) -> np.ndarray:
-    """A permutation of int64 values below 2 ** (2 * half_bits), half_bits <= 32."""
+    """Permutes int64 values below 2 ** (2 * half_bits), half_bits <= 32."""
     mask = np.uint32(2**half_bits - 1)
     left, right = (values >> half_bits).astype(np.uint32), values.astype(np.uint32) & mask
     for key in keys:
@@ -65,7 +65,7 @@ def _encipher(values: np.ndarray, keys: tuple[np.uint32, ...], half_bits: int) -
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
-    """Spreads every bit of a uint32 over all of them, in place; the finaliser of MurmurHash3 (Appleby 2011)."""
+    """Spreads every bit of a uint32 over all bits, in place: the finaliser of MurmurHash3 (Appleby 2011)."""
     values ^= values >> np.uint32(16)
     values *= np.uint32(0x85EBCA6B)
     values ^= values >> np.uint32(13)

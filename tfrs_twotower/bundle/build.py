@@ -270,9 +270,7 @@ def _check_filters(catalogue: pa.Table, filter_by: Sequence[str]) -> None:
 
 def _versions(built: BuiltIndex) -> dict[str, str]:
     versions = {"tfrs_twotower": __version__, "tensorflow": tf.__version__}
-    if built.index.kind == "scann":
-        versions["scann"] = importlib.metadata.version("scann")
-    return versions
+    return versions | {package: importlib.metadata.version(package) for package in built.index.required_packages}
 
 
 def _features(towers: Sequence[Tower]) -> tuple[dict[str, Any], ...]:

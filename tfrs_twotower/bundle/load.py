@@ -91,7 +91,7 @@ def load_bundle(path: str | Path) -> LoadedBundle:
         raise ValueError(
             f"{folder} is a SavedModel, but not one of this library's: {MANIFEST_FILE} is missing or damaged."
         ) from error
-    if manifest.index.kind == "scann":
+    if manifest.needs_scann:
         require_scann()
     try:
         loaded = tf.saved_model.load(str(folder))

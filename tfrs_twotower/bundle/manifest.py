@@ -224,6 +224,11 @@ class Manifest:
     rerank: Rerank | None
     index: IndexEntry
 
+    @property
+    def needs_scann(self) -> bool:
+        """Whether a host needs ScaNN's operations."""
+        return "scann" in self.versions
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, for JSON."""
         index = self.index

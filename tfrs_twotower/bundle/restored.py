@@ -1,4 +1,4 @@
-"""A side of a loaded bundle that can be saved again any number of times."""
+"""The sides of a loaded bundle, which can be saved again any number of times."""
 
 from __future__ import annotations
 
@@ -8,25 +8,50 @@ from typing import Any
 import tensorflow as tf
 
 
-class RestoredSide(tf.Module):
-    """The functions and variables of a loaded side, with new lookup tables.
+class RestoredQuerySide(tf.Module):
+    """The query side of a loaded bundle, with the functions and variables of a `QuerySide`.
+
+    Args:
+        side: A `QuerySide` as TensorFlow loads it.
+    """
+
+    def __init__(self, side: Any) -> None:
+        super().__init__(name="restored_query_side")
+        self.embed, self.recall = side.embed, side.recall
+        self.resources = _Resources([self.embed, self.recall])
+        self.candidate_ids, self.sample, self.sample_ids = side.candidate_ids, side.sample, side.sample_ids
+
+
+class RestoredCandidateSide(tf.Module):
+    """The candidate side of a loaded bundle, with the function and the variable of a `CandidateSide`.
+
+    Args:
+        side: A `CandidateSide` as TensorFlow loads it.
+    """
+
+    def __init__(self, side: Any) -> None:
+        super().__init__(name="restored_candidate_side")
+        self.embed = side.embed
+        self.resources = _Resources([self.embed])
+        self.is_latent = side.is_latent
+
+
+class _Resources(tf.Module):
+    """What loaded functions need: their variables, and new lookup tables, which it gives them in place of their own.
 
     A loaded table that is saved again is wrapped in three more functions each time, so that a bundle would load more
     slowly every time its catalogue had been refreshed.
 
     Args:
-        side: A `QuerySide` or `CandidateSide` as TensorFlow loads it.
-        functions: Names of its functions.
-        variables: Names of the variables that are read by name.
+        functions: Loaded concrete functions.
     """
 
-    def __init__(self, side: Any, functions: Sequence[str], variables: Sequence[str]) -> None:
-        super().__init__(name="restored_side")
-        loaded = {name: getattr(side, name) for name in functions}
-        self.captured_variables = [v for function in loaded.values() for v in function.graph.variables]
+    def __init__(self, functions: Sequence[Any]) -> None:
+        super().__init__(name="resources")
+        self.captured_variables = [variable for function in functions for variable in function.graph.variables]
         handles = {id(variable.handle) for variable in self.captured_variables}
         tables: dict[int, tf.lookup.StaticHashTable] = {}
-        for name, function in loaded.items():
+        for function in functions:
             captures = list(function.captured_inputs)
             for place, capture in enumerate(captures):
                 if capture.dtype == tf.resource and id(capture) not in handles:
@@ -34,10 +59,7 @@ class RestoredSide(tf.Module):
                         tables[id(capture)] = _copy_table(capture)
                     captures[place] = tables[id(capture)].resource_handle
             function.set_external_captures(captures)
-            setattr(self, name, function)
         self.tables = list(tables.values())
-        for name in variables:
-            setattr(self, name, getattr(side, name))
 
 
 def _copy_table(handle: tf.Tensor) -> tf.lookup.StaticHashTable:

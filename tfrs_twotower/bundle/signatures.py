@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -50,93 +50,118 @@ def build_signatures(
         k: Recommendations per query, 1 <= k <= num_candidates.
         rerank: How the first candidates that are found are reordered; needs rating embeddings.
     """
-    index = catalogue.index
-    num_found = k if rerank is None else min(max(k, rerank.first), index.num_candidates)
+    functions = _Functions(queries, candidates, catalogue, inputs, k, rerank)
+    query = {spec.name: spec for spec in inputs.query}
+    candidate = {spec.name: spec for spec in inputs.candidate}
+    candidate_id = _specs([None], CANDIDATE_INPUT)
+    exclude_ids = _specs([None, None], EXCLUDE_INPUT)
+    filters = _specs([None, None], *(FILTER_PREFIX + name for name in catalogue.filters.features))
 
-    def log_odds(embeddings: Mapping[str, tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
-        """Computes the rating model's log-odds, float32 in the shape of rows; arbitrary in an empty slot."""
-        query = embeddings["rating"] if rows.shape.rank == 1 else tf.expand_dims(embeddings["rating"], 1)
-        return tf.reduce_sum(query * catalogue.rating_vectors(rows), axis=-1)
-
-    def probabilities(logits: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        return tf.where(rows == NO_ROW, 0.0, tf.sigmoid(logits))
-
-    def recommend_among(features: Tensors, exclude: Sequence[tf.Tensor], only: Condition | None) -> Tensors:
-        embeddings = queries.recall(**features)
-        seen = catalogue.rows_of_known(embeddings["seen"])
-        given = [catalogue.rows(features[name]) for name in inputs.histories]
-        # Concatenation fails unless all have as many rows as queries; conditions are checked apart.
-        exclude = tf.concat([seen, *given, *exclude], axis=1)
-        search = index.search_aligned if only is None else index.search
-        scores, rows = search(embeddings["retrieval"], num_found, exclude, only)
-        if "rating" not in embeddings:
-            return {"candidate_ids": catalogue.names(rows), "scores": scores}
-        logits = log_odds(embeddings, rows)
-        if rerank is not None:
-            num_ordered = min(rerank.first, num_found)
-            blend = rerank.weight * logits + (1 - rerank.weight) * scores
-            blend = tf.where(rows == NO_ROW, NO_SCORE, blend)[:, :num_ordered]
-            first = tf.argsort(blend, axis=1, direction="DESCENDING", stable=True)
-            others = tf.broadcast_to(tf.range(num_ordered, num_found), [tf.shape(rows)[0], num_found - num_ordered])
-            order = tf.concat([first, others], axis=1)[:, :k]
-            rows, scores, logits = (tf.gather(values, order, batch_dims=1) for values in (rows, scores, logits))
-        return {
-            "candidate_ids": catalogue.names(rows),
-            "scores": scores,
-            "probabilities": probabilities(logits, rows),
-        }
-
-    def recommend(**features: tf.Tensor) -> Tensors:
-        return recommend_among(features, [], None)
-
-    def recommend_excluding(**features: tf.Tensor) -> Tensors:
-        return recommend_among(features, [catalogue.rows(features.pop(EXCLUDE_INPUT))], None)
-
-    def recommend_filtered(**features: tf.Tensor) -> Tensors:
-        exclude = catalogue.rows(features.pop(EXCLUDE_INPUT))
-        values = {name: features.pop(FILTER_PREFIX + name) for name in catalogue.filters.features}
-        return recommend_among(features, [exclude], catalogue.filters.only(values))
-
-    def similar(**features: tf.Tensor) -> Tensors:
-        rows = catalogue.rows(features[CANDIDATE_INPUT])
-        vectors = index.vectors.take(tf.maximum(rows, 0)) * candidates.is_latent
-        scores, found = index.search(vectors, k, rows[:, tf.newaxis])
-        is_known = (rows != NO_ROW)[:, tf.newaxis]
-        found = tf.where(is_known, found, NO_ROW)
-        return {"candidate_ids": catalogue.names(found), "scores": tf.where(is_known, scores, NO_SCORE)}
-
-    def score(**features: tf.Tensor) -> Tensors:
-        rows = catalogue.rows(features.pop(CANDIDATE_INPUT))
-        embeddings = queries.embed(**features)
-        products = tf.reduce_sum(embeddings["retrieval"] * index.vectors.take(tf.maximum(rows, 0)), axis=1)
-        outputs = {"scores": tf.where(rows == NO_ROW, NO_SCORE, products)}
-        if "rating" in embeddings:
-            outputs["probabilities"] = probabilities(log_odds(embeddings, rows), rows)
-        return outputs
-
-    query_specs = {spec.name: spec for spec in inputs.query}
-    candidate_specs = {spec.name: spec for spec in inputs.candidate}
-    candidate_id = {CANDIDATE_INPUT: tf.TensorSpec([None], tf.string, name=CANDIDATE_INPUT)}
-    exclude_ids = {EXCLUDE_INPUT: tf.TensorSpec([None, None], tf.string, name=EXCLUDE_INPUT)}
-    filters = {
-        FILTER_PREFIX + name: tf.TensorSpec([None, None], tf.string, name=FILTER_PREFIX + name)
-        for name in catalogue.filters.features
-    }
-
-    def trace(function: Any, *specs: Mapping[str, tf.TensorSpec]) -> Any:
+    def trace(function: Callable[..., Tensors], *specs: Mapping[str, tf.TensorSpec]) -> Any:
         named = {name: spec for group in specs for name, spec in group.items()}
         return tf.function(function).get_concrete_function(**named)
 
-    traced = trace(recommend, query_specs)
+    recommend = trace(functions.recommend, query)
     signatures = {
-        "serving_default": traced,
-        "recommend": traced,
-        "recommend_excluding": trace(recommend_excluding, query_specs, exclude_ids),
-        "similar": trace(similar, candidate_id),
-        "score": trace(score, query_specs, candidate_id),
-        "embed_query": trace(lambda **features: queries.embed(**features), query_specs),
-        "embed_candidate": trace(lambda **features: candidates.embed(**features), candidate_specs),
+        "serving_default": recommend,
+        "recommend": recommend,
+        "recommend_excluding": trace(functions.recommend_excluding, query, exclude_ids),
+        "similar": trace(functions.similar, candidate_id),
+        "score": trace(functions.score, query, candidate_id),
+        "embed_query": trace(lambda **features: queries.embed(**features), query),
+        "embed_candidate": trace(lambda **features: candidates.embed(**features), candidate),
     }
     if filters:
-        signatures["recommend_filtered"] = trace(recommend_filtered, query_specs, exclude_ids, filters)
+        signatures["recommend_filtered"] = trace(functions.recommend_filtered, query, exclude_ids, filters)
     return signatures
+
+
+def _specs(shape: list[int | None], *names: str) -> dict[str, tf.TensorSpec]:
+    return {name: tf.TensorSpec(shape, tf.string, name=name) for name in names}
+
+
+class _Functions:
+    """What the signatures compute, each from named tensors to named tensors."""
+
+    def __init__(
+        self, queries: Any, candidates: Any, catalogue: Catalogue, inputs: Inputs, k: int, rerank: Rerank | None
+    ) -> None:
+        self._queries, self._candidates, self._catalogue = queries, candidates, catalogue
+        self._inputs, self._k, self._rerank = inputs, k, rerank
+        self._index = catalogue.index
+
+    def recommend(self, **features: tf.Tensor) -> Tensors:
+        return self._recommend_among(features, [], None)
+
+    def recommend_excluding(self, **features: tf.Tensor) -> Tensors:
+        return self._recommend_among(features, [self._catalogue.rows(features.pop(EXCLUDE_INPUT))], None)
+
+    def recommend_filtered(self, **features: tf.Tensor) -> Tensors:
+        exclude = self._catalogue.rows(features.pop(EXCLUDE_INPUT))
+        filters = self._catalogue.filters
+        values = {name: features.pop(FILTER_PREFIX + name) for name in filters.features}
+        return self._recommend_among(features, [exclude], filters.only(values))
+
+    def similar(self, **features: tf.Tensor) -> Tensors:
+        rows = self._catalogue.rows(features[CANDIDATE_INPUT])
+        vectors = self._index.vectors.take(tf.maximum(rows, 0)) * self._candidates.is_latent
+        scores, found = self._index.search(vectors, self._k, rows[:, tf.newaxis])
+        is_known = (rows != NO_ROW)[:, tf.newaxis]
+        found = tf.where(is_known, found, NO_ROW)
+        return {"candidate_ids": self._catalogue.names(found), "scores": tf.where(is_known, scores, NO_SCORE)}
+
+    def score(self, **features: tf.Tensor) -> Tensors:
+        rows = self._catalogue.rows(features.pop(CANDIDATE_INPUT))
+        embeddings = self._queries.embed(**features)
+        vectors = self._index.vectors.take(tf.maximum(rows, 0))
+        products = tf.reduce_sum(embeddings["retrieval"] * vectors, axis=1)
+        outputs = {"scores": tf.where(rows == NO_ROW, NO_SCORE, products)}
+        if "rating" in embeddings:
+            outputs["probabilities"] = _probabilities(self._log_odds(embeddings, rows), rows)
+        return outputs
+
+    def _recommend_among(self, features: Tensors, exclude: Sequence[tf.Tensor], only: Condition | None) -> Tensors:
+        embeddings = self._queries.recall(**features)
+        seen = self._catalogue.rows_of_known(embeddings["seen"])
+        given = [self._catalogue.rows(features[name]) for name in self._inputs.histories]
+        # Concatenation fails unless all have as many rows as queries; conditions are checked apart.
+        exclude = tf.concat([seen, *given, *exclude], axis=1)
+        search = self._index.search_aligned if only is None else self._index.search
+        scores, rows = search(embeddings["retrieval"], self._num_found, exclude, only)
+        if "rating" not in embeddings:
+            return {"candidate_ids": self._catalogue.names(rows), "scores": scores}
+        logits = self._log_odds(embeddings, rows)
+        if self._rerank is not None:
+            order = self._order(self._rerank, rows, scores, logits)
+            rows, scores, logits = (tf.gather(values, order, batch_dims=1) for values in (rows, scores, logits))
+        return {
+            "candidate_ids": self._catalogue.names(rows),
+            "scores": scores,
+            "probabilities": _probabilities(logits, rows),
+        }
+
+    @property
+    def _num_found(self) -> int:
+        """Number of candidates that are searched for: as many as are recommended or ordered."""
+        if self._rerank is None:
+            return self._k
+        return min(max(self._k, self._rerank.first), self._index.num_candidates)
+
+    def _order(self, rerank: Rerank, rows: tf.Tensor, scores: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Returns int32 [batch, k], which of those found are recommended, in order."""
+        num_ordered = min(rerank.first, self._num_found)
+        blend = rerank.weight * logits + (1 - rerank.weight) * scores
+        blend = tf.where(rows == NO_ROW, NO_SCORE, blend)[:, :num_ordered]
+        first = tf.argsort(blend, axis=1, direction="DESCENDING", stable=True)
+        shape = [tf.shape(rows)[0], self._num_found - num_ordered]
+        others = tf.broadcast_to(tf.range(num_ordered, self._num_found), shape)
+        return tf.concat([first, others], axis=1)[:, : self._k]
+
+    def _log_odds(self, embeddings: Mapping[str, tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
+        """Computes the rating model's log-odds, float32 in the shape of rows; arbitrary in an empty slot."""
+        query = embeddings["rating"] if rows.shape.rank == 1 else tf.expand_dims(embeddings["rating"], 1)
+        return tf.reduce_sum(query * self._catalogue.rating_vectors(rows), axis=-1)
+
+
+def _probabilities(logits: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    return tf.where(rows == NO_ROW, 0.0, tf.sigmoid(logits))

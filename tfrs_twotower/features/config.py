@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
 import tensorflow as tf
 
 _Declared = TypeVar("_Declared", bound="Declaration")
@@ -118,7 +119,7 @@ def _to_plain(value: Any) -> Any:
         return to_config(value)
     if isinstance(value, tuple | list):
         return [_to_plain(item) for item in value]
-    return value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _from_plain(value: Any) -> Any:

@@ -61,8 +61,7 @@ class Feature(Declaration, abc.ABC):
         for setting, minimum in self.minimums.items():
             value = getattr(self, setting)
             if value is not None:
-                value = whole_number(value, f"`{setting}` of {self.name!r}", minimum)
-                object.__setattr__(self, setting, value)
+                whole_number(value, f"`{setting}` of {self.name!r}", minimum)
 
     @property
     @abc.abstractmethod

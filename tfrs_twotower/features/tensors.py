@@ -1,4 +1,4 @@
-"""Arrow columns as the raw tensors that a tower takes."""
+"""Turns Arrow columns into the raw tensors that a tower takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def raw_tensors(table: pa.Table, specs: Sequence[tf.TensorSpec]) -> dict[str, tf
 
     Args:
         table: Queries or candidates.
-        specs: Columns wanted, by name, and as what.
+        specs: Name, shape and dtype of each wanted tensor.
 
     Returns:
         string [None]: text, null as "", integers as their digits. string [None, None]: lists of these, padded with "".
@@ -26,7 +26,7 @@ def raw_tensors(table: pa.Table, specs: Sequence[tf.TensorSpec]) -> dict[str, tf
 
     Raises:
         ValueError: If a column is missing, or a list of numbers has another length (row named).
-        TypeError: If a column holds something else than is wanted.
+        TypeError: If a column holds values of another type.
 
     Example:
         >>> table = pa.table({"genres": [["War"], ["Drama", "War"]]})
@@ -46,7 +46,7 @@ def _raw_tensor(column: pa.Array, spec: tf.TensorSpec) -> tf.Tensor:
         kind = pa.list_(inner) if is_list else inner
         column = column.cast(kind)
     value_type = kind.value_type if types.is_list(kind) else kind
-    if types.is_null(value_type):  # of lists all of which are empty
+    if types.is_null(value_type):  # a column of empty lists
         value_type = pa.string() if spec.dtype == tf.string else pa.float32()
         column = column.cast(pa.list_(value_type))
     is_number = types.is_integer(value_type) or types.is_floating(value_type)

@@ -46,11 +46,13 @@ EffortT = TypeVar("EffortT", bound=Effort)
 
 
 class ApproximateIndex(Index, Generic[EffortT]):
-    """Finds most of the candidates with the greatest dot products, and never fewer than there are to find.
+    """Finds most of the candidates with the greatest dot products.
 
-    A subclass is a kind of index. It finds about the best candidates in `find_approximately` and names the efforts that
-    are worth trying in `list_efforts`. Queries for which too few candidates are found, and queries with more exclusions
-    than `excluding` covers, are searched exactly. `build_approximate` chooses the effort by measured recall.
+    Like an exact index, it leaves a slot empty only if no candidate is left for it. Queries for which too few
+    candidates are found, and queries with more exclusions than `excluding` covers, are searched exactly.
+
+    A subclass is a kind of index. It finds about the best candidates in `find_approximately` and lists the efforts that
+    are worth trying in `list_efforts`. `build_approximate` chooses the effort by measured recall.
 
     Args:
         vectors: The candidates' embeddings.
@@ -159,7 +161,7 @@ class ApproximateIndex(Index, Generic[EffortT]):
     def find_approximately(
         self, queries: tf.Tensor, width: int | tf.Tensor, num_columns: int | tf.Tensor, multiple: int
     ) -> tf.Tensor:
-        """Finds about the best candidates, excluded ones among them.
+        """Finds about the best candidates, whether they are excluded or not.
 
         Args:
             queries: float32 [batch, embedding_dim], as in `find_rows`.

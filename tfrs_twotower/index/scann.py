@@ -31,7 +31,8 @@ from tfrs_twotower.index.vectors import CandidateVectors
 _NUM_SAMPLED_PER_PARTITION = 60
 # ScaNN learns a quantisation code of 16 values, and needs as many candidates.
 _MIN_CANDIDATES_FOR_PARTITIONS = 16
-_MAX_FOUND_BY_SCANN = 2000
+# Maximum number of excluded candidates that ScaNN's exact search finds along with the others.
+_MAX_EXCLUDED_BY_SCANN = 2000
 # Weight of errors in the lengths of a partition's members, relative to errors in their directions, when ScaNN places
 # the partition's centre. At equal recall a query searches half as many partitions as with plain means. ScaNN cubes the
 # lengths, which must stay finite.
@@ -44,7 +45,7 @@ _MIN_CANDIDATES_FOR_HALVES = 5000
 # Parameters that tuning tries, and partitions per square root of the catalogue's size.
 _NUMS_REORDERING_CANDIDATES_TO_TRY = (100, 150, 200, 400, 800)
 _PARTITIONS_PER_ROOT = 8
-# Number of candidates that are scored exactly for each one that is wanted, at least.
+# Minimum number of candidates that are scored exactly for each one that is wanted.
 _MIN_REORDERED_PER_WANTED = 4
 
 
@@ -195,11 +196,11 @@ class ScannIndex(ApproximateIndex[ScannEffort]):
             found = self._search(queries, tf.minimum(width + num_excluded, self.num_candidates), -1, -1)
             return drop_excluded(found, exclude, width)
 
-        if self.num_candidates <= _MAX_FOUND_BY_SCANN:
+        if self.num_candidates <= _MAX_EXCLUDED_BY_SCANN:
             return search_more()
         # ScaNN finds the excluded candidates as well. With very many of them a scan, which masks them, is faster.
         return tf.cond(
-            num_excluded <= _MAX_FOUND_BY_SCANN, search_more, lambda: self.vectors.scan(queries, width, exclude)
+            num_excluded <= _MAX_EXCLUDED_BY_SCANN, search_more, lambda: self.vectors.scan(queries, width, exclude)
         )
 
     def _search(

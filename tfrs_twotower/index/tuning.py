@@ -89,7 +89,7 @@ def tune(
 def tune_exclusions(
     index: ApproximateIndex[Any], queries: np.ndarray, target: IndexTarget, *, deadline: float = np.inf
 ) -> None:
-    """Sets `excluding`: for more and more exclusions, the least multiple of the effort that still meets the target.
+    """Sets `excluding`: for more and more exclusions, the lowest multiple of the effort that still meets the target.
 
     The multiples are the index's `exclusion_multiples`. Each query excludes its best candidates, which is the worst
     case.

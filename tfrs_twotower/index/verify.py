@@ -10,7 +10,7 @@ from tfrs_twotower.index.index import Index
 
 _MAX_VERIFIED = 256
 _K = 10
-# Sums of float32 products are wrong by some units in the last place of the product of the lengths, or of the least
+# Sums of float32 products are wrong by some units in the last place of the product of the lengths, or of the smallest
 # float32.
 _RELATIVE_ERROR = 1e-5
 _ABSOLUTE_ERROR_PER_DIMENSION = 1e-37

@@ -78,7 +78,7 @@ class TowerConfig(Declaration, abc.ABC):
         for setting, minimum in self.minimums.items():
             value = getattr(self, setting)
             if value is not None:
-                object.__setattr__(self, setting, whole_number(value, f"`{setting}`", minimum))
+                whole_number(value, f"`{setting}`", minimum)
         if not isinstance(self.has_bias, bool):
             raise TypeError(f"`has_bias` must be True or False. Received: {self.has_bias!r}.")
         if not 0 <= self.dropout < 1:

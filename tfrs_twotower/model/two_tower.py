@@ -214,7 +214,7 @@ class TwoTowerModel(Recommender):
             )
             # In the difference of a query and its part the candidate's bias must count once.
             queries, parts = self._query_side(outputs, 1.0), self._query_side(part_outputs, 0.0)
-            parts = sum_over_pairs(parts, batch.target_queries, batch.target_candidates)
+            parts = batch.sum_over_pairs(parts)
         else:
             queries = self.embed_queries(batch.query, training=training)
             parts = tf.zeros([tf.shape(batch.target_places)[0], self.embedding_dim])
@@ -412,24 +412,3 @@ class TwoTowerModel(Recommender):
         if self.query_tower.config.has_bias:
             entries.append(tf.ones([tf.shape(outputs)[0], 1]))
         return tf.concat([*entries, outputs[:, dim:]], axis=1)
-
-
-def sum_over_pairs(parts: tf.Tensor, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-    """Sums, for each event, the contributions of all events of the same query and candidate.
-
-    Args:
-        parts: float32 [n, dim], of each event.
-        queries: int64 [n], rows.
-        candidates: int32 [n], rows.
-
-    Returns:
-        float32 [n, dim].
-
-    Example:
-        >>> rows = tf.constant([0, 0, 1], tf.int64), tf.constant([5, 5, 5])
-        >>> print(sum_over_pairs(tf.constant([[1.0], [2.0], [4.0]]), *rows).numpy()[:, 0])
-        [3. 3. 4.]
-    """
-    width = tf.reduce_max(tf.concat([candidates, [0]], axis=0)) + 1
-    pairs, places = tf.unique(queries * tf.cast(width, tf.int64) + tf.cast(candidates, tf.int64))
-    return tf.gather(tf.math.unsorted_segment_sum(parts, places, tf.size(pairs)), places)

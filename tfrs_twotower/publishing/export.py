@@ -16,7 +16,6 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.index.build import BuildIndex
 from tfrs_twotower.index.kinds import build_best_index, build_portable_index
-from tfrs_twotower.index.scann import ScannIndex
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.publishing.gate import QualityGate
 from tfrs_twotower.publishing.publish import Publication, publish, require_keep
@@ -138,7 +137,7 @@ def export_bundle(
     sides = build_sides(model, known, filter_by=config.filter_by, rerank=config.rerank, metrics=figures)
     embeddings = sides.embed(catalogue)
     bundles = {directory: build_bundle(sides, catalogue, embeddings, config.build_index, k=k)}
-    if config.with_portable and bundles[directory].manifest.index.kind == ScannIndex.kind:
+    if config.with_portable and bundles[directory].manifest.needs_scann:
         bundles[portable_twin(directory)] = build_bundle(sides, catalogue, embeddings, build_portable_index, k=k)
     bundles = {path: dataclasses.replace(bundle, extra_files=extra_files) for path, bundle in bundles.items()}
     return publish_bundles(bundles, gate=gate, keep=keep, warmup_batch_sizes=config.warmup_batch_sizes)[0]

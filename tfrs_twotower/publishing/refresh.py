@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from tfrs_twotower.bundle.build import Sides, build_bundle
 from tfrs_twotower.bundle.load import LoadedBundle, load_bundle
-from tfrs_twotower.bundle.restored import RestoredSide
+from tfrs_twotower.bundle.restored import RestoredCandidateSide, RestoredQuerySide
 from tfrs_twotower.bundle.signatures import Inputs
 from tfrs_twotower.bundle.warmup import require_batch_sizes
 from tfrs_twotower.data.columns import check_ids, plain_table, require_columns
 from tfrs_twotower.index.build import BuildIndex
-from tfrs_twotower.index.kinds import BUILDERS
+from tfrs_twotower.index.kinds import builder_of
 from tfrs_twotower.publishing.export import WARMUP_BATCH_SIZES, publish_bundles
 from tfrs_twotower.publishing.gate import QualityGate
 from tfrs_twotower.publishing.publish import require_keep
@@ -76,13 +76,13 @@ def refresh_bundle(
         raise ValueError(f"{folder} was made by an older version of this library. Export it again.")
     if not folder.name.isdecimal():
         raise ValueError(f"{folder} is not a version in a folder of versions. Move it to {folder / '1'}.")
-    build_index = build_index or _builder_of(manifest.index.requested)
+    build_index = build_index or builder_of(manifest.index.requested)
     catalogue = _checked(candidates, manifest.model.candidate.id)
     require_columns(catalogue, manifest.filter_by, "`candidates`, by whose columns the bundle filters,")
     query, candidate = manifest.model.query, manifest.model.candidate
     sides = Sides(
-        queries=RestoredSide(loaded.module.query_side, ("embed", "recall"), ("candidate_ids", "sample", "sample_ids")),
-        candidates=RestoredSide(loaded.module.candidate_side, ("embed",), ("is_latent",)),
+        queries=RestoredQuerySide(loaded.module.query_side),
+        candidates=RestoredCandidateSide(loaded.module.candidate_side),
         inputs=Inputs(
             query=[spec.tensor_spec for spec in query.inputs],
             candidate=[spec.tensor_spec for spec in candidate.inputs],
@@ -96,15 +96,6 @@ def refresh_bundle(
     )
     refreshed = build_bundle(sides, catalogue, sides.embed(catalogue), build_index, k=manifest.requested_k)
     return publish_bundles({folder.parent: refreshed}, gate=gate, keep=keep, warmup_batch_sizes=warmup_batch_sizes)[0]
-
-
-def _builder_of(kind: str) -> BuildIndex:
-    if kind not in BUILDERS:
-        raise ValueError(
-            f"`build_index` must be given: the bundle's index is of the kind {kind!r}, which is not one of this "
-            f"library's ({', '.join(BUILDERS)})."
-        )
-    return BUILDERS[kind]
 
 
 def _checked(candidates: Any, id_column: str) -> pa.Table:

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from tfrs_twotower.bundle.layout import portable_twin, versions
 from tfrs_twotower.bundle.manifest import read_manifest
-
-_SCANN = "scann"  # kind of index
 
 #: A release of the stock image that serves bundles of TensorFlow 2.20's operations.
 STOCK_IMAGE = "tensorflow/serving:2.19.1"
@@ -165,8 +163,40 @@ def serving_config(
     paths = {path.name: path for path in (Path(directory).absolute() for directory in directories)}
     if len(paths) < len(directories):
         raise ValueError(f"`directories` must have different names. Received: {[str(path) for path in directories]}.")
-    notes = []
-    served = {}
+    served, notes = _choose_served(paths, image)
+    if not served:
+        raise ValueError(" ".join([f"There is no bundle that {image} can serve.", *notes]))
+    arguments = ["--model_config_file=/config/models.config", "--file_system_poll_wait_seconds=5"]
+    if batching:
+        arguments += ["--enable_batching=true", "--batching_parameters_file=/config/batching.config"]
+        notes.append('With batching all clients must send lists of one agreed length, padded with "".')
+    first = next(iter(served))
+    values = {
+        "header": _HEADER,
+        "image": image,
+        "path": f"/v1/models/{quote(first)}",
+        "probe": _quoted(f"/v1/models/{quote(first)}"),
+        "name": _label(f"{first}-serving"),
+        "folders": ", ".join(served),
+        "grpc_port": grpc_port,
+        "rest_port": rest_port,
+        "num_threads": num_threads,
+        "volumes": _volumes(served),
+    }
+    return ServingConfig(
+        files={
+            "models.config": _models_config(served),
+            "batching.config": _BATCHING.format(**values),
+            "compose.yaml": _COMPOSE.format(arguments=_listed(arguments, 6), **values),
+            "kubernetes.yaml": _KUBERNETES.format(arguments=_listed(arguments, 12), **values),
+        },
+        notes=tuple(notes),
+    )
+
+
+def _choose_served(paths: Mapping[str, Path], image: str) -> tuple[dict[str, Path], list[str]]:
+    """Returns the folders that an image can serve, by the models' names, and what the user has to know of them."""
+    notes, served = [], {}
     for name, path in paths.items():
         if not needs_scann(path):
             served[name] = path
@@ -186,47 +216,29 @@ def serving_config(
                 notes.append(f"{twin.name} is served in its place.")
             else:
                 notes.append("Export it with its portable twin, or with the portable or the exact index.")
-    if not served:
-        raise ValueError(" ".join([f"There is no bundle that {image} can serve.", *notes]))
-    arguments = ["--model_config_file=/config/models.config", "--file_system_poll_wait_seconds=5"]
-    if batching:
-        arguments += ["--enable_batching=true", "--batching_parameters_file=/config/batching.config"]
-        notes.append('With batching all clients must send lists of one agreed length, padded with "".')
-    first = next(iter(served))
-    values = {
-        "header": _HEADER,
-        "image": image,
-        "path": f"/v1/models/{quote(first)}",
-        "probe": _quoted(f"/v1/models/{quote(first)}"),
-        "name": _label(f"{first}-serving"),
-        "folders": ", ".join(served),
-        "grpc_port": grpc_port,
-        "rest_port": rest_port,
-        "num_threads": num_threads,
-        "volumes": "\n".join(
-            f"      - {{type: bind, source: {_quoted(str(path).replace('$', '$$'))}, "
-            f"target: {_quoted(f'/models/{name}'.replace('$', '$$'))}, read_only: true}}"
-            for name, path in served.items()
-        ),
-    }
+    return served, notes
 
-    def listed(indentation: int) -> str:
-        return "\n".join(f"{' ' * indentation}- {argument}" for argument in arguments)
 
+def _models_config(served: Mapping[str, Path]) -> str:
     models = "".join(
         f"  config {{\n    name: {_quoted(name)}\n    base_path: {_quoted(f'/models/{name}')}\n"
         '    model_platform: "tensorflow"\n  }\n'
         for name in served
     )
-    return ServingConfig(
-        files={
-            "models.config": f"{_HEADER}model_config_list {{\n{models}}}\n",
-            "batching.config": _BATCHING.format(**values),
-            "compose.yaml": _COMPOSE.format(arguments=listed(6), **values),
-            "kubernetes.yaml": _KUBERNETES.format(arguments=listed(12), **values),
-        },
-        notes=tuple(notes),
+    return f"{_HEADER}model_config_list {{\n{models}}}\n"
+
+
+def _volumes(served: Mapping[str, Path]) -> str:
+    """Returns the lines of compose.yaml that mount the bundles; Compose reads `$$` as a dollar sign."""
+    return "\n".join(
+        f"      - {{type: bind, source: {_quoted(str(path).replace('$', '$$'))}, "
+        f"target: {_quoted(f'/models/{name}'.replace('$', '$$'))}, read_only: true}}"
+        for name, path in served.items()
     )
+
+
+def _listed(arguments: Sequence[str], indentation: int) -> str:
+    return "\n".join(f"{' ' * indentation}- {argument}" for argument in arguments)
 
 
 def needs_scann(directory: Path) -> bool:
@@ -246,7 +258,7 @@ def needs_scann(directory: Path) -> bool:
     manifest = read_manifest(served)
     if manifest is None:
         raise ValueError(f"{served} has no manifest that names its index. Export it again.")
-    return bool(manifest.index.kind == _SCANN)
+    return manifest.needs_scann
 
 
 def _label(text: str) -> str:

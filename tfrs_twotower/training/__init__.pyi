@@ -2,6 +2,7 @@ from .callbacks import AveragedWeights as AveragedWeights
 from .callbacks import BestWeights as BestWeights
 from .callbacks import ProgressLine as ProgressLine
 from .callbacks import ValidationMetrics as ValidationMetrics
+from .fit import EventTraining as EventTraining
 from .fit import JointHistory as JointHistory
 from .fit import QueryTraining as QueryTraining
 from .fit import fit_by_query as fit_by_query

@@ -16,10 +16,54 @@ from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.callbacks import AveragedWeights, BestWeights
 from tfrs_twotower.training.optimizers import LazyAdam
 
-_BATCH_SIZE = 1024
+_MAX_BATCH_SIZE = 1024
 _MIN_STEPS = 64
 # With one event, batch normalisation would leave nothing but its bias.
 _MIN_BATCH_SIZE = 16
+
+
+def _require_learning_rate(learning_rate: float) -> None:
+    if not 0 < learning_rate < float("inf"):
+        raise ValueError(f"`learning_rate` must be positive and finite. Received: {learning_rate}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EventTraining:
+    """Declares how a model is trained by event, until the validation part no longer improves.
+
+    Attributes:
+        epochs: Maximum number of epochs, >= 1.
+        batch_size: Events per step, >= 1; None for 1,024, or fewer, down to 16, if an epoch would have fewer than 64
+            steps: with a handful of steps an epoch, training would stop before batch normalisation has settled.
+        learning_rate: Learning rate of `LazyAdam`, > 0.
+        patience: Number of epochs without a better validation log loss after which training stops, >= 0.
+
+    Example:
+        >>> EventTraining(epochs=30).batch_size_for(10_000)
+        156
+    """
+
+    epochs: int = 100
+    batch_size: int | None = None
+    learning_rate: float = 1e-3
+    patience: int = 6
+
+    def __post_init__(self) -> None:
+        for name, minimum in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
+            value = getattr(self, name)
+            if value is not None:
+                whole_number(value, f"`{name}`", minimum)
+        _require_learning_rate(self.learning_rate)
+
+    def batch_size_for(self, num_events: int) -> int:
+        """Returns the events per step.
+
+        Args:
+            num_events: Number of training events.
+        """
+        if self.batch_size is not None:
+            return self.batch_size
+        return max(_MIN_BATCH_SIZE, min(_MAX_BATCH_SIZE, num_events // _MIN_STEPS))
 
 
 def fit_two_tower(
@@ -27,13 +71,10 @@ def fit_two_tower(
     split: Split,
     *,
     seed: int,
-    epochs: int = 100,
-    batch_size: int | None = None,
-    learning_rate: float = 1e-3,
-    patience: int = 6,
+    training: EventTraining | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> tf.keras.callbacks.History:
-    """Trains on the training part, stops by the validation part, and keeps the best epoch's weights.
+    """Trains by event on the training part, stops by the validation part, and keeps the best epoch's weights.
 
     The best epoch has the lowest log loss, which rewards right probabilities as well as the right order; the best epoch
     by AUC comes later and is overconfident.
@@ -42,18 +83,13 @@ def fit_two_tower(
         model: From `build_two_tower`.
         split: Its `train` and `validation` parts are used.
         seed: Seed of the order of the events.
-        epochs: Maximum number of epochs, >= 1.
-        batch_size: Events per step; by default 1,024, or fewer, down to 16, if an epoch would have fewer than 64 steps:
-            with a handful of steps an epoch, training would stop before batch normalisation has settled.
-        learning_rate: Learning rate of `LazyAdam`.
-        patience: Number of epochs without a better validation log loss after which training stops.
+        training: Number of epochs, batch size, learning rate and patience; by default `EventTraining()`.
         callbacks: More Keras callbacks.
 
     Returns:
         Keras's history: one value per epoch of each metric.
 
     Raises:
-        ValueError: If `epochs` is below 1.
         TypeError: If `model` is not a `TwoTowerModel`, or has no log loss because it does not predict probabilities.
 
     Example:
@@ -72,7 +108,7 @@ def fit_two_tower(
         >>> split = random_split(ratings, test=0.25, validation=0.25, seed=1)
         >>> user, movie = (SumTowerConfig(features=(Categorical(name=name),)) for name in ("user_id", "movie_id"))
         >>> model = build_two_tower(split.train, query=user, candidate=movie)
-        >>> "val_log_loss" in fit_two_tower(model, split, seed=0, epochs=2).history
+        >>> "val_log_loss" in fit_two_tower(model, split, seed=0, training=EventTraining(epochs=2)).history
         True
     """
     if not isinstance(model, TwoTowerModel):
@@ -82,25 +118,23 @@ def fit_two_tower(
             "`fit_two_tower` follows the validation log loss, which only a RatingTask has. For other tasks use "
             f"`model.fit` with ValidationMetrics, or `fit_by_query`. Received: {type(model.task).__name__}."
         )
-    if epochs < 1:
-        raise ValueError(f"`epochs` must be at least 1. Received: {epochs}.")
-    if batch_size is None:
-        batch_size = max(_MIN_BATCH_SIZE, min(_BATCH_SIZE, split.train.num_events // _MIN_STEPS))
+    training = training or EventTraining()
     length = model.history_length
     known = FixedHistory(timeline=Timeline(split.context), length=length) if length else None
-    model.compile(optimizer=LazyAdam(learning_rate))
+    batch_size = training.batch_size_for(split.train.num_events)
+    model.compile(optimizer=LazyAdam(training.learning_rate))
     return model.fit(
         model.training_batches(split.train, batch_size=batch_size, seed=seed),
         validation_data=model.evaluation_batches(split.validation, history=known),
-        epochs=epochs,
-        callbacks=[BestWeights("val_log_loss", mode="min", patience=patience), *callbacks],
+        epochs=training.epochs,
+        callbacks=[BestWeights("val_log_loss", mode="min", patience=training.patience), *callbacks],
         verbose=0,
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QueryTraining:
-    """How a model is trained by query, for a fixed number of epochs.
+    """Declares how a model is trained by query, for a fixed number of epochs.
 
     Attributes:
         epochs: Passes over the queries, >= 1; the validation part's choice, since nothing stops training earlier.
@@ -122,8 +156,7 @@ class QueryTraining:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             whole_number(getattr(self, name), f"`{name}`", 1)
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"`learning_rate` must be positive and finite. Received: {self.learning_rate}.")
+        _require_learning_rate(self.learning_rate)
         if self.decay is not None and not 0 < self.decay < 1:
             raise ValueError(f"`decay` must be in (0, 1), or None. Received: {self.decay}.")
 

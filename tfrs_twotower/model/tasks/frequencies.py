@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrs_twotower._settings import whole_number
 
-# Of multiply-add hashes modulo a prime (Carter & Wegman 1979); codes modulo it keep products within 64 bits.
+# Multiply-add hashes modulo a prime (Carter & Wegman 1979); codes modulo it keep products within 64 bits.
 _PRIME = 2**31 - 1
 _MULTIPLIERS = (1_103_515_245, 2_147_001_325, 1_664_525_011, 1_812_433_253, 1_566_083_941, 1_284_865_837)
 _OFFSETS = (12_345, 1_013_904_223, 374_761_393, 668_265_263, 1_274_126_177, 974_711_141)
@@ -18,19 +18,19 @@ _OFFSETS = (12_345, 1_013_904_223, 374_761_393, 668_265_263, 1_274_126_177, 974_
 class FrequencyEstimator(tf.keras.layers.Layer):
     """Estimates how many times a candidate occurs per batch, in memory that does not grow with the catalogue.
 
-    For each of `num_slots` slots it keeps the step at which one of the slot's candidates was last seen and the smoothed
-    gap, in steps, between occurrences; several occurrences in one batch count as many short gaps. Candidates that share
-    a slot look too frequent, so of several hashes the longest gap counts.
+    For each of `num_slots` slots it keeps the step at which one of the slot's candidates was last seen, and the
+    smoothed gap, in steps, between occurrences; several occurrences in one batch count as as many short gaps.
+    Candidates that share a slot look too frequent, so the longest gap over several hashes counts.
 
     Args:
-        num_slots: Slots of each hash, >= 1; ten times the candidates, or what memory allows: 12 bytes each.
+        num_slots: Slots of each hash, >= 1; ten times the candidates, or as many as memory allows, at 12 bytes each.
         num_hashes: 1 to 6.
-        learning_rate: How much one occurrence moves the gap, in (0, 1): about the inverse of the occurrences that an
-            estimate is made of.
+        learning_rate: How much one occurrence moves the gap, in (0, 1): about the inverse of the number of occurrences
+            that an estimate is based on.
 
     References:
         Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", algorithms 2-3.
-        There a batch counts a candidate once; counting each occurrence keeps frequent candidates unbiased, too.
+        There a batch counts a candidate once; counting each occurrence avoids a bias for frequent candidates.
 
     Example:
         >>> estimator = FrequencyEstimator(num_slots=100)
@@ -56,27 +56,27 @@ class FrequencyEstimator(tf.keras.layers.Layer):
         self.gap = self.add_weight(name="gap", shape=shape, initializer="zeros", trainable=False)
 
     def call(self, codes: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Estimates, and in training learns from the batch first.
+        """Estimates frequencies; in training it learns from the batch first.
 
         Args:
-            codes: Integers [n], each candidate's number, the same in all batches; repetitions are occurrences.
+            codes: Integers [n], each candidate's number, which is the same in all batches; repetitions are occurrences.
             training: Whether this is a batch of the stream.
 
         Returns:
-            float32 [n], the logarithm of the expected occurrences per batch; for what has never been seen, of one
-            occurrence in all steps so far.
+            float32 [n], the logarithm of the expected occurrences per batch; for a candidate that has never been seen,
+            that of one occurrence in all steps so far.
         """
         slots = self._slots(codes)
         if training:
             self._learn(tf.reshape(slots, [-1]))
         gaps = tf.gather(self.gap, slots)
-        # A single slot that nothing ever fell into is proof enough.
+        # A single slot that is still empty proves that the candidate has never been seen.
         is_seen = tf.reduce_min(gaps, axis=0) > 0
         longest = tf.cast(tf.maximum(self.step, 1), tf.float32)
         return -tf.math.log(tf.where(is_seen, tf.reduce_max(gaps, axis=0), longest))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "num_slots": self.num_slots,
@@ -85,7 +85,7 @@ class FrequencyEstimator(tf.keras.layers.Layer):
         }
 
     def _slots(self, codes: tf.Tensor) -> tf.Tensor:
-        """int64 [num_hashes, n], places in the arrays, which the hashes have one after the other."""
+        """Returns int64 [num_hashes, n], places in the arrays, where one hash follows the other."""
         codes = tf.cast(codes, tf.int64) % _PRIME
         hashed = [
             (codes * multiplier + offset) % _PRIME % self.num_slots + number * self.num_slots
@@ -100,7 +100,7 @@ class FrequencyEstimator(tf.keras.layers.Layer):
         counts = tf.cast(counts, tf.float32)
         before = tf.gather(self.gap, unique)
         gaps = tf.cast(step - tf.gather(self.last_seen, unique), tf.float32) / counts
-        # As many steps of the moving average as there were occurrences; the first gap is taken as it is.
+        # One step of the moving average per occurrence; the first gap is taken as it is.
         kept = tf.where(before > 0, (1 - self.learning_rate) ** counts, 0.0)
         self.gap.scatter_update(tf.IndexedSlices(kept * before + (1 - kept) * gaps, unique))
         self.last_seen.scatter_update(tf.IndexedSlices(tf.fill(tf.shape(unique), step), unique))

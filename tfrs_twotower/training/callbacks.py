@@ -1,4 +1,4 @@
-"""Keras callbacks: the best weights always, their average, validation figures, progress on one line."""
+"""Keras callbacks for the best weights, averaged weights, validation metrics, and progress on one line."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Catalogue(tf.Module):
         return self.table.lookup(ids)
 
     def rows_of_known(self, places: tf.Tensor) -> tf.Tensor:
-        """Returns the int32 rows of what was seen, as `QuerySide.recall` gives it; `NO_ROW` if it was removed."""
+        """Returns the int32 rows of seen candidates, as `QuerySide.recall` gives them; `NO_ROW` for removed ones."""
         return tf.gather(self.row_of_known, places)
 
     def rating_vectors(self, rows: tf.Tensor) -> tf.Tensor:

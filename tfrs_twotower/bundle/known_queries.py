@@ -12,7 +12,7 @@ from tfrs_twotower.index.tables import build_table
 
 
 class KnownQueries(tf.Module):
-    """The queries that a bundle knows, and what each has seen. Row 0 is any unknown query.
+    """The queries that a bundle knows, and the candidates that each has seen. Row 0 is any unknown query.
 
     Args:
         timeline: The events of the known queries.
@@ -43,7 +43,7 @@ class KnownQueries(tf.Module):
 
 
 class PastEvents:
-    """What some queries have seen; whatever is asked for repeatedly is looked up once.
+    """The candidates that some queries have seen, each lookup of which is done once.
 
     Args:
         queries: The known queries.

@@ -54,7 +54,7 @@ def build_string_lookup(values: Sequence[str], num_unknown: int, name: str) -> V
         name: Name of the layer.
     """
     return ValueLookup(
-        # Keras refuses an empty vocabulary: a feature without known values knows one that no column holds.
+        # Keras refuses an empty vocabulary, so a feature without known values gets one value that no column holds.
         vocabulary=list(values) or ["\x1b"],
         mask_token="",
         # A control character: no value of a real column can be mistaken for it.

@@ -38,7 +38,7 @@ def column_features(features: Sequence[Feature]) -> list[ColumnFeature]:
 
 
 def read_columns(features: Sequence[Feature], table: pa.Table) -> dict[str, tf.Tensor]:
-    """Reads the raw inputs of a table's rows, of all features but histories, which come from events.
+    """Reads the raw inputs of a table's rows, for all features except histories, which come from events.
 
     Args:
         features: Those of one tower.
@@ -57,7 +57,7 @@ def read_columns(features: Sequence[Feature], table: pa.Table) -> dict[str, tf.T
 
 
 def require_suitable_columns(features: Sequence[Feature], table: pa.Table) -> None:
-    """Checks that a table has a column for every feature but histories, of the right type, with possible values.
+    """Checks that a table has a suitable column for every feature except histories.
 
     A missing value is a null. NaN is refused: it usually comes from a mistake in arithmetic.
 

@@ -52,7 +52,7 @@ class Feature(Declaration, abc.ABC):
     #: Name of a setting that is a whole number -> its lowest value.
     minimums: ClassVar[Mapping[str, int]] = {}
 
-    #: Whether the encoder gives a vector of the length that it is asked for. If not, the codes are numbers already,
+    #: Whether the encoder gives a vector of the requested length. If not, the codes are numbers already,
     #: and a tower that adds vectors multiplies them by a matrix.
     is_embedded: ClassVar[bool] = True
 
@@ -173,7 +173,7 @@ class ColumnFeature(Feature):
         del column
 
     def learn(self, column: pa.Array, counts: np.ndarray) -> Learnt | None:
-        """Learns from the training split what the lookup needs to know.
+        """Learns what the lookup needs from the training split.
 
         Args:
             column: One value per row of the table.

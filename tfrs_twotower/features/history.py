@@ -35,8 +35,8 @@ class History(Feature):
         embedding_dim: Length of the vector; None takes the tower's. With `shares_embedding` it is the candidate id's.
         pooling: "sum", "mean" or "sqrtn", of the candidates' vectors times their weights.
         by_rating: Whether each candidate's vector is multiplied by 1 + slope * (its rating, standardised by the
-            training split), with a slope that is learnt: what was disliked may push away. The denominator of "mean" and
-            "sqrtn" does not change with the ratings.
+            training split), with a slope that is learnt, so that a disliked candidate may have a negative weight. The
+            denominator of "mean" and "sqrtn" does not change with the ratings.
         rating_vectors: With `by_rating`, whether each candidate has a second vector, which its rating multiplies, in
             place of one slope for all: the first stands for having met it, the second for having liked it (Koren 2008,
             "SVD++").
@@ -91,7 +91,7 @@ class History(Feature):
         return (ids, tf.TensorSpec([None, None], tf.float32, name=self.rating_name))
 
     def learn_from_events(self, learnt_of_id: Learnt | None, ratings: np.ndarray) -> dict[str, Learnt]:
-        """Learns what the lookups need to know.
+        """Learns the vocabulary and the statistics of the lookups.
 
         Args:
             learnt_of_id: What `of` learnt about the candidates.
@@ -262,7 +262,7 @@ class HistoryEmbedding(TableEncoder):
         return vectors * tf.expand_dims(tf.gather_nd(shares, places), 1)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments but the shared table."""
+        """Returns the constructor's arguments except the shared table."""
         return {
             **super().get_config(),
             "pooling": self.pooling,

@@ -161,6 +161,6 @@ def _history_length(train: Interactions) -> int:
 
 
 def _other_thresholds(train: Interactions, threshold: float) -> tuple[float, ...]:
-    """Returns the other ratings that tell higher from lower ones: all but the lowest, if they are few."""
+    """Returns the ratings that serve as other thresholds: all but the lowest, if they are few."""
     others = [float(rating) for rating in np.unique(train.ratings)[1:] if rating != threshold]
     return tuple(others) if len(others) <= _MAX_THRESHOLDS else ()

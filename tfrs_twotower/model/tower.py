@@ -239,7 +239,7 @@ class Tower(tf.keras.Model, abc.ABC):
         """Turns raw features into codes.
 
         Args:
-            raw: Input name -> tensor as `raw_specs` say; lists may be ragged. Other inputs are ignored.
+            raw: Input name -> tensor, as `raw_specs` describe it; lists may be ragged. Other inputs are ignored.
 
         Returns:
             Input name -> codes, as `Feature.build_lookups` describes them.
@@ -274,7 +274,7 @@ class Tower(tf.keras.Model, abc.ABC):
         return read_columns(self.config.features, table)
 
     def encode_table(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """Looks up every row of a table once, for all features but histories.
+        """Looks up every row of a table once, for all features except histories.
 
         Args:
             table: One column per feature; others are ignored.
@@ -373,7 +373,7 @@ class Tower(tf.keras.Model, abc.ABC):
         """Builds nothing, because `from_config` returns a tower that has its variables."""
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments but the shared tables: a tower that is loaded alone has its own."""
+        """Returns the constructor's arguments except shared tables: a tower that is loaded on its own has its own."""
         return {
             "config": to_config(self.config),
             "vocabularies": self.vocabularies.to_config(),

@@ -134,13 +134,13 @@ class TwoTowerModel(Recommender):
         ratings: tf.Tensor,
         weights: tf.Tensor | None = None,
     ) -> EventBatch:
-        """Makes a batch of events of raw features, for a data set of one's own.
+        """Makes a batch of events from raw features, for a data set of your own.
 
         A softmax needs what `training_batches` add, and cannot be trained on these.
 
         Args:
-            query: Input name -> tensor [batch, ...], as the query tower's `raw_specs` say.
-            candidate: Input name -> tensor [batch, ...], as the candidate tower's `raw_specs` say.
+            query: Input name -> tensor [batch, ...], as the query tower's `raw_specs` describe it.
+            candidate: Input name -> tensor [batch, ...], as the candidate tower's `raw_specs` describe it.
             ratings: float32 [batch].
             weights: float32 [batch], what each event counts in the loss; None for 1 each.
 
@@ -351,7 +351,7 @@ class TwoTowerModel(Recommender):
         """Embeds every query and every candidate once.
 
         Args:
-            interactions: Whose queries and candidates are wanted.
+            interactions: Interactions whose queries and candidates are embedded.
             known: Events of these queries with these candidates, for a query tower that takes a history.
 
         Returns:

@@ -68,7 +68,7 @@ class ExportConfig:
             num_candidates: Size of the catalogue.
 
         Raises:
-            ValueError: If there are fewer candidates than asked for.
+            ValueError: If `k` exceeds the number of candidates.
         """
         k = self.k if self.k is not None else min(100, num_candidates)
         if k > num_candidates:
@@ -104,7 +104,7 @@ def export_bundle(
     Raises:
         ValueError: If `k` or another number is out of range, the embeddings are not finite, a column cannot be filtered
             by, or `rerank` needs probabilities that the model does not predict.
-        ImportError: If a ScaNN index was asked for and scann is unusable.
+        ImportError: If a ScaNN index was requested and scann is unusable.
         OSError: If a folder cannot be written.
         QualityError: If the bundle does not meet the gate's requirements. Nothing is published then.
         RuntimeError: If the written bundle does not predict like the model in memory. Nothing is published then.

@@ -195,7 +195,7 @@ def serving_config(
 
 
 def _choose_served(paths: Mapping[str, Path], image: str) -> tuple[dict[str, Path], list[str]]:
-    """Returns the folders that an image can serve, by the models' names, and what the user has to know of them."""
+    """Returns the folders that an image can serve, by the models' names, and notes for the user."""
     notes, served = [], {}
     for name, path in paths.items():
         if not needs_scann(path):
@@ -249,7 +249,7 @@ def needs_scann(directory: Path) -> bool:
 
     Raises:
         FileNotFoundError: If there is no version.
-        ValueError: If its manifest does not say.
+        ValueError: If its manifest is missing or damaged.
     """
     published = versions(directory)
     if not published:

@@ -132,7 +132,7 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
 
 
 def next_version(directory: Path) -> int:
-    """Returns a number above all that are there, also in names such as 007, which a server takes for 7.
+    """Returns a number above all that exist, including names such as 007, which a server reads as 7.
 
     Args:
         directory: `saved_models/<name>`.
@@ -141,7 +141,7 @@ def next_version(directory: Path) -> int:
 
 
 def remove_old(directory: Path, keep: int) -> None:
-    """Removes all but the newest published versions, and what was withdrawn before the oldest that is kept.
+    """Removes all but the newest published versions, and withdrawn versions older than the oldest that is kept.
 
     Args:
         directory: `saved_models/<name>`, whose lock the caller holds.

@@ -66,7 +66,7 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
             raise TypeError(f"`frequencies` must be a FrequencyEstimator or None. Received: {frequencies!r}.")
         self.normalizes, self.num_hard_negatives = normalizes, num_hard_negatives
         self.corrects_log_q, self.frequencies = corrects_log_q, frequencies
-        # The name says that it is a loss over the batch, not over the catalogue.
+        # The name tells that this is a loss over the batch, not over the catalogue.
         self.in_batch_loss = tf.keras.metrics.Mean(name="in_batch_loss")
 
     def call(
@@ -167,11 +167,11 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
         )
 
     def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
-        """Scales queries' vectors to length 1 if wanted, and divides them by the temperature; see `Task`."""
+        """Scales queries' vectors to length 1 if `normalizes`, and divides them by the temperature; see `Task`."""
         return super().scale_queries(self.scale_candidates(vectors))
 
     def scale_candidates(self, vectors: tf.Tensor) -> tf.Tensor:
-        """Scales candidates' vectors to length 1 if wanted; see `Task`."""
+        """Scales candidates' vectors to length 1 if `normalizes`; see `Task`."""
         return tf.math.l2_normalize(vectors, axis=1) if self.normalizes else vectors
 
     def _log_sampling_probabilities(self, codes: tf.Tensor, batch: EventBatch, training: bool) -> tf.Tensor | None:

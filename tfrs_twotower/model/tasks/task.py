@@ -41,7 +41,7 @@ class Task(tf.keras.layers.Layer, abc.ABC):
 
     @property
     def score_variables(self) -> list[tf.Variable]:
-        """Variables besides the towers' that a score depends on."""
+        """Variables that a score depends on, in addition to those of the towers."""
         return []
 
     def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:

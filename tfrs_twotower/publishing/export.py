@@ -1,4 +1,4 @@
-"""From a trained model to a published version: build, write aside, check in a fresh process, publish."""
+"""Publishes a trained model: builds the bundle, writes it aside, checks it in a fresh process, and publishes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.index.build import BuildIndex
 from tfrs_twotower.index.kinds import build_best_index, build_portable_index
-from tfrs_twotower.index.scann import ScannIndex
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.publishing.gate import QualityGate
 from tfrs_twotower.publishing.publish import Publication, publish, require_keep
@@ -27,18 +26,18 @@ WARMUP_BATCH_SIZES = (1, 32)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """What a bundle holds.
+    """Declares what a bundle holds.
 
     Attributes:
         k: Recommendations per query, 1 <= k <= num_candidates; by default 100, or all if there are fewer.
         build_index: `build_scann_index`, `build_portable_index`, `build_exact_index`, or a function of your own; by
             default ScaNN's index if scann is installed, else the portable one. `functools.partial` sets a target or
             limits.
-        with_portable: Whether the same is published for hosts without ScaNN beside it, in `<directory>-portable`, if
-            the index needs ScaNN's operations. Both appear, or neither if an error occurs between the two.
+        with_portable: Whether a twin for hosts without ScaNN is published in `<directory>-portable` if the index needs
+            ScaNN's operations. Either both appear or neither.
         filter_by: Columns of the candidates that `recommend_filtered` takes: strings, integers or booleans, or lists of
             them.
-        rerank: How the first candidates that are found are ordered; by default as they are found, by the retrieval
+        rerank: How the first candidates that are found are reordered; None leaves them in the order of the retrieval
             model's scores.
         extra_files: Name -> text of other files to keep in the version's `assets.extra`, such as `report.html`.
         warmup_batch_sizes: Rows of the requests that TensorFlow Serving replays before it serves the version.
@@ -69,7 +68,7 @@ class ExportConfig:
             num_candidates: Size of the catalogue.
 
         Raises:
-            ValueError: If there are fewer candidates than asked for.
+            ValueError: If `k` exceeds the number of candidates.
         """
         k = self.k if self.k is not None else min(100, num_candidates)
         if k > num_candidates:
@@ -94,10 +93,10 @@ def export_bundle(
         known: The catalogue (`candidates`), the queries whose features the bundle remembers (`queries`), and what each
             has seen and is not recommended again (`events`).
         directory: `saved_models/<name>`.
-        config: What the bundle holds; by default an `ExportConfig()`.
+        config: Contents of the bundle; by default `ExportConfig()`.
         metrics: The model's report, which the version keeps whole as `metrics.json`, or its metrics by name.
-        gate: What the bundle must fulfil to be published.
-        keep: Number of versions that stay in a folder, the newest, >= 1; by default all.
+        gate: Requirements that the bundle must meet to be published.
+        keep: Number of newest versions that stay in a folder, >= 1; by default all stay.
 
     Returns:
         The version's folder.
@@ -105,9 +104,9 @@ def export_bundle(
     Raises:
         ValueError: If `k` or another number is out of range, the embeddings are not finite, a column cannot be filtered
             by, or `rerank` needs probabilities that the model does not predict.
-        ImportError: If a ScaNN index was asked for and scann is unusable.
+        ImportError: If a ScaNN index was requested and scann is unusable.
         OSError: If a folder cannot be written.
-        QualityError: If the bundle does not fulfil what the gate requires. Nothing is published then.
+        QualityError: If the bundle does not meet the gate's requirements. Nothing is published then.
         RuntimeError: If the written bundle does not predict like the model in memory. Nothing is published then.
 
     Example:
@@ -138,7 +137,7 @@ def export_bundle(
     sides = build_sides(model, known, filter_by=config.filter_by, rerank=config.rerank, metrics=figures)
     embeddings = sides.embed(catalogue)
     bundles = {directory: build_bundle(sides, catalogue, embeddings, config.build_index, k=k)}
-    if config.with_portable and bundles[directory].manifest.index.kind == ScannIndex.kind:
+    if config.with_portable and bundles[directory].manifest.needs_scann:
         bundles[portable_twin(directory)] = build_bundle(sides, catalogue, embeddings, build_portable_index, k=k)
     bundles = {path: dataclasses.replace(bundle, extra_files=extra_files) for path, bundle in bundles.items()}
     return publish_bundles(bundles, gate=gate, keep=keep, warmup_batch_sizes=config.warmup_batch_sizes)[0]
@@ -165,7 +164,7 @@ def publish_bundles(
     Raises:
         ValueError: If `keep` is less than 1.
         OSError: If a folder cannot be written.
-        QualityError: If a bundle does not fulfil what the gate requires. Nothing is published then.
+        QualityError: If a bundle does not meet the gate's requirements. Nothing is published then.
         RuntimeError: If a written bundle does not predict like the one in memory. Nothing is published then.
     """
 

@@ -78,17 +78,17 @@ def test_a_sampling_probability_is_the_rate_at_which_other_queries_find_the_cand
     data = build_query_batches(train, make_tables(12, 30), batch_size=4, order=order, num_sampled=5)
     own = np.zeros((12, 30), bool)
     own[rows[:, 0], rows[:, 1]] = True
-    found, met, expected = np.zeros(30), np.zeros(30), np.full(30, np.nan)
+    found, counted, expected = np.zeros(30), np.zeros(30), np.full(30, np.nan)
     for batch in data.repeat(1000).as_numpy_iterator():
         is_here = np.zeros(30, bool)
         is_here[batch.candidate_rows] = True
         expected[batch.candidate_rows] = np.exp(batch.log_sampling_probabilities)
         if len(batch.query["user"]) == 4:  # not the last batch of an epoch
             others = ~own[batch.query["user"]]
-            met += others.sum(axis=0)
+            counted += others.sum(axis=0)
             found += (others & is_here).sum(axis=0)
     # Two full batches an epoch at least: a standard error of at most sqrt(0.25 / 2000) = 0.011.
-    np.testing.assert_allclose(found / met, expected, atol=0.03)
+    np.testing.assert_allclose(found / counted, expected, atol=0.03)
 
 
 def test_the_order_depends_on_seed_and_epoch_only():

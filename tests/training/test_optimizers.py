@@ -12,9 +12,9 @@ SETTINGS = {"learning_rate": 0.05, "beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-
 def adam(rows: list[list[int]], gradients: np.ndarray) -> np.ndarray:
     """Kingma & Ba 2015, algorithm 1, in float64; a row's moments only change in steps that look it up."""
     table, first, second = (np.zeros((4, 2)) for _ in range(3))
-    for step, (met, gradient) in enumerate(zip(rows, gradients, strict=True), start=1):
-        for row in sorted(set(met)):
-            total = sum(gradient[place] for place, other in enumerate(met) if other == row)
+    for step, (looked_up, gradient) in enumerate(zip(rows, gradients, strict=True), start=1):
+        for row in sorted(set(looked_up)):
+            total = sum(gradient[place] for place, other in enumerate(looked_up) if other == row)
             first[row] = 0.8 * first[row] + 0.2 * total
             second[row] = 0.95 * second[row] + 0.05 * total**2
             rate = 0.05 * np.sqrt(1 - 0.95**step) / (1 - 0.8**step)
@@ -24,8 +24,8 @@ def adam(rows: list[list[int]], gradients: np.ndarray) -> np.ndarray:
 
 def apply(optimizer, rows, gradients) -> np.ndarray:
     table = tf.Variable(tf.zeros([4, 2]))
-    for met, gradient in zip(rows, gradients, strict=True):
-        slices = tf.IndexedSlices(tf.constant(gradient, tf.float32), tf.constant(met), tf.constant([4, 2]))
+    for looked_up, gradient in zip(rows, gradients, strict=True):
+        slices = tf.IndexedSlices(tf.constant(gradient, tf.float32), tf.constant(looked_up), tf.constant([4, 2]))
         optimizer.apply_gradients([(slices, table)])
     return table.numpy()
 

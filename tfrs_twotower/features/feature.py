@@ -58,9 +58,11 @@ class Feature(Declaration, abc.ABC):
 
     def __post_init__(self) -> None:
         require_input_name(self.name)
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for setting, minimum in self.minimums.items():
             value = getattr(self, setting)
-            if value is not None:
+            # None is a choice only where it is the default.
+            if value is not None or defaults[setting] is not None:
                 whole_number(value, f"`{setting}` of {self.name!r}", minimum)
 
     @property

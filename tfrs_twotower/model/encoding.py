@@ -81,8 +81,7 @@ def with_candidate_keys(batches: tf.data.Dataset, interactions: Interactions) ->
     ids = tf.constant(interactions.candidates[interactions.candidate_id].to_pylist())
     keys = tf.strings.to_hash_bucket_fast(ids, _NUM_KEYS)
 
-    def with_keys(*fields: tf.Tensor) -> EventBatch:
-        batch = EventBatch(*fields)
+    def with_keys(batch: EventBatch) -> EventBatch:
         return batch._replace(candidate_keys=tf.gather(keys, batch.candidate_rows))
 
     return batches.map(with_keys)

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.batches.batch import JointBatch, QueryBatch
+from tfrs_twotower.batches.batch import JointBatch
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.two_tower import TwoTowerModel
@@ -120,7 +120,7 @@ class JointModel(Recommender):
         retrieval = self.retrieval.query_batches(train, **options)
         if self.shares_towers:
             # One data set for both: every iteration over batches is another epoch, in another order.
-            return retrieval.map(lambda *fields: JointBatch(QueryBatch(*fields), QueryBatch(*fields)))
+            return retrieval.map(lambda batch: JointBatch(batch, batch))
         return tf.data.Dataset.zip(JointBatch(retrieval, self.rating.query_batches(train, **options)))
 
     def compute_loss(self, batch: JointBatch, training: bool = False) -> tf.Tensor:
@@ -151,8 +151,8 @@ class JointModel(Recommender):
     def get_config(self) -> dict[str, Any]:
         """Returns both models, whether they share their towers, and their weights."""
         return {
-            "retrieval": self.retrieval.get_config(),
-            "rating": self.rating.get_config(),
+            "retrieval_model": self.retrieval.get_config(),
+            "rating_model": self.rating.get_config(),
             "shares_towers": self.shares_towers,
             "retrieval_weight": self.retrieval_weight,
             "rating_weight": self.rating_weight,
@@ -162,7 +162,8 @@ class JointModel(Recommender):
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> JointModel:
         """Makes the untrained model that `get_config` described."""
         del custom_objects
-        retrieval, rating = (TwoTowerModel.from_config(config[name]) for name in ("retrieval", "rating"))
+        retrieval = TwoTowerModel.from_config(config["retrieval_model"])
+        rating = TwoTowerModel.from_config(config["rating_model"])
         if config["shares_towers"]:
             towers = {"query_tower": retrieval.query_tower, "candidate_tower": retrieval.candidate_tower}
             rating = TwoTowerModel(**towers, task=rating.task)

@@ -55,10 +55,12 @@ class MLPTowerConfig(TowerConfig):
     num_cross_layers: int = 0
     l2: float = 3e-3
 
-    minimums: ClassVar[Mapping[str, int]] = {"embedding_dim": 1, "output_dim": 1, "num_cross_layers": 0}
+    minimums: ClassVar[Mapping[str, int]] = {"output_dim": 1, "num_cross_layers": 0}
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.embedding_dim is not None:
+            whole_number(self.embedding_dim, "`embedding_dim`", 1)
         if not isinstance(self.hidden_units, tuple | list):
             raise TypeError(f"`hidden_units` must be a tuple. Received: {self.hidden_units!r}.")
         widths = tuple(whole_number(units, "`hidden_units`", 1) for units in self.hidden_units)

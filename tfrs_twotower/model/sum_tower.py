@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.features.feature import Encoder, Feature
 from tfrs_twotower.features.history import History
 from tfrs_twotower.features.vocabularies import Vocabularies
@@ -151,13 +152,12 @@ class ProjectedEncoder(Encoder):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        encoder = tf.keras.layers.serialize(self.encoder)
-        return {**super().get_config(), "encoder": encoder, "units": self.units, "l2": self.l2}
+        return {**super().get_config(), "encoder": to_config(self.encoder), "units": self.units, "l2": self.l2}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ProjectedEncoder:
         """Makes the encoder that `get_config` described."""
-        return cls(**{**config, "encoder": tf.keras.layers.deserialize(config["encoder"])})
+        return cls(**{**config, "encoder": from_config(config["encoder"])})
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")

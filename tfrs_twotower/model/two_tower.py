@@ -16,7 +16,7 @@ from tfrs_twotower.batches.negatives import Negatives
 from tfrs_twotower.batches.pipeline import WHOLE, EpochOrder, Shard
 from tfrs_twotower.batches.query_batches import build_query_batches
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.features.config import from_config
+from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.encoding import (
     encode_queries,
@@ -260,12 +260,15 @@ class TwoTowerModel(Recommender):
                 `LeaveOneOutHistory` of the training split.
 
         Raises:
-            ValueError: If there is nothing to learn: a rating task finds one class only, or a softmax no positive.
+            ValueError: If there is nothing to learn: a rating task finds one class only, or a softmax no positive; or
+                if the negatives are of other queries and candidates.
             TypeError: If the task is trained by query, or the negatives are for another task.
         """
         task = self._event_task()
         require_events(train)
         task.check_events(train, negatives, batch_size)
+        if negatives is not None and not negatives.interactions.has_rows_of(train):
+            raise ValueError("`negatives` must be of the queries and candidates of `train`, in their order.")
         if history is None and self.history_length:
             history = LeaveOneOutHistory(timeline=Timeline(train), length=self.history_length)
         require_history_of(self.query_tower, train, history)
@@ -376,7 +379,7 @@ class TwoTowerModel(Recommender):
         return {
             "query_tower": self.query_tower.get_config(),
             "candidate_tower": self.candidate_tower.get_config(),
-            "task": tf.keras.layers.serialize(self.task),
+            "task": to_config(self.task),
         }
 
     @classmethod
@@ -389,7 +392,7 @@ class TwoTowerModel(Recommender):
             candidate=from_config(candidate["config"]),
             query_vocabularies=Vocabularies.from_config(query["vocabularies"]),
             candidate_vocabularies=Vocabularies.from_config(candidate["vocabularies"]),
-            task=tf.keras.layers.deserialize(config["task"]),
+            task=from_config(config["task"]),
         )
 
     @property

@@ -44,7 +44,7 @@ class RatingTask(EventTask, QueryTask):
             raise TypeError(f"`other_thresholds` must be a sequence of ratings. Received: {other_thresholds!r}.")
         self.other_thresholds = tuple(float(value) for value in other_thresholds)
         is_ascending = list(self.other_thresholds) == sorted(set(self.other_thresholds))
-        if not is_ascending or self.threshold in self.other_thresholds:
+        if not np.isfinite(self.other_thresholds).all() or not is_ascending or self.threshold in self.other_thresholds:
             raise ValueError(
                 "`other_thresholds` must be finite and ascending, without `threshold`. "
                 f"Received: {list(other_thresholds)}, threshold {self.threshold:g}."

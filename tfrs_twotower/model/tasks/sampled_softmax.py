@@ -12,6 +12,7 @@ from tfrs_twotower._settings import whole_number
 from tfrs_twotower.batches.batch import EventBatch
 from tfrs_twotower.batches.negatives import InBatchNegatives, Negatives
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.model.tasks.frequencies import FrequencyEstimator
 from tfrs_twotower.model.tasks.softmax import SoftmaxTask
 from tfrs_twotower.model.tasks.task import EventTask
@@ -193,11 +194,11 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
             "normalizes": self.normalizes,
             "num_hard_negatives": self.num_hard_negatives,
             "corrects_log_q": self.corrects_log_q,
-            "frequencies": tf.keras.layers.serialize(self.frequencies) if self.frequencies is not None else None,
+            "frequencies": to_config(self.frequencies) if self.frequencies is not None else None,
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SampledSoftmaxTask:
         """Makes the task that `get_config` described."""
         described = config["frequencies"]
-        return cls(**{**config, "frequencies": tf.keras.layers.deserialize(described) if described else None})
+        return cls(**{**config, "frequencies": from_config(described) if described else None})

@@ -49,10 +49,10 @@ class EventTraining:
     patience: int = 6
 
     def __post_init__(self) -> None:
-        for name, minimum in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
-            value = getattr(self, name)
-            if value is not None:
-                whole_number(value, f"`{name}`", minimum)
+        whole_number(self.epochs, "`epochs`", 1)
+        if self.batch_size is not None:
+            whole_number(self.batch_size, "`batch_size`", 1)
+        whole_number(self.patience, "`patience`", 0)
         _require_learning_rate(self.learning_rate)
 
     def batch_size_for(self, num_events: int) -> int:

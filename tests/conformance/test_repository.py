@@ -70,7 +70,7 @@ def test_no_file_names_a_folder_of_a_machine():
 
 
 def test_the_readme_has_at_most_900_words():
-    """Code and tables are counted, too."""
+    """The count includes code and tables."""
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
 
 

@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of pages: the system's, or the one that Playwright has installed."""
+"""A headless Chromium for tests of pages, either the system's or the one that Playwright has installed."""
 
 import contextlib
 import shutil
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
-# No sandbox as root in a container; no traffic of its own.
+# There is no sandbox for root in a container, and Chromium must cause no traffic of its own.
 _OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -18,13 +18,13 @@ _OPTIONS = (
 
 
 def find_browser() -> str | None:
-    """The path of the system's Chromium, if it has one."""
+    """Returns the path of the system's Chromium, None if it has none."""
     return next(filter(None, map(shutil.which, _NAMES)), None)
 
 
 @contextlib.contextmanager
 def open_browser() -> Iterator[Any]:
-    """A browser, closed in the end."""
+    """Opens a browser, and closes it at the end."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

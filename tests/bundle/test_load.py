@@ -1,3 +1,5 @@
+"""A published bundle from Python: finding and loading it, plain values in, arrays out."""
+
 import dataclasses
 import shutil
 
@@ -8,10 +10,11 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import export_unchecked
+from tfrs_twotower.bundle.load import LoadedBundle
 
 
 @pytest.fixture(scope="module")
-def bundle(bundle_path) -> tt.LoadedBundle:
+def bundle(bundle_path) -> LoadedBundle:
     return tt.load_bundle(bundle_path)
 
 
@@ -33,14 +36,14 @@ def test_plain_values_lists_and_arrays_mean_the_same(bundle):
         (pa.array(["u0"]), tf.constant([30.0])),
     ):
         other = bundle.recommend({"user_id": user, "age": age})
-        assert other["candidate_ids"].tolist() == one["candidate_ids"].tolist()
-        assert other["scores"].tolist() == one["scores"].tolist()
+        assert other.candidate_ids.tolist() == one.candidate_ids.tolist()
+        assert other.scores.tolist() == one.scores.tolist()
 
 
-def test_ids_are_strings_and_k_cuts_the_columns(bundle, planted):
+def test_ids_are_strings_and_k_is_the_number_of_columns(bundle, planted):
     outputs = bundle.recommend({"user_id": ["u0", "u1"]}, k=3)
-    assert outputs["candidate_ids"].shape == outputs["scores"].shape == outputs["probabilities"].shape == (2, 3)
-    assert outputs["candidate_ids"][:, 0].tolist() == [f"m{row}" for row in planted.withheld[:2]]
+    assert outputs.candidate_ids.shape == outputs.scores.shape == outputs.probabilities.shape == (2, 3)
+    assert outputs.candidate_ids[:, 0].tolist() == [f"m{row}" for row in planted.withheld[:2]]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +54,11 @@ def test_ids_are_strings_and_k_cuts_the_columns(bundle, planted):
         ({"user_id": ["u0", None]}, TypeError, r"`user_id` must be strings. Received in row 1: None"),
         ({"user_id": "u0", "age": "30"}, TypeError, r"`age` must be numbers. Received in row 0: '30' \(str\)"),
         ({"user_id": "u0", "age": True}, TypeError, r"`age` must be numbers. Received in row 0: True \(bool\)"),
-        ({"user_id": ["u0", "u1"], "age": 30}, ValueError, r"equally many, and at least one.*'user_id': 2, 'age': 1"),
+        (
+            {"user_id": ["u0", "u1"], "age": 30},
+            ValueError,
+            "must have equally many values, at least one. Received: {'user_id': 2, 'age': 1}",
+        ),
         ({}, ValueError, "at least one. Received: none"),
         ({"user_id": []}, ValueError, "at least one. Received: {'user_id': 0}"),
     ],
@@ -72,13 +79,13 @@ def test_k_must_fit_the_bundle(bundle, k):
         bundle.recommend({"user_id": "u0"}, k=k)
 
 
-def test_nothing_there_says_how_to_make_one(tmp_path):
-    with pytest.raises(FileNotFoundError, match="No bundle at .*Make one with: tfrs-twotower train"):
+def test_a_missing_bundle_is_an_error_that_says_how_to_make_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no bundle at .*Make one with: tfrs-twotower train"):
         tt.load_bundle(tmp_path / "none")
 
 
-def test_a_folder_that_is_no_bundle_says_so(tmp_path, bundle_path):
-    with pytest.raises(FileNotFoundError, match="is no bundle: it holds neither a SavedModel nor a version"):
+def test_a_folder_that_is_not_a_bundle_is_named(tmp_path, bundle_path):
+    with pytest.raises(FileNotFoundError, match="is not a bundle: it holds neither a SavedModel nor a version"):
         tt.load_bundle(tmp_path)
     foreign = tmp_path / "1"
     shutil.copytree(bundle_path, foreign)
@@ -100,7 +107,7 @@ def test_a_folder_that_is_no_bundle_says_so(tmp_path, bundle_path):
         "assets.extra/candidates.parquet",
     ],
 )
-def test_a_damaged_bundle_says_so(tmp_path, bundle_path, damaged):
+def test_a_damaged_bundle_is_named(tmp_path, bundle_path, damaged):
     shutil.copytree(bundle_path, tmp_path / "1")
     (tmp_path / "1" / damaged).write_bytes(b"damaged")
     with pytest.raises(ValueError, match="is damaged and cannot be loaded"):
@@ -108,8 +115,8 @@ def test_a_damaged_bundle_says_so(tmp_path, bundle_path, damaged):
 
 
 @pytest.fixture(scope="module")
-def filtering(planted, trained, tmp_path_factory) -> tt.LoadedBundle:
-    """A bundle that filters by genres, a year and a truth value."""
+def filtering(planted, trained, tmp_path_factory) -> LoadedBundle:
+    """A bundle that filters by a list of strings, an integer and a boolean."""
     known = planted.split.seen
     size = known.num_candidates
     candidates = known.candidates.append_column("year", pa.array([1990 + row % 3 for row in range(size)]))
@@ -118,15 +125,15 @@ def filtering(planted, trained, tmp_path_factory) -> tt.LoadedBundle:
     directory = tmp_path_factory.mktemp("filtering")
     filter_by = ["genres", "year", "is_new"]
     return tt.load_bundle(
-        export_unchecked(trained, known, directory, build_index=tt.build_exact_index, filter_by=filter_by)
+        export_unchecked(trained, known, directory, build_index=tt.index.build_exact_index, filter_by=filter_by)
     )
 
 
 def names(outputs) -> list[set[str]]:
-    return [set(filter(None, row)) for row in outputs["candidate_ids"]]
+    return [set(filter(None, row)) for row in outputs.candidate_ids]
 
 
-def test_what_is_excluded_is_not_recommended(filtering):
+def test_excluded_candidates_are_not_recommended(filtering):
     (before,) = names(filtering.recommend({"user_id": "u0"}))
     for exclude in ([["m1", "no such id"]], np.array([["m1", "m1"]]), [("m1",)]):
         (after,) = names(filtering.recommend({"user_id": "u0"}, exclude=exclude))
@@ -135,35 +142,35 @@ def test_what_is_excluded_is_not_recommended(filtering):
     assert both[1] - both[0] == {"m1"}
 
 
-def test_only_what_holds_is_recommended(filtering):
+def test_only_candidates_that_match_the_filters_are_recommended(filtering):
     columns = filtering.candidates.to_pydict()
     rows = range(len(columns["movie_id"]))
 
-    def those(holds) -> set[str]:
+    def ids_where(holds) -> set[str]:
         return {columns["movie_id"][row] for row in rows if holds(row)}
 
     stranger = {"user_id": "stranger"}
     assert names(filtering.recommend(stranger, only={"genres": ["Rare", "None"]})) == [
-        those(lambda row: "Rare" in columns["genres"][row])
+        ids_where(lambda row: "Rare" in columns["genres"][row])
     ]
     for year in (1991, [1991], np.int64(1991), ["1991"]):
         assert names(filtering.recommend(stranger, only={"year": year, "is_new": True})) == [
-            those(lambda row: columns["year"][row] == 1991 and columns["is_new"][row])
+            ids_where(lambda row: columns["year"][row] == 1991 and columns["is_new"][row])
         ]
-    of_each = filtering.recommend(
+    per_query = filtering.recommend(
         {"user_id": ["stranger"] * 2}, only={"year": [[1990, 1992], []]}, exclude=[[], ["m0"]]
     )
-    assert names(of_each) == [those(lambda row: columns["year"][row] != 1991), those(lambda row: row != 0)]
+    assert names(per_query) == [ids_where(lambda row: columns["year"][row] != 1991), ids_where(lambda row: row != 0)]
 
 
-def test_similar_candidates_are_found_without_themselves(filtering):
+def test_a_candidate_is_not_among_those_similar_to_it(filtering):
     outputs = filtering.similar(["m0", "m1", "no such id"], k=5)
-    assert outputs["candidate_ids"].shape == outputs["scores"].shape == (3, 5)
+    assert outputs.candidate_ids.shape == outputs.scores.shape == (3, 5)
     for own, found in zip(("m0", "m1"), names(outputs), strict=False):
         assert own not in found
         assert len(found) == 5
     assert names(outputs)[2] == set()
-    assert filtering.similar("m0", k=1)["candidate_ids"].shape == (1, 1)
+    assert filtering.similar("m0", k=1).candidate_ids.shape == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -181,17 +188,17 @@ def test_similar_candidates_are_found_without_themselves(filtering):
         ({"only": {"genres": [1.5]}}, TypeError, "`genres` must be strings. Received in row 0: 1.5"),
     ],
 )
-def test_a_mistaken_condition_is_named(filtering, arguments, error, message):
+def test_a_mistake_in_a_condition_is_named(filtering, arguments, error, message):
     with pytest.raises(error, match=message):
         filtering.recommend({"user_id": "u0"}, **arguments)
 
 
-def test_no_condition_is_no_condition(bundle, filtering):
+def test_empty_filters_filter_nothing(bundle, filtering):
     for loaded in (bundle, filtering):
         assert names(loaded.recommend({"user_id": "u0"}, only={})) == names(loaded.recommend({"user_id": "u0"}))
 
 
-def test_a_bundle_without_filters_says_so(bundle):
+def test_a_filter_of_a_bundle_without_filters_is_an_error(bundle):
     with pytest.raises(ValueError, match="does not filter by 'genres'. It was exported with none"):
         bundle.recommend({"user_id": "u0"}, only={"genres": ["Rare"]})
 

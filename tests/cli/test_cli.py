@@ -12,11 +12,11 @@ import pytest
 
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, export_unchecked
-from tests.test_archives import write_archive
+from tests.movielens.small_archive import write_archive
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    # Nothing but the arguments decides: as on a machine that reaches no host, and wide enough for one-line errors.
+    # The machine must not matter: no host can be reached, and the terminal is wide enough for errors of one line.
     environment = {
         **os.environ,
         "COLUMNS": "200",
@@ -32,7 +32,7 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
 
 
 def check_error(result: subprocess.CompletedProcess[str], message: str) -> None:
-    """One line that says what is wrong, exit code 2, nothing else."""
+    """Requires one line that says what is wrong, exit code 2, and nothing else."""
     assert result.returncode == 2, result.stderr
     assert result.stderr.startswith("Error: ")
     assert len(result.stderr.splitlines()) == 1
@@ -61,7 +61,9 @@ def test_empty_slots_are_not_shown(bundle_path):
 def test_a_list_is_written_with_commas(planted, tmp_path):
     query = dataclasses.replace(QUERY, features=(tt.History(of=CANDIDATE.features[0], by_rating=True),))
     model = tt.build_two_tower(planted.split.train, query=query, candidate=CANDIDATE)
-    path = export_unchecked(model, planted.split.seen, tmp_path / "history", k=24, build_index=tt.build_exact_index)
+    path = export_unchecked(
+        model, planted.split.seen, tmp_path / "history", k=24, build_index=tt.index.build_exact_index
+    )
     result = run("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,1", "-k", "24")
     assert result.returncode == 0, result.stderr
     shown = set(re.findall(r"Title (\d+) ", result.stdout))
@@ -94,8 +96,8 @@ def test_text_with_brackets_is_text(bundle_path):
     assert "For user_id=[/x][bold]u0" in result.stdout
 
 
-def test_no_bundle_is_one_line(tmp_path):
-    check_error(run("recommend", tmp_path, "--query", "user_id=1"), "is no bundle")
+def test_a_missing_bundle_is_one_line(tmp_path):
+    check_error(run("recommend", tmp_path, "--query", "user_id=1"), "is not a bundle")
     check_error(run("recommend", tmp_path / "x", "--query", "user_id=1"), "Make one with: tfrs-twotower train")
 
 
@@ -115,7 +117,7 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
             ["--archive", "missing.zip"],
             "No MovieLens archive at missing.zip. Name a folder or zip in one of GroupLens's layouts.",
         ),
-        (["--archive", "damaged.zip"], "damaged.zip is damaged or no zip file"),
+        (["--archive", "damaged.zip"], "damaged.zip is damaged or is not a zip file"),
         (["--archive", "broken"], "broken/u.data, line 2: expected"),
         (["--archive", "other"], "other/u.data is not MovieLens 100K's: its MD5 is"),
         ([], "can be reached neither at GroupLens nor in the package index"),
@@ -154,7 +156,7 @@ def test_help_does_not_start_tensorflow():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_what_is_excluded_or_filtered_out_is_not_recommended(bundle_path, planted):
+def test_excluded_candidates_are_not_recommended_and_filters_are_checked(bundle_path, planted):
     withheld = f"m{planted.withheld[0]}"
     result = run("recommend", bundle_path, "--query", "user_id=u0", "--exclude", withheld, "--exclude", "unknown")
     assert result.returncode == 0, result.stderr
@@ -168,8 +170,8 @@ def test_what_is_excluded_or_filtered_out_is_not_recommended(bundle_path, plante
     )
 
 
-def test_a_bundle_gets_another_catalogue_and_goes_back(bundle_path, planted, tmp_path):
-    """As a CSV, in which all is text: `index`, `list` and `rollback`, one after the other."""
+def test_a_bundle_gets_another_catalogue_and_is_rolled_back(bundle_path, planted, tmp_path):
+    """Runs `index` on a CSV, whose values are all text, then `list` and `rollback`."""
     shutil.copytree(bundle_path, tmp_path / "shop" / "1")
     (tmp_path / "items.csv").write_text("movie_id,title\n" + "".join(f"m{row},New {row}\n" for row in range(3, 26)))
     result = run("index", tmp_path / "shop", "--catalogue", tmp_path / "items.csv")

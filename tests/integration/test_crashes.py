@@ -1,4 +1,4 @@
-"""Whatever ends a publication, the newest version loads and answers, and a server finds nothing else."""
+"""However a publication ends, the newest version loads and predicts, and a server finds nothing incomplete."""
 
 import random
 import resource
@@ -12,11 +12,12 @@ import pytest
 
 import tfrs_twotower as tt
 from tfrs_twotower.bundle.layout import versions
+from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.publishing import export
 from tfrs_twotower.publishing.publish import _INCOMPLETE
 from tfrs_twotower.publishing.versions import list_versions
 
-# Publishes a real bundle again and again, until it is killed; says when it begins.
+# Publishes a real bundle again and again until it is killed. It prints a line when it begins.
 PUBLISHER = """
 import shutil, sys
 from pathlib import Path
@@ -34,12 +35,12 @@ while True:
 QUERY = {"user_id": ["u0", "u1", "stranger"]}
 
 
-def answers(bundle: tt.LoadedBundle) -> dict[str, list]:
-    return {name: values.tolist() for name, values in bundle.recommend(QUERY).items()}
+def recommendations(bundle: LoadedBundle) -> dict[str, list]:
+    return {name: values.tolist() for name, values in bundle.recommend(QUERY)._asdict().items()}
 
 
-def test_kill_9_at_any_moment_leaves_a_version_that_answers(bundle_path, tmp_path):
-    expected = answers(tt.load_bundle(bundle_path))
+def test_a_publisher_killed_at_any_moment_leaves_a_version_that_predicts(bundle_path, tmp_path):
+    expected = recommendations(tt.load_bundle(bundle_path))
     shutil.copytree(bundle_path, tmp_path / "1")
     generator = random.Random(0)
     files = sorted(path.relative_to(bundle_path) for path in bundle_path.rglob("*"))
@@ -50,13 +51,13 @@ def test_kill_9_at_any_moment_leaves_a_version_that_answers(bundle_path, tmp_pat
             time.sleep(generator.uniform(0, 0.1))
             publisher.kill()
         newest = max(versions(tmp_path))
-        assert answers(tt.load_bundle(tmp_path)) == expected
+        assert recommendations(tt.load_bundle(tmp_path)) == expected
         for version in versions(tmp_path):
             folder = tmp_path / str(version)
             assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == files
         assert newest >= 1
-    assert max(versions(tmp_path)) > 20  # it did publish meanwhile
-    # The next publisher clears up.
+    assert max(versions(tmp_path)) > 20  # the publishers did publish
+    # The next publisher removes what was left.
     shutil.copytree(bundle_path, tmp_path / f"{_INCOMPLETE}killed")
     tt.refresh_bundle(tmp_path, tt.load_bundle(tmp_path).candidates, keep=1)
     assert [path.name for path in tmp_path.iterdir()] == [str(versions(tmp_path)[0])]
@@ -64,10 +65,10 @@ def test_kill_9_at_any_moment_leaves_a_version_that_answers(bundle_path, tmp_pat
 
 @pytest.mark.parametrize("limit", [10_000, 100_000])
 def test_a_full_disk_is_an_error_that_leaves_no_trace(bundle_path, tmp_path, unchecked, limit):
-    """Files can grow no further than a limit: the write fails as on a full disk."""
+    """A limit on the size of files makes writing fail as on a full disk."""
     shutil.copytree(bundle_path, tmp_path / "1")
     before = sorted(tmp_path.rglob("*"))
-    expected = answers(tt.load_bundle(tmp_path))
+    expected = recommendations(tt.load_bundle(tmp_path))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
@@ -76,7 +77,7 @@ def test_a_full_disk_is_an_error_that_leaves_no_trace(bundle_path, tmp_path, unc
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert sorted(tmp_path.rglob("*")) == before
-    assert answers(tt.load_bundle(tmp_path)) == expected
+    assert recommendations(tt.load_bundle(tmp_path)) == expected
     assert [version.is_served for version in list_versions(tmp_path)] == [True]
 
 

@@ -1,4 +1,4 @@
-"""Four pairs of towers, declared in a few lines each, trained on planted preferences: the withheld item comes first."""
+"""Four pairs of towers, declared in a few lines and trained on planted preferences, rank the withheld item first."""
 
 import functools
 import inspect
@@ -11,43 +11,52 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import export_unchecked
+from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
-from tfrs_twotower.model.reference import MOVIELENS_CANDIDATE, MOVIELENS_QUERY
+from tfrs_twotower.model.two_tower import TwoTowerModel
 
-Towers = tuple[tt.TowerConfig, tt.TowerConfig]
+Towers = tuple[tt.MLPTowerConfig, tt.MLPTowerConfig]
 DAY_S = 86_400
 
 
+def categorical(name: str) -> tt.Categorical:
+    return tt.Categorical(name=name)
+
+
 def movielens() -> Towers:
-    return MOVIELENS_QUERY, MOVIELENS_CANDIDATE
+    names = ("user_id", "gender", "occupation", "zip_code")
+    user = (*map(categorical, names), tt.Bucketized(name="age", boundaries=(18, 25, 35, 45, 50, 56)))
+    movie = (categorical("movie_id"), categorical("release_year"), tt.MultiCategorical(name="genres"))
+    return tt.MLPTowerConfig(features=user), tt.MLPTowerConfig(features=movie)
 
 
 def two_ids() -> Towers:
-    query = tt.TowerConfig(features=(tt.Categorical(name="user_id"),))
-    candidate = tt.TowerConfig(features=(tt.Categorical(name="movie_id"),))
+    query = tt.MLPTowerConfig(features=(tt.Categorical(name="user_id"),))
+    candidate = tt.MLPTowerConfig(features=(tt.Categorical(name="movie_id"),))
     return query, candidate
 
 
 def news() -> Towers:
-    query = tt.TowerConfig(features=(tt.Categorical(name="reader"),))
-    # Without the id: an article is new when it matters.
+    query = tt.MLPTowerConfig(features=(tt.Categorical(name="reader"),))
+    # The id is left out, because an article is new when it matters.
     article = (tt.Text(name="headline", pooling="sqrtn"), tt.Timestamp(name="published"))
-    return query, tt.TowerConfig(features=article, dropout=0.0)
+    return query, tt.MLPTowerConfig(features=article, dropout=0.0)
 
 
 def shop() -> Towers:
     sku = tt.Hashed(name="sku", num_buckets=500)
     bought = tt.History(of=sku, name="bought", length=20, by_rating=True, shares_embedding=True)
-    # Every other customer counts as unknown, so that the history alone has to do.
-    query = tt.TowerConfig(features=(tt.Categorical(name="customer", unknown_rate=0.5), bought))
+    # Half of the time a customer counts as unknown, so that the model learns to use the history alone.
+    query = tt.MLPTowerConfig(features=(tt.Categorical(name="customer", id_dropout=0.5), bought))
     item = (sku, tt.Numeric(name="price", log=True), tt.MultiCategorical(name="categories", pooling="sqrtn"))
-    return query, tt.TowerConfig(features=item)
+    return query, tt.MLPTowerConfig(features=item)
 
 
-def split_of(queries: pa.Table, candidates: pa.Table, likes: np.ndarray) -> tuple[tt.Split, np.ndarray]:
-    """A split of everybody's ratings of everything, 5 for likes and 1 for the rest, and each one's withheld like.
+def split_of(queries: pa.Table, candidates: pa.Table, likes: np.ndarray) -> tuple[Split, np.ndarray]:
+    """Splits every query's ratings of every candidate, 5 if it likes the candidate and 1 otherwise.
 
-    Of each query, one liked and three disliked candidates are the test part, others of both kinds the validation part.
+    The test part has one liked candidate of each query, which is returned as withheld, and three disliked ones; the
+    validation part has one of each.
     """
     rng = np.random.default_rng(0)
     rows: dict[str, list[tuple[int, int]]] = {"train": [], "validation": [], "test": []}
@@ -61,7 +70,7 @@ def split_of(queries: pa.Table, candidates: pa.Table, likes: np.ndarray) -> tupl
         rows["train"] += [(query, row) for row in (*liked[2:], *disliked[4:])]
 
     def part(name: str) -> tt.Interactions:
-        # In an order by lot: it is the order of time, and a history holds the latest.
+        # The order is random: it counts as the order of time, and a history holds the latest events.
         pairs = rng.permutation(np.array(rows[name]))
         ratings = np.where(likes[tuple(pairs.T)], 5.0, 1.0)
         return tt.Interactions(
@@ -74,11 +83,11 @@ def split_of(queries: pa.Table, candidates: pa.Table, likes: np.ndarray) -> tupl
 
     train = part("train")
     nothing = train.with_events(np.zeros(0, np.int64))
-    return tt.Split(train=train, validation=part("validation"), test=part("test"), history=nothing), withheld
+    return Split(train=train, validation=part("validation"), test=part("test"), history=nothing), withheld
 
 
 def movies() -> tuple[pa.Table, pa.Table, np.ndarray]:
-    """Users of two tastes and movies of two genres."""
+    """Makes users of two tastes and movies of two genres."""
     users, items = np.arange(60), np.arange(40)
     queries = {
         "user_id": [f"u{row}" for row in users],
@@ -96,7 +105,7 @@ def movies() -> tuple[pa.Table, pa.Table, np.ndarray]:
 
 
 def articles() -> tuple[pa.Table, pa.Table, np.ndarray]:
-    """Readers who like one of two topics, and only what was published at the weekend."""
+    """Makes readers who like one of two topics, and only articles published at the weekend."""
     topics = (("Derby ends in a draw", "Cup final: late goal!"), ("New opera premieres", "The soprano's last aria"))
     readers, items = np.arange(40), np.arange(48)
     topic, is_weekend = items % 2, items // 2 % 2
@@ -113,7 +122,7 @@ def articles() -> tuple[pa.Table, pa.Table, np.ndarray]:
 
 
 def goods() -> tuple[pa.Table, pa.Table, np.ndarray]:
-    """Customers who buy one of two categories, cheap or dear."""
+    """Makes customers who buy one of two categories, cheap or expensive."""
     customers, items = np.arange(40), np.arange(48)
     category, is_dear = items % 2, items // 2 % 2
     candidates = {
@@ -127,13 +136,14 @@ def goods() -> tuple[pa.Table, pa.Table, np.ndarray]:
 
 
 @functools.cache
-def train(declare: Callable[[], Towers], plant: Callable[[], tuple]) -> tuple[tt.Split, np.ndarray, tt.TwoTowerModel]:
-    """The split, the withheld candidates, and the model; once for all tests."""
+def train(declare: Callable[[], Towers], plant: Callable[[], tuple]) -> tuple[Split, np.ndarray, TwoTowerModel]:
+    """Returns the split, the withheld candidates, and the model, trained once for all tests."""
     split, withheld = split_of(*plant())
     tf.keras.utils.set_random_seed(0)
     query, candidate = declare()
     model = tt.build_two_tower(split.train, query=query, candidate=candidate)
-    tt.fit_two_tower(model, split, seed=0, epochs=30, learning_rate=3e-3, patience=8)
+    training = tt.training.EventTraining(epochs=30, learning_rate=3e-3, patience=8)
+    tt.fit_two_tower(model, split, seed=0, training=training)
     return split, withheld, model
 
 
@@ -160,14 +170,14 @@ def test_a_new_article_is_recommended_by_its_words_and_its_time():
     assert np.mean(best == np.arange(40) % 2) >= 0.95
 
 
-def test_a_stranger_with_a_history_is_recommended_alike(tmp_path):
-    """The exported bundle, asked by plain values: a customer nobody knows who has bought dear books."""
+def test_an_unknown_query_is_recommended_what_its_history_suggests(tmp_path):
+    """A customer unknown to the exported bundle has bought expensive books."""
     split, _, model = train(shop, goods)
-    path = export_unchecked(model, split.seen, tmp_path / "shop", k=3, build_index=tt.build_exact_index)
+    path = export_unchecked(model, split.seen, tmp_path / "shop", k=3, build_index=tt.index.build_exact_index)
     bundle = tt.load_bundle(path)
-    # Dear books liked, cheap books, cheap and dear garden tools disliked.
+    # Expensive books are liked; cheap books and all garden tools are disliked.
     bought = ["0002", "0004", "0006", "0005", "0010", "0007", "0014", "0009"]
     outputs = bundle.recommend({"customer": ["new"], "bought": [bought], "bought_rating": [[5.0, 1.0] * 4]})
-    for sku in outputs["candidate_ids"][0]:
+    for sku in outputs.candidate_ids[0]:
         assert sku not in bought
-        assert int(sku) % 4 == 2  # books have even numbers, dear ones 2 and 3 of four
+        assert int(sku) % 4 == 2  # books have even numbers, and expensive goods the remainders 2 and 3

@@ -1,4 +1,4 @@
-"""What `tfrs-twotower train` leaves behind: a report for people, and figures that its bundle keeps."""
+"""What `tfrs-twotower train` writes: a report for people, and metrics that its bundle keeps."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from tests.browser import open_browser
 
 pytestmark = pytest.mark.movielens
 
-JUDGE = """
+EVALUATE = """
 import json, sys
 import tfrs_twotower as tt
 split = tt.random_split(tt.load_movielens(data_dir=sys.argv[2]), seed=0)
-print(json.dumps(tt.evaluate_bundle(tt.load_bundle(sys.argv[1]), split).to_dict()))
+print(json.dumps(tt.bundle.evaluate_bundle(tt.load_bundle(sys.argv[1]), split).to_dict()))
 """
 
 
@@ -32,32 +32,32 @@ def version(movielens_dir, tmp_path_factory) -> Path:
     return folder / "movielens-100k" / "1"
 
 
-def test_the_bundle_keeps_what_was_measured_of_the_model(version, movielens_dir):
-    """Asked through its own signatures in a fresh process: six digits."""
+def test_the_bundle_keeps_the_metrics_of_its_model(version, movielens_dir):
+    """Evaluated by its own signatures in a fresh process, the bundle has the same metrics to six digits."""
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", JUDGE, str(version), str(movielens_dir)],
+        [sys.executable, "-W", "ignore", "-c", EVALUATE, str(version), str(movielens_dir)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    asked = json.loads(result.stdout.splitlines()[-1])
+    measured = json.loads(result.stdout.splitlines()[-1])
     reported = json.loads((version / "assets.extra" / "metrics.json").read_text(encoding="utf-8"))
     manifest = json.loads((version / "assets.extra" / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["metrics"] == reported
-    assert set(asked["cases"]) == {"model", "all-positive", "random", "popularity", "biases"}
+    assert manifest["metrics"] == reported["cases"]["model"]
+    assert set(measured["cases"]) == {"model", "all-positive", "random", "popularity", "biases"}
     for case, figures in reported["cases"].items():
-        assert asked["cases"][case] == pytest.approx(figures, abs=1e-6), case
+        assert measured["cases"][case] == pytest.approx(figures, abs=1e-6), case
     for name, interval in reported["intervals"].items():
-        assert asked["intervals"][name] == pytest.approx(interval, abs=1e-6), name
+        assert measured["intervals"][name] == pytest.approx(interval, abs=1e-6), name
 
 
-def test_tensorboard_finds_curves_and_the_items(version):
+def test_tensorboard_finds_curves_and_the_catalogue(version):
     logs = version.parents[1] / "logs"
     assert len((logs / "metadata.tsv").read_text(encoding="utf-8").splitlines()) == 1 + 1682
     assert (logs / "projector_config.pbtxt").is_file()  # in the root, where TensorBoard looks
-    for head, metric in (("retrieval", "epoch_catalogue_loss"), ("rating", "epoch_auc")):
-        (events,) = (logs / head / "train").glob("events.out.tfevents.*")
+    for model, metric in (("retrieval", "epoch_softmax_loss"), ("rating", "epoch_auc")):
+        (events,) = (logs / model / "train").glob("events.out.tfevents.*")
         tags = [
             value.tag for event in tf.compat.v1.train.summary_iterator(str(events)) for value in event.summary.value
         ]
@@ -75,7 +75,7 @@ def test_the_report_opens_without_an_error_and_fits_the_screen(version, width):
         page.on("request", lambda request: heard.append(request.url) if request.url.startswith("http") else None)
         page.goto((version / "assets.extra" / "report.html").as_uri())
         assert heard == []
-        # Nothing but tables that scroll by themselves is wider than the screen.
+        # Only tables that have a scroll bar of their own may be wider than the screen.
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         pictures = page.locator("img")
         assert pictures.count() >= 10

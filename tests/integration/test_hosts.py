@@ -1,4 +1,4 @@
-"""A bundle says the same to every host: Python, C++ and C, with or without ScaNN's operations, and REST bodies."""
+"""A bundle predicts the same for every host: Python, C++, C and REST, with and without ScaNN's operations."""
 
 import json
 import subprocess
@@ -12,10 +12,12 @@ import tensorflow as tf
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY
 from tfrs_twotower._scann import library_path
-from tfrs_twotower.bundle import fresh
-from tfrs_twotower.bundle.bundle import build_bundle, build_sides
+from tfrs_twotower.bundle.build import build_bundle, build_sides
+from tfrs_twotower.bundle.check import ask_in_fresh_process
+from tfrs_twotower.bundle.fresh_process import to_plain
 from tfrs_twotower.bundle.warmup import read_warmup
-from tfrs_twotower.publishing.export import ask_in_fresh_process, publish_bundles
+from tfrs_twotower.model.joint import JointModel
+from tfrs_twotower.publishing.export import publish_bundles
 
 HOSTS = Path(__file__).parent / "hosts"
 
@@ -24,7 +26,7 @@ pytestmark = [pytest.mark.compiler, pytest.mark.scann]
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory):
-    """A folder with both programs."""
+    """A folder with both compiled programs."""
     folder = tmp_path_factory.mktemp("hosts")
     subprocess.run([HOSTS / "compile", sys.executable, folder], check=True)
     return folder
@@ -32,19 +34,21 @@ def hosts(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundles(planted, tmp_path_factory):
-    """Kind of index -> (bundle in memory, its folder): a model of two heads with a history, filters and ids."""
+    """Kind of index -> (bundle in memory, its folder), of a joint model with ids, a history and filters."""
     tf.keras.utils.set_random_seed(0)
     known = planted.split.seen
     past = tt.History(of=tt.Categorical(name="movie_id"), name="history", length=10)
-    query = tt.TowerConfig(features=(*QUERY.features, past), hidden_units=(), output_dim=8)
-    retrieval = tt.build_two_tower(known, query=query, candidate=CANDIDATE, task=tt.RetrievalTask())
-    model = tt.JointModel(retrieval=retrieval, rating=tt.build_two_tower(known, query=QUERY, candidate=CANDIDATE))
-    sides = build_sides(model, known, filter_by=["genres"], rerank=tt.Rerank(first=5, weight=0.5))
+    query = tt.MLPTowerConfig(features=(*QUERY.features, past), hidden_units=(), output_dim=8)
+    retrieval = tt.build_two_tower(known, query=query, candidate=CANDIDATE, task=tt.tasks.SampledSoftmaxTask())
+    model = JointModel(
+        retrieval_model=retrieval, rating_model=tt.build_two_tower(known, query=QUERY, candidate=CANDIDATE)
+    )
+    sides = build_sides(model, known, filter_by=["genres"], rerank=tt.bundle.Rerank(first=5, weight=0.5))
     embeddings = sides.embed(known.candidates)
     folder = tmp_path_factory.mktemp("saved_models")
     built = {
         folder / kind: build_bundle(sides, known.candidates, embeddings, build_index, k=10)
-        for kind, build_index in (("scann", tt.build_scann_index), ("exact", tt.build_exact_index))
+        for kind, build_index in (("scann", tt.index.build_scann_index), ("exact", tt.index.build_exact_index))
     }
     paths = publish_bundles(built)
     return {path.parent.name: (bundle, path) for bundle, path in zip(built.values(), paths, strict=True)}
@@ -52,23 +56,23 @@ def bundles(planted, tmp_path_factory):
 
 @pytest.fixture(params=["scann", "exact"])
 def asked(request, bundles):
-    """(requests of the warm-up file, what the training process answers, the bundle's folder, its library or none)."""
+    """(requests of the warm-up file, predictions of this process, the bundle's folder, the op libraries it needs)."""
     bundle, path = bundles[request.param]
     requests = read_warmup(path)
-    assert {signature for signature, _ in requests} == set(bundle.signatures)
-    answers = [bundle.signatures[signature](**inputs) for signature, inputs in requests]
-    return requests, answers, path, [str(library_path())] if request.param == "scann" else []
+    assert {request.signature for request in requests} == set(bundle.signatures)
+    predictions = [bundle.signatures[request.signature](**request.inputs) for request in requests]
+    return requests, predictions, path, [str(library_path())] if request.param == "scann" else []
 
 
-def require_same(answers, replies):
-    """Ids the same, numbers to 1e-5; of a flat reply the shape is not known."""
-    assert len(answers) == len(replies)
-    for answer, reply in zip(answers, replies, strict=True):
-        assert set(answer) == set(reply)
-        for name, expected in answer.items():
+def require_same(predictions, replies):
+    """Requires equal ids, and numbers equal to 1e-5. A reply may be flat, without its shape."""
+    assert len(predictions) == len(replies)
+    for prediction, reply in zip(predictions, replies, strict=True):
+        assert set(prediction) == set(reply)
+        for name, expected in prediction.items():
             values, got = expected.numpy(), np.array(reply[name]).reshape(expected.shape)
             if values.dtype == object:
-                assert fresh.to_plain(values.tolist()) == got.tolist()
+                assert to_plain(values.tolist()) == got.tolist()
             else:
                 np.testing.assert_allclose(got.astype(np.float32), values, rtol=1e-5, atol=1e-5)
 
@@ -80,35 +84,33 @@ def run(*command) -> list[dict]:
 
 
 def test_a_fresh_python_with_only_tensorflow(asked):
-    requests, answers, path, _ = asked
-    require_same(answers, ask_in_fresh_process(path, requests))
+    requests, predictions, path, _ = asked
+    require_same(predictions, ask_in_fresh_process(path, requests))
 
 
-def test_load_bundle(asked):
-    requests, answers, path, _ = asked
+def test_python_with_this_library(asked):
+    requests, predictions, path, _ = asked
     signatures = tt.load_bundle(path).module.signatures
-    replies = [signatures[signature](**inputs) for signature, inputs in requests]
-    require_same(
-        answers, [{name: fresh.to_plain(x.numpy().tolist()) for name, x in reply.items()} for reply in replies]
-    )
+    replies = [signatures[request.signature](**request.inputs) for request in requests]
+    require_same(predictions, [{name: to_plain(x.numpy().tolist()) for name, x in reply.items()} for reply in replies])
 
 
-def test_cpp_does_what_tensorflow_serving_does_and_its_memory_does_not_grow(asked, hosts):
-    _, answers, path, library = asked
+def test_cpp_predicts_the_same_and_its_memory_does_not_grow(asked, hosts):
+    _, predictions, path, library = asked
     *replies, times, memory = run(hosts / "host_cc", path, *(library or [""]), 200, 4, 10_000)
-    require_same(answers, [reply["outputs"] for reply in replies])
+    require_same(predictions, [reply["outputs"] for reply in replies])
     assert times["median_ms"] > 0
     # 10,000 calls that leaked a kilobyte each would be 10 MiB.
     assert memory["after_mib"] - memory["before_mib"] < 8
 
 
 def test_c(asked, hosts, tmp_path):
-    requests, answers, path, library = asked
+    requests, predictions, path, library = asked
     words = []
-    for signature, inputs in requests:
-        takes, gives = tensors(path, signature)
-        words.append(f"request {signature}")
-        for name, values in inputs.items():
+    for request in requests:
+        takes, gives = tensors(path, request.signature)
+        words.append(f"request {request.signature}")
+        for name, values in request.inputs.items():
             flat = np.ravel(values.numpy()).tolist()
             texts = [f"x{value.hex()}" if isinstance(value, bytes) else repr(value) for value in flat]
             kind = {"float32": "float"}.get(values.dtype.name, values.dtype.name)
@@ -117,11 +119,11 @@ def test_c(asked, hosts, tmp_path):
         words.append("end")
     (tmp_path / "requests").write_text("\n".join(words) + "\n")
     replies = run(hosts / "host_c", path, tmp_path / "requests", *library)
-    require_same(answers, [reply["outputs"] for reply in replies])
+    require_same(predictions, [reply["outputs"] for reply in replies])
 
 
 def tensors(path: Path, signature: str) -> list[dict[str, str]]:
-    """[inputs, outputs] of a signature, name -> operation and index, as saved_model_cli shows them."""
+    """Returns the inputs and outputs of a signature, name -> operation and index, as saved_model_cli shows them."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
@@ -147,7 +149,7 @@ def test_saved_model_cli_works(bundles):
 
 
 def from_json(body, signature) -> dict[str, tf.Tensor]:
-    """The inputs that TensorFlow Serving makes of a body, by the rules of its REST API."""
+    """Makes the inputs that TensorFlow Serving makes of a body, by the rules of its REST API."""
     _, specs = signature.structured_input_signature
     if "instances" in body:
         rows = body["instances"]
@@ -163,31 +165,30 @@ def from_json(body, signature) -> dict[str, tf.Tensor]:
 
 
 def to_strict_json(outputs) -> str:
-    return json.dumps(
-        {name: fresh.to_plain(values.numpy().tolist()) for name, values in outputs.items()}, allow_nan=False
-    )
+    return json.dumps({name: to_plain(values.numpy().tolist()) for name, values in outputs.items()}, allow_nan=False)
 
 
-def test_rest_in_rows_and_in_columns_means_the_same_and_is_answered_in_strict_json(asked):
-    requests, answers, path, _ = asked
+def test_rest_by_rows_and_by_columns_gives_the_same_in_strict_json(asked):
+    requests, predictions, path, _ = asked
     signatures = tt.load_bundle(path).module.signatures
-    for (name, inputs), answer in zip(requests, answers, strict=True):
-        columns = {key: fresh.to_plain(values.numpy().tolist()) for key, values in inputs.items()}
+    for request, prediction in zip(requests, predictions, strict=True):
+        name = request.signature
+        columns = {key: to_plain(values.numpy().tolist()) for key, values in request.inputs.items()}
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        assert not any(key.endswith("_bytes") for key in [*columns, *answer])  # REST would take them for base64
+        assert not any(key.endswith("_bytes") for key in [*columns, *prediction])  # REST would take them for base64
         bodies = [{"signature_name": name, "instances": rows}, {"signature_name": name, "inputs": columns}]
         if len(columns) == 1:
             bodies += [{"instances": next(iter(columns.values()))}, {"inputs": next(iter(columns.values()))}]
-        # A missing number is NaN, a token that TensorFlow Serving reads beyond what JSON has.
+        # A missing number is NaN, which TensorFlow Serving reads although JSON does not have it.
         replies = [signatures[name](**from_json(json.loads(json.dumps(body)), signatures[name])) for body in bodies]
         for reply in replies:
-            require_same([answer], [json.loads(to_strict_json(reply))])
+            require_same([prediction], [json.loads(to_strict_json(reply))])
 
 
-def test_rest_answers_strictly_where_nothing_is_left(asked):
+def test_rest_gives_strict_json_if_a_filter_leaves_no_candidate(asked):
     requests, _, path, _ = asked
     signatures = tt.load_bundle(path).module.signatures
-    inputs = dict(next(inputs for name, inputs in requests if name == "recommend_filtered"))
+    inputs = dict(next(request.inputs for request in requests if request.signature == "recommend_filtered"))
     size = len(inputs["user_id"])
     inputs["filter_genres"] = tf.fill([size, 1], "no such genre")
     reply = json.loads(to_strict_json(signatures["recommend_filtered"](**inputs)))

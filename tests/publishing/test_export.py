@@ -1,3 +1,5 @@
+"""Exporting a trained model: what is checked before, written, compared in a fresh process, and published."""
+
 import dataclasses
 
 import numpy as np
@@ -7,27 +9,33 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import tfrs_twotower as tt
-from tfrs_twotower.bundle import bundle as bundle_module
-from tfrs_twotower.bundle.bundle import build_bundle, build_sides
+from tests.conftest import CANDIDATE, QUERY, export_version
+from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides
 from tfrs_twotower.bundle.layout import versions
 
 
 def test_each_export_is_the_next_version(planted, trained, tmp_path):
     for version in ("1", "2"):
-        path = tt.export_bundle(trained, planted.split.seen, tmp_path, build_index=tt.build_exact_index)
+        path = export_version(trained, planted.split.seen, tmp_path, build_index=tt.index.build_exact_index)
         assert path.name == version
-    assert tt.load_bundle(path).manifest["k"] == 24  # all there are, being fewer than 100
+    assert tt.load_bundle(path).manifest.k == 24  # all candidates, since there are fewer than 100
 
 
-@pytest.mark.parametrize("k", [0, 25])
-def test_k_must_fit_the_catalogue(planted, trained, tmp_path, k):
-    with pytest.raises(ValueError, match=f"`k` must be in 1..num_candidates. Received: k={k}, num_candidates=24"):
-        tt.export_bundle(trained, planted.split.seen, tmp_path, k=k)
+@pytest.mark.parametrize(
+    ("k", "message"),
+    [
+        (0, "`k` must be at least 1. Received: 0"),
+        (25, "`k` must be in 1..num_candidates. Received: k=25, num_candidates=24"),
+    ],
+)
+def test_k_must_fit_the_catalogue(planted, trained, tmp_path, k, message):
+    with pytest.raises(ValueError, match=message):
+        export_version(trained, planted.split.seen, tmp_path, k=k)
 
 
-def test_a_bundle_that_answers_otherwise_is_not_published(planted, trained, tmp_path, monkeypatch):
-    """What is written has other names for the candidates; the fresh process notices."""
-    save = bundle_module.Bundle.save
+def test_a_bundle_that_predicts_differently_is_not_published(planted, trained, tmp_path, monkeypatch):
+    """The written bundle has other names for the candidates; the check in a fresh process finds it."""
+    save = Bundle.save
 
     def save_another(self, path):
         ids = self.module.catalogue.ids
@@ -36,31 +44,29 @@ def test_a_bundle_that_answers_otherwise_is_not_published(planted, trained, tmp_
         save(self, path)
         ids.assign(right)
 
-    monkeypatch.setattr(bundle_module.Bundle, "save", save_another)
+    monkeypatch.setattr(Bundle, "save", save_another)
     with pytest.raises(RuntimeError, match="`recommend` gives other candidate_ids than the model in memory"):
-        tt.export_bundle(trained, planted.split.seen, tmp_path, build_index=tt.build_exact_index)
+        export_version(trained, planted.split.seen, tmp_path, build_index=tt.index.build_exact_index)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bundle_that_does_not_load_is_not_published(planted, trained, tmp_path, monkeypatch):
-    save = bundle_module.Bundle.save
+    save = Bundle.save
 
     def save_damaged(self, path):
         save(self, path)
         (path / "saved_model.pb").write_bytes(b"damaged")
 
-    monkeypatch.setattr(bundle_module.Bundle, "save", save_damaged)
-    with pytest.raises(RuntimeError, match="does not load and answer in a fresh process"):
-        tt.export_bundle(trained, planted.split.seen, tmp_path, build_index=tt.build_exact_index)
+    monkeypatch.setattr(Bundle, "save", save_damaged)
+    with pytest.raises(RuntimeError, match="does not load and predict in a fresh process"):
+        export_version(trained, planted.split.seen, tmp_path, build_index=tt.index.build_exact_index)
     assert versions(tmp_path) == []
 
 
 @pytest.mark.parametrize(
-    "build_index", [tt.build_exact_index, pytest.param(tt.build_scann_index, marks=pytest.mark.scann)]
+    "build_index", [tt.index.build_exact_index, pytest.param(tt.index.build_scann_index, marks=pytest.mark.scann)]
 )
 def test_ids_and_features_may_be_any_text(planted, tmp_path, build_index):
-    from tests.conftest import CANDIDATE, QUERY
-
     seen = planted.split.seen
     ids = pa.array([f"фильм-{row} é\U0001f3ac" for row in range(seen.num_candidates)])
     users = pa.array([f"ü{row}" for row in range(seen.num_queries)])
@@ -68,14 +74,12 @@ def test_ids_and_features_may_be_any_text(planted, tmp_path, build_index):
     candidates = seen.candidates.set_column(0, "movie_id", ids).set_column(2, "genres", genres)
     known = dataclasses.replace(seen, candidates=candidates, queries=seen.queries.set_column(0, "user_id", users))
     model = tt.build_two_tower(known, query=QUERY, candidate=CANDIDATE)
-    path = tt.export_bundle(model, known, tmp_path, k=5, build_index=build_index)
-    recommended = tt.load_bundle(path).recommend({"user_id": "ü3"}, k=4)["candidate_ids"]
+    path = export_version(model, known, tmp_path, k=5, build_index=build_index)
+    recommended = tt.load_bundle(path).recommend({"user_id": "ü3"}, k=4).candidate_ids
     assert set(recommended[0]) <= set(ids.to_pylist())
 
 
 def test_embeddings_that_are_not_finite_are_refused_with_their_ids(planted, tmp_path):
-    from tests.conftest import CANDIDATE, QUERY
-
     # Without a hidden layer, whose ReLU would turn NaN into 0.
     candidate = dataclasses.replace(CANDIDATE, features=CANDIDATE.features[:1], hidden_units=())
     model = tt.build_two_tower(planted.split.train, query=QUERY, candidate=candidate)
@@ -83,42 +87,42 @@ def test_embeddings_that_are_not_finite_are_refused_with_their_ids(planted, tmp_
     row = 2 + model.candidate_tower.vocabularies.values_of("movie_id").index("m5")
     table.scatter_nd_update([[row]], [[float("nan")] * 8])
     with pytest.raises(ValueError, match="Received 1 with NaN or infinity, of candidates 'm5'"):
-        tt.export_bundle(model, planted.split.seen, tmp_path)
+        export_version(model, planted.split.seen, tmp_path)
     assert versions(tmp_path) == []
 
 
 def test_a_bundle_below_its_gate_is_not_published(planted, trained, tmp_path, unchecked):
-    gate = tt.QualityGate(metrics={"auc": 0.01})
-    options = {"build_index": tt.build_exact_index, "gate": gate}
-    tt.export_bundle(trained, planted.split.seen, tmp_path, metrics={"auc": 0.9}, **options)
-    with pytest.raises(tt.QualityError, match="auc is 0.8800, worse than version 1's 0.9000 by more than 0.01"):
-        tt.export_bundle(trained, planted.split.seen, tmp_path, metrics={"auc": 0.88}, **options)
+    gate = tt.publishing.QualityGate(metrics={"auc": 0.01})
+    options = {"build_index": tt.index.build_exact_index, "gate": gate}
+    export_version(trained, planted.split.seen, tmp_path, metrics={"auc": 0.9}, **options)
+    with pytest.raises(
+        tt.publishing.QualityError, match="auc is 0.8800, worse than version 1's 0.9000 by more than 0.01"
+    ):
+        export_version(trained, planted.split.seen, tmp_path, metrics={"auc": 0.88}, **options)
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
 @pytest.mark.scann
 def test_a_portable_bundle_is_published_beside_one_with_scann(planted, trained, tmp_path):
     directory = tmp_path / "shop"
-    path = tt.export_bundle(
-        trained, planted.split.seen, directory, k=10, build_index=tt.build_scann_index, with_portable=True
+    path = export_version(
+        trained, planted.split.seen, directory, k=10, build_index=tt.index.build_scann_index, with_portable=True
     )
     scann, portable = tt.load_bundle(path), tt.load_bundle(tmp_path / "shop-portable")
-    assert (scann.manifest["index"]["kind"], portable.manifest["index"]["kind"]) == ("scann", "exact")
+    assert (scann.manifest.index.kind, portable.manifest.index.kind) == ("scann", "exact")
     assert set(scann.module.signatures) == set(portable.module.signatures)
-    for ours, theirs in zip(
-        scann.recommend({"user_id": ["u0"]}).values(), portable.recommend({"user_id": ["u0"]}).values(), strict=True
-    ):
+    for ours, theirs in zip(scann.recommend({"user_id": ["u0"]}), portable.recommend({"user_id": ["u0"]}), strict=True):
         assert (ours == theirs).all()
     refreshed = tt.refresh_bundle(tmp_path / "shop-portable", planted.split.seen.candidates)
-    assert tt.load_bundle(refreshed).manifest["index"]["requested"] == "portable"
+    assert tt.load_bundle(refreshed).manifest.index.requested == "portable"
 
 
-def test_the_warmup_file_asks_every_signature_at_every_size(planted, trained, tmp_path, unchecked):
-    path = tt.export_bundle(
+def test_the_warmup_file_has_a_request_of_every_signature_at_every_size(planted, trained, tmp_path, unchecked):
+    path = export_version(
         trained,
         planted.split.seen,
         tmp_path / "shop",
-        build_index=tt.build_exact_index,
+        build_index=tt.index.build_exact_index,
         filter_by=["genres"],
         warmup_batch_sizes=(1, 40),
     )
@@ -139,19 +143,19 @@ def test_the_warmup_file_asks_every_signature_at_every_size(planted, trained, tm
         ((0,), "must be whole numbers >= 1"),
         ((1.5,), "must be whole numbers >= 1"),
         (32, "must be whole numbers >= 1"),
-        (range(1, 102), "must be at most 100. Received: 101"),
+        (range(1, 102), "must be at most 100 sizes. Received: 101"),
     ],
 )
 def test_batch_sizes_out_of_range_are_named(planted, trained, tmp_path, sizes, message):
     with pytest.raises(ValueError, match=f"`warmup_batch_sizes` {message}"):
-        tt.export_bundle(trained, planted.split.seen, tmp_path, warmup_batch_sizes=sizes)
+        export_version(trained, planted.split.seen, tmp_path, warmup_batch_sizes=sizes)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metrics": {"auc": float("nan")}}, "`metrics` must be plain finite numbers"),
-        ({"metrics": {"auc": np.float32(0.8)}}, "`metrics` must be plain finite numbers"),
+        ({"metrics": {"auc": float("nan")}}, "`metrics` must be finite numbers. Received for 'auc'"),
+        ({"metrics": {"auc": np.float32(0.8)}}, "`metrics` must be finite numbers. Received for 'auc'"),
         ({"keep": 0}, "`keep` must be at least 1"),
     ],
 )
@@ -160,7 +164,7 @@ def test_mistakes_are_named_before_the_index_is_built(planted, trained, tmp_path
         raise AssertionError("too late")
 
     with pytest.raises(ValueError, match=message):
-        tt.export_bundle(trained, planted.split.seen, tmp_path, build_index=build, **options)
+        export_version(trained, planted.split.seen, tmp_path, build_index=build, **options)
 
 
 def test_a_rating_embedding_that_is_not_finite_is_named(planted, trained):
@@ -169,4 +173,6 @@ def test_a_rating_embedding_that_is_not_finite_is_named(planted, trained):
     rating = embeddings["rating"].copy()
     rating[5] = np.nan
     with pytest.raises(ValueError, match="Received 1 with NaN or infinity, of candidates 'm5'"):
-        build_bundle(sides, planted.split.seen.candidates, {**embeddings, "rating": rating}, tt.build_exact_index, k=1)
+        build_bundle(
+            sides, planted.split.seen.candidates, {**embeddings, "rating": rating}, tt.index.build_exact_index, k=1
+        )

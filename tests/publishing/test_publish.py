@@ -1,3 +1,5 @@
+"""Versions appear all at once, are rolled back and removed, whatever else happens in the folder."""
+
 import multiprocessing
 from pathlib import Path
 
@@ -29,7 +31,7 @@ def test_versions_count_up_from_1(tmp_path):
     assert versions(tmp_path / "model") == [1, 2, 3]
 
 
-def test_the_next_version_is_above_the_newest_whatever_else_is_there(tmp_path):
+def test_the_next_version_is_above_every_number_in_the_folder(tmp_path):
     for name in ("7", "10", "notes", ".incomplete-x"):
         (tmp_path / name).mkdir()
     (tmp_path / "12").write_text("a file, whose name is taken")
@@ -85,7 +87,7 @@ def test_two_publishers_at_once_get_different_versions(tmp_path):
     assert all((tmp_path / str(version) / "saved_model.pb").is_file() for version in range(1, 41))
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_before_any_work(tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     require_writable(tmp_path / "a" / "b")
     assert not (tmp_path / "a").exists()
@@ -93,7 +95,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_any_work(tmp_path):
         require_writable(tmp_path / "file" / "model")
 
 
-def test_of_two_bundles_both_appear_or_neither(tmp_path):
+def test_two_bundles_appear_together_or_not_at_all(tmp_path):
     def refuse(folder: Path) -> None:
         raise RuntimeError("not fit")
 
@@ -104,7 +106,7 @@ def test_of_two_bundles_both_appear_or_neither(tmp_path):
     assert versions(tmp_path / "one") == versions(tmp_path / "two") == [1]
 
 
-def test_a_rollback_is_one_step_back_and_its_number_is_not_given_again(tmp_path):
+def test_a_rollback_goes_back_one_version_and_its_number_is_not_reused(tmp_path):
     for _ in range(3):
         publish_one(tmp_path)
     assert rollback(tmp_path) == tmp_path / "2"
@@ -117,7 +119,7 @@ def test_a_rollback_is_one_step_back_and_its_number_is_not_given_again(tmp_path)
     assert publish_one(tmp_path).name == "4"
     assert rollback(tmp_path, to=1) == tmp_path / "1"
     assert versions(tmp_path) == [1]
-    accept(list_versions(tmp_path)[-1].path)  # nothing is lost
+    accept(list_versions(tmp_path)[-1].path)  # the withdrawn version is still there
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_a_rollback_is_one_step_back_and_its_number_is_not_given_again(tmp_path)
         (2, 3, ValueError, "`to` must be one of 1, 2. Received: 3"),
     ],
 )
-def test_a_rollback_to_nowhere_is_named(tmp_path, published, to, error, message):
+def test_a_rollback_to_a_version_that_does_not_exist_is_named(tmp_path, published, to, error, message):
     for _ in range(published):
         publish_one(tmp_path)
     with pytest.raises(error, match=message):
@@ -148,7 +150,7 @@ def test_only_the_newest_are_kept(tmp_path):
         publish_one(tmp_path, keep=0)
 
 
-def test_what_a_killed_publisher_left_is_removed_and_what_a_live_one_writes_is_not(tmp_path):
+def test_folders_of_killed_publishers_are_removed_and_those_of_live_ones_are_not(tmp_path):
     (tmp_path / f"{_INCOMPLETE}killed").mkdir()
     (tmp_path / ".removed-killed").mkdir()
     seen = []
@@ -164,7 +166,7 @@ def test_what_a_killed_publisher_left_is_removed_and_what_a_live_one_writes_is_n
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
 
 
-def test_what_is_no_bundle_is_never_removed_nor_served(tmp_path):
+def test_folders_that_are_not_bundles_are_neither_removed_nor_served(tmp_path):
     for name in ("2023", "007", "٣"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "precious.csv").write_text("")
@@ -177,7 +179,7 @@ def test_what_is_no_bundle_is_never_removed_nor_served(tmp_path):
         rollback(tmp_path)
 
 
-def test_where_the_second_cannot_appear_the_first_does_not_stay(tmp_path, monkeypatch):
+def test_if_the_second_bundle_cannot_appear_the_first_is_taken_back(tmp_path, monkeypatch):
     rename = Path.rename
 
     def fail_in_two(path, target):
@@ -191,7 +193,7 @@ def test_where_the_second_cannot_appear_the_first_does_not_stay(tmp_path, monkey
     assert [*(tmp_path / "one").iterdir(), *(tmp_path / "two").iterdir()] == []
 
 
-def test_old_versions_that_cannot_be_removed_are_warned_of(tmp_path, monkeypatch):
+def test_a_warning_is_given_if_old_versions_cannot_be_removed(tmp_path, monkeypatch):
     publish_one(tmp_path)
     rename = Path.rename
 
@@ -209,6 +211,6 @@ def test_a_rollback_that_would_overwrite_is_refused_before_it_begins(tmp_path):
     for _ in range(3):
         publish_one(tmp_path)
     (tmp_path / ".withdrawn-2").mkdir()
-    with pytest.raises(FileExistsError, match=".withdrawn-2 is already there"):
+    with pytest.raises(FileExistsError, match=".withdrawn-2 already exists"):
         rollback(tmp_path, to=1)
     assert versions(tmp_path) == [1, 2, 3]

@@ -1,4 +1,4 @@
-"""A published bundle gets another catalogue, without the model and without the training data."""
+"""A published bundle gets another catalogue; neither the model nor the training data is needed."""
 
 import dataclasses
 import json
@@ -12,6 +12,8 @@ import tensorflow as tf
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, export_unchecked
 from tfrs_twotower.bundle.layout import versions
+from tfrs_twotower.bundle.load import LoadedBundle
+from tfrs_twotower.model.joint import JointModel
 
 ALL = {"user_id": ["u0", "u1", "stranger"]}
 
@@ -20,7 +22,7 @@ ALL = {"user_id": ["u0", "u1", "stranger"]}
 def exported(planted, trained, tmp_path_factory):
     directory = tmp_path_factory.mktemp("refresh")
     export_unchecked(
-        trained, planted.split.seen, directory, k=24, build_index=tt.build_exact_index, filter_by=["genres"]
+        trained, planted.split.seen, directory, k=24, build_index=tt.index.build_exact_index, filter_by=["genres"]
     )
     return directory
 
@@ -32,7 +34,7 @@ def directory(exported, tmp_path):
 
 
 def changed(candidates: pa.Table) -> pa.Table:
-    """Without the first five; ten more, half of them of each taste."""
+    """Removes the first five candidates, and adds ten, five of each taste."""
     added = pa.table(
         {
             "movie_id": [f"new{row}" for row in range(10)],
@@ -44,25 +46,25 @@ def changed(candidates: pa.Table) -> pa.Table:
     return pa.concat_tables([added, candidates.slice(5)])
 
 
-def scores_by_id(bundle: tt.LoadedBundle) -> list[dict[str, float]]:
+def scores_by_id(bundle: LoadedBundle) -> list[dict[str, float]]:
     outputs = bundle.recommend(ALL)
     return [
         {name: score for name, score in zip(ids, scores, strict=True) if name}
-        for ids, scores in zip(outputs["candidate_ids"], outputs["scores"].tolist(), strict=True)
+        for ids, scores in zip(outputs.candidate_ids, outputs.scores.tolist(), strict=True)
     ]
 
 
-def test_added_candidates_are_recommended_and_removed_ones_are_not_and_the_rest_is_as_before(planted, directory):
+def test_candidates_are_added_and_removed_and_the_others_keep_their_scores(planted, directory):
     before = tt.load_bundle(directory)
-    path = tt.refresh_bundle(directory, changed(planted.split.seen.candidates), build_index=tt.build_exact_index)
+    path = tt.refresh_bundle(directory, changed(planted.split.seen.candidates), build_index=tt.index.build_exact_index)
     after = tt.load_bundle(path)
     assert path.name == "2"
-    assert after.manifest["num_candidates"] == 29
-    assert after.manifest["refreshed_from"] == "1"
+    assert after.manifest.num_candidates == 29
+    assert after.manifest.model.refreshed_from == "1"
     removed = {f"m{row}" for row in range(5)}
     for old, new in zip(scores_by_id(before), scores_by_id(after), strict=True):
         assert not removed & set(new)
-        # All 24 that fit: the added ones displace the worst of a stranger's, and fill empty slots of a known user's.
+        # The added candidates displace the worst of an unknown query, and fill empty slots of a known one.
         assert {f"new{row}" for row in range(10)} & set(new)
         for name in set(old) & set(new):
             # The tower's matrix products round differently in another batch.
@@ -70,69 +72,71 @@ def test_added_candidates_are_recommended_and_removed_ones_are_not_and_the_rest_
         assert set(new) - set(old) - {f"new{row}" for row in range(10)} == set()
 
 
-def test_the_query_side_is_bit_identical_however_often_the_catalogue_changes(planted, directory, unchecked):
+def test_the_query_side_stays_bit_identical_through_many_refreshes(planted, directory, unchecked):
     first = tt.load_bundle(directory)
     tables = [changed(planted.split.seen.candidates), planted.split.seen.candidates]
     sizes = []
     for number in range(4):
-        path = tt.refresh_bundle(directory, tables[number % 2], build_index=tt.build_exact_index)
+        path = tt.refresh_bundle(directory, tables[number % 2], build_index=tt.index.build_exact_index)
         sizes.append((path / "saved_model.pb").stat().st_size)
     last = tt.load_bundle(path)
     inputs = {"user_id": tf.constant(ALL["user_id"]), "age": tf.constant([np.nan, 30.0, 20.0])}
     for name, values in first.module.signatures["embed_query"](**inputs).items():
         np.testing.assert_array_equal(values, last.module.signatures["embed_query"](**inputs)[name])
-    np.testing.assert_array_equal(first.recommend(ALL)["candidate_ids"], last.recommend(ALL)["candidate_ids"])
-    assert last.manifest["k"] == 24
-    # Catalogues of two sizes; names of functions differ in length. It must not grow with each refresh.
+    np.testing.assert_array_equal(first.recommend(ALL).candidate_ids, last.recommend(ALL).candidate_ids)
+    assert last.manifest.k == 24
+    # The two catalogues differ in size, and names of functions in length; but no refresh may add to the graph.
     assert sizes[3] - sizes[1] < 1000
 
 
-def test_what_a_user_has_seen_stays_excluded(planted, directory, unchecked):
-    """Also what was out of the catalogue in between."""
+def test_candidates_that_a_query_has_seen_stay_excluded(planted, directory, unchecked):
+    """This includes candidates that a catalogue in between did not have."""
     candidates = planted.split.seen.candidates
-    tt.refresh_bundle(directory, changed(candidates), build_index=tt.build_exact_index)
-    path = tt.refresh_bundle(directory, candidates.take(np.arange(24)[::-1]), build_index=tt.build_exact_index)
+    tt.refresh_bundle(directory, changed(candidates), build_index=tt.index.build_exact_index)
+    path = tt.refresh_bundle(directory, candidates.take(np.arange(24)[::-1]), build_index=tt.index.build_exact_index)
     seen = planted.split.seen
     ids = candidates["movie_id"].to_pylist()
     outputs = tt.load_bundle(path).recommend({"user_id": [f"u{row}" for row in range(40)]})
     for row in range(40):
         known = {ids[place] for place in seen.candidate_rows[seen.query_rows == row]}
-        assert set(outputs["candidate_ids"][row]) - {""} == set(ids) - known
+        assert set(outputs.candidate_ids[row]) - {""} == set(ids) - known
 
 
-def test_a_catalogue_may_come_from_pandas_and_lack_what_is_not_needed(planted, directory, unchecked):
+def test_a_catalogue_may_be_a_data_frame_with_only_the_columns_that_are_needed(planted, directory, unchecked):
     frame = planted.split.seen.candidates.select(["movie_id", "genres"]).to_pandas()
-    bundle = tt.load_bundle(tt.refresh_bundle(directory, frame, build_index=tt.build_exact_index))
+    bundle = tt.load_bundle(tt.refresh_bundle(directory, frame, build_index=tt.index.build_exact_index))
     assert bundle.candidates.column_names == ["movie_id", "genres"]
 
 
-def test_fewer_candidates_than_slots_and_then_more_again(planted, directory, unchecked):
+def test_a_small_catalogue_gives_fewer_columns_until_a_larger_one_follows(planted, directory, unchecked):
     candidates = planted.split.seen.candidates
     widths = []
     for table in (candidates.slice(0, 1), candidates):
-        path = tt.refresh_bundle(directory, table, build_index=tt.build_exact_index)
-        widths.append(tt.load_bundle(path).recommend({"user_id": "stranger"})["candidate_ids"].shape[1])
+        path = tt.refresh_bundle(directory, table, build_index=tt.index.build_exact_index)
+        widths.append(tt.load_bundle(path).recommend({"user_id": "stranger"}).candidate_ids.shape[1])
     assert widths == [1, 24]
 
 
 @pytest.mark.scann
-def test_the_kind_of_the_index_may_change(planted, directory, unchecked):
-    for build_index in (tt.build_scann_index, tt.build_portable_index):
+def test_a_refresh_may_change_the_kind_of_the_index(planted, directory, unchecked):
+    for build_index in (tt.index.build_scann_index, tt.index.build_portable_index):
         path = tt.refresh_bundle(directory, planted.split.seen.candidates, build_index=build_index)
     assert json.loads((path / "assets.extra" / "manifest.json").read_text())["index"]["kind"] == "exact"
 
 
-def test_two_heads_and_a_history_are_refreshed_too(planted, tmp_path):
+def test_a_joint_model_with_a_history_is_refreshed(planted, tmp_path):
     history = tt.History(of=CANDIDATE.features[0], length=4, by_rating=True)
     seen = planted.split.seen
     query = dataclasses.replace(QUERY, features=(*QUERY.features, history))
-    ranks = tt.build_two_tower(seen, query=query, candidate=CANDIDATE, task=tt.RetrievalTask())
-    joint = tt.JointModel(retrieval=ranks, rating=tt.build_two_tower(seen, query=QUERY, candidate=CANDIDATE))
-    path = export_unchecked(joint, seen, tmp_path, k=24, build_index=tt.build_exact_index)
+    ranks = tt.build_two_tower(seen, query=query, candidate=CANDIDATE, task=tt.tasks.SampledSoftmaxTask())
+    joint = JointModel(retrieval_model=ranks, rating_model=tt.build_two_tower(seen, query=QUERY, candidate=CANDIDATE))
+    path = export_unchecked(joint, seen, tmp_path, k=24, build_index=tt.index.build_exact_index)
     before = tt.load_bundle(path).recommend(ALL)
-    after = tt.load_bundle(tt.refresh_bundle(path, seen.candidates, build_index=tt.build_exact_index)).recommend(ALL)
-    np.testing.assert_array_equal(after["candidate_ids"], before["candidate_ids"])
-    np.testing.assert_allclose(after["probabilities"], before["probabilities"], rtol=1e-5, atol=1e-6)
+    after = tt.load_bundle(tt.refresh_bundle(path, seen.candidates, build_index=tt.index.build_exact_index)).recommend(
+        ALL
+    )
+    np.testing.assert_array_equal(after.candidate_ids, before.candidate_ids)
+    np.testing.assert_allclose(after.probabilities, before.probabilities, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -146,11 +150,11 @@ def test_two_heads_and_a_history_are_refreshed_too(planted, tmp_path):
 )
 def test_a_bad_catalogue_is_named_and_nothing_is_published(planted, directory, unchecked, change, message):
     with pytest.raises(ValueError, match=message):
-        tt.refresh_bundle(directory, change(planted.split.seen.candidates), build_index=tt.build_exact_index)
+        tt.refresh_bundle(directory, change(planted.split.seen.candidates), build_index=tt.index.build_exact_index)
     assert versions(directory) == [1]
 
 
-def test_a_folder_that_is_no_version_is_refused(planted, directory, unchecked, tmp_path):
+def test_a_folder_that_is_not_a_version_is_refused(planted, directory, unchecked, tmp_path):
     (directory / "1").rename(directory / "mine")
-    with pytest.raises(ValueError, match="is no version in a folder of versions"):
+    with pytest.raises(ValueError, match="is not a version in a folder of versions"):
         tt.refresh_bundle(directory / "mine", planted.split.seen.candidates)

@@ -22,9 +22,9 @@ class MLPTowerConfig(TowerConfig):
     """A tower that concatenates its features' vectors and puts an MLP on top.
 
     Attributes:
-        features: Inputs, with unique names. The one that identifies a row is usually among them.
-        output_dim: Length of the embedding that comes out, >= 1; the same in both towers.
-        has_bias: Whether a number comes out besides, which is added to the score.
+        features: Features, with unique names. The one that identifies a row is usually among them.
+        output_dim: Length of the embedding, >= 1; the same in both towers.
+        has_bias: Whether the tower has one more output, a bias that is added to the score.
         frequency_of: See `SumTowerConfig`.
         dropout: Share of hidden units dropped in training, in [0, 1).
         l2: Weight of the squared norms of the MLP's kernels in the loss, >= 0. The default is the validation part's
@@ -55,10 +55,12 @@ class MLPTowerConfig(TowerConfig):
     num_cross_layers: int = 0
     l2: float = 3e-3
 
-    minimums: ClassVar[Mapping[str, int]] = {"embedding_dim": 1, "output_dim": 1, "num_cross_layers": 0}
+    minimums: ClassVar[Mapping[str, int]] = {"output_dim": 1, "num_cross_layers": 0}
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.embedding_dim is not None:
+            whole_number(self.embedding_dim, "`embedding_dim`", 1)
         if not isinstance(self.hidden_units, tuple | list):
             raise TypeError(f"`hidden_units` must be a tuple. Received: {self.hidden_units!r}.")
         widths = tuple(whole_number(units, "`hidden_units`", 1) for units in self.hidden_units)

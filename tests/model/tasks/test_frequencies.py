@@ -11,8 +11,8 @@ def run(estimator: FrequencyEstimator, batches: np.ndarray) -> None:
         learn(tf.constant(batch))
 
 
-def test_it_converges_to_the_known_frequencies():
-    """Zipf's law over 300 candidates, some of them many times in each batch and some in one of thirty."""
+def test_estimates_converge_to_the_true_frequencies():
+    """300 candidates follow Zipf's law: some are in each batch many times, others in one of thirty."""
     rng = np.random.default_rng(0)
     shares = 1 / np.arange(1, 301)
     shares /= shares.sum()
@@ -20,13 +20,13 @@ def test_it_converges_to_the_known_frequencies():
     run(estimator, rng.choice(300, (2000, 200), p=shares))
     found = estimator(tf.range(300)).numpy()
     expected = np.log(shares * 200)
-    # A moving average of about 200 occurrences: a standard error of a fourteenth; the mean of 300 is unbiased.
+    # A moving average of about 200 occurrences has a standard error of 1 / sqrt(200) = 0.07, and 300 errors cancel out.
     assert np.abs(found - expected).mean() < 0.12
     assert abs((found - expected).mean()) < 0.03
     assert abs((found - expected)[:10].mean()) < 0.1
 
 
-def test_it_follows_a_change():
+def test_estimates_follow_a_change():
     estimator = FrequencyEstimator(num_slots=50, learning_rate=0.1)
     run(estimator, np.array([[0] + [1] * 9] * 60))
     assert np.exp(estimator(tf.constant([0, 1]))).round(1).tolist() == [1.0, 9.0]
@@ -34,7 +34,7 @@ def test_it_follows_a_change():
     assert np.exp(estimator(tf.constant([0, 1]))).round(1).tolist() == [9.0, 1.0]
 
 
-def test_more_hashes_help_where_slots_are_shared():
+def test_more_hashes_help_if_candidates_share_slots():
     rng = np.random.default_rng(1)
     batches = rng.integers(0, 200, (600, 100))
     errors = []
@@ -45,7 +45,7 @@ def test_more_hashes_help_where_slots_are_shared():
     assert errors[1] < errors[0] / 1.5
 
 
-def test_asking_teaches_nothing():
+def test_estimating_outside_training_changes_nothing():
     estimator = FrequencyEstimator(num_slots=50)
     run(estimator, np.array([[1, 2]] * 5))
     before = [weight.numpy() for weight in estimator.weights]
@@ -54,7 +54,7 @@ def test_asking_teaches_nothing():
         np.testing.assert_array_equal(weight, old)
 
 
-def test_what_was_never_seen_is_rarer_than_all_that_was():
+def test_a_candidate_never_seen_is_rarer_than_any_that_was_seen():
     estimator = FrequencyEstimator(num_slots=5000)
     run(estimator, np.array([[1, 2]] * 20))
     seen, unseen = estimator(tf.constant([1, 99])).numpy()
@@ -63,8 +63,8 @@ def test_what_was_never_seen_is_rarer_than_all_that_was():
     assert np.isfinite(FrequencyEstimator(num_slots=5)(tf.constant([3]))).all()
 
 
-def test_what_was_never_seen_is_known_by_a_single_empty_slot():
-    """Of a thousand others a fifth shares one of two slots with the candidate seen, a hundredth both."""
+def test_a_single_empty_slot_shows_that_a_candidate_was_never_seen():
+    """Of a thousand others, a fifth share one of two slots with the candidate seen, and a hundredth share both."""
     estimator = FrequencyEstimator(num_slots=10, num_hashes=2)
     run(estimator, np.array([[1]] * 20))
     others = np.exp(estimator(tf.range(2, 1002)).numpy())
@@ -86,6 +86,6 @@ def test_any_integer_is_a_code():
         ({"num_slots": 5, "learning_rate": 1.0}, r"`learning_rate` must be in \(0, 1\)"),
     ],
 )
-def test_a_bad_setting_is_refused(settings, message):
+def test_an_impossible_setting_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         FrequencyEstimator(**settings)

@@ -1,8 +1,7 @@
-"""The signatures of a bundle whose query tower takes every kind of feature, a history among them."""
+"""A bundle whose query tower takes every kind of feature: what is given, what is remembered, what is missing."""
 
 import dataclasses
 import datetime
-import json
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,8 @@ import tensorflow as tf
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, bundle_of, export_unchecked
 from tfrs_twotower.batches.histories import Timeline
+from tfrs_twotower.bundle.load import LoadedBundle
+from tfrs_twotower.model.two_tower import TwoTowerModel
 
 MOVIE_ID = CANDIDATE.features[0]
 FEATURES = (
@@ -20,7 +21,7 @@ FEATURES = (
     tt.Numeric(name="income", log=True),
     tt.Timestamp(name="joined"),
     tt.Text(name="about"),
-    tt.Embedding(name="face", dim=2),
+    tt.PretrainedEmbedding(name="face", dim=2),
     tt.Hashed(name="city", num_buckets=9),
     tt.History(of=MOVIE_ID, length=4, by_rating=True, half_life=3.0),
 )
@@ -28,7 +29,7 @@ FEATURES = (
 
 @pytest.fixture(scope="module")
 def known(planted) -> tt.Interactions:
-    """The planted data, each query's events in an order of time that is not that of the rows."""
+    """The planted data, with times of the events in another order than that of the rows."""
     seen = planted.split.seen
     rng = np.random.default_rng(0)
     times = pa.array(rng.permutation(seen.num_events))
@@ -47,11 +48,11 @@ def known(planted) -> tt.Interactions:
 
 
 @pytest.fixture(scope="module")
-def model(known) -> tt.TwoTowerModel:
+def model(known) -> TwoTowerModel:
     tf.keras.utils.set_random_seed(0)
     query = dataclasses.replace(QUERY, features=FEATURES)
     model = tt.build_two_tower(known, query=query, candidate=CANDIDATE)
-    model.compile(optimizer=tt.LazyAdam(5e-3))
+    model.compile(optimizer=tt.training.LazyAdam(5e-3))
     model.fit(model.training_batches(known, batch_size=64, seed=0), epochs=3, verbose=0)
     return model
 
@@ -62,19 +63,18 @@ def signatures(model, known):
 
 
 @pytest.fixture(scope="module")
-def bundle(model, known, tmp_path_factory) -> tt.LoadedBundle:
-    return tt.load_bundle(
-        export_unchecked(model, known, tmp_path_factory.mktemp("features"), k=10, build_index=tt.build_exact_index)
-    )
+def bundle(model, known, tmp_path_factory) -> LoadedBundle:
+    folder = tmp_path_factory.mktemp("features")
+    return tt.load_bundle(export_unchecked(model, known, folder, k=10, build_index=tt.index.build_exact_index))
 
 
-def silent(user: str, **given) -> dict[str, tf.Tensor]:
-    """A query that says who it is and nothing else but what is given."""
+def only_id(user: str, **given) -> dict[str, tf.Tensor]:
+    """A query that gives its id, and of its features only those in `given`."""
     nan = float("nan")
     inputs = {
         "user_id": [user],
         "income": [nan],
-        "joined": [tt.NO_TIME],
+        "joined": [tt.data.NO_TIME],
         "about": [""],
         "face": [[nan, nan]],
         "city": [""],
@@ -87,17 +87,17 @@ def silent(user: str, **given) -> dict[str, tf.Tensor]:
 
 
 def embed(signatures, user: str, **given) -> np.ndarray:
-    return signatures["embed_query"](**silent(user, **given))["retrieval"].numpy()[0]
+    return signatures["embed_query"](**only_id(user, **given))["retrieval"].numpy()[0]
 
 
-def test_all_that_a_known_query_leaves_out_is_remembered(signatures, model, known):
+def test_every_feature_that_a_known_query_leaves_out_is_remembered(signatures, model, known):
     queries, _ = model.embed(known, known=known)
     for row in (0, 7, 39):
         np.testing.assert_allclose(embed(signatures, f"u{row}"), queries[row], rtol=1e-4, atol=1e-5)
 
 
 def past(known: tt.Interactions, row: int, length: int) -> tuple[list[str], list[float]]:
-    """Ids and ratings of a query's latest events, by hand."""
+    """Computes the ids and ratings of a query's latest events by hand."""
     of_query = np.flatnonzero(known.query_rows == row)
     latest = of_query[np.argsort(known.timestamps[of_query])][-length:]
     ids = known.candidates["movie_id"].to_pylist()
@@ -121,13 +121,13 @@ def test_a_given_history_replaces_the_remembered_one(signatures, known):
 
 @pytest.mark.parametrize("user", ["u3", "stranger"])
 def test_a_rating_that_is_not_given_is_missing(signatures, user):
-    """One rating beside six candidates is the first one's, alone and in a batch with another history."""
+    """A single rating for six candidates belongs to the first, alone and in a batch with another history."""
     nan = float("nan")
     ids = ["m1", "m2", "m5", "m6", "m7", "m8"]
     for given, filled in (([nan], [nan] * 6), ([1.0], [1.0, *[nan] * 5]), ([5.0] * 9, [5.0] * 6)):
         short = embed(signatures, user, history=[ids], history_rating=[given])
         np.testing.assert_array_equal(short, embed(signatures, user, history=[ids], history_rating=[filled]))
-    two = {name: tf.concat([values, values], axis=0) for name, values in silent(user).items()}
+    two = {name: tf.concat([values, values], axis=0) for name, values in only_id(user).items()}
     two["history"] = tf.constant([[*ids, "", ""], ["m1"] * 8])
     two["history_rating"] = tf.constant([[1.0, *[nan] * 7], [5.0] * 8])
     in_batch = signatures["embed_query"](**two)["retrieval"].numpy()[0]
@@ -147,13 +147,13 @@ def test_a_rating_that_is_not_given_is_missing(signatures, user):
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_unknown_users_who_differ_get_different_recommendations(signatures, change):
-    plain, changed = (signatures["recommend"](**silent("stranger", **given)) for given in ({}, change))
+def test_each_feature_changes_the_scores_of_an_unknown_query(signatures, change):
+    plain, changed = (signatures["recommend"](**only_id("stranger", **given)) for given in ({}, change))
     assert np.abs(plain["scores"].numpy() - changed["scores"].numpy()).max() > 0
 
 
 def test_a_given_history_is_not_recommended_again(signatures):
-    inputs = silent("stranger", history=[["m1", "m2", "m3", "no such movie"]])
+    inputs = only_id("stranger", history=[["m1", "m2", "m3", "no such movie"]])
     ids = signatures["recommend"](**inputs)["candidate_ids"].numpy()[0].astype(str)
     assert len(set(ids)) == 10
     assert not {"m1", "m2", "m3", ""} & set(ids)
@@ -161,7 +161,7 @@ def test_a_given_history_is_not_recommended_again(signatures):
 
 def test_queries_with_and_without_a_history_go_in_one_batch(signatures):
     alone = [embed(signatures, "u5"), embed(signatures, "stranger", history=[["m1", "m2"]])]
-    both = {name: tf.concat([values, values], axis=0) for name, values in silent("u5").items()}
+    both = {name: tf.concat([values, values], axis=0) for name, values in only_id("u5").items()}
     both.update(user_id=tf.constant(["u5", "stranger"]), history=tf.constant([["", ""], ["m1", "m2"]]))
     nan = float("nan")
     both["history_rating"] = tf.constant([[nan, nan], [nan, nan]])
@@ -169,10 +169,10 @@ def test_queries_with_and_without_a_history_go_in_one_batch(signatures):
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
 
 
-def test_plain_values_go_in(bundle, signatures):
+def test_plain_values_give_what_tensors_give(bundle, signatures):
     asked = {"user_id": "new", "income": 10, "joined": 86_400, "about": "words", "face": [[1.0, 2]], "city": "city 1"}
     found = bundle.recommend({**asked, "history": [["m1", "m2"]], "history_rating": [[5, 1.0]]})
-    inputs = silent(
+    inputs = only_id(
         "new",
         income=[10.0],
         joined=[86_400],
@@ -183,8 +183,8 @@ def test_plain_values_go_in(bundle, signatures):
         history_rating=[[5.0, 1.0]],
     )
     expected = signatures["recommend"](**inputs)
-    np.testing.assert_array_equal(found["candidate_ids"], expected["candidate_ids"].numpy().astype(str))
-    np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(found.candidate_ids, expected["candidate_ids"].numpy().astype(str))
+    np.testing.assert_allclose(found.scores, expected["scores"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -220,22 +220,22 @@ def test_a_time_may_be_a_datetime(bundle):
     forms += [np.datetime64(when, unit) for unit in ("s", "ms", "us", "ns")]
     column = np.array([when], "datetime64[ns]")
     np.testing.assert_array_equal(
-        bundle.recommend({"user_id": "new", "joined": column})["scores"],
-        bundle.recommend({"user_id": "new", "joined": pd.Series(column)})["scores"],
+        bundle.recommend({"user_id": "new", "joined": column}).scores,
+        bundle.recommend({"user_id": "new", "joined": pd.Series(column)}).scores,
     )
-    scores = [bundle.recommend({"user_id": "new", "joined": [form]})["scores"] for form in forms]
+    scores = [bundle.recommend({"user_id": "new", "joined": [form]}).scores for form in forms]
     for others in scores[1:]:
         np.testing.assert_array_equal(scores[0], others)
-    missing = bundle.recommend({"user_id": "new", "joined": [tt.NO_TIME]})["scores"]
-    np.testing.assert_array_equal(missing, bundle.recommend({"user_id": "new"})["scores"])
+    missing = bundle.recommend({"user_id": "new", "joined": [tt.data.NO_TIME]}).scores
+    np.testing.assert_array_equal(missing, bundle.recommend({"user_id": "new"}).scores)
     assert np.abs(missing - scores[0]).max() > 0
 
 
 def test_the_manifest_describes_every_feature_and_every_input(bundle):
-    manifest = json.loads(json.dumps(bundle.manifest["query"]))
-    assert [feature["kind"] for feature in manifest["features"]] == [type(feature).__name__ for feature in FEATURES]
-    assert manifest["features"][-1]["of"]["name"] == "movie_id"
-    shapes = {spec["name"]: (spec["dtype"], spec["shape"]) for spec in manifest["inputs"]}
+    schema = bundle.manifest.model.query
+    assert [feature["kind"] for feature in schema.features] == [type(feature).__name__ for feature in FEATURES]
+    assert schema.features[-1]["of"]["name"] == "movie_id"
+    shapes = {spec.name: (spec.dtype, list(spec.shape)) for spec in schema.inputs}
     assert shapes == {
         "user_id": ("string", [None]),
         "income": ("float32", [None]),
@@ -246,6 +246,8 @@ def test_the_manifest_describes_every_feature_and_every_input(bundle):
         "history": ("string", [None, None]),
         "history_rating": ("float32", [None, None]),
     }
+    assert schema.histories == ("history",)
+    assert schema.ratings_of == {"history_rating": "history"}
 
 
 def test_the_timeline_gives_each_querys_latest(known):
@@ -259,32 +261,31 @@ def test_the_timeline_gives_each_querys_latest(known):
 
 
 @pytest.fixture(scope="module")
-def of_history_alone(known, tmp_path_factory) -> tuple[tt.TwoTowerModel, tt.LoadedBundle]:
-    """A query tower that takes no id: cold start is its trade."""
+def of_history_alone(known, tmp_path_factory) -> tuple[TwoTowerModel, LoadedBundle]:
+    """A model whose query tower takes a history and no id, and its bundle."""
     tf.keras.utils.set_random_seed(0)
     model = tt.build_two_tower(known, query=dataclasses.replace(QUERY, features=FEATURES[-1:]), candidate=CANDIDATE)
     folder = tmp_path_factory.mktemp("alone")
-    return model, tt.load_bundle(export_unchecked(model, known, folder, k=24, build_index=tt.build_exact_index))
+    return model, tt.load_bundle(export_unchecked(model, known, folder, k=24, build_index=tt.index.build_exact_index))
 
 
-def test_a_tower_of_a_history_alone_still_knows_whom_the_bundle_remembers(known, of_history_alone):
+def test_a_known_query_is_recognised_by_its_id_even_if_the_tower_takes_only_a_history(known, of_history_alone):
     model, bundle = of_history_alone
-    assert [spec["name"] for spec in bundle.manifest["query"]["inputs"]] == ["user_id", "history", "history_rating"]
+    assert [spec.name for spec in bundle.manifest.model.query.inputs] == ["user_id", "history", "history_rating"]
     found = bundle.recommend({"user_id": ["u3"]})
     queries, candidates = model.embed(known, known=known)
     scores = candidates @ queries[3]
     scores[known.candidate_rows[known.query_rows == 3]] = -np.inf
     expected = np.sort(scores[np.isfinite(scores)])[::-1]
-    np.testing.assert_allclose(found["scores"][0][: len(expected)], expected, rtol=1e-4, atol=1e-5)
-    assert (found["candidate_ids"][0] != "").sum() == len(expected)
+    np.testing.assert_allclose(found.scores[0][: len(expected)], expected, rtol=1e-4, atol=1e-5)
+    assert (found.candidate_ids[0] != "").sum() == len(expected)
     stranger = bundle.recommend({"history": [["m1", "m2"]]})
-    assert (stranger["candidate_ids"][0] != "").sum() == 22
+    assert (stranger.candidate_ids[0] != "").sum() == 22
 
 
-def test_a_bundle_may_know_nobody(known, of_history_alone, tmp_path):
+def test_a_bundle_may_remember_no_query(known, of_history_alone, tmp_path):
     model, _ = of_history_alone
-    nobody = dataclasses.replace(known, queries=known.queries.slice(0, 0), events=known.events.slice(0, 0))
-    bundle = tt.load_bundle(export_unchecked(model, nobody, tmp_path / "nobody", k=3, build_index=tt.build_exact_index))
-    assert set(bundle.recommend({"user_id": "u1", "history": [["m1"]]})["candidate_ids"][0]) <= set(
-        known.candidates["movie_id"].to_pylist()
-    )
+    no_query = dataclasses.replace(known, queries=known.queries.slice(0, 0), events=known.events.slice(0, 0))
+    path = export_unchecked(model, no_query, tmp_path / "no-query", k=3, build_index=tt.index.build_exact_index)
+    found = tt.load_bundle(path).recommend({"user_id": "u1", "history": [["m1"]]})
+    assert set(found.candidate_ids[0]) <= set(known.candidates["movie_id"].to_pylist()) - {"m1"}

@@ -1,15 +1,17 @@
+"""The signatures of a bundle in memory: rankings, scores and embeddings, with exclusions and filters."""
+
 import dataclasses
-import json
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, bundle_of
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
-from tfrs_twotower.index.vectors import NO_SCORE
+from tfrs_twotower.index.ordering import NO_SCORE
+from tfrs_twotower.model.joint import JointModel
+from tfrs_twotower.model.two_tower import TwoTowerModel
 
 K = 10
 
@@ -54,7 +56,7 @@ def test_inputs_and_outputs_are_named_typed_and_shaped_as_documented(signatures)
         assert {key: (spec.dtype.name, spec.shape.rank) for key, spec in structured.items()} == outputs, name
 
 
-def test_recommendations_are_those_of_the_evaluation(planted, trained, signatures):
+def test_recommendations_equal_the_ranking_of_the_evaluation(planted, trained, signatures):
     """The evaluation's ranking in NumPy and the bundle's in TensorFlow agree for every query."""
     split = planted.split
     queries, candidates = trained.embed(split.seen)
@@ -78,13 +80,13 @@ def test_an_empty_slot_is_marked_and_finite(planted, signatures):
     assert outputs["probabilities"][:, 4:].tolist() == [[0.0] * 6] * 2
 
 
-def test_a_query_that_is_not_known_has_seen_nothing(signatures):
+def test_an_unknown_query_gets_a_full_list(signatures):
     outputs = ask(signatures["recommend"], **users("stranger", ages=[30.0]))
     assert len(set(outputs["candidate_ids"][0].tolist())) == K
     assert b"" not in outputs["candidate_ids"]
 
 
-def test_a_missing_feature_of_a_known_query_is_remembered_and_a_given_one_stands(planted, signatures):
+def test_a_missing_feature_of_a_known_query_is_remembered_and_a_given_one_is_used(planted, signatures):
     ages = planted.split.seen.queries["age"].to_pylist()
     remembered, given, other = (
         ask(signatures["embed_query"], **users("u3", ages=[age]))["rating"] for age in (np.nan, ages[3], ages[3] + 40)
@@ -127,13 +129,13 @@ def test_a_row_does_not_depend_on_its_batch(signatures):
         np.testing.assert_allclose(alone["scores"][0], whole["scores"][row], rtol=1e-5, atol=1e-5)
 
 
-def test_an_empty_batch_is_answered(signatures):
+def test_an_empty_batch_gives_empty_outputs(signatures):
     outputs = ask(signatures["recommend"], user_id=tf.zeros([0], tf.string), age=tf.zeros([0]))
     assert outputs["candidate_ids"].shape == outputs["scores"].shape == (0, K)
 
 
-def test_a_tower_without_the_id_knows_nobody(planted):
-    """Recommendations from features alone: nothing is remembered, nothing was seen."""
+def test_a_tower_without_the_id_recommends_the_whole_catalogue(planted):
+    """It recommends from features alone: no query is recognised, so that none has seen anything."""
     query = dataclasses.replace(QUERY, features=QUERY.features[1:])
     model = tt.build_two_tower(planted.split.train, query=query, candidate=CANDIDATE)
     signature = bundle_of(model, planted.split.seen, k=24).signatures["recommend"]
@@ -158,28 +160,6 @@ def test_a_list_feature_of_a_query_is_remembered_too(planted):
     assert np.abs(embed("y") - embed("x")).max() > 0
 
 
-def test_the_manifest_says_what_the_bundle_is(bundle_path, planted):
-    manifest = json.loads((bundle_path / "assets.extra" / "manifest.json").read_text())
-    assert manifest["versions"]["tensorflow"] == tf.__version__
-    index = manifest["index"]
-    assert (index["kind"], index["is_exact"], index["recall"]) == ("exact", True, {"10": 1.0, "100": 1.0})
-    assert index["size_bytes"] == 24 * 8 * 4
-    assert set(index["latency_ms"]) == {"1", "256"}
-    assert (manifest["k"], manifest["num_candidates"], manifest["num_queries"]) == (K, 24, 40)
-    assert manifest["query"]["id"] == "user_id"
-    assert [feature["kind"] for feature in manifest["query"]["features"]] == ["Categorical", "Bucketized"]
-    assert manifest["data"] == {"source": "planted", "fingerprint": planted.split.seen.fingerprint()}
-
-
-def test_the_catalogue_travels_with_the_bundle(bundle_path, planted):
-    assert pq.read_table(bundle_path / "assets.extra" / "candidates.parquet").equals(planted.split.seen.candidates)
-
-
-def test_no_keras_object_is_in_the_saved_model(bundle_path):
-    assert not (bundle_path / "keras_metadata.pb").exists()
-    assert b"_tf_keras" not in (bundle_path / "saved_model.pb").read_bytes()
-
-
 def reranked(planted, model, k, **options):
     return ask(
         bundle_of(model, planted.split.seen, k=k, **options).signatures["recommend"],
@@ -190,17 +170,21 @@ def reranked(planted, model, k, **options):
 
 @pytest.mark.parametrize("k", [3, 24])
 @pytest.mark.parametrize(("first", "weight"), [(1, 1.0), (10, 1.0), (6, 0.3), (24, 1.0), (100, 0.5), (24, 0.0)])
-def test_the_first_are_ordered_by_probability_or_a_blend(planted, k, first, weight):
+def test_the_first_candidates_are_ordered_by_probability_or_a_blend(planted, k, first, weight):
     tf.keras.utils.set_random_seed(0)
-    heads = [tt.build_two_tower(planted.split.train, query=QUERY, candidate=CANDIDATE) for _ in range(2)]
-    model = tt.JointModel(
-        retrieval=tt.TwoTowerModel(
-            query_tower=heads[0].query_tower, candidate_tower=heads[0].candidate_tower, task=tt.RetrievalTask()
+    first_model, rating_model = (
+        tt.build_two_tower(planted.split.train, query=QUERY, candidate=CANDIDATE) for _ in range(2)
+    )
+    model = JointModel(
+        retrieval_model=TwoTowerModel(
+            query_tower=first_model.query_tower,
+            candidate_tower=first_model.candidate_tower,
+            task=tt.tasks.SampledSoftmaxTask(),
         ),
-        rating=heads[1],
+        rating_model=rating_model,
     )
     found = reranked(planted, model, 24)
-    got = reranked(planted, model, k, rerank=tt.Rerank(first=first, weight=weight))
+    got = reranked(planted, model, k, rerank=tt.bundle.Rerank(first=first, weight=weight))
     for row in range(3):
         with np.errstate(divide="ignore", invalid="ignore"):  # empty slots
             odds = np.log(found["probabilities"][row] / (1 - found["probabilities"][row]))
@@ -212,10 +196,74 @@ def test_the_first_are_ordered_by_probability_or_a_blend(planted, k, first, weig
             np.testing.assert_allclose(got[name][row], found[name][row][order], rtol=1e-6)
 
 
-def test_reranking_takes_probabilities_and_sound_numbers(planted):
-    model = tt.build_two_tower(planted.split.train, query=QUERY, candidate=CANDIDATE, task=tt.RetrievalTask())
-    with pytest.raises(ValueError, match="`rerank` orders by probabilities: it needs a model with a rating head"):
-        bundle_of(model, planted.split.seen, k=1, rerank=tt.Rerank(first=5))
+def test_reranking_needs_probabilities_and_numbers_in_range(planted):
+    model = tt.build_two_tower(
+        planted.split.train, query=QUERY, candidate=CANDIDATE, task=tt.tasks.SampledSoftmaxTask()
+    )
+    with pytest.raises(ValueError, match="`rerank` orders by probabilities: it needs a model that predicts them"):
+        bundle_of(model, planted.split.seen, k=1, rerank=tt.bundle.Rerank(first=5))
     for arguments in ({"first": 0}, {"first": 1, "weight": 1.5}):
         with pytest.raises(ValueError, match="`first` must be at least 1 and `weight` in 0..1"):
-            tt.Rerank(**arguments)
+            tt.bundle.Rerank(**arguments)
+
+
+@pytest.fixture(scope="module")
+def filtering(planted, trained):
+    return bundle_of(trained, planted.split.seen, k=24, filter_by=["genres"]).signatures
+
+
+def stranger(num: int = 1) -> dict[str, tf.Tensor]:
+    return {"user_id": tf.fill([num], "stranger"), "age": tf.fill([num], 30.0)}
+
+
+def ids_of(outputs) -> list[list[str]]:
+    return [[name.decode() for name in row] for row in outputs["candidate_ids"].numpy()]
+
+
+def test_excluded_ids_are_left_out_and_unknown_ones_are_harmless(filtering):
+    best = ids_of(filtering["recommend"](**stranger()))[0]
+    exclude = tf.constant([[best[0], best[2], "unknown", "", best[0]], ["", "", "", "", ""]])
+    first, second = ids_of(filtering["recommend_excluding"](**stranger(2), exclude_ids=exclude))
+    assert first == [best[1], *best[3:], "", ""]
+    assert second == best
+
+
+def test_a_filter_and_an_exclusion_apply_together(filtering):
+    best = ids_of(filtering["recommend"](**stranger()))[0]
+    odd = [name for name in best if int(name[1:]) % 2]
+    filters = tf.constant([["Rare", "unknown"], ["unknown", ""], ["", ""]])
+    exclude = tf.constant([[odd[0]], [""], [""]])
+    rows = ids_of(filtering["recommend_filtered"](**stranger(3), exclude_ids=exclude, filter_genres=filters))
+    assert rows == [[*odd[1:], *[""] * 13], [""] * 24, best]
+
+
+def test_candidates_that_a_known_query_has_seen_are_excluded_everywhere(planted, filtering):
+    user = {"user_id": tf.constant(["u3"]), "age": tf.constant([np.nan])}
+    nothing = tf.constant([[""]])
+    plain = ids_of(filtering["recommend"](**user))
+    assert ids_of(filtering["recommend_excluding"](**user, exclude_ids=nothing)) == plain
+    assert ids_of(filtering["recommend_filtered"](**user, exclude_ids=nothing, filter_genres=nothing)) == plain
+    assert sum(name != "" for name in plain[0]) == 4
+
+
+def test_similar_candidates_are_of_the_same_kind_and_not_the_candidate_itself(planted, trained, filtering):
+    outputs = filtering["similar"](candidate_id=tf.constant(["m4", "unknown", "m7"]))
+    rows = ids_of(outputs)
+    assert "m4" not in rows[0]
+    assert "m7" not in rows[2]
+    assert rows[1] == [""] * 24
+    assert outputs["scores"].numpy()[1].tolist() == [NO_SCORE] * 24
+    # By hand: products of the vectors without the biases.
+    vectors = trained.embed_catalogue(planted.split.seen.candidates)[:, : CANDIDATE.output_dim]
+    products = vectors @ vectors[4]
+    products[4] = -np.inf
+    assert rows[0][:23] == [f"m{row}" for row in np.argsort(-products)[:23]]
+
+
+def test_a_query_feature_must_not_have_the_name_of_an_input(planted):
+    seen = planted.split.seen
+    queries = seen.queries.rename_columns(["user_id", "exclude_ids"])
+    known = dataclasses.replace(seen, queries=queries)
+    query = dataclasses.replace(QUERY, features=(QUERY.features[0], tt.Numeric(name="exclude_ids")))
+    with pytest.raises(ValueError, match="No query feature may be called 'exclude_ids'"):
+        tt.build_two_tower(known, query=query, candidate=CANDIDATE)

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.conftest import make_interactions
+from tfrs_twotower.batches.batch import QueryBatch
+from tfrs_twotower.model.tasks.full_softmax import FullSoftmaxTask
+
+RNG = np.random.default_rng(0)
+QUERIES = RNG.normal(size=(4, 3)).astype(np.float32)
+CANDIDATES = RNG.normal(size=(6, 3)).astype(np.float32)
+
+
+def loss(task: FullSoftmaxTask, gains, **options) -> float:
+    places = tf.constant([[0, 1], [0, 2], [1, 0]], tf.int64)
+    return float(task(tf.constant(QUERIES[:2] @ CANDIDATES.T), places, tf.constant(gains), **options))
+
+
+def test_the_positives_of_a_query_are_one_multinomial():
+    scores = (QUERIES[:2] @ CANDIDATES.T).astype(np.float64)
+    logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    wanted = -(2.0 * logs[0, 1] + 1.0 * logs[0, 2] + 0.5 * logs[1, 0]) / 3.5
+    assert loss(FullSoftmaxTask(), [2.0, 1.0, 0.5]) == pytest.approx(wanted, rel=1e-5)
+    assert loss(FullSoftmaxTask(), [0.0, 0.0, 0.0]) == 0
+
+
+def test_a_targets_own_part_is_subtracted_from_its_own_score_only():
+    scores = (QUERIES[:2] @ CANDIDATES.T).astype(np.float64)
+    scores[[0, 0, 1], [1, 2, 0]] -= [0.5, -1.0, 2.0]
+    logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    found = loss(FullSoftmaxTask(), [1.0, 1.0, 1.0], own_scores=tf.constant([0.5, -1.0, 2.0]))
+    assert found == pytest.approx(-logs[[0, 0, 1], [1, 2, 0]].mean(), rel=1e-5)
+
+
+def test_a_targets_own_score_is_not_corrected():
+    """A query's own candidates are always in its batch: the rarer of two equal ones must not be pushed down."""
+    scores, gains = tf.Variable(tf.zeros([1, 6])), tf.constant([1.0, 1.0])
+    logs = tf.constant(np.log([0.9, 0.01, 0.5, 0.5, 0.2, 0.1]), tf.float32)
+    with tf.GradientTape() as tape:
+        value = FullSoftmaxTask()(
+            scores, tf.constant([[0, 0], [0, 1]], tf.int64), gains, log_sampling_probabilities=logs
+        )
+    popular, rare = tape.gradient(value, scores).numpy()[0, :2]
+    assert popular == pytest.approx(rare, rel=1e-6)
+    # The sum over the catalogue has both targets once, and every other one 1 / probability times.
+    assert float(value) == pytest.approx(np.log(2 + 1 / 0.5 + 1 / 0.5 + 1 / 0.2 + 1 / 0.1), rel=1e-5)
+
+
+def test_the_part_of_a_pair_that_occurs_twice_is_subtracted_once():
+    scores = (QUERIES[:1] @ CANDIDATES.T).astype(np.float64)
+    scores[0, 1] -= 0.5
+    wanted = np.log(np.exp(scores).sum()) - scores[0, 1]
+    places, gains = tf.constant([[0, 1], [0, 1]], tf.int64), tf.constant([1.0, 3.0])
+    found = FullSoftmaxTask()(
+        tf.constant(QUERIES[:1] @ CANDIDATES.T), places, gains, own_scores=tf.constant([0.5, 0.5])
+    )
+    assert float(found) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_only_positives_have_gains_in_proportion_to_their_rating_if_wanted():
+    ratings = tf.constant([2.0, 3.0, 5.0])
+    assert FullSoftmaxTask().gains(ratings, None).numpy().tolist() == [0, 1, 1]
+    weights = tf.constant([1.0, 2.0, 1.0])
+    assert FullSoftmaxTask(by_rating=True).gains(ratings, weights).numpy().tolist() == [0, 6, 5]
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="`max_candidates` must be at least 1. Received: 0"):
+        FullSoftmaxTask(max_candidates=0)
+    with pytest.raises(ValueError, match="`num_sampled` must be at least 0. Received: -1"):
+        FullSoftmaxTask(num_sampled=-1)
+    with pytest.raises(TypeError, match="`num_sampled` must be a whole number. Received: None"):
+        FullSoftmaxTask(num_sampled=None)
+    with pytest.raises(ValueError, match="`temperature` must be positive and finite. Received: 0.0"):
+        FullSoftmaxTask(temperature=0.0)
+    with pytest.raises(ValueError, match="`by_rating` needs a threshold of at least 0. Received: -1"):
+        FullSoftmaxTask(by_rating=True, threshold=-1)
+
+
+DATA = make_interactions([0, 1], [0, 1], [5, 1], num_queries=2, num_candidates=6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, None),
+        ({"max_candidates": 6, "num_sampled": 2}, None),
+        ({"max_candidates": 5, "num_sampled": 2}, 2),
+        ({"max_candidates": 5, "num_sampled": 0}, 0),
+        ({"max_candidates": 5}, 8192),
+    ],
+)
+def test_the_whole_catalogue_is_taken_up_to_max_candidates(settings, expected):
+    assert FullSoftmaxTask(**settings).num_sampled_for(DATA) == expected
+
+
+def test_a_catalogue_of_any_size_can_be_taken_whole():
+    data = make_interactions([0], [0], [5], num_queries=1, num_candidates=50_001)
+    assert FullSoftmaxTask().num_sampled_for(data) == 8192
+    assert FullSoftmaxTask(max_candidates=50_001).num_sampled_for(data) is None
+
+
+def test_queries_that_teach_nothing_are_refused():
+    FullSoftmaxTask().check_queries(DATA)
+    with pytest.raises(ValueError, match="`rating` must reach the threshold 6 in some event; the highest is 5"):
+        FullSoftmaxTask(threshold=6).check_queries(DATA)
+    single = make_interactions([0], [0], [5], num_queries=1, num_candidates=1)
+    with pytest.raises(ValueError, match="`train` must have at least two candidates"):
+        FullSoftmaxTask().check_queries(single)
+
+
+def test_the_loss_of_a_batch_scores_each_target_without_its_own_part():
+    """By hand: what a part adds to the mean of all scores stays in the target's score."""
+    queries, candidates = QUERIES[:2].astype(np.float64), CANDIDATES[:4].astype(np.float64)
+    parts = np.array([[0.5, 0.0, -1.0], [0.2, 0.3, 0.1], [1.0, -0.5, 0.0]])
+    places, columns, ratings = np.array([[0, 0], [0, 1], [1, 0]]), np.array([1, 3, 0]), np.array([5.0, 1.0, 3.0])
+    log_q = np.log([1.0, 0.5, 0.25, 0.5])
+    scores = queries @ candidates.T - log_q
+    rows = places[:, 0]
+    own = np.einsum("nd,nd->n", parts, candidates[columns] - candidates.mean(axis=0))
+    scores[rows, columns] = (queries @ candidates.T)[rows, columns] - own
+    logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    # The second event is not positive; weights are 2, 1 and 1.
+    expected = -(2 * logs[0, 1] + logs[1, 0]) / 3
+    batch = QueryBatch(
+        query={},
+        candidate={},
+        candidate_rows=tf.range(4),
+        log_sampling_probabilities=tf.constant(log_q, tf.float32),
+        target_places=tf.constant(places),
+        target_candidates=tf.constant(columns, tf.int32),
+        ratings=tf.constant(ratings, tf.float32),
+        weights=tf.constant([2.0, 1.0, 1.0]),
+    )
+    inputs = [tf.constant(values, tf.float32) for values in (queries, parts, candidates)]
+    assert float(FullSoftmaxTask().query_loss(*inputs, batch, True)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_metric_is_the_mean_loss_of_all_batches_weighted_by_gain():
+    task = FullSoftmaxTask()
+    losses = [loss(task, gains) for gains in ([1.0, 1.0, 1.0], [0.0, 1.0, 0.0])]
+    assert task.softmax_loss.name == "softmax_loss"
+    assert float(task.softmax_loss.result()) == pytest.approx((3 * losses[0] + losses[1]) / 4, rel=1e-5)

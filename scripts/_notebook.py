@@ -1,11 +1,11 @@
-"""The PyTorch notebook that this library began with; it needs the extra `bench`."""
+"""The training loop of the PyTorch notebook that this library started from; it needs the extra `bench`."""
 
 import sys
 from collections.abc import Iterator
 
 import numpy as np
 
-import tfrs_twotower as tt
+from tfrs_twotower.data import Interactions
 
 _DIM = 32
 _HIDDEN = 64
@@ -15,15 +15,16 @@ _BATCH_SIZE = 1024
 _LEARNING_RATE = 1e-3
 
 
-def notebook(train: tt.Interactions, *, threshold: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The notebook's loop: MLP towers with batch normalisation over ids, sigmoid of the dot product, BCE, 100 epochs.
+def notebook(train: Interactions, *, threshold: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Trains as the notebook does: MLP towers over ids with batch normalisation, binary cross-entropy, 100 epochs.
 
-    What it leaves open, sizes and dropout, is chosen so that the AUC of the validation part comes near its own 0.7783.
+    The notebook does not give its layer sizes and dropout. They are chosen so that the AUC of the validation part comes
+    near the notebook's own 0.7783.
 
     Args:
         train: The events to learn from.
         threshold: A rating of at least this is positive.
-        seed: Of the weights and the order of the events.
+        seed: Seed of the weights and of the order of the events.
 
     Returns:
         (queries, candidates): float32 [num_queries, dim] and [num_candidates, dim]; dot products are log-odds.
@@ -61,7 +62,7 @@ def notebook(train: tt.Interactions, *, threshold: float, seed: int) -> tuple[np
 
 
 def _batches(order: "torch.Tensor") -> Iterator["torch.Tensor"]:  # type: ignore[name-defined]  # noqa: F821
-    """The order in batches; a last one of a single event would leave batch normalisation nothing to normalise."""
+    """Yields the batches of an epoch, except a single last event, which batch normalisation cannot normalise."""
     for batch in order.split(_BATCH_SIZE):
         if len(batch) > 1:
             yield batch

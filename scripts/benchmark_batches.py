@@ -1,6 +1,5 @@
-"""The batch pipeline alone, no model: events per second, and the memory that training from a mapped file takes."""
+"""Speed and memory of the batch pipeline without a model: events per second, and the peak memory with a mapped file."""
 
-import dataclasses
 import functools
 import subprocess
 import sys
@@ -15,21 +14,22 @@ import pyarrow as pa
 from _benchmark import Row, parse_arguments, show, time_in_turns
 from make_ratings import draw_ratings
 
+from tfrs_twotower.batches.encoded import EncodedTables
 from tfrs_twotower.batches.event_batches import build_training_batches
-from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.data.storage import open_interactions, save_interactions
+from tfrs_twotower.batches.pipeline import EpochOrder
+from tfrs_twotower.data import Interactions, open_interactions, save_interactions
 
 BATCH_SIZE = 4096
 NUM_QUERIES, NUM_CANDIDATES = 100_000, 60_000
 SPEED_EVENTS = 8_000_000
 MEMORY_EVENTS = (5_000_000, 50_000_000)
-#: Batches after which the memory of an epoch has been seen.
+#: Number of batches after which the memory of an epoch has reached its peak.
 MEMORY_BATCHES = 2_000
 NUM_GENRES = 4
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures speed and memory, and prints the figures."""
     if sys.argv[1:2] == ["--memory-of"]:
         print(measure_memory(Path(sys.argv[2])))
         return
@@ -55,7 +55,7 @@ def main() -> None:
             peaks[num_events] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
             case = f"{num_events:,} events, mapped file"
             rows.append(
-                Row(case=case, metric="peak memory but the file's", value=peaks[num_events] / 2**20, unit="MiB")
+                Row(case=case, metric="peak memory without the file's", value=peaks[num_events] / 2**20, unit="MiB")
             )
     ratio = peaks[MEMORY_EVENTS[1]] / peaks[MEMORY_EVENTS[0]]
     rows.append(Row(case="ten times the events", metric="peak memory", value=ratio, unit="x"))
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def make_interactions(num_events: int) -> Interactions:
-    """Generated events between NUM_QUERIES queries and NUM_CANDIDATES candidates."""
+    """Generates events between NUM_QUERIES queries and NUM_CANDIDATES candidates."""
     block = 2**20
     parts = [
         draw_ratings(
@@ -91,19 +91,11 @@ def make_interactions(num_events: int) -> Interactions:
     )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Tables:
-    """Encoded features: five of queries, three of candidates, one of them a list."""
-
-    queries: dict[str, np.ndarray]
-    candidates: dict[str, np.ndarray]
-
-
-def make_tables() -> Tables:
-    """Codes by lot."""
+def make_tables() -> EncodedTables:
+    """Makes random codes of five query features and three candidate features, one of which is a list."""
     generator = np.random.default_rng(0)
     names = ("user_id", "age", "gender", "occupation", "zip_code")
-    return Tables(
+    return EncodedTables(
         queries={name: generator.integers(0, 1000, NUM_QUERIES) for name in names},
         candidates={
             "movie_id": np.arange(NUM_CANDIDATES),
@@ -113,15 +105,15 @@ def make_tables() -> Tables:
     )
 
 
-def run_epoch(data: Interactions, tables: Tables, num_batches: int | None = None) -> None:
-    """Iterates over an epoch, or its first batches."""
-    batches = build_training_batches(data, tables.queries, tables.candidates, batch_size=BATCH_SIZE, seed=0)
+def run_epoch(data: Interactions, tables: EncodedTables, num_batches: int | None = None) -> None:
+    """Iterates over an epoch, or over its first batches."""
+    batches = build_training_batches(data, tables, batch_size=BATCH_SIZE, order=EpochOrder(seed=0))
     for _ in batches if num_batches is None else batches.take(num_batches):
         pass
 
 
 def measure_memory(folder: Path) -> int:
-    """Peak bytes of this process that no file backs, while it opens a folder and iterates."""
+    """Returns the peak bytes of this process that no file backs, while it opens a folder and iterates."""
     process, peak, stop = psutil.Process(), 0, threading.Event()
 
     def watch() -> None:

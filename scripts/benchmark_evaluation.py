@@ -1,8 +1,9 @@
-"""Top 10 of the whole catalogue for every query, against TensorFlow Recommenders' FactorizedTopK over the same vectors.
+"""Compares the ranking of the whole catalogue with TensorFlow Recommenders' FactorizedTopK over the same vectors.
 
-Each query has one relevant candidate, near its vector. FactorizedTopK is given its own exact layers: `Streaming` over
-batches of 128 candidates, as TensorFlow Recommenders' tutorials do, and `BruteForce`, which holds the whole catalogue;
-queries come in batches of 1,024. All must find the same share of the relevant candidates.
+Each query has one relevant candidate, near its vector, and the top 10 are searched. FactorizedTopK uses its own exact
+layers: `Streaming` over batches of 128 candidates, as in TensorFlow Recommenders' tutorials, and `BruteForce`, which
+holds the whole catalogue. Queries come in batches of 1,024. All contenders must find the same share of the relevant
+candidates.
 
     python scripts/benchmark_evaluation.py [--json FILE] [--repeats ROUNDS] [--size small|large]
 """
@@ -30,10 +31,10 @@ _NOTHING = np.zeros((0, 2), np.int64)
 
 
 def main() -> None:
-    """Measures both sizes and shows times, ratios, hit rates and memory."""
+    """Measures both sizes, and shows times, ratios, hit rates and memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--size", choices=_SIZES, action="append", help="only this; repeatable")
+    parser.add_argument("--size", choices=_SIZES, action="append", help="measure only this size; repeatable")
     arguments = parser.parse_args()
     rows = []
     for name in arguments.size or _SIZES:
@@ -42,7 +43,7 @@ def main() -> None:
 
 
 def measure(num_queries: int, num_candidates: int, *, repeats: int) -> list[Row]:
-    """The rows of one size."""
+    """Measures one size and returns its rows."""
     generator = np.random.default_rng(0)
     candidates = generator.normal(size=(num_candidates, _DIM)).astype(np.float32)
     relevant = generator.integers(0, num_candidates, num_queries)
@@ -88,7 +89,7 @@ def _factorized(
     name: str,
     hit_rates: dict[str, float],
 ) -> Callable[[], None]:
-    """A pass of FactorizedTopK over all queries, compiled, as `model.evaluate` would make it."""
+    """Returns a compiled pass of FactorizedTopK over all queries, as `model.evaluate` would run it."""
     metric = tfrs.metrics.FactorizedTopK(candidates=layer, ks=(_K,))
 
     @tf.function
@@ -104,12 +105,12 @@ def _factorized(
             update(query, candidate, row)
         hit_rates[name] = float(metric.result()[0])
 
-    run()  # traced outside the clock
+    run()  # the first run, which is not timed, traces the function
     return run
 
 
 def _peak_bytes() -> float:
-    """The most memory that the process has held."""
+    """Returns the peak memory of the process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 

@@ -1,8 +1,8 @@
-"""A call of `recommend` for one user from a C++ host, beside Python's; and the C++ host's memory over many calls.
+"""Latency of `recommend` for one user from a C++ host and from Python, and the C++ host's memory over many calls.
 
-The C++ host (tests/integration/hosts/host.cc) does what TensorFlow Serving does inside. It is compiled against the
-installed TensorFlow wheel with g++, so it runs on Linux. The bundle is one of this library's, such as scripts/demo
-makes.
+The C++ host (tests/integration/hosts/host.cc) loads and calls a bundle as TensorFlow Serving does. It is compiled with
+g++ against the installed TensorFlow wheel, so this script needs Linux. The bundle is one that this library exported,
+such as the one that scripts/demo makes.
 
     python scripts/benchmark_hosts.py BUNDLE [--json FILE] [--repeats ROUNDS] [--calls N] [--calls-in-all N]
 """
@@ -20,6 +20,7 @@ from _benchmark import Row, add_arguments, show
 
 import tfrs_twotower as tt
 from tfrs_twotower._scann import library_path
+from tfrs_twotower.bundle import LoadedBundle
 from tfrs_twotower.bundle.warmup import read_warmup
 
 _COMPILE = Path(__file__).parents[1] / "tests" / "integration" / "hosts" / "compile"
@@ -27,15 +28,17 @@ _THREADS = 4
 
 
 def main() -> None:
-    """Measures and shows medians, their ratio, throughput and memory."""
+    """Measures the hosts, and shows the medians, their ratio, throughput and memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path, help="a version's folder, or that of all versions")
+    parser.add_argument("bundle", type=Path, help="a version's folder, or the folder of all versions")
     add_arguments(parser)
-    parser.add_argument("--calls", type=int, default=1000, help="one after the other")
-    parser.add_argument("--calls-in-all", type=int, default=100_000, help=f"from {_THREADS} threads")
+    parser.add_argument("--calls", type=int, default=1000, help="number of calls, one after the other (default 1,000)")
+    parser.add_argument(
+        "--calls-in-all", type=int, default=100_000, help=f"number of calls from {_THREADS} threads (default 100,000)"
+    )
     arguments = parser.parse_args()
     bundle = tt.load_bundle(arguments.bundle)
-    is_scann = bundle.manifest["index"]["kind"] == "scann"
+    is_scann = bundle.manifest.index.kind == "scann"
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([_COMPILE, sys.executable, folder], check=True)
         command = [Path(folder) / "host_cc", bundle.path, library_path() if is_scann else "", arguments.calls, _THREADS]
@@ -44,7 +47,7 @@ def main() -> None:
             medians["C++"].append(_run(*command)[-1]["median_ms"])
             medians["Python"].append(_time_python(bundle, arguments.calls))
         memory = _run(*command, arguments.calls_in_all)[-1]
-    case = f"recommend, batch 1, {bundle.manifest['num_candidates']:,} candidates, {bundle.manifest['index']['kind']}"
+    case = f"recommend, batch 1, {bundle.manifest.num_candidates:,} candidates, {bundle.manifest.index.kind}"
     seconds = {host: float(np.median(values)) for host, values in medians.items()}
     in_all = f"{case}, C++, {arguments.calls_in_all:,} calls from {_THREADS} threads"
     rows = [
@@ -65,14 +68,14 @@ def _run(*command: object) -> list[dict[str, float]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def _time_python(bundle: tt.LoadedBundle, calls: int) -> float:
-    """Median milliseconds of the same request: the first of the warm-up file."""
-    name, inputs = read_warmup(bundle.path)[0]
-    signature = bundle.module.signatures[name]
+def _time_python(bundle: LoadedBundle, calls: int) -> float:
+    """Returns the median milliseconds of the same request, which is the first of the warm-up file."""
+    request = read_warmup(bundle.path)[0]
+    signature = bundle.module.signatures[request.signature]
     taken = []
     for _ in range(calls):
         start = time.perf_counter()
-        signature(**inputs)["scores"].numpy()
+        signature(**request.inputs)["scores"].numpy()
         taken.append(1000 * (time.perf_counter() - start))
     return float(np.median(taken))
 

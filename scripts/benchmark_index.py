@@ -33,6 +33,8 @@ from tfrs_twotower.index.kinds import build_exact_index, build_portable_index, b
 from tfrs_twotower.index.scann import ScannIndex
 from tfrs_twotower.index.tables import build_table
 from tfrs_twotower.index.tuning import IndexTarget
+from tfrs_twotower.model.tasks import SampledSoftmaxTask
+from tfrs_twotower.training import LazyAdam
 
 import tensorflow as tf  # isort: skip  # after tfrs_twotower
 import tensorflow_recommenders as tfrs  # isort: skip
@@ -110,13 +112,13 @@ def model_embeddings(
         candidate_id="movie_id",
     )
     query, candidate = (
-        tt.TowerConfig(
+        tt.MLPTowerConfig(
             features=(tt.Categorical(name=name),), embedding_dim=_DIM, hidden_units=(), output_dim=_DIM, dropout=0.0
         )
         for name in ("user_id", "movie_id")
     )
-    model = tt.build_two_tower(ratings, query=query, candidate=candidate, task=tt.RetrievalTask(temperature=0.1))
-    model.compile(optimizer=tt.LazyAdam(0.01))
+    model = tt.build_two_tower(ratings, query=query, candidate=candidate, task=SampledSoftmaxTask(temperature=0.1))
+    model.compile(optimizer=LazyAdam(0.01))
     model.fit(model.training_batches(ratings, batch_size=2048, seed=0), epochs=1, verbose=0)
     queries, candidates = model.embed(ratings)
     return candidates, queries[np.random.default_rng(0).permutation(num_queries)[:_NUM_QUERIES]]

@@ -1,7 +1,8 @@
-"""Reading MovieLens: the prepared 100k in bulk and by iterating `tfds.load`, and an archive of 25 million ratings.
+"""Speed of reading MovieLens: the prepared 100k, and a generated archive of 25 million ratings.
 
-TFDS's side of the first is `.ragged_batch(1024)`: its genres have no fixed length, which plain `.batch` refuses. The
-archive is generated, in the layout of ml-25m; TFDS prepares a part of it, row by row, and its rate stands beside ours.
+The prepared 100k is read in bulk, and for comparison by iterating over `tfds.load` with `.ragged_batch(1024)`, because
+plain `.batch` refuses lists of genres of different lengths. The generated archive has the layout of ml-25m. TFDS
+prepares a part of it, row by row, and its rate is compared with that of `read_archive`.
 """
 
 import resource
@@ -15,8 +16,8 @@ import tensorflow_datasets as tfds
 from _benchmark import Row, parse_arguments, show, time_in_turns
 from make_ratings import make_archive
 
-import tfrs_twotower as tt
 from tfrs_twotower.movielens import load as movielens
+from tfrs_twotower.movielens import read_archive
 
 NAME = "movielens/100k-ratings"
 NUM_USERS, NUM_MOVIES, NUM_EVENTS = 162_541, 62_423, 25_000_095
@@ -24,7 +25,7 @@ NUM_PREPARED = 50_000
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures both, and prints the figures."""
     if sys.argv[1:2] == ["--read"]:
         read(Path(sys.argv[2]))
         return
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 def measure_prepared(repeats: int) -> list[Row]:
-    """The prepared 100k, both ways in turns."""
+    """Reads the prepared 100k in both ways, in turn."""
     builder = movielens.prepare_movielens(NAME).builder
     num_rows = builder.info.splits["train"].num_examples
 
@@ -51,7 +52,7 @@ def measure_prepared(repeats: int) -> list[Row]:
 
 
 def measure_archive() -> list[Row]:
-    """The archive of 25 million in a process of its own, and TFDS's preparation of a part."""
+    """Reads the archive of 25 million ratings in a process of its own, and lets TFDS prepare a part."""
     with tempfile.TemporaryDirectory() as folder:
         whole, part = Path(folder, "ml-25m"), Path(folder, "part")
         make_archive(whole, layout="csv", num_users=NUM_USERS, num_movies=NUM_MOVIES, num_events=NUM_EVENTS)
@@ -59,7 +60,7 @@ def measure_archive() -> list[Row]:
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         seconds, peak_bytes = float(printed[0]), int(printed[1])
         make_archive(part, layout="csv", num_users=1000, num_movies=NUM_MOVIES, num_events=NUM_PREPARED)
-        movielens.DATASETS["movielens/25m-ratings"] = NUM_PREPARED  # so that the part passes for the whole
+        movielens.DATASETS["movielens/25m-ratings"] = NUM_PREPARED  # so that the part is accepted as the whole
         start = time.perf_counter()
         movielens.prepare_movielens("movielens/25m-ratings", data_dir=folder, archive=part)
         tfds_rate = NUM_PREPARED / (time.perf_counter() - start)
@@ -74,9 +75,9 @@ def measure_archive() -> list[Row]:
 
 
 def read(folder: Path) -> None:
-    """Prints the seconds and the peak bytes that reading an archive takes."""
+    """Reads an archive, and prints the seconds and the peak bytes that it took."""
     start = time.perf_counter()
-    ratings = tt.read_archive(folder)
+    ratings = read_archive(folder)
     seconds = time.perf_counter() - start
     if ratings.num_events != NUM_EVENTS:
         raise RuntimeError(f"Read {ratings.num_events} of {NUM_EVENTS} events.")

@@ -1,7 +1,7 @@
-"""A training step by the size of the vocabularies: with sparse updates it takes as long for millions of ids.
+"""Duration of a training step by the size of the vocabularies: with sparse updates it does not grow with them.
 
-Two towers of an id each, embedding dimension 64, batches of 1,024 events with ids by lot. The optimizer is LazyAdam;
-Keras's Adam, which touches every row, is measured beside it where its step stays bearable.
+The model has two towers with one id each, embedding dimension 64, and batches of 1,024 events with random ids. The
+optimizer is LazyAdam. Keras's Adam, which updates every row, is measured for comparison up to a million ids.
 """
 
 import argparse
@@ -17,28 +17,32 @@ from _benchmark import Row, show
 import tfrs_twotower as tt  # isort: skip  # before TensorFlow
 import tensorflow as tf
 
-from tfrs_twotower.model.tasks.rating import RatingTask
-from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
+from tfrs_twotower.batches import EventBatch
+from tfrs_twotower.features import Vocabularies, Vocabulary
+from tfrs_twotower.model import TwoTowerModel
+from tfrs_twotower.model.tasks import RatingTask
+from tfrs_twotower.model.two_tower import join_towers
+from tfrs_twotower.training import LazyAdam
 
 BATCH_SIZE = 1024
 EMBEDDING_DIM = 64
-#: Steps, and how many of them come before the clock counts: until then the system hands out memory page by page.
+#: Number of steps, and how many of them are warm-up, in which the system still hands out memory page by page.
 STEPS = {"LazyAdam": (600, 300), "Keras's Adam": (20, 5)}
-#: Rows up to which Keras's Adam is measured.
-LARGEST_OF_ADAM = 1_000_000
+#: Maximum number of rows for which Keras's Adam is measured.
+MAX_ROWS_OF_ADAM = 1_000_000
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures each optimizer at each size, and prints the figures."""
     arguments = parse_arguments()
     rows: list[Row] = []
     rounds: dict[tuple[str, int], list[float]] = {}
-    contenders = {"LazyAdam": tt.LazyAdam, "Keras's Adam": tf.keras.optimizers.Adam}
-    # The models of all sizes would not fit into memory together, so the sizes take turns in rounds.
+    contenders = {"LazyAdam": LazyAdam, "Keras's Adam": tf.keras.optimizers.Adam}
+    # The models of all sizes would not fit into memory together, so each round goes through the sizes in turn.
     for _ in range(arguments.repeats):
         for size in arguments.vocabulary:
             for name, optimizer in contenders.items():
-                if name != "LazyAdam" and size > LARGEST_OF_ADAM:
+                if name != "LazyAdam" and size > MAX_ROWS_OF_ADAM:
                     continue
                 seconds = time_step(size, optimizer(1e-3), *STEPS[name])
                 rounds.setdefault((name, size), []).append(seconds)
@@ -47,12 +51,12 @@ def main() -> None:
         case = f"{name}, {size:,} queries and candidates"
         rows.append(Row(case=case, metric="step", value=seconds * 1e3, unit="ms"))
         ratio = seconds / steps[name, min(arguments.vocabulary)]
-        rows.append(Row(case=case, metric=f"step, of that at {min(arguments.vocabulary):,}", value=ratio, unit="x"))
+        rows.append(Row(case=case, metric=f"step / step at {min(arguments.vocabulary):,}", value=ratio, unit="x"))
     show("Training steps of 1,024 events, median of the rounds' medians", rows, arguments.json)
 
 
 def parse_arguments() -> argparse.Namespace:
-    """`--vocabulary`, `--repeats`, `--json`."""
+    """Parses `--vocabulary`, `--repeats` and `--json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--vocabulary",
@@ -62,12 +66,12 @@ def parse_arguments() -> argparse.Namespace:
         help="ids of each tower (default 10_000,100_000,1_000_000,5_000_000; the last takes 12 GB of memory)",
     )
     parser.add_argument("--repeats", type=int, default=3, help="rounds (default 3)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     return parser.parse_args()
 
 
 def time_step(size: int, optimizer: tf.keras.optimizers.Optimizer, num_steps: int, num_warm_up: int) -> float:
-    """Median seconds of a step, after the warm-up."""
+    """Returns the median seconds of a step after the warm-up."""
     model = build_model(size)
     model.compile(optimizer=optimizer)
     timer = StepTimer()
@@ -78,44 +82,45 @@ def time_step(size: int, optimizer: tf.keras.optimizers.Optimizer, num_steps: in
 
 
 def build_model(size: int) -> TwoTowerModel:
-    """Two towers of an id each."""
+    """Builds a model of two towers with one id each."""
     user, item = tt.Categorical(name="user_id"), tt.Categorical(name="item_id")
     values = known_values(size)
     query, candidate = (
-        tt.TowerConfig(features=(feature,), embedding_dim=EMBEDDING_DIM, output_dim=EMBEDDING_DIM)
+        tt.MLPTowerConfig(features=(feature,), embedding_dim=EMBEDDING_DIM, output_dim=EMBEDDING_DIM)
         for feature in (user, item)
     )
     return join_towers(
         query=query,
         candidate=candidate,
-        query_vocabularies=tt.Vocabularies({"user_id": values}),
-        candidate_vocabularies=tt.Vocabularies({"item_id": values}),
+        query_vocabularies=Vocabularies({"user_id": values}),
+        candidate_vocabularies=Vocabularies({"item_id": values}),
         task=RatingTask(),
     )
 
 
 @functools.lru_cache(maxsize=1)
-def known_values(size: int) -> tt.Vocabulary:
-    """Ids of equal length."""
-    return tt.Vocabulary(tuple(np.arange(10_000_000, 10_000_000 + size).astype(str).tolist()))
+def known_values(size: int) -> Vocabulary:
+    """Returns a vocabulary of ids of equal length."""
+    return Vocabulary(tuple(np.arange(10_000_000, 10_000_000 + size).astype(str).tolist()))
 
 
 def make_batches(size: int, num_batches: int) -> tf.data.Dataset:
-    """Batches of codes and ratings by lot, held in memory: the pipeline is not what is measured."""
+    """Makes batches of random codes and ratings in memory, since the input pipeline is not measured."""
     generator = np.random.default_rng(0)
     shape = (num_batches, BATCH_SIZE)
     codes = {name: generator.integers(2, size + 2, shape) for name in ("user_id", "item_id")}
     return tf.data.Dataset.from_tensor_slices(
-        {
-            "query": {"user_id": codes["user_id"]},
-            "candidate": {"item_id": codes["item_id"]},
-            "rating": generator.integers(1, 6, shape).astype(np.float32),
-        }
+        EventBatch(
+            query={"user_id": codes["user_id"]},
+            candidate={"item_id": codes["item_id"]},
+            candidate_rows=codes["item_id"] - 2,
+            ratings=generator.integers(1, 6, shape).astype(np.float32),
+        )
     )
 
 
 class StepTimer(tf.keras.callbacks.Callback):
-    """Seconds of each step."""
+    """Records the seconds of each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +132,7 @@ class StepTimer(tf.keras.callbacks.Callback):
         self._start = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Stops it; Keras has fetched the losses, so that the step is over."""
+        """Stops the watch; the step is over, since Keras has fetched the losses."""
         del batch, logs
         self.seconds.append(time.perf_counter() - self._start)
 

@@ -24,7 +24,7 @@ from tfrs_twotower.publishing.versions import lock
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Where scann has wheels, and in CI, what is absent must fail and not skip.
+    # Where scann has wheels, and in CI, a test whose component is missing must fail instead of being skipped.
     is_ci = "CI" in os.environ
     absent = {}
     if not (have_scann() or sys.platform == "linux" or is_ci):
@@ -41,11 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Planted:
-    """Queries of even rows like candidates of even rows, odd ones like odd: 5 stars, and 1 for the others.
+    """Queries in even rows like candidates in even rows, and odd queries odd candidates: 5 stars, and 1 for the rest.
 
     Attributes:
-        split: One liked and three disliked candidates of each query are the test part, others the validation part.
-        withheld: int [num_queries], the row of the liked candidate that each query has not seen.
+        split: Of each query, the test part has one liked and three disliked candidates, the validation part one of
+            each, and the training part the others.
+        withheld: int [num_queries], the row of the liked candidate in each query's test part.
     """
 
     split: Split
@@ -142,19 +143,19 @@ def trained(planted: Planted) -> TwoTowerModel:
 
 
 def bundle_of(model, known: tt.Interactions, build_index=build_exact_index, *, k: int, **options) -> Bundle:
-    """A bundle in memory, as `export_bundle` makes it."""
+    """Builds a bundle in memory, as `export_bundle` does."""
     sides = build_sides(model, known, **options)
     return build_bundle(sides, known.candidates, sides.embed(known.candidates), build_index, k=k)
 
 
 def export_version(model, known: tt.Interactions, directory, *, metrics=None, gate=None, keep=None, **config) -> Path:
-    """`export_bundle` with the settings of an `ExportConfig` as arguments."""
+    """Calls `export_bundle` with the settings of an `ExportConfig` as arguments."""
     config = tt.ExportConfig(**config)
     return tt.export_bundle(model, known, directory, config=config, metrics=metrics, gate=gate, keep=keep)
 
 
 def export_unchecked(*arguments, **options) -> Path:
-    """`export_bundle` without the fresh process that asks each new version, which takes seconds: see test_export.py."""
+    """Calls `export_bundle` without the check in a fresh process, which takes seconds and has tests of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "check_in_fresh_process", lambda path, bundle: None)
         return export_version(*arguments, **options)
@@ -162,7 +163,7 @@ def export_unchecked(*arguments, **options) -> Path:
 
 @pytest.fixture
 def unchecked(monkeypatch):
-    """As `export_unchecked`, for all that a test publishes."""
+    """Leaves out the check in a fresh process, as `export_unchecked` does, of everything that a test publishes."""
     monkeypatch.setattr(export, "check_in_fresh_process", lambda path, bundle: None)
 
 
@@ -179,6 +180,6 @@ def movielens_dir(pytestconfig: pytest.Config) -> Path:
     from tfrs_twotower.movielens.prepare import prepare_movielens
 
     data_dir = Path(pytestconfig.cache.mkdir("movielens"))
-    with lock(data_dir):  # of several processes of pytest
+    with lock(data_dir):  # pytest may run in several processes
         prepare_movielens(data_dir=data_dir)
     return data_dir

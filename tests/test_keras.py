@@ -1,4 +1,4 @@
-"""The gate decides at import, so each case is a process of its own."""
+"""Keras is chosen when the package is imported, so each case runs in a process of its own."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ def test_importing_the_package_first_gives_keras_2_and_does_not_import_tensorflo
     assert result.stdout.startswith("tf_keras.")
 
 
-def test_tensorflow_first_with_keras_3_is_one_error_with_both_ways_out():
+def test_importing_tensorflow_first_with_keras_3_is_an_error_that_names_both_remedies():
     result = run("import tensorflow, tfrs_twotower")
     assert result.returncode == 1
     message = result.stderr.strip().splitlines()[-1]
@@ -30,11 +30,11 @@ def test_tensorflow_first_with_keras_3_is_one_error_with_both_ways_out():
     assert "TF_USE_LEGACY_KERAS=1 before Python starts" in message
 
 
-def test_tensorflow_first_with_the_variable_set_is_fine():
-    result = run("import tensorflow, tfrs_twotower; tfrs_twotower.TwoTowerModel", TF_USE_LEGACY_KERAS="1")
+def test_importing_tensorflow_first_works_with_the_variable_set():
+    result = run("import tensorflow, tfrs_twotower; tfrs_twotower.model.TwoTowerModel", TF_USE_LEGACY_KERAS="1")
     assert result.returncode == 0, result.stderr
 
 
-def test_a_variable_set_to_0_does_not_stand_in_the_way():
-    result = run("import tfrs_twotower; tfrs_twotower.TwoTowerModel", TF_USE_LEGACY_KERAS="0")
+def test_a_variable_set_to_0_is_overridden():
+    result = run("import tfrs_twotower; tfrs_twotower.model.TwoTowerModel", TF_USE_LEGACY_KERAS="0")
     assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""One example of every kind of feature, with a column of values, and what is known of it."""
+"""Examples of every kind of feature, each with a column of values and with what is learnt of it."""
 
 import dataclasses
 from typing import Any
@@ -7,13 +7,16 @@ import pyarrow as pa
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tfrs_twotower.features.features import Feature
-from tfrs_twotower.features.vocabularies import Boundaries, Moments, TimeSpan
+from tfrs_twotower.data.times import NO_TIME
+from tfrs_twotower.features.bucketized import Boundaries
+from tfrs_twotower.features.feature import Feature
+from tfrs_twotower.features.numeric import Moments
+from tfrs_twotower.features.timestamp import TimeSpan
+from tfrs_twotower.features.vocabularies import Learnt, Vocabularies, Vocabulary
+from tfrs_twotower.model.tower import Tower
 
-MOVIE_ID = tt.Categorical(
-    name="movie_id", embedding_dim=5, min_count=2, max_size=9, num_oov_buckets=2, unknown_rate=0.1
-)
-WORDS = tt.Vocabulary(("red", "blue"), (5, 2))
+MOVIE_ID = tt.Categorical(name="movie_id", embedding_dim=5, min_count=2, max_size=9, num_oov_buckets=2, id_dropout=0.1)
+WORDS = Vocabulary(("red", "blue"), (5, 2))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,6 @@ class Example:
         raw: The same values as raw inputs.
         missing: Raw inputs of one row that says nothing.
         unknown: Raw inputs of one row that training never met, or None where there is no such thing.
-        known: What is learnt of it.
     """
 
     feature: Feature
@@ -34,16 +36,17 @@ class Example:
     raw: dict[str, list[Any]]
     missing: dict[str, list[Any]]
     unknown: dict[str, list[Any]] | None
-    known: dict[str, Any]
+    learnt: dict[str, Learnt]
 
-    def build_tower(self, **settings: Any) -> tt.Tower:
+    def build_tower(self) -> Tower:
+        """Builds a tower of this feature alone, with the same weights each time."""
         tf.keras.utils.set_random_seed(0)
-        config = tt.TowerConfig(**{"features": (self.feature,), "hidden_units": (6,), "output_dim": 3, **settings})
-        return tt.build_tower(config, tt.Vocabularies(self.known), name="query")
+        config = tt.MLPTowerConfig(features=(self.feature,), hidden_units=(6,), output_dim=3)
+        return config.build_tower(Vocabularies(self.learnt), name="query")
 
     def tensors(self, raw: dict[str, list[Any]]) -> dict[str, tf.Tensor]:
-        specs = self.build_tower(hidden_units=()).raw_specs
-        return {spec.name: tf.constant(raw[spec.name], spec.dtype) for spec in specs}
+        """Returns raw inputs as tensors."""
+        return {spec.name: tf.constant(raw[spec.name], spec.dtype) for spec in self.feature.raw_specs}
 
 
 NAN = float("nan")
@@ -54,7 +57,7 @@ EXAMPLES = [
         raw={"movie_id": ["red", "blue", "red"]},
         missing={"movie_id": [""]},
         unknown={"movie_id": ["never seen"]},
-        known={"movie_id": WORDS},
+        learnt={"movie_id": WORDS},
     ),
     Example(
         feature=tt.Hashed(name="shop", num_buckets=7, embedding_dim=5),
@@ -62,7 +65,7 @@ EXAMPLES = [
         raw={"shop": ["red", "blue", "red"]},
         missing={"shop": [""]},
         unknown={"shop": ["never seen"]},
-        known={},
+        learnt={},
     ),
     Example(
         feature=tt.MultiCategorical(
@@ -72,7 +75,7 @@ EXAMPLES = [
         raw={"genres": [["red", ""], ["blue", "red"], ["", ""]]},
         missing={"genres": [[""]]},
         unknown={"genres": [["never seen", "nor this"]]},
-        known={"genres": WORDS},
+        learnt={"genres": WORDS},
     ),
     Example(
         feature=tt.Text(
@@ -82,7 +85,7 @@ EXAMPLES = [
         raw={"title": ["Red!", "blue, red", ""]},
         missing={"title": [""]},
         unknown={"title": ["never seen"]},
-        known={"title": WORDS},
+        learnt={"title": WORDS},
     ),
     Example(
         feature=tt.Numeric(name="price", log=True),
@@ -90,7 +93,7 @@ EXAMPLES = [
         raw={"price": [1.0, 20.0, 0.0]},
         missing={"price": [NAN]},
         unknown=None,
-        known={"price": Moments(1.5, 2.0)},
+        learnt={"price": Moments(1.5, 2.0)},
     ),
     Example(
         feature=tt.Bucketized(name="age", num_buckets=3, embedding_dim=5),
@@ -98,7 +101,7 @@ EXAMPLES = [
         raw={"age": [1.0, 20.0, 30.0]},
         missing={"age": [NAN]},
         unknown=None,
-        known={"age": Boundaries((10.0, 25.0))},
+        learnt={"age": Boundaries((10.0, 25.0))},
     ),
     Example(
         feature=tt.Bucketized(name="age", boundaries=(10, 25), embedding_dim=5),
@@ -106,23 +109,23 @@ EXAMPLES = [
         raw={"age": [1.0, 20.0, 30.0]},
         missing={"age": [NAN]},
         unknown=None,
-        known={},
+        learnt={},
     ),
     Example(
         feature=tt.Timestamp(name="published"),
         column=pa.array([0, 86_400, 123_456_789]),
         raw={"published": [0, 86_400, 123_456_789]},
-        missing={"published": [tt.NO_TIME]},
+        missing={"published": [NO_TIME]},
         unknown=None,
-        known={"published": TimeSpan(0.0, 1e8)},
+        learnt={"published": TimeSpan(0.0, 1e8)},
     ),
     Example(
-        feature=tt.Embedding(name="image", dim=2),
+        feature=tt.PretrainedEmbedding(name="image", dim=2),
         column=pa.array([[0.5, -1.0], [2.0, 0.0], [0.0, 0.0]]),
         raw={"image": [[0.5, -1.0], [2.0, 0.0], [0.0, 0.0]]},
         missing={"image": [[NAN, NAN]]},
         unknown=None,
-        known={},
+        learnt={},
     ),
     Example(
         feature=tt.History(
@@ -135,10 +138,10 @@ EXAMPLES = [
         },
         missing={"past": [[""]], "past_rating": [[NAN]]},
         unknown={"past": [["never seen"]], "past_rating": [[NAN]]},
-        known={"past": WORDS, "past_rating": Moments(3.0, 1.0)},
+        learnt={"past": WORDS, "past_rating": Moments(3.0, 1.0)},
     ),
 ]
-# The other way for a rating to count, which excludes the first.
+# `rating_vectors` is the other way in which a rating can count.
 EXAMPLES.append(
     dataclasses.replace(
         EXAMPLES[-1], feature=dataclasses.replace(EXAMPLES[-1].feature, half_life=None, rating_vectors=True)

@@ -1,6 +1,7 @@
-"""What every kind of feature must do; a new kind cannot come without."""
+"""What every kind of feature must do. A new kind without an example in specs.py fails the first test."""
 
 import dataclasses
+import inspect
 import json
 import subprocess
 import sys
@@ -12,12 +13,14 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conformance.specs import EXAMPLES, IDS
-from tfrs_twotower.features.features import KINDS, feature_from_config, feature_to_config
-from tfrs_twotower.features.lookups import is_missing
+from tfrs_twotower import features
+from tfrs_twotower.features.config import from_config, to_config
+from tfrs_twotower.features.feature import Feature
+from tfrs_twotower.features.vocabularies import Vocabularies
 
 
-def each(condition=lambda example: True):
-    """Runs a test with every example that meets a condition."""
+def for_each(condition=lambda example: True):
+    """Runs a test on every example that meets a condition."""
     chosen = [(example, name) for example, name in zip(EXAMPLES, IDS, strict=True) if condition(example)]
     return pytest.mark.parametrize("example", [example for example, _ in chosen], ids=[name for _, name in chosen])
 
@@ -34,24 +37,46 @@ def can_be_unknown(example) -> bool:
     return example.unknown is not None
 
 
-@each()
-def test_the_examples_leave_no_kind_and_no_setting_out(example):
-    assert {type(other.feature) for other in EXAMPLES} == set(KINDS.values())
-    assert all(getattr(tt, kind.__name__) is kind for kind in KINDS.values())
+def concrete_kinds() -> set[type]:
+    """Returns every kind of feature that the namespace `tt.features` has and that can be declared."""
+    public = [getattr(features, name) for name in features.__all__]
+    kinds = {value for value in public if inspect.isclass(value) and issubclass(value, Feature)}
+    return {kind for kind in kinds if not inspect.isabstract(kind)}
+
+
+def defined_kinds(base: type = Feature) -> set[type]:
+    """Returns every kind of feature that the package defines and that can be declared."""
+    kinds = {base} | {kind for child in base.__subclasses__() for kind in defined_kinds(child)}
+    return {kind for kind in kinds if kind.__module__.startswith("tfrs_twotower.") and not inspect.isabstract(kind)}
+
+
+def test_every_kind_has_an_example_and_a_public_name():
+    assert concrete_kinds() == {type(example.feature) for example in EXAMPLES}
+    assert concrete_kinds() == defined_kinds()
+    assert all(getattr(tt, kind.__name__) is kind for kind in concrete_kinds())
+
+
+@for_each()
+def test_the_examples_change_every_setting(example):
     siblings = [other.feature for other in EXAMPLES if type(other.feature) is type(example.feature)]
     for field in dataclasses.fields(example.feature):
-        # `shares_embedding` excludes `embedding_dim`; it has tests of its own in test_two_tower.py.
+        # `shares_embedding` excludes `embedding_dim`; it has tests of its own in model/test_two_tower.py.
         if field.default is not dataclasses.MISSING and field.name != "shares_embedding":
             assert any(getattr(sibling, field.name) != field.default for sibling in siblings), field.name
 
 
-@each()
+@for_each()
 def test_its_configuration_round_trips_through_json(example):
-    config = json.loads(json.dumps(feature_to_config(example.feature)))
-    assert feature_from_config(config) == example.feature
+    config = json.loads(json.dumps(to_config(example.feature)))
+    assert from_config(config) == example.feature
 
 
-@each(has_column)
+@for_each()
+def test_its_first_raw_input_has_its_name(example):
+    assert example.feature.raw_specs[0].name == example.feature.name
+
+
+@for_each(has_column)
 def test_a_column_and_raw_inputs_give_the_same_codes(example):
     tower = example.build_tower()
     from_table = tower.encode_table(pa.table({example.feature.name: example.column}))
@@ -61,7 +86,7 @@ def test_a_column_and_raw_inputs_give_the_same_codes(example):
         np.testing.assert_array_equal(codes, from_raw[name])
 
 
-@each()
+@for_each()
 def test_a_batch_of_one_equals_its_row_in_a_batch_of_many(example):
     tower = example.build_tower()
     raw = example.tensors(example.raw)
@@ -69,44 +94,45 @@ def test_a_batch_of_one_equals_its_row_in_a_batch_of_many(example):
     whole = tower(many).numpy()
     for row in (0, 1, 2, 31):
         alone = tower({name: values[row : row + 1] for name, values in many.items()})
-        # A matrix product rounds differently at another batch size, in the last bits.
+        # The last bits of a matrix product depend on the batch size.
         np.testing.assert_allclose(alone, whole[row : row + 1], rtol=1e-5, atol=1e-6)
 
 
-@each()
+@for_each()
 def test_an_empty_batch_gives_an_empty_batch(example):
     tower = example.build_tower()
     raw = {name: values[:0] for name, values in example.tensors(example.raw).items()}
     assert tower(raw).shape == [0, 3]
 
 
-@each()
-def test_a_missing_value_is_known_as_such_and_finite(example):
+@for_each()
+def test_a_missing_value_is_recognised_and_finite(example):
     tower = example.build_tower()
     raw = example.tensors(example.missing)
-    assert is_missing(tower.lookup(raw)[example.feature.name]).numpy().all()
+    assert example.feature.is_missing(tower.lookup(raw)).numpy().all()
     assert np.isfinite(tower(raw)).all()
-    given = tower.lookup(example.tensors(example.raw))[example.feature.name]
-    assert not is_missing(given).numpy()[:2].any()
+    given = tower.lookup(example.tensors(example.raw))
+    assert not example.feature.is_missing(given).numpy()[:2].any()
 
 
-@each(has_column)
+@for_each(has_column)
 def test_a_null_is_missing(example):
     tower = example.build_tower()
     table = pa.table({example.feature.name: pa.array([None], example.column.type)})
     codes = {name: tf.constant(values) for name, values in tower.encode_table(table).items()}
-    assert is_missing(codes[example.feature.name]).numpy().all()
+    assert example.feature.is_missing(codes).numpy().all()
     np.testing.assert_allclose(tower.encode(codes), tower(example.tensors(example.missing)), rtol=1e-6)
 
 
-@each(has_column)
+@for_each(has_column)
 def test_a_column_of_nulls_is_missing_throughout(example):
     tower = example.build_tower()
     codes = tower.encode_table(pa.table({example.feature.name: pa.nulls(2)}))
-    assert is_missing(tf.constant(codes[example.feature.name])).numpy().all()
+    codes = {name: tf.constant(values) for name, values in codes.items()}
+    assert example.feature.is_missing(codes).numpy().tolist() == [True, True]
 
 
-@each(is_list)
+@for_each(is_list)
 def test_padding_never_counts(example):
     tower = example.build_tower()
     raw = example.tensors(example.raw)
@@ -117,17 +143,17 @@ def test_padding_never_counts(example):
     np.testing.assert_allclose(tower(padded), tower(raw), rtol=1e-6)
 
 
-@each(can_be_unknown)
+@for_each(can_be_unknown)
 def test_an_unknown_value_is_finite_and_not_missing(example):
     tower = example.build_tower()
     raw = example.tensors(example.unknown)
-    assert not is_missing(tower.lookup(raw)[example.feature.name]).numpy().any()
+    assert not example.feature.is_missing(tower.lookup(raw)).numpy().any()
     assert np.isfinite(tower(raw)).all()
 
 
-@each()
-def test_it_learns(example):
-    """Every weight behind the feature has a gradient that is finite and not zero."""
+@for_each()
+def test_its_weights_are_trained(example):
+    """Every weight of the feature's encoder has a finite gradient that is not zero."""
     tower = example.build_tower()
     raw = example.tensors({name: values[:2] for name, values in example.raw.items()})
     weights = tower.encoders[example.feature.name].trainable_weights
@@ -154,7 +180,7 @@ json.dump(replies, open(sys.argv[2], "w"))
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory) -> dict[str, list[dict]]:
-    """Every example's tower, saved in both of Keras's formats and loaded in a new process: what it says there."""
+    """The outputs of every example's tower, saved in both of Keras's formats, in a new process that loads them."""
     folder = tmp_path_factory.mktemp("towers")
     requests = {}
     for name, example in zip(IDS, EXAMPLES, strict=True):
@@ -171,8 +197,8 @@ def loaded(tmp_path_factory) -> dict[str, list[dict]]:
 
 @pytest.mark.parametrize(("name", "example"), zip(IDS, EXAMPLES, strict=True), ids=IDS)
 def test_a_saved_tower_is_the_same_in_a_new_process(loaded, name, example):
-    """Keras's own `save` and `load_model`, with the vocabularies."""
+    """Keras's own `save` and `load_model` keep the weights and the vocabularies."""
     tower = example.build_tower()
     for reply in loaded[name]:
         np.testing.assert_allclose(reply["vectors"], tower(example.tensors(example.raw)), rtol=1e-5, atol=1e-6)
-        assert tt.Vocabularies.from_config(reply["vocabularies"]) == tower.vocabularies
+        assert Vocabularies.from_config(reply["vocabularies"]) == tower.vocabularies

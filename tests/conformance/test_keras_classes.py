@@ -1,4 +1,4 @@
-"""What every class of Keras's in this library must do; a new one cannot come without."""
+"""What every Keras class of this library must do. A new class without an example here fails the first test."""
 
 import importlib
 import inspect
@@ -12,11 +12,20 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tfrs_twotower.features import encoders, lookups
-from tfrs_twotower.features.vocabularies import Moments
-from tfrs_twotower.model import mlp
-from tfrs_twotower.model.tasks import rating as tasks
+from tests.conformance import specs
+from tfrs_twotower.features import bucketized, codes, embeddings, history, numeric, pretrained, text, timestamp
+from tfrs_twotower.features.config import Declaration, from_config, to_config
+from tfrs_twotower.features.feature import NumberEncoder
+from tfrs_twotower.features.vocabularies import Vocabularies, Vocabulary
+from tfrs_twotower.model import frequency_bias, mlp, sum_tower
+from tfrs_twotower.model.joint import JointModel
+from tfrs_twotower.model.tasks.frequencies import FrequencyEstimator
+from tfrs_twotower.model.tasks.full_softmax import FullSoftmaxTask
+from tfrs_twotower.model.tasks.rating import RatingTask
+from tfrs_twotower.model.tasks.sampled_softmax import SampledSoftmaxTask
+from tfrs_twotower.model.tower import Tower
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
+from tfrs_twotower.training.optimizers import LazyAdam
 
 _CONFIGURED = (
     tf.keras.layers.Layer,
@@ -27,11 +36,13 @@ _CONFIGURED = (
     tf.keras.regularizers.Regularizer,
 )
 
-TOWER = tt.TowerConfig(
+TOWER = tt.MLPTowerConfig(
     features=(tt.Categorical(name="id"), tt.Numeric(name="price")),
     embedding_dim=None,
     hidden_units=(5, 4),
     output_dim=3,
+    has_bias=True,
+    frequency_of="id",
     activation="tanh",
     normalization="layer",
     dropout=0.1,
@@ -42,30 +53,30 @@ TOWER = tt.TowerConfig(
 SUM_TOWER = tt.SumTowerConfig(
     features=TOWER.features, output_dim=3, has_bias=True, frequency_of="id", dropout=0.1, l2=0.5
 )
-KNOWN = tt.Vocabularies({"id": tt.Vocabulary(("a", "b"), (2, 1)), "price": Moments(2.0, 3.0)})
+LEARNT = Vocabularies({"id": Vocabulary(("a", "b"), (2, 1)), "price": numeric.Moments(2.0, 3.0)})
 
 
 def build_model() -> TwoTowerModel:
     movie_id = tt.Categorical(name="id")
-    history = tt.History(of=movie_id, name="past", shares_embedding=True)
+    past = tt.History(of=movie_id, name="past", shares_embedding=True)
     return join_towers(
-        query=tt.TowerConfig(features=(history,), hidden_units=(), output_dim=3),
+        query=tt.MLPTowerConfig(features=(past,), hidden_units=(), output_dim=3),
         candidate=TOWER,
-        query_vocabularies=tt.Vocabularies({"past": KNOWN["id"]}),
-        candidate_vocabularies=KNOWN,
-        task=tt.RatingTask(threshold=4.5),
+        query_vocabularies=Vocabularies({"past": LEARNT["id"]}),
+        candidate_vocabularies=LEARNT,
+        task=RatingTask(threshold=4.5),
     )
 
 
-#: One of each class, with no argument at its default.
+#: One of each class; no argument has its default.
 EXAMPLES = [
-    encoders.NeutralRows(3),
-    encoders.CodeEmbedding(num_codes=5, embedding_dim=3, num_unknown=2, unknown_rate=0.5, regularizer="l2", name="ids"),
-    encoders.PooledEmbedding(
+    NumberEncoder(name="price"),
+    embeddings.NeutralRows(3),
+    embeddings.CodeEmbedding(num_codes=5, embedding_dim=3, num_unknown=2, id_dropout=0.5, regularizer="l2", name="ids"),
+    embeddings.PooledEmbedding(
         num_codes=5, embedding_dim=3, num_unknown=2, pooling="sqrtn", regularizer="l2", name="tags"
     ),
-    encoders.FrequencyBias(num_codes=5, name="often"),
-    encoders.HistoryEmbedding(
+    history.HistoryEmbedding(
         num_codes=5,
         embedding_dim=3,
         num_unknown=2,
@@ -77,34 +88,43 @@ EXAMPLES = [
         half_life=2.5,
         name="past",
     ),
-    lookups.ValueLookup(vocabulary=["a", "b"], mask_token="", oov_token="?", num_oov_indices=2, name="ids"),
-    lookups.WordLookup(vocabulary=["a", "b"], num_oov_buckets=2, max_words=3, name="words"),
-    lookups.Buckets(boundaries=(1.5, 2.5), name="ages"),
-    lookups.Standardize(mean=1.5, standard_deviation=2.5, name="ratings"),
-    lookups.NumberLookup(mean=1.5, standard_deviation=2.5, log=True, name="prices"),
-    lookups.TimeLookup(earliest=1.5, latest=2.5, name="times"),
-    lookups.VectorLookup(name="images"),
+    codes.ValueLookup(vocabulary=["a", "b"], mask_token="", oov_token="?", num_oov_indices=2, name="ids"),
+    text.WordLookup(vocabulary=["a", "b"], num_oov_buckets=2, max_words=3, name="words"),
+    bucketized.Buckets(boundaries=(1.5, 2.5), name="ages"),
+    numeric.Standardize(mean=1.5, standard_deviation=2.5, name="ratings"),
+    numeric.NumberLookup(mean=1.5, standard_deviation=2.5, log=True, name="prices"),
+    timestamp.TimeLookup(earliest=1.5, latest=2.5, name="times"),
+    pretrained.VectorLookup(name="images"),
+    frequency_bias.FrequencyBias(num_codes=5, name="often"),
     mlp.HiddenLayer(
         units=4, activation="tanh", normalization="layer", dropout=0.25, residual=True, l2=0.5, name="hidden"
     ),
     mlp.CrossStack(num_layers=2, l2=0.5, name="cross"),
-    mlp.VectorSum(dropout=0.25, has_bias=True, name="sum"),
-    tasks.Task(threshold=4.5, name="any"),
-    tt.RatingTask(threshold=4.5, other_cuts=(2.0, 5.0), name="liked"),
-    tt.RetrievalTask(
+    sum_tower.ProjectedEncoder(encoder=NumberEncoder(name="price"), units=4, l2=0.5, name="projected"),
+    sum_tower.VectorSum(dropout=0.25, has_bias=True, name="sum"),
+    RatingTask(threshold=4.5, other_thresholds=(2.0, 5.0), name="liked"),
+    SampledSoftmaxTask(
         threshold=4.5,
         by_rating=True,
         temperature=0.5,
         learns_temperature=True,
         normalizes=True,
         num_hard_negatives=3,
-        corrects_frequency=False,
-        frequencies=tt.FrequencyEstimator(num_slots=7),
+        corrects_log_q=False,
+        frequencies=FrequencyEstimator(num_slots=7),
         name="first",
     ),
-    tt.CatalogueTask(threshold=4.5, by_rating=True, temperature=0.5, learns_temperature=True, name="whole"),
-    tt.FrequencyEstimator(num_slots=7, num_hashes=3, learning_rate=0.25, name="often"),
-    tt.LazyAdam(
+    FullSoftmaxTask(
+        threshold=4.5,
+        by_rating=True,
+        temperature=0.5,
+        learns_temperature=True,
+        max_candidates=70,
+        num_sampled=30,
+        name="whole",
+    ),
+    FrequencyEstimator(num_slots=7, num_hashes=3, learning_rate=0.25, name="often"),
+    LazyAdam(
         # Keras takes one kind of clipping at a time.
         0.5,
         beta_1=0.8,
@@ -113,27 +133,45 @@ EXAMPLES = [
         clipnorm=2.0,
         name="lazy",
     ),
-    tt.build_tower(TOWER, KNOWN, name="candidate"),
-    tt.build_tower(SUM_TOWER, KNOWN, name="candidate"),
+    TOWER.build_tower(LEARNT, name="candidate"),
+    SUM_TOWER.build_tower(LEARNT, name="candidate"),
     build_model(),
-    tt.JointModel(retrieval=build_model(), rating=build_model(), retrieval_weight=0.5, rating_weight=2.0),
+    JointModel(retrieval_model=build_model(), rating_model=build_model(), retrieval_weight=0.5, rating_weight=2.0),
 ]
 IDS = [type(example).__name__ for example in EXAMPLES]
 
+#: One of each declaration that Keras saves as a part of a model.
+DECLARATIONS = [
+    *(example.feature for example in specs.EXAMPLES),
+    TOWER,
+    SUM_TOWER,
+    Vocabulary(("a", "b"), (2, 1)),
+    numeric.Moments(1.5, 2.5),
+    bucketized.Boundaries((1.5, 2.5)),
+    timestamp.TimeSpan(1.5, 2.5),
+]
 
-def keras_classes() -> set[type]:
-    """Every class of the package that Keras configures, private bases left out."""
+
+def classes_of(bases: type | tuple[type, ...]) -> set[type]:
+    """Returns the package's classes of some kind, without those that are only there for others to build on."""
     found = set()
     for module in pkgutil.walk_packages(tt.__path__, "tfrs_twotower."):
         for _, value in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-            is_ours = value.__module__.startswith("tfrs_twotower.") and not value.__name__.startswith("_")
-            if is_ours and issubclass(value, _CONFIGURED):
+            if value.__module__.startswith("tfrs_twotower.") and issubclass(value, bases):
                 found.add(value)
-    return found
+    return {kind for kind in found if not any(issubclass(other, kind) for other in found - {kind})}
 
 
 def test_every_class_has_an_example():
-    assert keras_classes() == {type(example) for example in EXAMPLES}
+    assert classes_of(_CONFIGURED) == {type(example) for example in EXAMPLES}
+    assert classes_of(Declaration) == {type(example) for example in DECLARATIONS}
+
+
+@pytest.mark.parametrize("declared", DECLARATIONS, ids=lambda declared: type(declared).__name__)
+def test_a_declaration_is_registered_and_round_trips_through_json(declared):
+    config = json.loads(json.dumps(to_config(declared)))
+    assert config["registered_name"] == f"tfrs_twotower>{type(declared).__name__}"
+    assert from_config(config) == declared
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=IDS)
@@ -151,8 +189,8 @@ def test_keras_knows_it_by_name(example):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=IDS)
 def test_its_configuration_leaves_no_argument_out(example):
-    """Constructor's own arguments are in the configuration, but the tables that are another layer's."""
-    if isinstance(example, tt.TwoTowerModel | tt.JointModel | tt.Tower):
+    """The configuration has every argument of the constructor except tables that belong to another layer."""
+    if isinstance(example, TwoTowerModel | JointModel | Tower):
         expected = set(inspect.signature(type(example).__init__).parameters) - {"shared_tables"}
     else:
         expected = set()
@@ -170,9 +208,13 @@ import tensorflow as tf
 model = tf.keras.models.load_model(sys.argv[1])
 task, optimizer = model.task, model.optimizer
 shared = model.query_tower.encoders["past"].table is model.candidate_tower.encoders["id"].table
+batch = model.lookup(
+    {"past": tf.constant([["a", "b"]])},
+    {"id": tf.constant(["b"]), "price": tf.constant([5.0])},
+    tf.constant([5.0]),
+)
 print(json.dumps({
-    "logits": model({"query": {"past": tf.constant([[2, 3]])}, "candidate": model.candidate_tower.lookup(
-        {"id": tf.constant(["b"]), "price": tf.constant([5.0])})}).numpy().tolist(),
+    "logits": model(batch).numpy().tolist(),
     "threshold": task.threshold, "optimizer": type(optimizer).__name__, "rate": float(optimizer.learning_rate),
     "steps": int(optimizer.iterations), "shared": shared,
 }))
@@ -181,10 +223,13 @@ print(json.dumps({
 
 def test_a_compiled_model_is_saved_and_loaded_in_a_new_process(tmp_path):
     model = build_model()
-    model.compile(optimizer=tt.LazyAdam(0.25))
-    candidate = model.candidate_tower.lookup({"id": tf.constant(["b"]), "price": tf.constant([5.0])})
-    batch = {"query": {"past": tf.constant([[2, 3]])}, "candidate": candidate}
-    model.fit(tf.data.Dataset.from_tensors({**batch, "rating": tf.constant([5.0])}), verbose=0)
+    model.compile(optimizer=LazyAdam(0.25))
+    batch = model.lookup(
+        {"past": tf.constant([["a", "b"]])},
+        {"id": tf.constant(["b"]), "price": tf.constant([5.0])},
+        tf.constant([5.0]),
+    )
+    model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
     model.save(tmp_path / "model.keras")
     command = [sys.executable, "-c", LOAD, str(tmp_path / "model.keras")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -194,13 +239,13 @@ def test_a_compiled_model_is_saved_and_loaded_in_a_new_process(tmp_path):
     assert loaded == {"threshold": 4.5, "optimizer": "LazyAdam", "rate": 0.25, "steps": 1, "shared": True}
 
 
-def test_heads_that_share_towers_share_them_again_when_loaded(tmp_path):
-    ranks = build_model()
-    towers = {"query_tower": ranks.query_tower, "candidate_tower": ranks.candidate_tower}
-    joint = tt.JointModel(retrieval=ranks, rating=tt.TwoTowerModel(**towers, task=tt.RatingTask(threshold=4.5)))
+def test_models_that_share_towers_share_them_again_when_loaded(tmp_path):
+    retrieval = build_model()
+    towers = {"query_tower": retrieval.query_tower, "candidate_tower": retrieval.candidate_tower}
+    joint = JointModel(retrieval_model=retrieval, rating_model=TwoTowerModel(**towers, task=RatingTask(threshold=4.5)))
     joint.save(tmp_path / "joint.keras")
     loaded = tf.keras.models.load_model(tmp_path / "joint.keras")
     assert loaded.shares_towers
-    assert len(loaded.trainable_variables) == len(ranks.trainable_variables)
+    assert len(loaded.trainable_variables) == len(retrieval.trainable_variables)
     for ours, theirs in zip(joint.variables, loaded.variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
-from tests.conftest import make_interactions
+from tests.conftest import CANDIDATE, QUERY, make_interactions
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.storage import open_interactions, save_interactions
 
@@ -65,8 +65,6 @@ def test_a_folder_without_interactions_is_refused(data, tmp_path):
 
 
 def test_training_from_a_mapped_file_equals_training_from_memory(planted, tmp_path):
-    from tests.conftest import CANDIDATE, QUERY
-
     train = planted.split.train
     save_interactions(train, tmp_path / "train")
     model = tt.build_two_tower(train, query=QUERY, candidate=CANDIDATE)
@@ -75,7 +73,8 @@ def test_training_from_a_mapped_file_equals_training_from_memory(planted, tmp_pa
         for part in (train, open_interactions(tmp_path / "train"))
     ]
     for ours, theirs in zip(*batches, strict=True):
-        np.testing.assert_array_equal(ours["rating"], theirs["rating"])
-        for side in ("query", "candidate"):
-            for name, values in ours[side].items():
-                np.testing.assert_array_equal(values, theirs[side][name])
+        np.testing.assert_array_equal(ours.ratings, theirs.ratings)
+        for side, other in ((ours.query, theirs.query), (ours.candidate, theirs.candidate)):
+            assert side.keys() == other.keys()
+            for name, values in side.items():
+                np.testing.assert_array_equal(values, other[name])

@@ -10,8 +10,10 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tests.conftest import CANDIDATE, QUERY, make_interactions
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.data.tables import Schema, load_ratings
+from tfrs_twotower.data.schema import Schema
+from tfrs_twotower.data.tables import load_ratings
 
 SCHEMA = Schema(
     query_id="customer",
@@ -138,8 +140,8 @@ def test_text_features_of_a_data_frame_can_be_trained_on():
     with pytest.warns(UserWarning, match="`user` holds missing ids in 1 of 4 rows"):
         ratings = load_ratings(pandas.DataFrame(columns), schema, on_invalid="drop")
     assert ratings.queries.to_pylist() == [{"user": "1", "mood": "x"}, {"user": "2", "mood": "y"}]
-    config = tt.TowerConfig(features=(tt.Categorical(name="user"), tt.Categorical(name="mood")))
-    candidate = tt.TowerConfig(features=(tt.Categorical(name="item"),))
+    config = tt.MLPTowerConfig(features=(tt.Categorical(name="user"), tt.Categorical(name="mood")))
+    candidate = tt.MLPTowerConfig(features=(tt.Categorical(name="item"),))
     model = tt.build_two_tower(ratings, query=config, candidate=candidate)
     assert model.query_tower.encode_table(ratings.queries)["mood"].tolist() == [2, 3]
 
@@ -304,8 +306,6 @@ def test_the_callers_table_is_not_changed():
 
 
 def test_one_class_only_is_an_error_before_training():
-    from tests.conftest import CANDIDATE, QUERY, make_interactions
-
     data = make_interactions([0, 1], [0, 1], [5, 4], num_queries=2, num_candidates=2)
     model = tt.build_two_tower(data, query=QUERY, candidate=CANDIDATE)
     with pytest.raises(

@@ -18,7 +18,7 @@ def number(name: str) -> tf.TensorSpec:
     return tf.TensorSpec([None], tf.float32, name=name)
 
 
-def test_missing_raw_values_have_one_form_per_kind():
+def test_missing_values_have_one_form_per_dtype():
     table = pa.table({"name": ["a", None], "age": pa.array([None, 3], pa.int32()), "kinds": [["x", "y"], None]})
     raw = raw_tensors(table, [text("name"), number("age"), texts("kinds")])
     assert raw["name"].numpy().tolist() == [b"a", b""]
@@ -26,7 +26,7 @@ def test_missing_raw_values_have_one_form_per_kind():
     assert raw["kinds"].numpy().tolist() == [[b"x", b"y"], [b"", b""]]
 
 
-def test_a_table_without_rows_or_without_list_items_has_raw_tensors():
+def test_a_table_without_rows_or_without_list_items_has_empty_tensors():
     table = pa.table({"name": pa.array([], pa.string()), "kinds": pa.array([], pa.list_(pa.string()))})
     raw = raw_tensors(table, [text("name"), texts("kinds")])
     assert raw["name"].shape == [0]
@@ -35,7 +35,7 @@ def test_a_table_without_rows_or_without_list_items_has_raw_tensors():
     assert empty["kinds"].shape == [2, 0]
 
 
-def test_raw_features_name_what_they_cannot_take():
+def test_an_unreadable_column_is_named():
     with pytest.raises(ValueError, match="The table has no column b. Its columns: a."):
         raw_tensors(pa.table({"a": ["x"]}), [text("b")])
     with pytest.raises(TypeError, match="`a` must hold strings or integers. Received: bool"):
@@ -53,7 +53,7 @@ def test_raw_features_name_what_they_cannot_take():
         pa.array([b"a", None]),
     ],
 )
-def test_text_is_text_whatever_type_it_came_in(column):
+def test_text_of_every_arrow_type_is_read(column):
     raw = raw_tensors(pa.table({"x": column}), [text("x")])
     assert raw["x"].numpy().tolist() == [b"a", b""]
 
@@ -61,18 +61,18 @@ def test_text_is_text_whatever_type_it_came_in(column):
 @pytest.mark.parametrize(
     "kind", [pa.large_list(pa.string()), pa.list_(pa.large_string()), pa.large_list(pa.large_string())]
 )
-def test_lists_of_text_are_such_whatever_type_they_came_in(kind):
+def test_lists_of_text_of_every_arrow_type_are_read(kind):
     raw = raw_tensors(pa.table({"x": pa.array([["a", None], None], kind)}), [texts("x")])
     assert raw["x"].numpy().tolist() == [[b"a", b""], [b"", b""]]
 
 
-def test_a_column_without_any_value_is_missing():
+def test_a_column_of_nulls_is_missing_throughout():
     raw = raw_tensors(pa.table({"x": pa.nulls(2), "y": pa.nulls(2)}), [text("x"), number("y")])
     assert raw["x"].numpy().tolist() == [b"", b""]
     assert np.isnan(raw["y"]).all()
 
 
-def test_integers_are_their_digits_where_text_is_wanted():
+def test_integers_become_their_digits_where_text_is_wanted():
     table = pa.table({"code": pa.array([7, None, 42]), "kind": pa.array(["a", "b", "a"]).dictionary_encode()})
     raw = raw_tensors(table, [text("code"), text("kind")])
     assert raw["code"].numpy().tolist() == [b"7", b"", b"42"]

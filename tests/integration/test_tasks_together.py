@@ -169,7 +169,7 @@ def test_a_bundle_ranks_by_one_model_and_predicts_the_probability_of_the_other(p
 
 
 def test_a_bundle_of_a_retrieval_model_has_no_probabilities(planted, models, tmp_path):
-    """It does not hold what only training needs, such as an estimator's slots either."""
+    """It also holds nothing that only training needs, such as an estimator's slots."""
     path = export_unchecked(
         models["estimated"], planted.split.seen, tmp_path / "ranks", k=4, build_index=tt.index.build_exact_index
     )

@@ -110,7 +110,7 @@ def test_validation_metrics_equal_those_of_the_evaluation(planted, trained):
 
 
 def test_averaged_weights_are_in_place_after_an_epoch_and_at_the_end():
-    """The gradient is 1, so that each step moves the weight by 1; the average is computed by hand."""
+    """Each step moves the weight by 1, so that the average can be computed by hand."""
     model = tf.keras.Sequential([tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
     model.build([None, 1])
     model.compile(optimizer=tf.keras.optimizers.legacy.SGD(1.0), loss=lambda labels, outputs: -tf.reduce_mean(outputs))
@@ -142,7 +142,7 @@ def test_moving_statistics_of_batch_normalisation_are_averaged_with_the_weights(
 
 
 def test_training_can_follow_the_validation_ranking_of_unseen_users():
-    """Held-out users have a history but no id that the model has seen."""
+    """The tower has no id feature: a history is all that represents a held-out user."""
     split = unseen_queries_split(planted_everywhere(), test=0.2, validation=0.2, target=0.4, seed=0)
     tf.keras.utils.set_random_seed(0)
     history = tt.History(of=CANDIDATE.features[0], by_rating=True, length=30)

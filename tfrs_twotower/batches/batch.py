@@ -1,4 +1,4 @@
-"""What a model is fed with: a batch of events, or a batch of whole queries. Declared here, made and taken apart here.
+"""The batches that models are trained on: batches of events and batches of whole queries, declared and made here.
 
 A batch is assembled from *rows*, the numbers that NumPy computes for it, and from the codes that the rows' queries and
 candidates have in the encoded tables. Batches are named tuples, which `tf.data`, `tf.function` and Keras hand on.
@@ -16,13 +16,13 @@ Codes = dict[str, tf.Tensor]
 
 
 class SoftmaxNegatives(NamedTuple):
-    """What a softmax over a batch's candidates must know about them.
+    """What a softmax over a batch's candidates needs to know about them.
 
     Attributes:
         is_other_positive: bool [batch, num_rows], whether the training split has the candidate as a positive of the
             query.
         log_sampling_probabilities: float32 [num_rows], log Q: the logarithm of how often a batch is expected to hold
-            the candidate, up to a constant.
+            each candidate, up to a constant.
     """
 
     is_other_positive: tf.Tensor
@@ -30,17 +30,27 @@ class SoftmaxNegatives(NamedTuple):
 
 
 class EventBatch(NamedTuple):
-    """Events, each a query, a candidate and a rating.
+    """A batch of events, each with a query, a candidate and a rating.
 
     Attributes:
         query: Input name -> codes [batch, ...] of the events' queries.
         candidate: Input name -> codes [num_rows, ...], those of the events' candidates first.
         candidate_rows: int32 [num_rows], rows of the catalogue.
         ratings: float32 [pairs].
-        weights: float32 [pairs], what each pair counts in the loss; None for 1 each.
-        query_places: int32 [pairs], each pair's query in the batch; None if the i-th pair is of the i-th query.
-        negatives: For a softmax over the batch's candidates.
-        candidate_keys: int64 [num_rows], numbers that stay the same from one catalogue to the next.
+        weights: float32 [pairs], the weight of each pair in the loss; None for 1 each.
+        query_places: int32 [pairs], the place of each pair's query in the batch; None if pair i is of query i.
+        negatives: What a softmax over the batch's candidates needs; None if there is none.
+        candidate_keys: int64 [num_rows], numbers that identify a candidate in every catalogue; None if not needed.
+
+    Example:
+        >>> batch = EventBatch(
+        ...     query={"user_id": tf.constant([2, 3])},
+        ...     candidate={"movie_id": tf.constant([4, 5])},
+        ...     candidate_rows=tf.constant([2, 3]),
+        ...     ratings=tf.constant([5.0, 1.0]),
+        ... )
+        >>> batch.queries_of_pairs(tf.constant([[0.5], [0.25]])).numpy().tolist()
+        [[0.5], [0.25]]
     """
 
     query: Codes
@@ -65,18 +75,33 @@ class EventBatch(NamedTuple):
 
 
 class QueryBatch(NamedTuple):
-    """Whole queries, each with all its events: what it did is both its history and its targets.
+    """A batch of whole queries, each with all its events, which are both its history and its targets.
 
     Attributes:
         query: Input name -> codes [batch, ...].
-        candidate: Input name -> codes [num_rows, ...], of a block of candidates that has every target.
+        candidate: Input name -> codes [num_rows, ...], of candidates among which is every target.
         candidate_rows: int32 [num_rows], rows of the catalogue.
-        log_sampling_probabilities: float32 [num_rows], log Q: the logarithm of the probability that a query finds the
-            candidate in its batch if it is none of its own.
+        log_sampling_probabilities: float32 [num_rows], log Q: the logarithm of the probability that a query's batch
+            holds the candidate if it is not one of the query's own.
         target_places: int64 [events, 2], (query, slot) of each event in the histories.
         target_candidates: int32 [events], each event's place among the batch's candidates.
         ratings: float32 [events].
-        weights: float32 [events], what each event counts in the loss; None for 1 each.
+        weights: float32 [events], the weight of each event in the loss; None for 1 each.
+
+    Example:
+        A query that rated the candidates in rows 0 and 2 of a catalogue of three:
+
+        >>> batch = QueryBatch(
+        ...     query={"history": tf.constant([[2, 4]])},
+        ...     candidate={"movie_id": tf.constant([2, 3, 4])},
+        ...     candidate_rows=tf.constant([0, 1, 2]),
+        ...     log_sampling_probabilities=tf.zeros(3),
+        ...     target_places=tf.constant([[0, 0], [0, 1]], tf.int64),
+        ...     target_candidates=tf.constant([0, 2]),
+        ...     ratings=tf.constant([5.0, 1.0]),
+        ... )
+        >>> batch.pairs.numpy().tolist()
+        [[0, 0], [0, 2]]
     """
 
     query: Codes
@@ -116,11 +141,16 @@ class QueryBatch(NamedTuple):
 
 
 class JointBatch(NamedTuple):
-    """A batch for each model of a joint one.
+    """One batch for each of the two models of a joint model.
 
     Attributes:
         retrieval: The retrieval model's batch.
         rating: The rating model's batch.
+
+    Example:
+        >>> events = EventBatch(query={}, candidate={}, candidate_rows=tf.constant([0]), ratings=tf.constant([5.0]))
+        >>> JointBatch(retrieval=events, rating=events).rating.ratings.numpy().tolist()
+        [5.0]
     """
 
     retrieval: EventBatch | QueryBatch
@@ -128,7 +158,7 @@ class JointBatch(NamedTuple):
 
 
 class EventRows(NamedTuple):
-    """The rows of a batch of events, as arrays, as tensors, or as the specs of these.
+    """The rows of a batch of events, as arrays, tensors or tensor specs.
 
     Attributes:
         queries: int32 [batch].
@@ -174,7 +204,7 @@ class EventRows(NamedTuple):
 
 
 class QueryRows(NamedTuple):
-    """The rows of a batch of queries, as arrays, as tensors, or as the specs of these.
+    """The rows of a batch of queries, as arrays, tensors or tensor specs.
 
     Attributes:
         queries: int32 [batch].
@@ -221,7 +251,7 @@ Rows = EventRows | QueryRows
 
 
 def to_flat(rows: Rows) -> list[Any]:
-    """Returns the columns that there are, in order: what `tf.numpy_function` can hand on."""
+    """Returns the columns that are not None, in order, for `tf.numpy_function`, which takes no named tuples."""
     return [column for column in rows if column is not None]
 
 
@@ -229,7 +259,7 @@ def from_flat(specs: Rows, columns: Sequence[tf.Tensor]) -> Rows:
     """Returns the rows whose columns `to_flat` gave, with the shapes of their specs.
 
     Args:
-        specs: Shape and dtype of each column that there is.
+        specs: Shape and dtype of each column, None for a column that is absent.
         columns: Tensors, in the order of `to_flat(specs)`.
     """
     remaining = iter(columns)

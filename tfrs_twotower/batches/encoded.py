@@ -1,4 +1,4 @@
-"""Encoded tables: the codes of every query and candidate, looked up once."""
+"""Encoded tables hold the codes of every query and candidate, looked up once."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tfrs_twotower.data.rows import NO_ROW
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncodedHistory:
-    """What turns the rows of past candidates into the codes of a history feature.
+    """Turns the rows of past candidates into the codes of a history feature.
 
     Attributes:
         name: Input name of the candidates.
-        codes: int64 [num_candidates + 1], each candidate's code as a past one, and last that of padding.
+        codes: int64 [num_candidates + 1], the code of each past candidate, and last the code of padding.
         rating_name: Input name of the ratings; None if the feature takes none.
-        code_ratings: From ratings, float32 of any shape, to their codes.
+        code_ratings: Function from ratings, float32 of any shape, to their codes.
     """
 
     name: str
@@ -62,7 +62,7 @@ class EncodedTables:
         """Checks that there is a row for each query and each candidate.
 
         Args:
-            interactions: Whose queries and candidates have been encoded.
+            interactions: Interactions whose queries and candidates have been encoded.
 
         Raises:
             ValueError: If a table has another length.

@@ -1,4 +1,4 @@
-"""Batches of events: a place in the epoch is an event, and an event is three gathers.
+"""Batches of events: each place in an epoch is one event, which takes three gathers.
 
 The events' columns are read where they lie, in memory or in a mapped file; nothing of their length is copied.
 """
@@ -30,20 +30,21 @@ def build_training_batches(
 ) -> tf.data.Dataset:
     """Builds shuffled batches for `model.fit`. The n-th iteration over the data set is epoch `initial_epoch + n`.
 
-    Every iteration counts, also one that looks at the first batch only: build a data set of its own for that.
+    Every iteration counts as an epoch, even one that reads only the first batch: build another data set to look at a
+    batch.
 
     Args:
         interactions: The training part.
         tables: Codes of its queries and candidates.
         batch_size: Events per batch, >= 1. The last batch of an epoch may be smaller; negatives are added to it.
-        order: What decides the order of the epochs.
+        order: Seed, first epoch and shard, which decide the order of the events.
         negatives: A `NegativeSampler` adds pairs with candidates that the query has no event with, rated 0, after the
-            events; queries and histories stay one row per event, and `query_places` says which pair is whose.
+            events; queries and histories stay one row per event, and `query_places` gives the query of each pair.
             `InBatchNegatives` add their uniform candidates after the events', and describe all of them for a softmax.
-        history: Adds what the query did besides.
+        history: Source of the query's other events; None for a model without a history.
 
     Returns:
-        `EventBatch`es in the order of `shuffled_positions`; their number is known.
+        `EventBatch`es in the order of `shuffled_positions`, of known cardinality.
 
     Raises:
         ValueError: If `batch_size` is below 1, an encoded table has another length, or the history's timeline is of
@@ -70,7 +71,7 @@ def build_evaluation_batches(
         interactions: Any part.
         tables: Codes of its queries and candidates.
         batch_size: Events per batch, >= 1.
-        history: Adds what the query is known to have done, usually a `FixedHistory`.
+        history: Source of the query's past events, usually a `FixedHistory`.
 
     Returns:
         `EventBatch`es.
@@ -137,7 +138,7 @@ class _EventSource:
 
 
 class _WithNegatives:
-    """Computes the rows of batches of events with more candidates."""
+    """Computes the rows of batches of events to which negatives are added."""
 
     def __init__(self, events: _EventSource, negatives: Negatives, order: EpochOrder) -> None:
         self._events, self._negatives, self._order = events, negatives, order

@@ -1,4 +1,4 @@
-"""What a query did besides the event in question: an input that never holds the target."""
+"""Histories: the other events of a query, as an input that never holds the target."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Timeline:
         return np.where(slots >= starts, slots, NO_ROW)
 
     def candidates_at(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns what is at positions in the timeline.
+        """Returns the candidates and ratings at positions in the timeline.
 
         Args:
             slots: int [...], positions, or `NO_ROW`.
@@ -79,17 +79,28 @@ class Timeline:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HistorySource(abc.ABC):
-    """Gives each event of a batch the query's other candidates.
+    """Finds the other candidates of each event's query; a kind of history is a subclass.
 
     Attributes:
-        timeline: Where the candidates come from.
+        timeline: Timeline that the candidates are taken from.
         length: Slots per event, >= 1.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"u": ["a"]}), candidates=pa.table({"m": ["x", "y", "z"]}),
+        ...     events=pa.table({"query_row": [0, 0, 0], "candidate_row": [0, 1, 2], "rating": [4.0, 2.0, 5.0]}),
+        ...     query_id="u", candidate_id="m",
+        ... )
+        >>> source: HistorySource = LeaveOneOutHistory(timeline=Timeline(ratings), length=3)
+        >>> source.slots(np.array([0]), np.array([0]), np.array([0])).tolist()
+        [[-1, 1, 2]]
     """
 
     timeline: Timeline
     length: int
 
-    #: Whether it looks up the batch's events in the timeline, which then must be theirs.
+    #: Whether it looks up the batch's events in the timeline, which must then be a timeline of these events.
     is_of_own_events: ClassVar[bool]
 
     def __post_init__(self) -> None:

@@ -24,6 +24,24 @@ class Negatives(abc.ABC):
     Args:
         interactions: The training part.
         threshold: A rating of at least this is positive.
+
+    Example:
+        A kind of your own, which adds the candidate in row 0 to every batch:
+
+        >>> import pyarrow as pa
+        >>> class FirstCandidate(Negatives):
+        ...     def extend_specs(self, specs):
+        ...         return specs
+        ...
+        ...     def extend(self, rows, generator):
+        ...         return rows._replace(candidates=np.append(rows.candidates, np.int32(0)))
+        >>> clicks = Interactions(
+        ...     queries=pa.table({"u": ["a"]}), candidates=pa.table({"m": ["x", "y"]}), query_id="u", candidate_id="m",
+        ...     events=pa.table({"query_row": [0], "candidate_row": [1], "rating": [1.0]}),
+        ... )
+        >>> rows = EventRows(queries=clicks.query_rows, candidates=clicks.candidate_rows, ratings=clicks.ratings)
+        >>> FirstCandidate(clicks, threshold=1.0).extend(rows, np.random.default_rng(0)).candidates.tolist()
+        [1, 0]
     """
 
     def __init__(self, interactions: Interactions, *, threshold: float) -> None:
@@ -52,8 +70,8 @@ class NegativeSampler(Negatives):
     """Draws candidates uniformly among those that a query has no event with, as pairs of their own.
 
     Args:
-        interactions: Every event that must not be drawn: for training, `Split.train`. With the validation part in it,
-            its positives would be spared, which tells the model what it is evaluated by afterwards.
+        interactions: Every event that must not be drawn: for training, `Split.train`. If it held the
+            validation part, the positives of that part would never be drawn, which would reveal them to the model.
         per_positive: Negatives per positive event, >= 1.
         threshold: A rating of at least this is positive; greater than 0.
 
@@ -92,8 +110,8 @@ class NegativeSampler(Negatives):
             generator: Source of randomness.
 
         Returns:
-            (events, candidate_rows): int64 and int32 [n], for each negative the place in the batch of the positive
-            that it goes with, and its candidate. A query that has met nearly every candidate may get fewer.
+            (events, candidate_rows): int64 and int32 [n], for each negative the place of its positive in the batch,
+            and the row of its candidate. A query that has met nearly every candidate may get fewer.
         """
         events = np.repeat(np.flatnonzero(ratings >= self.threshold), self.per_positive)
         drawn = generator.integers(0, self.num_candidates, len(events), dtype=np.int32)
@@ -133,11 +151,11 @@ class InBatchNegatives(Negatives):
     """Takes a batch's other candidates as negatives, with uniformly drawn ones beside them, for a softmax.
 
     Args:
-        interactions: The training part: its positives are not negatives of their queries, and how often a candidate
-            comes into a batch follows from its events.
+        interactions: The training part: its positives are not negatives of their queries, and its events determine how
+            often a candidate occurs in a batch.
         threshold: A rating of at least this is positive.
         num_uniform: Number of candidates drawn from the whole catalogue for each batch, >= 0, so that candidates with
-            few events or none are seen too.
+            few events or none occur as well.
 
     Raises:
         ValueError: If `num_uniform` is below 0.
@@ -173,7 +191,7 @@ class InBatchNegatives(Negatives):
     def describe(
         self, query_rows: np.ndarray, candidate_rows: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Adds uniform candidates to a batch's, and says what each is to each query.
+        """Adds uniformly drawn candidates to a batch, and tells which candidates are positives of which queries.
 
         Args:
             query_rows: int32 [batch].
@@ -182,8 +200,8 @@ class InBatchNegatives(Negatives):
 
         Returns:
             (rows, is_other_positive, log_sampling_probabilities): int32 [num_rows], the batch's candidates and the
-            drawn ones; bool [batch, num_rows], whether training has it as the query's positive; float32 [num_rows], the
-            logarithm of how many times such a batch is expected to hold the candidate.
+            drawn ones; bool [batch, num_rows], whether the candidate is a positive of the query; float32 [num_rows],
+            the logarithm of how many times such a batch is expected to hold the candidate.
         """
         drawn = generator.integers(0, self.num_candidates, self.num_uniform, dtype=np.int32)
         rows = np.concatenate([candidate_rows, drawn]).astype(np.int32)
@@ -193,7 +211,7 @@ class InBatchNegatives(Negatives):
         return rows, self._is_positive(query_rows, rows), log_expected
 
     def extend_specs(self, specs: EventRows) -> EventRows:
-        """Adds what a softmax must know; see `Negatives`."""
+        """Adds the columns that a softmax needs; see `Negatives`."""
         return specs._replace(
             is_other_positive=tf.TensorSpec([None, None], tf.bool),
             log_sampling_probabilities=tf.TensorSpec([None], tf.float32),

@@ -1,4 +1,4 @@
-"""Rows in, `tf.data` out: NumPy computes which rows a batch has, and the graph gathers their codes."""
+"""Builds `tf.data` pipelines: NumPy computes the rows of a batch, and the graph gathers their codes."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class Shard:
         return max(0, -(-(num_events - self.index) // self.count))
 
 
-#: The part of the only worker.
+#: The shard of a single worker, which is the whole epoch.
 WHOLE = Shard(index=0, count=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EpochOrder:
-    """What decides the order of an epoch, on every machine alike.
+    """Determines the order of the events of an epoch, in the same way on every machine.
 
     Attributes:
         seed: Seed of the shuffle and of every other random draw, >= 0.
-        initial_epoch: Number of the first epoch, for a training that goes on where it stopped.
+        initial_epoch: Number of the first epoch, to continue a training where it stopped.
         shard: This worker's part.
     """
 
@@ -62,7 +62,7 @@ class RowSource(Protocol):
 
     Attributes:
         num_batches: Batches of an epoch.
-        specs: Shape and dtype of each column of the rows, None for a column that there is not.
+        specs: Shape and dtype of each column of the rows, None for a column that is absent.
     """
 
     num_batches: int

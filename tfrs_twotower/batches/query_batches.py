@@ -1,4 +1,4 @@
-"""Batches of whole queries: all events of each, both its history and its targets, beside a block of candidates."""
+"""Batches of whole queries: all events of each query are its history and its targets."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def build_query_batches(
         interactions: The training part.
         tables: Codes of its queries and candidates.
         batch_size: Queries per batch, >= 1; those without events are left out.
-        order: What decides the order of the epochs. By query there is one worker.
+        order: Seed and first epoch, which decide the order of the queries. There is always one worker.
         num_sampled: Number of candidates drawn uniformly for a batch, beside those of its events, >= 0; None for the
             whole catalogue in every batch.
 
     Returns:
-        `QueryBatch`es; their number is known.
+        `QueryBatch`es, of known cardinality.
 
     Raises:
         ValueError: If a number is out of range, there is no event, or an encoded table has another length.
@@ -105,7 +105,7 @@ class _QuerySource:
         )
 
     def _candidates(self, targets: np.ndarray, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the batch's block of candidates, none twice, and the targets' places in it, int32 both."""
+        """Returns the rows of the batch's candidates, none twice, and the places of the targets among them, int32."""
         if self._num_sampled is None:
             return np.arange(self._num_candidates, dtype=np.int32), targets
         generator = np.random.default_rng([self._seed, epoch, number])

@@ -1,4 +1,4 @@
-"""A bundle in memory: its query side, its candidate side and a catalogue, joined into signatures, with a manifest.
+"""Builds a bundle in memory: query side, candidate side and catalogue, joined into signatures, with a manifest.
 
 Only variables, lookup tables and index state are tracked, no Keras object: any program with TensorFlow loads it.
 """
@@ -54,9 +54,9 @@ class Bundle:
         module: Everything the signatures need, and nothing else.
         signatures: Name -> concrete function over named tensors.
         candidates: The catalogue, in the order of the index's rows.
-        manifest: What the bundle is, for people and tools.
-        requests: Every signature at least once, to compare by what was written.
-        extra_files: Name -> text of other files beside the manifest, as `require_extra_files` allows them.
+        manifest: Description of the bundle for people and tools.
+        requests: Requests for every signature, by which the written bundle is compared with this one.
+        extra_files: Name -> text of further files that are kept beside the manifest.
     """
 
     module: tf.Module
@@ -110,11 +110,11 @@ class Sides:
     Attributes:
         queries: A `QuerySide`, built or loaded.
         candidates: A `CandidateSide`, built or loaded.
-        inputs: What the signatures take.
+        inputs: Inputs of the signatures.
         filter_by: Columns of the candidates that recommendations may be filtered by.
-        rerank: How the first that are found are ordered; by default as they are found.
+        rerank: How the first candidates that are found are reordered; None leaves them as they are found.
         known: Raw features of some known queries, at least their ids, for the bundle's requests.
-        entry: What the sides are, for the manifest.
+        entry: Description of the sides for the manifest.
     """
 
     queries: Any
@@ -149,7 +149,7 @@ def build_sides(
         known: The queries whose features the bundle remembers (`queries`), and what each has seen and is not
             recommended again (`events`).
         filter_by: Columns of the candidates that recommendations may be filtered by.
-        rerank: How the first that are found are ordered; by default as they are found.
+        rerank: How the first candidates that are found are reordered; None leaves them as they are found.
         metrics: Metric of the model -> value, for the manifest.
 
     Raises:

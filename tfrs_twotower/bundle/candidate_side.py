@@ -19,8 +19,7 @@ class CandidateSide(tf.Module):
     Attributes:
         embed: (**features) -> {"retrieval": float32 [batch, dim], "rating": ...}; "rating" only if the model predicts
             probabilities.
-        is_latent: float32 [dim], 1 for the entries of the retrieval embedding that say what a candidate is like, 0 for
-            biases.
+        is_latent: float32 [dim], 1 for the entries of the retrieval embedding that describe a candidate, 0 for biases.
     """
 
     def __init__(self, model: Recommender) -> None:

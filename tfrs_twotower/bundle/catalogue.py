@@ -21,7 +21,7 @@ class Catalogue(tf.Module):
     Args:
         candidates: The catalogue, in the order of the index's rows.
         id_column: Its ids.
-        index: Of the retrieval embeddings.
+        index: Index of the retrieval embeddings.
         rating: float32 [num_candidates, dim], the rating embeddings; None if they are the retrieval embeddings.
         filter_by: Columns that recommendations may be filtered by.
         known_ids: string [num_known], the candidates as `QuerySide.recall` counts them.
@@ -58,7 +58,7 @@ class Catalogue(tf.Module):
         return self.table.lookup(ids)
 
     def rows_of_known(self, places: tf.Tensor) -> tf.Tensor:
-        """Returns the int32 rows of what was seen, as `QuerySide.recall` gives it; `NO_ROW` if it was removed."""
+        """Returns the int32 rows of seen candidates, as `QuerySide.recall` gives them; `NO_ROW` for removed ones."""
         return tf.gather(self.row_of_known, places)
 
     def rating_vectors(self, rows: tf.Tensor) -> tf.Tensor:

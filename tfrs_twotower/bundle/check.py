@@ -29,7 +29,7 @@ def check_in_fresh_process(path: Path, bundle: Bundle) -> None:
 
     Args:
         path: The bundle on disk.
-        bundle: The bundle in memory, with the requests that both are asked.
+        bundle: The bundle in memory, with the requests for both.
 
     Raises:
         RuntimeError: If it does not load, or a prediction differs.
@@ -50,7 +50,7 @@ def find_difference(
 
     Args:
         signatures: Name -> concrete function.
-        requests: What was asked.
+        requests: Requests that the replies are for.
         replies: From `ask_in_fresh_process`.
 
     Returns:
@@ -73,7 +73,7 @@ def ask_in_fresh_process(path: Path, requests: Sequence[Request], *, python: str
 
     Args:
         path: A version's folder.
-        requests: What is asked.
+        requests: Requests to make.
         python: The interpreter, whose TensorFlow may be another one.
 
     Raises:
@@ -90,12 +90,12 @@ def ask_in_fresh_process(path: Path, requests: Sequence[Request], *, python: str
         for request in requests
     ]
     with tempfile.TemporaryDirectory(prefix="bundle-check-") as workspace:
-        asked, answered = Path(workspace) / "requests.json", Path(workspace) / "replies.json"
-        asked.write_text(json.dumps(described), encoding="utf-8")
-        command = [python, fresh_process.__file__, str(path), str(asked), str(answered)]
+        requests_file, replies_file = Path(workspace) / "requests.json", Path(workspace) / "replies.json"
+        requests_file.write_text(json.dumps(described), encoding="utf-8")
+        command = [python, fresh_process.__file__, str(path), str(requests_file), str(replies_file)]
         result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         if result.returncode:
             reason = (result.stderr.strip() or f"exit code {result.returncode}").splitlines()[-1]
             raise RuntimeError(f"The exported bundle does not load and predict in a fresh process: {reason}")
-        replies: list[Reply] = json.loads(answered.read_text(encoding="utf-8"))
+        replies: list[Reply] = json.loads(replies_file.read_text(encoding="utf-8"))
     return replies

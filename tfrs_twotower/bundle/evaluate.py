@@ -1,4 +1,4 @@
-"""The metrics of a bundle as a host would see them: through its signatures, evaluated like a model."""
+"""Evaluates a bundle through its signatures, as a host would use it."""
 
 from __future__ import annotations
 
@@ -31,20 +31,45 @@ def evaluate_bundle(
 ) -> Report:
     """Evaluates a bundle on the test part of a split by its signatures `recommend` and `score`.
 
-    What it knew of the queries when it was exported is what it leaves out of the ranking; that should be `split.seen`.
-    With an exact index the figures are those of `evaluate` of the model that it was made of, except where scores are
-    equal: there the index has an order of its own.
+    A bundle leaves the events that it was exported with out of the ranking; they should be `split.seen`. With an exact
+    index the metrics are those that `evaluate` gives for the model itself, except for ties, which the index breaks by
+    an order of its own.
 
     Args:
         bundle: From `load_bundle`.
-        split: Its `test` part is evaluated; ids are matched, and what the bundle does not have is never found.
+        split: Its `test` part is evaluated. Candidates are matched by id, and those that the bundle does not have are
+            never found.
         k: Slots of the ranking, 1 <= k <= the bundle's.
         segment_by: As in `evaluate`.
-        exact: What the model itself predicts (`predict(model, split, k=k)`), for `Report.index_recall`: the share of
-            what exact search finds that the bundle's index finds.
+        exact: Predictions of the model itself (`predict(model, split, k=k)`), for `Report.index_recall`: the share of
+            the results of exact search that the bundle's index finds.
 
     Raises:
         ValueError: If `k` is out of range, the bundle is of other columns, or there is nothing to find.
+
+    Example:
+        A stand-in for a loaded bundle, which recommends m2 to every query:
+
+        >>> import pyarrow as pa
+        >>> from types import SimpleNamespace
+        >>> from tfrs_twotower.bundle.load import Recommendations
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"user_id": ["u1", "u2"]}), candidates=pa.table({"movie_id": ["m1", "m2", "m3"]}),
+        ...     events=pa.table({"query_row": [0, 1, 0], "candidate_row": [0, 2, 1], "rating": [4.0, 5.0, 5.0]}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> train, test, nothing = (ratings.with_events(np.array(rows, np.int64)) for rows in ([0, 1], [2], []))
+        >>> split = Split(train=train, validation=nothing, test=test, history=nothing)
+        >>> entry = SimpleNamespace(
+        ...     query=SimpleNamespace(id="user_id", inputs=()), candidate=SimpleNamespace(id="movie_id"),
+        ...     has_probabilities=False, positive_threshold=3.0,
+        ... )
+        >>> bundle = SimpleNamespace(
+        ...     manifest=SimpleNamespace(model=entry),
+        ...     recommend=lambda queries, k: Recommendations(np.array([["m2"]], object), np.ones([1, 1])),
+        ... )
+        >>> evaluate_bundle(bundle, split, k=1).metrics["hit_rate@1"]
+        1.0
     """
     test, entry = split.test, bundle.manifest.model
     for name, ours, theirs in (

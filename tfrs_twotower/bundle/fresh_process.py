@@ -1,4 +1,4 @@
-"""Asks a bundle in a process of its own that knows nothing but TensorFlow, as any other host would.
+"""Calls a bundle's signatures in a process that imports nothing but TensorFlow, as any other host would.
 
 Run as a script, by its path: it must not import this library, Keras or TensorFlow Recommenders.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def main(bundle: str, requests_file: str, replies_file: str) -> None:
-    """Answers requests through a bundle's signatures.
+    """Calls a bundle's signatures and writes their outputs.
 
     Args:
         bundle: A version's folder.
@@ -35,7 +35,7 @@ def main(bundle: str, requests_file: str, replies_file: str) -> None:
 
 
 def to_plain(values: Any) -> Any:
-    r"""Nested lists as JSON takes them: bytes as the UTF-8 text that they are.
+    r"""Converts nested lists to values that JSON can hold: bytes become text.
 
     Example:
         >>> to_plain([[b"Am\xc3\xa9lie", b""], [1.5]])

@@ -1,4 +1,4 @@
-"""What a bundle remembers of the queries it knows: their rows, and their events in order of time."""
+"""What a bundle remembers of known queries: their rows, and their events in order of time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfrs_twotower.index.tables import build_table
 
 
 class KnownQueries(tf.Module):
-    """The queries that a bundle knows, and what each has seen. Row 0 is any unknown query.
+    """The queries that a bundle knows, and the candidates that each has seen. Row 0 is any unknown query.
 
     Args:
         timeline: The events of the known queries.
@@ -43,7 +43,7 @@ class KnownQueries(tf.Module):
 
 
 class PastEvents:
-    """What some queries have seen; whatever is asked for repeatedly is looked up once.
+    """The candidates that some queries have seen, each lookup of which is done once.
 
     Args:
         queries: The known queries.
@@ -87,6 +87,6 @@ class PastEvents:
         return self._candidates[length]
 
     def _longest(self, length: int | None) -> int:
-        """Returns one length for all lengths that cut nothing off."""
+        """Returns one length for all lengths that truncate no history."""
         max_seen = self._queries.max_seen
         return max_seen if length is None else min(length, max_seen)

@@ -1,4 +1,4 @@
-"""A published bundle from Python: plain values in, arrays out."""
+"""Loads a published bundle in Python, which takes plain values and returns arrays."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ class Recommendations(NamedTuple):
         candidate_ids: str [batch, k].
         scores: float32 [batch, k].
         probabilities: float32 [batch, k]; None if the model does not predict probabilities.
+
+    Example:
+        >>> found = Recommendations(
+        ...     candidate_ids=np.array([["m2", ""]], object), scores=np.array([[1.5, np.finfo(np.float32).min]])
+        ... )
+        >>> [candidate_id for candidate_id in found.candidate_ids[0] if candidate_id]
+        ['m2']
     """
 
     candidate_ids: np.ndarray
@@ -47,6 +54,11 @@ class Scores(NamedTuple):
         scores: float32 [batch]; the lowest finite float32 for an id that is not in the catalogue.
         probabilities: float32 [batch]; None if the model does not predict probabilities; 0 for an id that is not in the
             catalogue.
+
+    Example:
+        >>> scores = Scores(scores=np.array([0.0, 2.0]), probabilities=np.array([0.5, 0.88]))
+        >>> scores.probabilities.tolist()
+        [0.5, 0.88]
     """
 
     scores: np.ndarray
@@ -96,9 +108,24 @@ class LoadedBundle:
 
     Attributes:
         path: The version's folder.
-        manifest: What the bundle is.
+        manifest: Description of the bundle.
         candidates: The catalogue with its features.
         module: The SavedModel as TensorFlow loads it, with all its signatures.
+
+    Example:
+        A stand-in for a loaded SavedModel, which always finds the same candidates:
+
+        >>> from types import SimpleNamespace
+        >>> def similar(candidate_id):
+        ...     return {"candidate_ids": tf.constant([["m2", "m3"]]), "scores": tf.constant([[0.75, 0.5]])}
+        >>> bundle = LoadedBundle(
+        ...     Path("saved_models/movies/1"),
+        ...     SimpleNamespace(k=2),
+        ...     pa.table({"movie_id": ["m1", "m2", "m3"]}),
+        ...     SimpleNamespace(signatures={"similar": similar}),
+        ... )
+        >>> bundle.similar("m1", k=1).candidate_ids.tolist()
+        [['m2']]
     """
 
     def __init__(self, path: Path, manifest: Manifest, candidates: pa.Table, loaded: Any) -> None:
@@ -115,7 +142,7 @@ class LoadedBundle:
         exclude: Sequence[Sequence[str]] | None = None,
         only: Mapping[str, Any] | None = None,
     ) -> Recommendations:
-        """Recommends candidates, best first, without those that the bundle knows a query to have seen.
+        """Recommends candidates, best first, without those that the query has seen, as far as the bundle knows.
 
         Args:
             queries: Feature name -> one value or a sequence, equally many each. A feature that is left out is missing:

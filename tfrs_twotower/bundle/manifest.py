@@ -1,4 +1,4 @@
-"""The manifest: what a bundle says of itself, to people and tools. One declared type, one writer, one reader."""
+"""The manifest, which describes a bundle to people and tools: its declared type, with one reader and one writer."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class InputSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SideSchema:
-    """What one side of the model takes.
+    """Describes one side of the model.
 
     Attributes:
         id: Name of the column that identifies a row.
@@ -69,7 +69,7 @@ class SideSchema:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuerySchema(SideSchema):
-    """What the query side takes.
+    """Describes the query side.
 
     Attributes:
         id: Name of the column that identifies a row.
@@ -85,10 +85,10 @@ class QuerySchema(SideSchema):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """Where the events came from that a bundle remembers.
+    """Describes where the events that a bundle remembers came from.
 
     Attributes:
-        source: In words.
+        source: Description in words.
         fingerprint: SHA-256 of the three tables, `Interactions.fingerprint`.
     """
 
@@ -98,15 +98,15 @@ class DataSource:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rerank:
-    """How the first candidates that are found are ordered before they are recommended.
+    """Declares how the first candidates that are found are reordered before they are recommended.
 
     They are ordered by weight * log-odds + (1 - weight) * score. Both are logarithms: the score is that of a softmax
     over the catalogue, and the log-odds are those of the probability. The others follow in the order in which they were
     found.
 
     Attributes:
-        first: How many of those found are ordered, >= 1; may be more than are recommended.
-        weight: 1 orders by probability alone, 0 leaves the order as it is; in 0..1.
+        first: Number of found candidates that are reordered, >= 1; it may exceed the number that is recommended.
+        weight: Weight of the log-odds, in 0..1: 1 orders by probability alone, 0 leaves the order as it is.
 
     Raises:
         ValueError: If a number is out of range.
@@ -129,10 +129,10 @@ class IndexEntry:
     """The index of a bundle.
 
     Attributes:
-        requested: Kind that was asked for; a refreshed bundle's index is asked to be of it, too.
-        kind: Kind that it is.
-        is_exact: Whether it always finds the best candidates.
-        outcome: What came of building it.
+        requested: Kind that was requested, which a refreshed bundle requests again.
+        kind: Kind that was built.
+        is_exact: Whether a search always finds the best candidates.
+        outcome: Outcome of building the index.
     """
 
     requested: str
@@ -143,11 +143,11 @@ class IndexEntry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """What stays the same when the catalogue of a bundle changes.
+    """Describes the model of a bundle, which stays the same when the catalogue changes.
 
     Attributes:
-        query: What the query side takes.
-        candidate: What the candidate side takes.
+        query: Description of the query side.
+        candidate: Description of the candidate side.
         num_queries: Number of queries that the bundle remembers.
         positive_threshold: A rating of at least this is positive.
         has_probabilities: Whether recommendations come with probabilities.
@@ -168,18 +168,50 @@ class ModelEntry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a bundle is.
+    """Describes a bundle: its inputs, its catalogue, its index, and where it came from.
 
     Attributes:
         versions: Name of a package -> version that wrote the bundle.
         created: Time of writing, ISO 8601 in UTC.
-        model: What stays the same when the catalogue changes.
+        model: Description of the model, which stays the same when the catalogue changes.
         num_candidates: Size of the catalogue.
-        requested_k: Recommendations per query that were asked for.
+        requested_k: Recommendations per query that were requested.
         k: Recommendations per query, at most the size of the catalogue.
         filter_by: Columns of the candidates that recommendations may be filtered by.
-        rerank: How the first that are found are ordered; None for the order in which they are found.
+        rerank: How the first candidates that are found are reordered; None if they are not.
         index: The index.
+
+    Example:
+        >>> user = InputSpec(name="user_id", dtype="string", shape=(None,))
+        >>> movie = InputSpec(name="movie_id", dtype="string", shape=(None,))
+        >>> manifest = Manifest(
+        ...     versions={"tfrs_twotower": "0.1.0"},
+        ...     created="2024-01-01T00:00:00+00:00",
+        ...     model=ModelEntry(
+        ...         query=QuerySchema(id="user_id", features=(), inputs=(user,), histories=(), ratings_of={}),
+        ...         candidate=SideSchema(id="movie_id", features=(), inputs=(movie,)),
+        ...         num_queries=943,
+        ...         positive_threshold=3.0,
+        ...         has_probabilities=True,
+        ...         metrics={"ndcg@10": 0.25},
+        ...         data=DataSource(source="ratings.csv", fingerprint="0f2d"),
+        ...     ),
+        ...     num_candidates=1682,
+        ...     requested_k=100,
+        ...     k=100,
+        ...     filter_by=(),
+        ...     rerank=None,
+        ...     index=IndexEntry(
+        ...         requested="exact",
+        ...         kind="exact",
+        ...         is_exact=True,
+        ...         outcome=IndexOutcome(
+        ...             parameters={}, recall={10: 1.0}, latency_ms={1: 0.25}, build_s=0.1, size_bytes=430_592
+        ...         ),
+        ...     ),
+        ... )
+        >>> Manifest.from_dict(manifest.to_dict()) == manifest
+        True
     """
 
     versions: Mapping[str, str]
@@ -303,7 +335,7 @@ def require_metrics(metrics: Mapping[str, float]) -> None:
 
 def _model_entry(content: Mapping[str, Any]) -> ModelEntry:
     query, metrics = content["query"], content["metrics"]
-    # 0.1 kept the whole report here, and said of histories only what their features say.
+    # Version 0.1 kept the whole report here, and described histories only by their features.
     past = [feature for feature in query["features"] if feature["kind"] == "History"]
     histories = query.get("histories", sorted({feature["name"] for feature in past}))
     rated = {f"{feature['name']}_rating": feature["name"] for feature in past if feature["by_rating"]}

@@ -18,7 +18,7 @@ from tfrs_twotower.model.two_tower import TwoTowerModel
 
 # Queries whose embeddings are kept to measure indexes with: half of them choose an effort, half confirm it.
 _NUM_SAMPLED = 2048
-# Of these, so many ids are kept too, to compare two bundles by.
+# Number of these queries whose ids are kept too, to compare two bundles by.
 _NUM_NAMED = 32
 
 #: "retrieval" and, of a model that predicts probabilities, "rating" -> embeddings. A bundle's graph holds these words.
@@ -173,7 +173,7 @@ class _RememberingModel(tf.Module):
     def _fill_missing(
         self, model: TwoTowerModel, codes: Mapping[str, tf.Tensor], rows: tf.Tensor, past: PastEvents
     ) -> dict[str, tf.Tensor]:
-        """Fills in what the bundle remembers for each feature that is missing; a given value stands."""
+        """Fills in what the bundle remembers for each feature that is missing; a given value is kept."""
         filled = {}
         for feature in model.query_tower.config.features:
             is_given = ~feature.is_missing(codes)

@@ -1,4 +1,4 @@
-"""Requests by which a bundle is compared with the model in memory, and warmed up: every signature at least once."""
+"""Requests for every signature, by which a bundle is compared with the model in memory, and warmed up."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tfrs_twotower.features.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, F
 from tfrs_twotower.features.tensors import raw_tensors
 from tfrs_twotower.index.filters import filter_values
 
-#: Queries and candidates that a new bundle is compared by.
+#: Number of queries and candidates that a new bundle is compared by.
 NUM_CHECKED = 32
-# Candidates that make up a history.
+# Number of candidates in a history.
 _NUM_GIVEN = 3
 
 
@@ -36,10 +36,10 @@ class Request:
 def sample_requests(
     inputs: Inputs, catalogue: pa.Table, *, id_column: str, filter_by: Sequence[str], known: Mapping[str, tf.Tensor]
 ) -> list[Request]:
-    """Makes requests of known queries, of a query that gives no more than a history, and of the first candidates.
+    """Makes requests for known queries, for an unknown query with a history, and for the first candidates.
 
     Args:
-        inputs: What the signatures take.
+        inputs: Inputs of the signatures.
         catalogue: One row per candidate.
         id_column: Column of the candidates' ids.
         filter_by: Columns that recommendations may be filtered by.
@@ -47,9 +47,9 @@ def sample_requests(
     """
     rows, num_queries = catalogue.slice(0, NUM_CHECKED), len(next(iter(known.values())))
     ids = tf.constant(rows[id_column].to_pylist(), tf.string)
-    stranger = {spec.name: missing_input(spec) for spec in inputs.query}
-    stranger.update(dict.fromkeys(inputs.histories, ids[tf.newaxis, :_NUM_GIVEN]))
-    queries = stranger
+    unknown = {spec.name: missing_input(spec) for spec in inputs.query}
+    unknown.update(dict.fromkeys(inputs.histories, ids[tf.newaxis, :_NUM_GIVEN]))
+    queries = unknown
     if num_queries:
         queries = {spec.name: known.get(spec.name, missing_input(spec, num_queries)) for spec in inputs.query}
     num_pairs = min(max(1, num_queries), rows.num_rows)
@@ -57,7 +57,7 @@ def sample_requests(
     excluding = {EXCLUDE_INPUT: tf.repeat(ids[tf.newaxis, :_NUM_GIVEN], max(1, num_queries), axis=0)}
     requests = [
         Request(signature="recommend", inputs=queries),
-        Request(signature="serving_default", inputs=stranger),
+        Request(signature="serving_default", inputs=unknown),
         Request(signature="recommend_excluding", inputs={**queries, **excluding}),
         Request(signature="similar", inputs={CANDIDATE_INPUT: ids}),
         Request(signature="score", inputs={**pairs, CANDIDATE_INPUT: ids[:num_pairs]}),
@@ -67,7 +67,7 @@ def sample_requests(
     if filter_by:
         given = {FILTER_PREFIX + name: tf.constant([filter_values(rows, name)[0]], tf.string) for name in filter_by}
         nothing = {EXCLUDE_INPUT: tf.constant([[""]], tf.string)}
-        requests.append(Request(signature="recommend_filtered", inputs={**stranger, **nothing, **given}))
+        requests.append(Request(signature="recommend_filtered", inputs={**unknown, **nothing, **given}))
     return requests
 
 
@@ -76,7 +76,7 @@ def raw_candidates(table: pa.Table, inputs: Inputs) -> dict[str, tf.Tensor]:
 
     Args:
         table: One row per candidate.
-        inputs: What the signatures take.
+        inputs: Inputs of the signatures.
     """
     present = [spec for spec in inputs.candidate if spec.name in table.column_names]
     missing = {spec.name: missing_input(spec, table.num_rows) for spec in inputs.candidate}

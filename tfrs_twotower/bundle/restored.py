@@ -37,7 +37,7 @@ class RestoredCandidateSide(tf.Module):
 
 
 class _Resources(tf.Module):
-    """What loaded functions need: their variables, and new lookup tables, which it gives them in place of their own.
+    """Holds the variables of loaded functions, and new lookup tables, which replace the functions' own.
 
     A loaded table that is saved again is wrapped in three more functions each time, so that a bundle would load more
     slowly every time its catalogue had been refreshed.

@@ -1,4 +1,4 @@
-"""The signatures of a bundle: named tensors in, named tensors out, and everything between in the graph."""
+"""The signatures of a bundle: functions from named tensors to named tensors, entirely in the graph."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Tensors = dict[str, tf.Tensor]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What the signatures take.
+    """Declares the inputs of the signatures.
 
     Attributes:
         query: Raw features of queries.
@@ -45,10 +45,10 @@ def build_signatures(
     Args:
         queries: A `QuerySide`, built or loaded.
         candidates: A `CandidateSide`, built or loaded.
-        catalogue: What is served.
-        inputs: What the signatures take.
+        catalogue: Candidates that are served.
+        inputs: Inputs of the signatures.
         k: Recommendations per query, 1 <= k <= num_candidates.
-        rerank: How the first that are found are ordered; needs rating embeddings.
+        rerank: How the first candidates that are found are reordered; needs rating embeddings.
     """
     functions = _Functions(queries, candidates, catalogue, inputs, k, rerank)
     query = {spec.name: spec for spec in inputs.query}

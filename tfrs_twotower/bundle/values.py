@@ -1,4 +1,4 @@
-"""Plain Python values as raw inputs of a bundle; mistakes are named before TensorFlow sees them."""
+"""Converts plain Python values to raw inputs of a bundle, and reports mistakes before TensorFlow sees them."""
 
 from __future__ import annotations
 

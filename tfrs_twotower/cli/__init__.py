@@ -1,4 +1,4 @@
-"""The command line, `tfrs-twotower`: `train`, and what is done with what it publishes."""
+"""The command line, `tfrs-twotower`: training, and the management of published bundles."""
 
 from tfrs_twotower.cli import bundles, train
 from tfrs_twotower.cli.app import main

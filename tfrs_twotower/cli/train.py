@@ -33,7 +33,7 @@ _NAME_COLUMN, _GROUP_COLUMN = "title", "genres"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Options:
-    """What `train` was asked for, checked."""
+    """The options of `train`, checked."""
 
     dataset: str
     archive: Path | None
@@ -141,7 +141,7 @@ def _run(options: _Options) -> None:
 
 
 def _load_ratings(options: _Options) -> Interactions:
-    """Loads the ratings with this library's own progress instead of TFDS's, and prints whose they are."""
+    """Loads the ratings with this library's own progress instead of TFDS's, and prints the terms of use."""
     import tensorflow_datasets as tfds
 
     from tfrs_twotower.movielens.load import load_movielens
@@ -167,7 +167,7 @@ def _split(ratings: Interactions, seed: int) -> Split:
 
 
 def _fit(split: Split, options: _Options) -> tuple[JointModel, JointHistory]:
-    """Trains on all but the test part: validation has chosen the settings and the number of epochs."""
+    """Trains on all parts except the test part: the settings and epochs were chosen on the validation part."""
     from tfrs_twotower.model.joint_recipe import build_joint
     from tfrs_twotower.training.callbacks import ProgressLine
     from tfrs_twotower.training.fit import RATING_TRAINING, RETRIEVAL_TRAINING, fit_joint
@@ -189,7 +189,7 @@ def _fit(split: Split, options: _Options) -> tuple[JointModel, JointHistory]:
 
 
 def _tensorboard(logs: Path | None, name: str) -> list[tf.keras.callbacks.Callback]:
-    """Returns Keras's callback that writes curves for TensorBoard, if they are wanted."""
+    """Returns Keras's callback that writes curves for TensorBoard, if there is a folder for them."""
     import tensorflow as tf
 
     return [] if logs is None else [tf.keras.callbacks.TensorBoard(str(logs / name), write_graph=False)]

@@ -1,4 +1,4 @@
-"""What an interaction table is: reading it from files and frames, keeping it, splitting it."""
+"""Data: tables of interactions are read from files and data frames, stored, and split."""
 
 import lazy_loader
 

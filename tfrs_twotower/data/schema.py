@@ -9,7 +9,7 @@ _EVENT_COLUMNS = {"query_row", "candidate_row", "rating", "timestamp", "weight"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Schema:
-    """Says which column of a table of ratings means what.
+    """Declares the meaning of the columns of a table of ratings.
 
     Attributes:
         query_id: Column that identifies who rates: strings or integers.

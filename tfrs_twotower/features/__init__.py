@@ -1,4 +1,4 @@
-"""Features: what a tower looks at, from a column to a vector."""
+"""Features: the inputs of towers, from a column to a vector."""
 
 import lazy_loader
 

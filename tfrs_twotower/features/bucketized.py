@@ -1,4 +1,4 @@
-"""One number per row, cut into buckets with a vector each."""
+"""One number per row, divided into buckets with a vector each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tfrs_twotower.features.vocabularies import Learnt, Vocabularies, learnt_of
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bucketized(ColumnFeature):
-    """One number per row, such as an age, cut into buckets: each bucket has its own vector.
+    """One number per row, such as an age, divided into buckets: each bucket has its own vector.
 
     Raw input: float32 [batch]; NaN is missing and has a vector of its own. A value equal to a boundary belongs to the
     bucket above it.
@@ -29,8 +29,8 @@ class Bucketized(ColumnFeature):
     Attributes:
         name: Name of the column and of the raw input.
         boundaries: Ascending, finite, at least one.
-        num_buckets: In place of boundaries: the number of buckets into which the quantiles of the training events cut
-            the numbers, >= 2; there are fewer if events share a value.
+        num_buckets: Number of buckets, >= 2, with the quantiles of the training events as boundaries; there are fewer
+            if events share a value. It is given instead of `boundaries`.
         embedding_dim: Length of the vector; None takes the tower's.
 
     Example:
@@ -73,7 +73,7 @@ class Bucketized(ColumnFeature):
         return is_number(kind)
 
     def require_possible_values(self, column: pa.Array) -> None:
-        """Refuses NaN; see `ColumnFeature`."""
+        """Raises an error for NaN; see `ColumnFeature`."""
         require_no_nan(column, self.name)
 
     def learn(self, column: pa.Array, counts: np.ndarray) -> Learnt | None:
@@ -116,7 +116,7 @@ class Bucketized(ColumnFeature):
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 @dataclasses.dataclass(frozen=True)
 class Boundaries(Learnt):
-    """Where buckets meet: quantiles of the training events.
+    """Boundaries between buckets, which are quantiles of the training events.
 
     Attributes:
         boundaries: Ascending; () if all numbers are equal.

@@ -26,6 +26,11 @@ class IdFeature(ColumnFeature):
     Attributes:
         name: Name of the column and of the raw input.
         embedding_dim: Length of the vector; None takes the tower's.
+
+    Example:
+        >>> feature: IdFeature = Categorical(name="movie_id")
+        >>> feature.num_codes(("m1", "m2"))  # a missing value, unknown values, and two known ones
+        4
     """
 
     embedding_dim: int | None = None

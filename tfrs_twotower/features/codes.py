@@ -1,4 +1,4 @@
-"""Codes: the integers by which values find their vectors.
+"""Codes: integers that number the vectors of values.
 
 Code 0 is a missing value, or the padding of a list. Then come the codes that unknown values share by their hash, then
 those of the vocabulary.
@@ -54,7 +54,7 @@ def build_string_lookup(values: Sequence[str], num_unknown: int, name: str) -> V
         name: Name of the layer.
     """
     return ValueLookup(
-        # Keras refuses an empty vocabulary: a feature without known values knows one that no column holds.
+        # Keras refuses an empty vocabulary, so a feature without known values gets one value that no column holds.
         vocabulary=list(values) or ["\x1b"],
         mask_token="",
         # A control character: no value of a real column can be mistaken for it.
@@ -65,15 +65,15 @@ def build_string_lookup(values: Sequence[str], num_unknown: int, name: str) -> V
 
 
 def expanded_source_codes(find: Any, values: Sequence[str], num_unknown: int) -> np.ndarray:
-    """Says which row of a table of vectors each row of a larger one starts from.
+    """Returns the row of a table of vectors from which each row of a larger table starts.
 
     Args:
-        find: The lookup before: it gives known values their code, and new ones that of an unknown value.
-        values: The vocabulary after.
+        find: The old lookup, which gives known values their code, and new values that of an unknown value.
+        values: The new vocabulary.
         num_unknown: Codes that unknown values share.
 
     Returns:
-        int64 [num_codes after].
+        int64 [num_codes of the new table].
     """
     before = np.arange(num_unknown + FIRST_UNKNOWN_CODE)
     return np.concatenate([before, find(tf.constant(values, tf.string)).numpy()])

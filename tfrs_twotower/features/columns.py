@@ -1,4 +1,4 @@
-"""The columns that features come from: whether they suit, and their values as raw inputs."""
+"""The columns that features come from: checks of their types and values, and their values as raw inputs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tfrs_twotower.data.times import NO_TIME
 from tfrs_twotower.features.feature import ColumnFeature, Feature
 from tfrs_twotower.features.tensors import raw_tensors
 
-#: What stands for a missing value in a raw input, by its dtype.
+#: Dtype of a raw input -> its missing value.
 MISSING = {tf.string: "", tf.float32: float("nan"), tf.int64: NO_TIME}
 
 
 def missing_input(spec: tf.TensorSpec, num_rows: int = 1) -> tf.Tensor:
-    """Returns a raw input of rows that say nothing, with one missing value where a list may have any length.
+    """Returns a raw input in which every value is missing; a list of any length has one missing value.
 
     Args:
         spec: Shape and dtype of the raw input.
@@ -38,14 +38,14 @@ def column_features(features: Sequence[Feature]) -> list[ColumnFeature]:
 
 
 def read_columns(features: Sequence[Feature], table: pa.Table) -> dict[str, tf.Tensor]:
-    """Reads the raw inputs of a table's rows, of all features but histories, which come from events.
+    """Reads the raw inputs of a table's rows, for all features except histories, which come from events.
 
     Args:
         features: Those of one tower.
         table: Queries or candidates.
 
     Returns:
-        Input name -> tensor, as `Feature.raw_specs` say.
+        Input name -> tensor, as `Feature.raw_specs` describe it.
 
     Raises:
         ValueError: If a column is missing, or holds a value that its feature cannot take (column and row named).
@@ -57,7 +57,7 @@ def read_columns(features: Sequence[Feature], table: pa.Table) -> dict[str, tf.T
 
 
 def require_suitable_columns(features: Sequence[Feature], table: pa.Table) -> None:
-    """Checks that a table has a column for every feature but histories, of the right type, with possible values.
+    """Checks that a table has a suitable column for every feature except histories.
 
     A missing value is a null. NaN is refused: it usually comes from a mistake in arithmetic.
 
@@ -124,7 +124,7 @@ def as_float64(column: pa.Array) -> np.ndarray:
 
 
 def require_not(is_bad: np.ndarray, column: pa.Array, name: str, rule: str) -> None:
-    """Refuses values that break a rule.
+    """Raises an error for values that break a rule.
 
     Args:
         is_bad: bool [num_rows], the rows that break it.
@@ -144,7 +144,7 @@ def require_not(is_bad: np.ndarray, column: pa.Array, name: str, rule: str) -> N
 
 
 def require_no_nan(column: pa.Array, name: str) -> None:
-    """Refuses NaN among numbers, where a missing value is null.
+    """Raises an error for NaN among numbers: a missing value is null.
 
     Args:
         column: Numbers.

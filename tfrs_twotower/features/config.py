@@ -1,19 +1,30 @@
-"""Declarations as plain values and back, by Keras's own serialisation.
+"""Declarations, and Keras objects within a model, as plain values and back, in the form of Keras's serialisation.
 
 A class of a user's own needs nothing but to be importable where it is loaded, or to be registered with
-`tf.keras.utils.register_keras_serializable`, as for every custom Keras object.
+`tf.keras.utils.register_keras_serializable`, as for every custom Keras object. Keras's own functions do not always
+import the module that a class is defined in: not for layers, and never in Keras's older file format, a folder.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 _Declared = TypeVar("_Declared", bound="Declaration")
+
+_KEYS = ("module", "class_name", "registered_name", "config")
+
+
+class Configured(Protocol):
+    """An object that describes its constructor's arguments, such as a declaration or a Keras layer."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain values, for JSON."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,11 +52,11 @@ class Declaration:
         return cls(**{name: _from_plain(value) for name, value in config.items()})
 
 
-def to_config(declared: Declaration) -> dict[str, Any]:
-    """Describes a declaration and its class, for JSON.
+def to_config(described: Configured) -> dict[str, Any]:
+    """Describes an object and its class, for JSON.
 
     Args:
-        declared: A feature, a tower configuration, or what was learnt of a feature.
+        described: A feature, a tower configuration, what was learnt of a feature, or a Keras object such as a task.
 
     Returns:
         A dictionary in the form of Keras's serialisation.
@@ -55,12 +66,12 @@ def to_config(declared: Declaration) -> dict[str, Any]:
         >>> to_config(Numeric(name="price"))["config"]
         {'name': 'price', 'log': False}
     """
-    kind = type(declared)
+    kind = type(described)
     return {
         "module": kind.__module__,
         "class_name": kind.__name__,
         "registered_name": tf.keras.utils.get_registered_name(kind),
-        "config": declared.get_config(),
+        "config": described.get_config(),
     }
 
 
@@ -71,7 +82,7 @@ def from_config(config: Mapping[str, Any]) -> Any:
         config: As returned by `to_config`.
 
     Raises:
-        ValueError: If the class cannot be found, or an argument has an impossible value.
+        ValueError: If a key is missing, the class cannot be found, or an argument has an impossible value.
         TypeError: If the class has no such argument.
 
     Example:
@@ -79,18 +90,10 @@ def from_config(config: Mapping[str, Any]) -> Any:
         >>> from_config(to_config(Numeric(name="price", log=True)))
         Numeric(name='price', log=True)
     """
-    kind = tf.keras.utils.get_registered_object(config["registered_name"])
-    if kind is not None:
-        return kind.from_config(config["config"])
-    try:
-        return tf.keras.utils.deserialize_keras_object(dict(config))
-    except TypeError as error:
-        if "Could not locate" not in str(error):
-            raise
-        raise ValueError(
-            f"The class {config['class_name']!r} of {config['module']!r} cannot be found. Import the module that "
-            "defines it, or register it there with `tf.keras.utils.register_keras_serializable`, before loading."
-        ) from error
+    missing = [key for key in _KEYS if key not in config]
+    if missing:
+        raise ValueError(f"`config` must be as `to_config` returns it. Received one without {', '.join(missing)}.")
+    return _find_class(config).from_config(config["config"])
 
 
 def describe(declared: Declaration) -> dict[str, Any]:
@@ -112,6 +115,23 @@ def describe(declared: Declaration) -> dict[str, Any]:
             for name, value in settings.items()
         },
     }
+
+
+def _find_class(config: Mapping[str, Any]) -> Any:
+    """Returns the class that a configuration names: a registered one, or else one that its module has."""
+    kind = tf.keras.utils.get_registered_object(config["registered_name"])
+    if kind is not None:
+        return kind
+    try:
+        kind = getattr(importlib.import_module(str(config["module"])), str(config["class_name"]))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"The class {config['class_name']!r} of {config['module']!r} cannot be found. Import the module that "
+            "defines it, or register it there with `tf.keras.utils.register_keras_serializable`, before loading."
+        ) from error
+    if not hasattr(kind, "from_config"):
+        raise ValueError(f"{config['class_name']!r} of {config['module']!r} is not a class that `to_config` describes.")
+    return kind
 
 
 def _to_plain(value: Any) -> Any:

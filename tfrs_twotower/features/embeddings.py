@@ -38,7 +38,7 @@ def pool(vectors: tf.Tensor, weights: tf.Tensor, pooling: Pooling) -> tf.Tensor:
 
     Args:
         vectors: float32 [batch, any, dim].
-        weights: float32 [batch, any], >= 0, 0 for what does not count.
+        weights: float32 [batch, any], >= 0, 0 for padding.
         pooling: "sum", "mean" (over the sum of the weights), or "sqrtn" (over the root of the sum of their squares).
 
     Returns:
@@ -73,10 +73,10 @@ def pooling_shares(weights: tf.Tensor, pooling: Pooling) -> tf.Tensor:
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class NeutralRows(tf.keras.initializers.Initializer):
-    """Keras's uniform start for embeddings, but zero in the first rows: what is not learnt must not be noise.
+    """Initialises embeddings as Keras does, but with zeros in the first rows, which training may never reach.
 
     Args:
-        num_rows: Rows of codes that training may never meet: missing, and unknown.
+        num_rows: Number of rows of codes that training may never meet: those of missing and unknown values.
 
     Example:
         >>> NeutralRows(2)([3, 4])[:2].numpy().tolist()
@@ -104,8 +104,8 @@ class TableEncoder(Encoder):
         num_codes: Rows of the table.
         embedding_dim: Length of a vector.
         num_unknown: Number of codes of unknown values, which follow code 0.
-        regularizer: Regulariser of an own table.
-        table: Table of another layer, used in place of an own one; not part of the configuration.
+        regularizer: Regulariser of a table of its own.
+        table: Table of another layer, used instead of a table of its own; not part of the configuration.
     """
 
     def __init__(

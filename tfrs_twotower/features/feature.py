@@ -1,7 +1,7 @@
-"""What every kind of feature is: a declaration that knows its raw inputs, its lookups and its encoder.
+"""The interface of features: a feature declares its raw inputs, its lookups and its encoder.
 
 A kind is one class in one module. It subclasses `ColumnFeature` if its values are a column of a table, or `History` if
-they come from the events. Everything else in the library asks a feature through the methods of this interface, so that
+they come from the events. Everything else in the library uses a feature through the methods of this interface, so that
 a kind defined in a user's own file trains, is saved, exported and served like the kinds defined here.
 
 A tower is built from features in two halves. The *lookup* turns raw values into codes and does not change with
@@ -35,10 +35,16 @@ _Kind = TypeVar("_Kind", bound="Feature")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Feature(Declaration, abc.ABC):
-    """One input of a tower, declared.
+    """Declares one feature of a tower; a kind of feature is a subclass.
 
     Attributes:
         name: Name of the raw input: a letter, then letters, digits and underscores.
+
+    Example:
+        >>> from tfrs_twotower.features.multi_categorical import MultiCategorical
+        >>> feature: Feature = MultiCategorical(name="genres")
+        >>> [(spec.name, spec.dtype) for spec in feature.raw_specs]
+        [('genres', tf.string)]
     """
 
     name: str
@@ -46,15 +52,17 @@ class Feature(Declaration, abc.ABC):
     #: Name of a setting that is a whole number -> its lowest value.
     minimums: ClassVar[Mapping[str, int]] = {}
 
-    #: Whether the encoder gives a vector of the length that it is asked for. If not, the codes are numbers already,
-    #: and a tower that adds vectors sends them through a matrix.
+    #: Whether the encoder gives a vector of the requested length. If not, the codes are numbers already,
+    #: and a tower that adds vectors multiplies them by a matrix.
     is_embedded: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_input_name(self.name)
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for setting, minimum in self.minimums.items():
             value = getattr(self, setting)
-            if value is not None:
+            # None is a choice only where it is the default.
+            if value is not None or defaults[setting] is not None:
                 whole_number(value, f"`{setting}` of {self.name!r}", minimum)
 
     @property
@@ -67,8 +75,8 @@ class Feature(Declaration, abc.ABC):
         """Builds the layers from raw inputs to codes.
 
         Args:
-            vocabularies: What was learnt of the tower's features. What is missing from it counts as learnt from
-                nothing.
+            vocabularies: What was learnt about the tower's features. An input that is not in it is built as if there
+                had been no training data.
 
         Returns:
             Input name -> layer. Codes are integers [batch] or [batch, any], where 0 is a missing value or padding; or
@@ -93,7 +101,7 @@ class Feature(Declaration, abc.ABC):
         """
 
     def align(self, codes: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Makes the codes of several inputs fit each other; a feature with one input has nothing to align.
+        """Makes the codes of several inputs equally wide; a feature with one input returns them as they are.
 
         Args:
             codes: Input name -> codes, of this feature's inputs.
@@ -101,7 +109,7 @@ class Feature(Declaration, abc.ABC):
         return codes
 
     def is_missing(self, codes: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Tells which rows say nothing.
+        """Tells in which rows the value is missing.
 
         Args:
             codes: Input name -> codes, as the lookups give them.
@@ -117,14 +125,14 @@ class Feature(Declaration, abc.ABC):
         return self
 
     def source_codes(self, lookups: Mapping[str, Any], vocabularies: Vocabularies) -> np.ndarray | None:
-        """Says where each row of a larger table of vectors starts from, when a vocabulary has been expanded.
+        """Returns the row from which each row of a larger table of vectors starts, after a vocabulary was expanded.
 
         Args:
-            lookups: Input name -> layer, of the tower before.
-            vocabularies: Those of the tower after.
+            lookups: Input name -> layer, of the old tower.
+            vocabularies: Vocabularies of the new tower.
 
         Returns:
-            int64 [num_codes after], rows of the table before; None if the tables are equally large.
+            int64 [num_codes of the new table], rows of the old table; None if both have the same size.
         """
         del lookups, vocabularies
         return None
@@ -136,6 +144,16 @@ class ColumnFeature(Feature):
 
     Attributes:
         name: Name of the column and of the raw input.
+
+    Example:
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> feature: ColumnFeature = Categorical(name="color")
+        >>> learnt = feature.learn(pa.array(["red", "blue", "red"]), np.array([1, 1, 1]))
+        >>> print(learnt)
+        2 values: red (2), blue (1)
+        >>> lookup = feature.build_lookup(learnt, "color_lookup")
+        >>> lookup(tf.constant(["", "green", "red", "blue"])).numpy().tolist()  # missing, unknown, known, known
+        [0, 1, 2, 3]
     """
 
     #: What the column holds, in words, for errors.
@@ -146,10 +164,10 @@ class ColumnFeature(Feature):
         """Tells whether a column of an Arrow type can be read; a column of nulls always can."""
 
     def require_possible_values(self, column: pa.Array) -> None:
-        """Refuses values that the feature cannot take; by default it takes all of an accepted type.
+        """Raises an error for values that the feature cannot take; by default it takes all values of an accepted type.
 
         Args:
-            column: Of an accepted type.
+            column: A column of an accepted type.
 
         Raises:
             ValueError: If there are such values; names the column and the first row.
@@ -157,11 +175,11 @@ class ColumnFeature(Feature):
         del column
 
     def learn(self, column: pa.Array, counts: np.ndarray) -> Learnt | None:
-        """Learns from the training split what the lookup needs to know.
+        """Learns what the lookup needs from the training split.
 
         Args:
             column: One value per row of the table.
-            counts: int64 [num_rows], the training events of each row. Rows without any teach nothing.
+            counts: int64 [num_rows], the training events of each row. Rows without events are ignored.
 
         Returns:
             What was learnt, or None if there is nothing to learn.
@@ -174,7 +192,7 @@ class ColumnFeature(Feature):
         """Builds the layer from raw values to codes.
 
         Args:
-            learnt: What `learn` gave; None counts as learnt from nothing.
+            learnt: What `learn` returned; with None the lookup is built as if there had been no training data.
             name: Name of the layer.
         """
 
@@ -184,7 +202,15 @@ class ColumnFeature(Feature):
 
 
 class Encoder(tf.keras.layers.Layer, abc.ABC):
-    """A layer from the codes of a feature's inputs to float32 [batch, any]."""
+    """A layer from the codes of a feature's inputs to float32 [batch, any].
+
+    Example:
+        >>> class Doubling(Encoder):
+        ...     def call(self, codes, training=False):
+        ...         return 2 * codes
+        >>> Doubling()(tf.constant([[1.5, 0.0]])).numpy().tolist()
+        [[3.0, 0.0]]
+    """
 
     @abc.abstractmethod
     def call(self, *args: Any, **kwargs: Any) -> tf.Tensor:
@@ -198,7 +224,7 @@ class Encoder(tf.keras.layers.Layer, abc.ABC):
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class NumberEncoder(Encoder):
-    """Passes codes that are numbers already on to the tower."""
+    """Returns codes that are numbers already as they are."""
 
     def call(self, codes: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [batch, dim] as it is."""
@@ -208,7 +234,35 @@ class NumberEncoder(Encoder):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NumberFeature(ColumnFeature):
-    """A column feature whose codes are the numbers that go into the tower."""
+    """A column feature whose codes are the numbers that go into the tower.
+
+    Example:
+        A kind of your own: a place, given as latitude and longitude in degrees, becomes a point on the unit sphere.
+
+        >>> class SphereLookup(tf.keras.layers.Layer):
+        ...     def call(self, degrees):
+        ...         is_given = tf.reduce_all(tf.math.is_finite(degrees), axis=1, keepdims=True)
+        ...         latitude, longitude = tf.unstack(tf.where(is_given, degrees, 0.0) * np.pi / 180, axis=1)
+        ...         x, y = tf.cos(latitude) * tf.cos(longitude), tf.cos(latitude) * tf.sin(longitude)
+        ...         point = tf.where(is_given, tf.stack([x, y, tf.sin(latitude)], axis=1), 0.0)
+        ...         return tf.concat([point, tf.cast(~is_given, tf.float32)], axis=1)
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class Place(NumberFeature):
+        ...     wanted_values = "lists of two numbers"
+        ...
+        ...     @property
+        ...     def raw_specs(self):
+        ...         return (tf.TensorSpec([None, 2], tf.float32, name=self.name),)
+        ...
+        ...     def accepts(self, kind):
+        ...         return pa.types.is_list(kind) and pa.types.is_floating(kind.value_type)
+        ...
+        ...     def build_lookup(self, learnt, name):
+        ...         return SphereLookup(name=name)
+        >>> lookup = Place(name="home").build_lookup(None, "home_lookup")
+        >>> lookup(tf.constant([[0.0, 0.0], [float("nan"), 0.0]])).numpy().tolist()  # the second is missing
+        [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    """
 
     is_embedded: ClassVar[bool] = False
 

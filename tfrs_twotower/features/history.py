@@ -1,4 +1,4 @@
-"""The query's past candidates, pooled."""
+"""A query's history: the vectors of its past candidates, pooled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tfrs_twotower.features.vocabularies import Learnt, Vocabularies, learnt_of
 class History(Feature):
     """The query's past candidates: their vectors pooled, zero for an empty history. For query towers.
 
-    It comes from the events, not from a column; it is what makes a query known that training never met.
+    It comes from the events, not from a column, and it lets the model embed queries that training never met.
 
     Raw input: string [batch, any], candidate ids, the latest last, padded with "", which never counts. With
     `by_rating` also `<name>_rating`, float32 [batch, any]; NaN is the average rating.
@@ -35,10 +35,10 @@ class History(Feature):
         embedding_dim: Length of the vector; None takes the tower's. With `shares_embedding` it is the candidate id's.
         pooling: "sum", "mean" or "sqrtn", of the candidates' vectors times their weights.
         by_rating: Whether each candidate's vector is multiplied by 1 + slope * (its rating, standardised by the
-            training split), with a slope that is learnt: what was disliked may push away. The denominator of "mean" and
-            "sqrtn" does not change with the ratings.
+            training split), with a slope that is learnt, so that a disliked candidate may have a negative weight. The
+            denominator of "mean" and "sqrtn" does not change with the ratings.
         rating_vectors: With `by_rating`, whether each candidate has a second vector, which its rating multiplies, in
-            place of one slope for all: the first says that somebody met it, the second that they liked it (Koren 2008,
+            place of one slope for all: the first stands for having met it, the second for having liked it (Koren 2008,
             "SVD++").
         half_life: Number of later candidates after which a candidate's weight has halved, > 0; None weighs all alike.
         shares_embedding: Whether to use the candidate tower's vectors of `of` rather than to learn others.
@@ -91,10 +91,10 @@ class History(Feature):
         return (ids, tf.TensorSpec([None, None], tf.float32, name=self.rating_name))
 
     def learn_from_events(self, learnt_of_id: Learnt | None, ratings: np.ndarray) -> dict[str, Learnt]:
-        """Learns what the lookups need to know.
+        """Learns the vocabulary and the statistics of the lookups.
 
         Args:
-            learnt_of_id: What `of` learnt of the candidates.
+            learnt_of_id: What `of` learnt about the candidates.
             ratings: float32 [num_events], of the training split.
 
         Returns:
@@ -150,9 +150,9 @@ class History(Feature):
         )
 
     def align(self, codes: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Gives the ratings the width of the ids, cut or padded with 0, the average.
+        """Gives the ratings the width of the ids: truncates them, or pads them with 0, the average.
 
-        A rating belongs to the candidate in its place: how wide the rest of the batch is must not change whose it is.
+        A rating belongs to the candidate at the same place, whatever the width of the batch.
 
         Args:
             codes: Input name -> codes.
@@ -174,7 +174,7 @@ class History(Feature):
 
 
 def histories(features: Sequence[Feature]) -> list[History]:
-    """Returns the features that come from events."""
+    """Returns the histories among some features."""
     return [feature for feature in features if isinstance(feature, History)]
 
 
@@ -191,7 +191,7 @@ class HistoryEmbedding(TableEncoder):
         by_rating: Whether to multiply by 1 + slope * rating.
         rating_vectors: Whether to add rating * (a second vector) in place of that.
         half_life: Number of later candidates after which the weight has halved; None weighs all alike.
-        table: Table of another layer, used in place of an own one; not part of the configuration.
+        table: Table of another layer, used instead of a table of its own; not part of the configuration.
 
     Example:
         >>> layer = HistoryEmbedding(num_codes=4, embedding_dim=2, length=10)
@@ -224,7 +224,7 @@ class HistoryEmbedding(TableEncoder):
         Args:
             codes: int64 [batch, any], the latest last; 0 is padding, anywhere.
             ratings: float32 [batch, any], standardised; with `by_rating`.
-            training: Changes nothing.
+            training: Has no effect.
 
         Returns:
             float32 [batch, embedding_dim], zero for an empty history.
@@ -236,7 +236,7 @@ class HistoryEmbedding(TableEncoder):
         return tf.math.unsorted_segment_sum(parts, places[:, 0], tf.shape(codes)[0])
 
     def parts(self, codes: tf.Tensor, ratings: tf.Tensor | None, places: tf.Tensor) -> tf.Tensor:
-        """Computes what single candidates of histories contribute to the vectors that `call` gives.
+        """Computes the contributions of single candidates of histories to the vectors that `call` returns.
 
         Args:
             codes: As in `call`.
@@ -244,7 +244,7 @@ class HistoryEmbedding(TableEncoder):
             places: int64 [n, 2], (row, slot) of each.
 
         Returns:
-            float32 [n, embedding_dim], zero for padding and for what is too old to count.
+            float32 [n, embedding_dim], zero for padding and for candidates beyond `length`.
         """
         is_used = tf.cast(codes != MISSING_CODE, tf.float32)
         num_later = tf.cumsum(is_used, axis=1, exclusive=True, reverse=True)
@@ -262,7 +262,7 @@ class HistoryEmbedding(TableEncoder):
         return vectors * tf.expand_dims(tf.gather_nd(shares, places), 1)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments but the shared table."""
+        """Returns the constructor's arguments except the shared table."""
         return {
             **super().get_config(),
             "pooling": self.pooling,

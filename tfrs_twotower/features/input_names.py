@@ -1,4 +1,4 @@
-"""Names of a SavedModel's inputs: which a feature may have, and which the signatures keep for themselves."""
+"""Names of a SavedModel's inputs: those that a feature may have, and those reserved for the signatures."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import keyword
 import re
 from collections.abc import Iterable
 
-#: The candidate that a signature is asked about.
+#: Input that holds the candidate to score, or to find similar candidates of.
 CANDIDATE_INPUT = "candidate_id"
-#: The candidates that a query must not be recommended.
+#: Input that holds candidates that must not be recommended to a query.
 EXCLUDE_INPUT = "exclude_ids"
-#: Goes before the name of a candidate feature that is filtered by.
+#: Prefix of an input that filters by a candidate feature.
 FILTER_PREFIX = "filter_"
 
 
 def require_free_inputs(names: Iterable[str]) -> None:
-    """Checks that query features leave the signatures' other inputs their names.
+    """Checks that no query feature has the name of another input of the signatures.
 
     Args:
         names: Names of the query features.
 
     Raises:
-        ValueError: If one does not.
+        ValueError: If one has.
 
     Example:
         >>> require_free_inputs(["user_id", "age"])

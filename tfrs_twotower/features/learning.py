@@ -14,14 +14,15 @@ from tfrs_twotower.features.vocabularies import Learnt, Vocabularies
 
 
 def learn_query_vocabularies(features: Sequence[Feature], train: Interactions) -> Vocabularies:
-    """Learns what a query tower needs to know, each query weighted by its training events.
+    """Learns the vocabularies and statistics of a query tower, each query weighted by its training events.
 
     Args:
-        features: Those of the query tower.
-        train: The training split. Queries without an event teach nothing.
+        features: Features of the query tower.
+        train: The training split. Queries without an event are ignored.
 
     Returns:
-        By input name; for a history, the candidates' ids, and by its `rating_name` the moments of the ratings.
+        Input name -> what was learnt. A history has the vocabulary of candidate ids under its name, and the moments of
+        the ratings under its `rating_name`.
 
     Raises:
         ValueError: If a column is missing or holds values that its feature cannot take.
@@ -56,11 +57,11 @@ def learn_query_vocabularies(features: Sequence[Feature], train: Interactions) -
 
 
 def learn_candidate_vocabularies(features: Sequence[Feature], train: Interactions) -> Vocabularies:
-    """Learns what a candidate tower needs to know, each candidate weighted by its training events.
+    """Learns the vocabularies and statistics of a candidate tower, each candidate weighted by its training events.
 
     Args:
-        features: Those of the candidate tower, no histories among them.
-        train: The training split. Candidates without an event teach nothing.
+        features: Features of the candidate tower, which has no history.
+        train: The training split. Candidates without an event are ignored.
 
     Raises:
         ValueError: If a column is missing or holds values that its feature cannot take.

@@ -30,6 +30,12 @@ class PooledFeature(ColumnFeature):
         max_size: Maximum number of values with a vector of their own, the most frequent ones; None for all.
         num_oov_buckets: Number of vectors that unknown values share by their hash, >= 1.
         pooling: "sum", "mean" or "sqrtn".
+
+    Example:
+        >>> from tfrs_twotower.features.text import Text
+        >>> feature: PooledFeature = Text(name="title", pooling="sqrtn", min_count=5)
+        >>> feature.pooling, feature.min_count
+        ('sqrtn', 5)
     """
 
     embedding_dim: int | None = None

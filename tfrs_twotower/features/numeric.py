@@ -28,8 +28,8 @@ class Numeric(NumberFeature):
 
     Attributes:
         name: Name of the column and of the raw input.
-        log: Whether to take log(1 + x) first, for what spreads over orders of magnitude. No number may be negative
-            then.
+        log: Whether to take log(1 + x) first, for numbers that differ by orders of magnitude; no number may then be
+            negative.
 
     Example:
         >>> Numeric(name="price", log=True)
@@ -50,7 +50,7 @@ class Numeric(NumberFeature):
         return is_number(kind)
 
     def require_possible_values(self, column: pa.Array) -> None:
-        """Refuses NaN, infinity, and with `log` negative numbers; see `ColumnFeature`."""
+        """Raises an error for NaN, infinity, and with `log` negative numbers; see `ColumnFeature`."""
         require_no_nan(column, self.name)
         numbers = as_float32(column)
         require_not(np.isinf(numbers), column, self.name, "be finite in float32")
@@ -68,8 +68,8 @@ class Numeric(NumberFeature):
         if given.size and 0 < np.ptp(given) < _MIN_SPREAD * np.abs(given).max():
             raise ValueError(
                 f"`{self.name}` must spread further relative to its size: float32 cannot tell the numbers apart. "
-                f"Received: {given.min():.17g} to {given.max():.17g}. Subtract what all have in common; a time is a "
-                "Timestamp."
+                f"Received: {given.min():.17g} to {given.max():.17g}. Subtract a common offset, or declare a time as "
+                "a Timestamp."
             )
         return moments(np.log1p(numbers) if self.log else numbers, counts)
 

@@ -47,7 +47,7 @@ class PretrainedEmbedding(NumberFeature):
         return is_any_list(kind) and (is_number(kind.value_type) or bool(pa.types.is_null(kind.value_type)))
 
     def require_possible_values(self, column: pa.Array) -> None:
-        """Refuses vectors that are not finite; see `ColumnFeature`."""
+        """Raises an error for vectors that are not finite; see `ColumnFeature`."""
         is_bad = np.zeros(len(column), bool)
         is_bad[list_rows(column)[~np.isfinite(as_float32(column.flatten()))]] = True
         require_not(is_bad, column, self.name, "hold finite vectors; a missing one is null")
@@ -60,7 +60,7 @@ class PretrainedEmbedding(NumberFeature):
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class VectorLookup(tf.keras.layers.Layer):
-    """Adds to a given vector whether it is missing; a missing one becomes zero.
+    """Appends to a vector whether it is missing, and replaces a missing vector by zeros.
 
     Example:
         >>> VectorLookup()(tf.constant([[0.5, -1.0], [float("nan"), 2.0]])).numpy().tolist()

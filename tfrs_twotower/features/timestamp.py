@@ -54,7 +54,7 @@ class Timestamp(NumberFeature):
         return bool(is_number(kind) or types.is_string(kind) or types.is_timestamp(kind) or types.is_date(kind))
 
     def require_possible_values(self, column: pa.Array) -> None:
-        """Refuses what is not a time; see `ColumnFeature`."""
+        """Raises an error for values that are not times; see `ColumnFeature`."""
         if is_number(column.type):
             require_no_nan(column, self.name)
         is_given, is_time = (values.is_valid().to_numpy(zero_copy_only=False) for values in (column, seconds(column)))

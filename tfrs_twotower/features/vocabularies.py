@@ -1,4 +1,4 @@
-"""What is learnt from the training split before any training: which values get a vector, and statistics."""
+"""Vocabularies and statistics, which are learnt from the training split before any training."""
 
 from __future__ import annotations
 
@@ -23,17 +23,29 @@ _Kind = TypeVar("_Kind", bound="Learnt")
 
 @dataclasses.dataclass(frozen=True)
 class Learnt(Declaration, abc.ABC):
-    """What was learnt of one raw input; each kind of feature that learns has a kind of its own, or shares one."""
+    """What was learnt about one raw input; a kind of feature that learns has a subclass of its own, or shares one.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Extent(Learnt):
+        ...     low: float
+        ...     high: float
+        ...
+        ...     def __str__(self):
+        ...         return f"{self.low:g} to {self.high:g}"
+        >>> print(Extent(0.0, 2.5))
+        0 to 2.5
+    """
 
     @abc.abstractmethod
     def __str__(self) -> str:
         """Describes it to people, in a line."""
 
     def expand(self: _Kind, newer: Learnt | None) -> _Kind:
-        """Adds what newer data have to teach; statistics stay as they are, since the weights were trained for them.
+        """Adds what was learnt from newer data; statistics stay as they are, since the weights were trained for them.
 
         Args:
-            newer: What was learnt of the same input from newer data.
+            newer: What was learnt about the same input from newer data.
         """
         del newer
         return self
@@ -50,7 +62,7 @@ class Vocabulary(Learnt):
 
     Attributes:
         values: Most frequent first, values of equal counts in alphabetical order.
-        counts: Number of training events of each; () if nobody counted.
+        counts: Number of training events of each value; () if they were not counted.
 
     Example:
         >>> print(Vocabulary(("42", "7"), (3, 1)))
@@ -100,7 +112,7 @@ class Vocabulary(Learnt):
 
 
 class Vocabularies(Mapping[str, Learnt]):
-    """What was learnt of each raw input of a tower; inputs about which nothing is learnt are not in it.
+    """Maps each raw input of a tower to what was learnt about it; other inputs are not in the mapping.
 
     Args:
         learnt: Input name -> what was learnt.

@@ -1,4 +1,4 @@
-"""Indexes: the best candidates for a query vector. Vectors and ids, no model."""
+"""Indexes: they find the best candidates for a query's vector, and know vectors and ids but no model."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Models: towers, tasks, and what they are joined to."""
+"""Models: towers, tasks, and the models that they form."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Interactions become what towers take: encoded tables for batches, and the embeddings of all queries."""
+"""Encodes interactions for towers: encoded tables for batches, and the embeddings of all queries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfrs_twotower.batches.histories import HistorySource, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.tower import Tower
 
-# Slots of histories that are embedded at once, and queries at most.
+# Maximum numbers of slots of histories, and of queries, that are embedded at once.
 _MAX_SLOTS_AT_ONCE = 2**20
 _MAX_QUERIES_AT_ONCE = 4096
 # Range of the hash by which candidates are told apart whatever table they are in.
@@ -22,9 +22,9 @@ def encode_tables(query_tower: Tower, candidate_tower: Tower, interactions: Inte
     """Looks up every query and every candidate once.
 
     Args:
-        query_tower: Looks queries up, and past candidates.
-        candidate_tower: Looks candidates up.
-        interactions: Whose queries and candidates are looked up.
+        query_tower: Tower that looks up queries and past candidates.
+        candidate_tower: Tower that looks up candidates.
+        interactions: Interactions whose queries and candidates are looked up.
 
     Raises:
         ValueError: If a column is missing, or holds values that its feature cannot take.
@@ -42,8 +42,8 @@ def encode_queries(tower: Tower, interactions: Interactions, known: Interactions
 
     Args:
         tower: The query tower.
-        interactions: Whose queries are wanted.
-        known: Events of these queries with these candidates, for a tower that takes a history.
+        interactions: Interactions whose queries are embedded.
+        known: Past events of these queries with these candidates, for a tower that takes a history.
 
     Returns:
         float32 [num_queries, num_outputs].
@@ -88,7 +88,7 @@ def with_candidate_keys(batches: tf.data.Dataset, interactions: Interactions) ->
 
 
 def require_events(train: Interactions) -> None:
-    """Refuses a training part without events.
+    """Raises an error if a training part has no events.
 
     Raises:
         ValueError: If it has none.
@@ -98,7 +98,7 @@ def require_events(train: Interactions) -> None:
 
 
 def require_history_of(tower: Tower, interactions: Interactions, history: HistorySource | None) -> None:
-    """Refuses a source of histories that is too short for the tower, or of other queries and candidates.
+    """Raises an error if a source of histories is too short for the tower, or is of other queries and candidates.
 
     Args:
         tower: The query tower.
@@ -106,7 +106,7 @@ def require_history_of(tower: Tower, interactions: Interactions, history: Histor
         history: The source, or None.
 
     Raises:
-        ValueError: If it is too short or of others.
+        ValueError: If it is too short, or is of other queries and candidates.
     """
     if history is None:
         return

@@ -1,4 +1,4 @@
-"""New ids for a trained model: it knows more values, and until it is trained again it scores everything as before."""
+"""New ids for a trained model, which scores everything as before until it is trained again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
 
 
 def expand_vocabulary(model: TwoTowerModel, train: Interactions) -> TwoTowerModel:
-    """Returns a model that knows the ids of a newer training split as well.
+    """Returns a model whose vocabulary also has the ids of a newer training split.
 
     Every known value keeps its vector; a new one starts with the vector of unknown values that it had until now, so
     that training goes on from what the old model predicts. Statistics stay as they are.
@@ -58,14 +58,14 @@ def expand_vocabulary(model: TwoTowerModel, train: Interactions) -> TwoTowerMode
 
 
 def expand_tower(tower: Tower, vocabularies: Vocabularies) -> Tower:
-    """Returns a tower that knows more values, as `expand_vocabulary` returns a model.
+    """Returns a tower with an expanded vocabulary, as `expand_vocabulary` does for a model.
 
     Args:
         tower: A trained tower; it stays as it is.
         vocabularies: The tower's own, expanded: `tower.vocabularies.expand(newer)`.
 
     Raises:
-        ValueError: If a known value has lost its place, or a statistic has changed.
+        ValueError: If a known value has changed its place, or a statistic has changed.
 
     Example:
         >>> from tfrs_twotower.features.categorical import Categorical
@@ -93,7 +93,7 @@ def _copy_weights(tower: Tower, expanded: Tower) -> None:
         sources = feature.source_codes(tower.lookups, expanded.vocabularies)
         encoder = tower.encoders[feature.name]
         for old, new in zip(encoder.weights, expanded.encoders[feature.name].weights, strict=True):
-            # All but the tables of vectors are alike in both.
+            # Weights other than the tables of vectors have the same shape in both.
             is_table = len(old.shape) == 2 and old.shape[0] == getattr(encoder, "num_codes", None)
             new.assign(tf.gather(old, sources) if is_table and sources is not None else old)
         if feature.name == tower.config.frequency_of and tower.frequency is not None and expanded.frequency is not None:

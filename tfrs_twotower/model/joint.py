@@ -15,16 +15,16 @@ from tfrs_twotower.model.two_tower import TwoTowerModel
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class JointModel(Recommender):
-    """Ranks by one model and predicts the other's probability; the two have towers of their own, or share both.
+    """Ranks by a retrieval model and predicts probabilities by a rating model, which may share their towers.
 
     Models that share nothing are best trained one after the other, each to its own best epoch (`fit_joint`). `fit` on
     `query_batches`, or on both models' `training_batches` zipped as a `JointBatch`, trains both at once by the weighted
     sum of their losses; models that share towers are trained so.
 
     Args:
-        retrieval_model: Its scores rank.
-        rating_model: Its scores are log-odds; its task is a `RatingTask`. Built from the retrieval model's own towers,
-            it shares them.
+        retrieval_model: The model whose scores rank the catalogue.
+        rating_model: The model whose scores are log-odds; its task is a `RatingTask`. If it is built from the retrieval
+            model's own towers, it shares them.
         retrieval_weight: Weight of the retrieval model's loss, finite, >= 0.
         rating_weight: Weight of the rating model's loss, finite, >= 0.
 
@@ -142,17 +142,17 @@ class JointModel(Recommender):
         )
 
     def predict_step(self, data: JointBatch) -> JointBatch:
-        """Scores a batch; called by Keras, which would take a batch apart."""
+        """Scores a batch; called by Keras, whose own method would take a batch apart."""
         return self(data, training=False)
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
-        """Builds nothing: `from_config` gives towers that have their variables."""
+        """Builds nothing, because `from_config` returns towers that have their variables."""
 
     def get_config(self) -> dict[str, Any]:
         """Returns both models, whether they share their towers, and their weights."""
         return {
-            "retrieval": self.retrieval.get_config(),
-            "rating": self.rating.get_config(),
+            "retrieval_model": self.retrieval.get_config(),
+            "rating_model": self.rating.get_config(),
             "shares_towers": self.shares_towers,
             "retrieval_weight": self.retrieval_weight,
             "rating_weight": self.rating_weight,
@@ -162,7 +162,8 @@ class JointModel(Recommender):
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> JointModel:
         """Makes the untrained model that `get_config` described."""
         del custom_objects
-        retrieval, rating = (TwoTowerModel.from_config(config[name]) for name in ("retrieval", "rating"))
+        retrieval = TwoTowerModel.from_config(config["retrieval_model"])
+        rating = TwoTowerModel.from_config(config["rating_model"])
         if config["shares_towers"]:
             towers = {"query_tower": retrieval.query_tower, "candidate_tower": retrieval.candidate_tower}
             rating = TwoTowerModel(**towers, task=rating.task)

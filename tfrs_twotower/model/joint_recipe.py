@@ -23,7 +23,7 @@ from tfrs_twotower.model.tasks.full_softmax import FullSoftmaxTask
 from tfrs_twotower.model.tasks.rating import RatingTask
 from tfrs_twotower.model.two_tower import TwoTowerModel
 
-# A query without its id is known by its history alone.
+# A query whose id is dropped is described by its history alone.
 _ID_DROPOUT = 0.5
 # Longer than any history of MovieLens 100K; a larger data set's longest history takes its place.
 _MIN_HISTORY_LENGTH = 1000
@@ -68,6 +68,16 @@ def build_retrieval_model(train: Interactions, *, threshold: float = 3.0) -> Two
     Args:
         train: The events to train on.
         threshold: A rating of at least this is positive.
+
+    Example:
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"customer": ["c7"]}), candidates=pa.table({"sku": ["x", "y"]}),
+        ...     events=pa.table({"query_row": [0, 0], "candidate_row": [0, 1], "rating": [5.0, 1.0]}),
+        ...     query_id="customer", candidate_id="sku",
+        ... )
+        >>> model = build_retrieval_model(ratings)
+        >>> model.task.name, model.query_tower.feature_names
+        ('full_softmax', ['customer', 'history'])
     """
     candidate = Categorical(name=train.candidate_id)
     past = History(of=candidate, length=_history_length(train), pooling="sqrtn", by_rating=True)
@@ -96,6 +106,16 @@ def build_rating_model(train: Interactions, *, threshold: float = 3.0) -> TwoTow
     Args:
         train: The events to train on.
         threshold: A rating of at least this is positive.
+
+    Example:
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"customer": ["c7"]}), candidates=pa.table({"sku": ["x", "y"]}),
+        ...     events=pa.table({"query_row": [0, 0], "candidate_row": [0, 1], "rating": [5.0, 1.0]}),
+        ...     query_id="customer", candidate_id="sku",
+        ... )
+        >>> model = build_rating_model(ratings)
+        >>> model.task.name, model.query_tower.feature_names
+        ('rating_task', ['customer', 'history'])
     """
     candidate = Categorical(name=train.candidate_id)
     past = History(of=candidate, length=_history_length(train), pooling="sqrtn", by_rating=True, rating_vectors=True)
@@ -135,12 +155,12 @@ def _recurs(column: pa.ChunkedArray) -> bool:
 
 
 def _history_length(train: Interactions) -> int:
-    """Training by query sees all that a query did, and so must the tower when it is asked."""
+    """Returns the length of the longest history: training by query sees all of it, and so must the tower later."""
     longest = int(np.bincount(train.query_rows, minlength=1).max())
     return max(_MIN_HISTORY_LENGTH, longest)
 
 
 def _other_thresholds(train: Interactions, threshold: float) -> tuple[float, ...]:
-    """Returns the other ratings that tell higher from lower ones: all but the lowest, if they are few."""
+    """Returns the ratings that serve as other thresholds: all but the lowest, if they are few."""
     others = [float(rating) for rating in np.unique(train.ratings)[1:] if rating != threshold]
     return tuple(others) if len(others) <= _MAX_THRESHOLDS else ()

@@ -22,9 +22,9 @@ class MLPTowerConfig(TowerConfig):
     """A tower that concatenates its features' vectors and puts an MLP on top.
 
     Attributes:
-        features: Inputs, with unique names. The one that identifies a row is usually among them.
-        output_dim: Length of the embedding that comes out, >= 1; the same in both towers.
-        has_bias: Whether a number comes out besides, which is added to the score.
+        features: Features, with unique names. The one that identifies a row is usually among them.
+        output_dim: Length of the embedding, >= 1; the same in both towers.
+        has_bias: Whether the tower has one more output, a bias that is added to the score.
         frequency_of: See `SumTowerConfig`.
         dropout: Share of hidden units dropped in training, in [0, 1).
         l2: Weight of the squared norms of the MLP's kernels in the loss, >= 0. The default is the validation part's

@@ -1,4 +1,4 @@
-"""What evaluation, serving and training ask of a model, whether it is a single one or a joint one."""
+"""The interface that evaluation, training and serving use, for a single model and a joint one alike."""
 
 from __future__ import annotations
 
@@ -12,7 +12,23 @@ if TYPE_CHECKING:
 
 
 class Recommender(tfrs.Model, abc.ABC):
-    """A model that ranks the catalogue for a query and may predict the probability of a positive rating."""
+    """A model that ranks the catalogue for a query and may predict the probability of a positive rating.
+
+    Example:
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> from tfrs_twotower.features.vocabularies import Vocabularies
+        >>> from tfrs_twotower.model.sum_tower import SumTowerConfig
+        >>> from tfrs_twotower.model.tasks.full_softmax import FullSoftmaxTask
+        >>> from tfrs_twotower.model.two_tower import TwoTowerModel
+        >>> user, movie = (SumTowerConfig(features=(Categorical(name=name),)) for name in ("user_id", "movie_id"))
+        >>> model: Recommender = TwoTowerModel(
+        ...     query_tower=user.build_tower(Vocabularies()),
+        ...     candidate_tower=movie.build_tower(Vocabularies()),
+        ...     task=FullSoftmaxTask(),
+        ... )
+        >>> model.retrieval_model is model, model.rating_model
+        (True, None)
+    """
 
     @property
     @abc.abstractmethod
@@ -22,7 +38,7 @@ class Recommender(tfrs.Model, abc.ABC):
     @property
     @abc.abstractmethod
     def rating_model(self) -> TwoTowerModel | None:
-        """The model whose scores are log-odds of a positive rating, None if there is none."""
+        """The model whose scores are log-odds of a positive rating, or None."""
 
     @property
     @abc.abstractmethod
@@ -31,6 +47,6 @@ class Recommender(tfrs.Model, abc.ABC):
 
     @property
     def models(self) -> list[TwoTowerModel]:
-        """The retrieval model, and the rating model if that is another one."""
+        """The retrieval model, and the rating model if it is a different one."""
         retrieval, rating = self.retrieval_model, self.rating_model
         return [retrieval] if rating is None or rating is retrieval else [retrieval, rating]

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.features.feature import Encoder, Feature
 from tfrs_twotower.features.history import History
 from tfrs_twotower.features.vocabularies import Vocabularies
@@ -20,14 +21,15 @@ from tfrs_twotower.model.tower import SharedTables, Tower, TowerConfig
 class SumTowerConfig(TowerConfig):
     """A tower that adds its features' vectors, with nothing on top: with a bias, half a factorisation machine.
 
-    All vectors are as long as the output, so no feature may have an `embedding_dim`; numbers go through a matrix. What
-    a past candidate contributes can be taken away exactly, as training by query (`TwoTowerModel.query_batches`) needs.
+    All vectors are as long as the output, so no feature may have an `embedding_dim`; numbers go through a matrix. The
+    contribution of a past candidate can be subtracted exactly, which training by query needs
+    (`TwoTowerModel.query_batches`).
 
     Attributes:
-        features: Inputs, with unique names. The one that identifies a row is usually among them.
-        output_dim: Length of the embedding that comes out, >= 1; the same in both towers.
-        has_bias: Whether a number comes out besides, which is added to the score: how much a query likes anything, or
-            how much a candidate is liked by anyone. Every vector has an entry for it.
+        features: Features, with unique names. The one that identifies a row is usually among them.
+        output_dim: Length of the embedding, >= 1; the same in both towers.
+        has_bias: Whether the tower has one more output, a bias that is added to the score: how much a query likes any
+            candidate, or how much a candidate is liked by any query. Every vector has an entry for it.
         frequency_of: A `Categorical` among the features, usually the candidate's id: the logarithm of how often its
             value occurs in training, times a learnt factor that starts at 1, becomes part of the bias. A softmax then
             starts from popularity, and the vectors learn what is personal.
@@ -69,7 +71,7 @@ class SumTowerConfig(TowerConfig):
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class SumTower(Tower):
-    """A tower whose features' vectors are added, so that what a past candidate contributes can be taken away.
+    """A tower whose features' vectors are added, so that the contribution of a past candidate can be subtracted.
 
     Example:
         >>> from tfrs_twotower.features.numeric import Numeric
@@ -150,13 +152,12 @@ class ProjectedEncoder(Encoder):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        encoder = tf.keras.layers.serialize(self.encoder)
-        return {**super().get_config(), "encoder": encoder, "units": self.units, "l2": self.l2}
+        return {**super().get_config(), "encoder": to_config(self.encoder), "units": self.units, "l2": self.l2}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ProjectedEncoder:
         """Makes the encoder that `get_config` described."""
-        return cls(**{**config, "encoder": tf.keras.layers.deserialize(config["encoder"])})
+        return cls(**{**config, "encoder": from_config(config["encoder"])})
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")

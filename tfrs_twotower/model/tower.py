@@ -1,4 +1,4 @@
-"""What every tower is: features looked up and encoded, their vectors combined, an embedding out.
+"""The interface of towers: a tower looks features up, encodes them, and combines their vectors into an embedding.
 
 A kind of tower is a configuration and a Keras model in one module; see `mlp_tower.py` and `sum_tower.py`.
 """
@@ -33,18 +33,26 @@ SharedTables = Mapping[str, tf.keras.layers.Embedding]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TowerConfig(Declaration, abc.ABC):
-    """What a tower is made of, declared and checked before any layer is built.
+    """Declares the parts of a tower, and is checked before any layer is built.
 
     Attributes:
-        features: Inputs, with unique names. The one that identifies a row is usually among them.
-        output_dim: Length of the embedding that comes out, >= 1; the same in both towers.
-        has_bias: Whether a number comes out besides, which is added to the score: how much a query likes anything, or
-            how much a candidate is liked by anyone.
+        features: Features, with unique names. The one that identifies a row is usually among them.
+        output_dim: Length of the embedding, >= 1; the same in both towers.
+        has_bias: Whether the tower has one more output, a bias that is added to the score: how much a query likes any
+            candidate, or how much a candidate is liked by any query.
         frequency_of: A `Categorical` among the features, usually the candidate's id: the logarithm of how often its
             value occurs in training, times a learnt factor that starts at 1, becomes part of the bias. A softmax then
             starts from popularity, and the vectors learn what is personal.
         dropout: Share of units dropped in training, in [0, 1).
         l2: Weight of squared norms in the loss, >= 0.
+
+    Example:
+        >>> from tfrs_twotower.model.sum_tower import SumTowerConfig
+        >>> config: TowerConfig = SumTowerConfig(features=(Categorical(name="movie_id"),), output_dim=8, has_bias=True)
+        >>> config.num_outputs
+        9
+        >>> config.build_tower(Vocabularies(), name="candidate").name
+        'candidate'
     """
 
     features: tuple[Feature, ...]
@@ -60,9 +68,9 @@ class TowerConfig(Declaration, abc.ABC):
     def __post_init__(self) -> None:
         if not isinstance(self.features, tuple | list):
             raise TypeError(f"`features` must be a tuple. Received: {self.features!r}.")
-        strangers = [feature for feature in self.features if not isinstance(feature, Feature)]
-        if strangers:
-            raise TypeError(f"`features` must be features, such as Categorical(...). Received: {strangers[0]!r}.")
+        others = [feature for feature in self.features if not isinstance(feature, Feature)]
+        if others:
+            raise TypeError(f"`features` must be features, such as Categorical(...). Received: {others[0]!r}.")
         object.__setattr__(self, "features", tuple(self.features))
         inputs = [spec.name for feature in self.features for spec in feature.raw_specs]
         if not inputs or len(set(inputs)) < len(inputs):
@@ -117,18 +125,26 @@ class TowerConfig(Declaration, abc.ABC):
 
 
 class Tower(tf.keras.Model, abc.ABC):
-    """Raw features in, an embedding out; the two halves, `lookup` and `encode`, can be used apart.
+    """Turns raw features into an embedding; its two halves, `lookup` and `encode`, can be used separately.
 
-    The training pipeline looks every query and every candidate up once (`encode_table`) and feeds `encode` alone.
+    The training pipeline looks every query and every candidate up once (`encode_table`) and feeds only `encode`.
 
-    What comes out is the embedding and, if the configuration asks for one, a bias after it.
+    The output is the embedding and, if the configuration asks for one, a bias after it.
 
     Attributes:
-        config: What the tower is made of.
-        vocabularies: What was learnt of its features.
+        config: Declaration of the tower's parts.
+        vocabularies: What was learnt about its features from the training split.
         lookups: Input name -> layer from raw values to codes.
         encoders: Feature name -> layer from codes to a vector.
-        frequency: From the codes of `config.frequency_of` to a part of the bias, or None.
+        frequency: Layer from the codes of `config.frequency_of` to a part of the bias, or None.
+
+    Example:
+        >>> from tfrs_twotower.model.sum_tower import SumTowerConfig
+        >>> config = SumTowerConfig(features=(Categorical(name="user_id"),), output_dim=8)
+        >>> tower: Tower = config.build_tower(Vocabularies({"user_id": Vocabulary(("42", "7"))}))
+        >>> codes = tower.lookup({"user_id": tf.constant(["42", "7", "never seen"])})
+        >>> codes["user_id"].numpy().tolist(), tower.encode(codes).shape
+        ([2, 3, 1], TensorShape([3, 8]))
     """
 
     def __init__(
@@ -221,15 +237,15 @@ class Tower(tf.keras.Model, abc.ABC):
         """Turns raw features into codes.
 
         Args:
-            raw: Input name -> tensor as `raw_specs` say; lists may be ragged. Other inputs are ignored.
+            raw: Input name -> tensor, as `raw_specs` describe it; lists may be ragged. Other inputs are ignored.
 
         Returns:
             Input name -> codes, as `Feature.build_lookups` describes them.
 
         Raises:
             ValueError: If an input is missing.
-            TypeError: If an input has another dtype: an integer id is never taken for an unknown string. Numbers of any
-                size are numbers, and integers of any size are seconds.
+            TypeError: If an input has another dtype: an integer id is never treated as an unknown string. Numbers of
+                any precision are accepted as numbers, and integers of any width as seconds.
         """
         codes = {}
         for feature in self.config.features:
@@ -256,7 +272,7 @@ class Tower(tf.keras.Model, abc.ABC):
         return read_columns(self.config.features, table)
 
     def encode_table(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """Looks up every row of a table once, for all features but histories.
+        """Looks up every row of a table once, for all features except histories.
 
         Args:
             table: One column per feature; others are ignored.
@@ -272,7 +288,7 @@ class Tower(tf.keras.Model, abc.ABC):
         return {name: self.lookups[name](values).numpy() for name, values in raw.items()}
 
     def encode_histories(self, candidates: pa.Table) -> list[EncodedHistory]:
-        """Looks up every candidate once as a part of histories.
+        """Looks up every candidate once, as an entry of histories.
 
         Args:
             candidates: The catalogue.
@@ -352,10 +368,10 @@ class Tower(tf.keras.Model, abc.ABC):
         return specs
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
-        """Builds nothing: `from_config` gives a tower that has its variables."""
+        """Builds nothing, because `from_config` returns a tower that has its variables."""
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments but the shared tables: a tower that is loaded alone has its own."""
+        """Returns the constructor's arguments except shared tables: a tower that is loaded on its own has its own."""
         return {
             "config": to_config(self.config),
             "vocabularies": self.vocabularies.to_config(),

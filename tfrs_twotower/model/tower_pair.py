@@ -73,7 +73,7 @@ def _without_dim(feature: Feature) -> Feature:
 
 
 def _with_dim(feature: Feature, shared_tables: Mapping[str, tf.keras.layers.Embedding]) -> Feature:
-    """Returns a history that knows the length of the vectors it shares: its tower may be loaded alone."""
+    """Returns a history with the length of the vectors that it shares, for a tower that is loaded on its own."""
     if not isinstance(feature, History) or feature.name not in shared_tables:
         return feature
     dim = shared_tables[feature.name].output_dim

@@ -16,7 +16,7 @@ from tfrs_twotower.batches.negatives import Negatives
 from tfrs_twotower.batches.pipeline import WHOLE, EpochOrder, Shard
 from tfrs_twotower.batches.query_batches import build_query_batches
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.features.config import from_config
+from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.encoding import (
     encode_queries,
@@ -68,8 +68,9 @@ class TwoTowerModel(Recommender):
     Inputs are batches of *codes*, as `training_batches` and `query_batches` make them; `lookup` makes one of raw
     features.
 
-    The embeddings of a query and a candidate are what their towers give, made ready for one dot product: the task's
-    scale is in the query's, and a bias is one more entry, with a 1 in the other's. Any index can serve them.
+    The embeddings of a query and a candidate are their towers' outputs, prepared for one dot product: the query's
+    embedding is multiplied by the task's scale, and a bias is one more entry, opposite a 1 in the other embedding. Any
+    index can serve them.
 
     Attributes:
         query_tower: From raw query features to a vector, and a bias if it has one.
@@ -102,12 +103,12 @@ class TwoTowerModel(Recommender):
 
     @property
     def retrieval_model(self) -> TwoTowerModel:
-        """Itself: its scores rank."""
+        """This model, whose scores rank the catalogue."""
         return self
 
     @property
     def rating_model(self) -> TwoTowerModel | None:
-        """Itself if its task makes scores log-odds."""
+        """This model if its task makes scores log-odds, or None."""
         return self if self.task.predicts_probabilities else None
 
     @property
@@ -133,13 +134,13 @@ class TwoTowerModel(Recommender):
         ratings: tf.Tensor,
         weights: tf.Tensor | None = None,
     ) -> EventBatch:
-        """Makes a batch of events of raw features, for a data set of one's own.
+        """Makes a batch of events from raw features, for a data set of your own.
 
         A softmax needs what `training_batches` add, and cannot be trained on these.
 
         Args:
-            query: Input name -> tensor [batch, ...], as the query tower's `raw_specs` say.
-            candidate: Input name -> tensor [batch, ...], as the candidate tower's `raw_specs` say.
+            query: Input name -> tensor [batch, ...], as the query tower's `raw_specs` describe it.
+            candidate: Input name -> tensor [batch, ...], as the candidate tower's `raw_specs` describe it.
             ratings: float32 [batch].
             weights: float32 [batch], what each event counts in the loss; None for 1 each.
 
@@ -195,7 +196,7 @@ class TwoTowerModel(Recommender):
         )
 
     def predict_step(self, data: EventBatch) -> tf.Tensor:
-        """Scores a batch; called by Keras, which would take a batch apart."""
+        """Scores a batch; called by Keras, whose own method would take a batch apart."""
         return self(data, training=False)
 
     def _event_loss(self, batch: EventBatch, training: bool) -> tf.Tensor:
@@ -255,8 +256,8 @@ class TwoTowerModel(Recommender):
             shard: This worker's part.
             negatives: For a rating task a `NegativeSampler`, which adds candidates that the query has no event with;
                 for a sampled softmax `InBatchNegatives`, by default without uniform ones.
-            history: What a query did besides; by default, if the query tower takes a history, a `LeaveOneOutHistory` of
-                the training split.
+            history: Source of each query's other events; by default, if the query tower takes a history, a
+                `LeaveOneOutHistory` of the training split.
 
         Raises:
             ValueError: If there is nothing to learn: a rating task finds one class only, or a softmax no positive; or
@@ -286,8 +287,8 @@ class TwoTowerModel(Recommender):
     ) -> tf.data.Dataset:
         """Makes shuffled batches of whole queries for `fit`; see `build_query_batches`.
 
-        Each query is encoded once for all its events, and what an event contributes to its own query is subtracted. An
-        epoch takes a fraction of the time that it takes by event.
+        Each query is encoded once for all its events, and the contribution of an event to its own query is subtracted.
+        An epoch takes a fraction of the time that it takes by event.
 
         Args:
             train: The training split.
@@ -296,7 +297,7 @@ class TwoTowerModel(Recommender):
             initial_epoch: Epoch of the first iteration.
 
         Raises:
-            TypeError: If the task is trained by event, or the query tower has a history that it does not just add.
+            TypeError: If the task is trained by event, or the query tower has a history and is not a `SumTower`.
             ValueError: If there is nothing to learn in the ratings.
         """
         self.check_queries(train)
@@ -315,7 +316,7 @@ class TwoTowerModel(Recommender):
             train: The training split.
 
         Raises:
-            TypeError: If the task is trained by event, or the query tower has a history that it does not just add.
+            TypeError: If the task is trained by event, or the query tower has a history and is not a `SumTower`.
             ValueError: If there is nothing to learn in the ratings.
         """
         task = self._query_task()
@@ -335,7 +336,7 @@ class TwoTowerModel(Recommender):
         Args:
             interactions: Any part.
             batch_size: Events per batch, >= 1.
-            history: What a query is known to have done, usually a `FixedHistory` of what came before the part.
+            history: Source of the queries' past events, usually a `FixedHistory` of the events before the part.
 
         Raises:
             ValueError: If the query tower takes a history, and none is given.
@@ -353,7 +354,7 @@ class TwoTowerModel(Recommender):
         """Embeds every query and every candidate once.
 
         Args:
-            interactions: Whose queries and candidates are wanted.
+            interactions: Interactions whose queries and candidates are embedded.
             known: Events of these queries with these candidates, for a query tower that takes a history.
 
         Returns:
@@ -371,19 +372,19 @@ class TwoTowerModel(Recommender):
         return self._candidate_side(tf.constant(outputs)).numpy()
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
-        """Builds nothing: `from_config` gives towers that have their variables."""
+        """Builds nothing, because `from_config` returns towers that have their variables."""
 
     def get_config(self) -> dict[str, Any]:
         """Returns both towers and the task."""
         return {
             "query_tower": self.query_tower.get_config(),
             "candidate_tower": self.candidate_tower.get_config(),
-            "task": tf.keras.layers.serialize(self.task),
+            "task": to_config(self.task),
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> TwoTowerModel:
-        """Makes the untrained model that `get_config` described; what its towers share, they share again."""
+        """Makes the untrained model that `get_config` described; towers that shared a table share it again."""
         del custom_objects
         query, candidate = config["query_tower"], config["candidate_tower"]
         return join_towers(
@@ -391,7 +392,7 @@ class TwoTowerModel(Recommender):
             candidate=from_config(candidate["config"]),
             query_vocabularies=Vocabularies.from_config(query["vocabularies"]),
             candidate_vocabularies=Vocabularies.from_config(candidate["vocabularies"]),
-            task=tf.keras.layers.deserialize(config["task"]),
+            task=from_config(config["task"]),
         )
 
     @property

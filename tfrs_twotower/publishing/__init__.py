@@ -1,4 +1,4 @@
-"""Publishing: versions that appear all at once, and can be taken back."""
+"""Publishing: bundles become versions, which appear all at once and can be withdrawn."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""A catalogue from a file, with the types that a bundle wants."""
+"""Reads a catalogue from a file, with the column types that a bundle needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfrs_twotower.data.files import read_files
 
 
 def read_catalogue(path: str | os.PathLike[str], bundle: LoadedBundle) -> pa.Table:
-    """Reads a catalogue for `refresh_bundle`: ids and texts stay text, and filters have the types that they had.
+    r"""Reads a catalogue for `refresh_bundle`: ids and texts stay text, and filters have the types that they had.
 
     Args:
         path: A file or a folder of files, as `read_files` takes it.
@@ -20,6 +20,23 @@ def read_catalogue(path: str | os.PathLike[str], bundle: LoadedBundle) -> pa.Tab
     Raises:
         OSError: If the file cannot be read.
         ValueError: If it is of an unknown kind or damaged, or a column cannot have the type that it had.
+
+    Example:
+        A stand-in for a loaded bundle, whose catalogue has ids that are made of digits:
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from types import SimpleNamespace
+        >>> side = SimpleNamespace(id="sku", inputs=())
+        >>> bundle = SimpleNamespace(
+        ...     candidates=pa.table({"sku": ["007"], "shelf": ["A"]}),
+        ...     manifest=SimpleNamespace(filter_by=("shelf",), model=SimpleNamespace(candidate=side)),
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "catalogue.csv"
+        ...     _ = path.write_text("sku,shelf\n008,12\n")
+        ...     read_catalogue(path, bundle).to_pylist()
+        [{'sku': '008', 'shelf': '12'}]
     """
     schema = bundle.candidates.schema
     text_columns = {bundle.manifest.model.candidate.id}

@@ -1,4 +1,4 @@
-"""From a trained model to a published version: build, write aside, check in a fresh process, publish."""
+"""Publishes a trained model: builds the bundle, writes it aside, checks it in a fresh process, and publishes it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ WARMUP_BATCH_SIZES = (1, 32)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """What a bundle holds.
+    """Declares what a bundle holds.
 
     Attributes:
         k: Recommendations per query, 1 <= k <= num_candidates; by default 100, or all if there are fewer.
         build_index: `build_scann_index`, `build_portable_index`, `build_exact_index`, or a function of your own; by
             default ScaNN's index if scann is installed, else the portable one. `functools.partial` sets a target or
             limits.
-        with_portable: Whether the same is published for hosts without ScaNN beside it, in `<directory>-portable`, if
-            the index needs ScaNN's operations. Both appear, or neither if an error occurs between the two.
+        with_portable: Whether a twin for hosts without ScaNN is published in `<directory>-portable` if the index needs
+            ScaNN's operations. Either both appear or neither.
         filter_by: Columns of the candidates that `recommend_filtered` takes: strings, integers or booleans, or lists of
             them.
-        rerank: How the first candidates that are found are ordered; by default as they are found, by the retrieval
+        rerank: How the first candidates that are found are reordered; None leaves them in the order of the retrieval
             model's scores.
         extra_files: Name -> text of other files to keep in the version's `assets.extra`, such as `report.html`.
         warmup_batch_sizes: Rows of the requests that TensorFlow Serving replays before it serves the version.
@@ -68,7 +68,7 @@ class ExportConfig:
             num_candidates: Size of the catalogue.
 
         Raises:
-            ValueError: If there are fewer candidates than asked for.
+            ValueError: If `k` exceeds the number of candidates.
         """
         k = self.k if self.k is not None else min(100, num_candidates)
         if k > num_candidates:
@@ -93,10 +93,10 @@ def export_bundle(
         known: The catalogue (`candidates`), the queries whose features the bundle remembers (`queries`), and what each
             has seen and is not recommended again (`events`).
         directory: `saved_models/<name>`.
-        config: What the bundle holds; by default an `ExportConfig()`.
+        config: Contents of the bundle; by default `ExportConfig()`.
         metrics: The model's report, which the version keeps whole as `metrics.json`, or its metrics by name.
-        gate: What the bundle must fulfil to be published.
-        keep: Number of versions that stay in a folder, the newest, >= 1; by default all.
+        gate: Requirements that the bundle must meet to be published.
+        keep: Number of newest versions that stay in a folder, >= 1; by default all stay.
 
     Returns:
         The version's folder.
@@ -104,9 +104,9 @@ def export_bundle(
     Raises:
         ValueError: If `k` or another number is out of range, the embeddings are not finite, a column cannot be filtered
             by, or `rerank` needs probabilities that the model does not predict.
-        ImportError: If a ScaNN index was asked for and scann is unusable.
+        ImportError: If a ScaNN index was requested and scann is unusable.
         OSError: If a folder cannot be written.
-        QualityError: If the bundle does not fulfil what the gate requires. Nothing is published then.
+        QualityError: If the bundle does not meet the gate's requirements. Nothing is published then.
         RuntimeError: If the written bundle does not predict like the model in memory. Nothing is published then.
 
     Example:
@@ -164,7 +164,7 @@ def publish_bundles(
     Raises:
         ValueError: If `keep` is less than 1.
         OSError: If a folder cannot be written.
-        QualityError: If a bundle does not fulfil what the gate requires. Nothing is published then.
+        QualityError: If a bundle does not meet the gate's requirements. Nothing is published then.
         RuntimeError: If a written bundle does not predict like the one in memory. Nothing is published then.
     """
 

@@ -1,4 +1,4 @@
-"""The quality gate: what a bundle must fulfil to be published in place of the one that is served."""
+"""The quality gate: requirements that a bundle must meet to be published in place of the one that is served."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _LOWER_IS_BETTER = ("loss", "log_loss", "softmax_loss", "brier", "calibration_er
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QualityGate:
-    """What a bundle must fulfil to be published.
+    """Declares the requirements that a bundle must meet to be published.
 
     Attributes:
-        index_recall: k -> minimum recall of its index, in 0..1, as measured when it was built.
-        metrics: Name of a metric of the model -> by how much it may be worse than that of the newest published version
-            that has it, >= 0, in the metric's own unit. For losses and errors, lower is better.
+        index_recall: k -> minimum recall of the bundle's index, in 0..1, as measured when it was built.
+        metrics: Name of a metric of the model -> the amount by which it may be worse than in the newest published
+            version that has it, >= 0, in the metric's own unit. For losses and errors, lower is better.
 
     Raises:
         ValueError: If a number is out of range, or it is not known which direction of a metric is better.
@@ -56,7 +56,7 @@ class QualityGate:
             directory: Where it is to be published.
 
         Raises:
-            QualityError: If it does not fulfil everything; names all failures.
+            QualityError: If it does not meet all requirements; the message names all failures.
         """
         failures = []
         for k, minimum in self.index_recall.items():
@@ -83,7 +83,7 @@ class QualityGate:
 
 
 class QualityError(RuntimeError):
-    """A bundle does not fulfil what its quality gate requires; nothing was published.
+    """Raised if a bundle does not meet the requirements of its quality gate; nothing was published.
 
     Example:
         >>> issubclass(QualityError, RuntimeError)

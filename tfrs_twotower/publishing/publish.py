@@ -1,4 +1,4 @@
-"""A version appears all at once or not at all: it is written aside, checked, and renamed to the next integer."""
+"""Publishes a version all at once or not at all: it is written aside, checked, and renamed to the next integer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INCOMPLETE = f".incomplete-{re.sub('[^A-Za-z0-9]', '', socket.gethostname())}-"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Publication:
-    """What is to become the next version in a folder.
+    """Declares a bundle that is to become the next version in a folder.
 
     Attributes:
         directory: `saved_models/<name>`; created if it does not exist.
@@ -37,8 +37,8 @@ def publish(publications: Sequence[Publication], *, keep: int | None = None) -> 
     """Publishes the next version in each of some folders, after all of them were written and checked.
 
     Args:
-        publications: What is published, in the order in which the versions appear.
-        keep: Number of versions that stay in each folder, the newest, >= 1; by default all.
+        publications: Publications, in the order in which the versions appear.
+        keep: Number of newest versions that stay in each folder, >= 1; by default all stay.
 
     Returns:
         `directory/<integer version>` of each.
@@ -89,7 +89,7 @@ def require_keep(keep: int | None) -> None:
 
 
 def require_writable(directory: Path) -> None:
-    """Fails now rather than after a long training; creates nothing.
+    """Raises an error if a folder cannot be written, so that it comes before a long training; creates nothing.
 
     Args:
         directory: A folder, or where one is to be created.

@@ -1,4 +1,4 @@
-"""A new catalogue for a published bundle: neither the model's code nor the training data is needed."""
+"""Publishes a bundle with a new catalogue, without the model's code or the training data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refresh_bundle(
     """Publishes a bundle with another catalogue as the next version beside it.
 
     The query side stays as it is. Every candidate is embedded from its features by the trained candidate tower: an
-    added candidate is as good as its features say, and a removed one is neither recommended nor found.
+    added candidate is ranked by its features alone, and a removed one is no longer recommended or found.
 
     Args:
         bundle: A version's folder, or the folder of all versions, of which the newest is taken; or a bundle that
@@ -42,7 +42,8 @@ def refresh_bundle(
         candidates: Arrow table or pandas data frame, one row per candidate: the id, the features that the candidate
             tower takes (a column that is left out is missing), and those that are filtered by.
         build_index: As in `ExportConfig`; by default of the kind that the bundle was exported with.
-        gate: As in `export_bundle`. Metrics of the model are not measured here: ask it for recalls of the index only.
+        gate: As in `export_bundle`. Metrics of the model are not measured here, so the gate should require only recalls
+            of the index.
         keep: As in `export_bundle`.
         warmup_batch_sizes: As in `ExportConfig`.
 
@@ -57,7 +58,7 @@ def refresh_bundle(
         TypeError: If ids are not strings, or a column holds something else than the candidate tower takes.
         ImportError: If the bundle's index needs scann and that is unusable here.
         OSError: If the folder cannot be written.
-        QualityError: If the bundle does not fulfil what the gate requires. Nothing is published then.
+        QualityError: If the bundle does not meet the gate's requirements. Nothing is published then.
         RuntimeError: If the written bundle does not predict like the one in memory. Nothing is published then.
 
     Example:

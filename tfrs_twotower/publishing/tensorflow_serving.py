@@ -1,10 +1,10 @@
 """Files that start TensorFlow Serving on published bundles.
 
-What they choose, and why:
+Two choices, and their reasons:
 - The stock image has no ScaNN: if a bundle's index needs its operations, the portable twin is served instead.
-- Batching is off unless it is asked for. TensorFlow Serving would pad lists of unequal length with the first element of
-  a request's first row, so that another row of the request would exclude or filter by what it never named. Padding is
-  therefore off, and with batching all clients must send lists of one agreed length, padded with "".
+- Batching is off unless it is requested. TensorFlow Serving would pad lists of unequal length with the first element of
+  a request's first row, so that another row of the request would exclude, or filter by, a value that it never named.
+  Padding is therefore off, and with batching all clients must send lists of one agreed length, padded with "".
 """
 
 from __future__ import annotations
@@ -112,11 +112,16 @@ pad_variable_length_inputs: false
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServingConfig:
-    """The files that start a server.
+    """Holds the files that start a server.
 
     Attributes:
         files: Name -> text.
-        notes: What else the user has to know.
+        notes: Further notes for the user.
+
+    Example:
+        >>> config = ServingConfig(files={"models.config": "model_config_list {}"}, notes=())
+        >>> sorted(config.files)
+        ['models.config']
     """
 
     files: dict[str, str]
@@ -190,7 +195,7 @@ def serving_config(
 
 
 def _choose_served(paths: Mapping[str, Path], image: str) -> tuple[dict[str, Path], list[str]]:
-    """Returns the folders that an image can serve, by the models' names, and what the user has to know of them."""
+    """Returns the folders that an image can serve, by the models' names, and notes for the user."""
     notes, served = [], {}
     for name, path in paths.items():
         if not needs_scann(path):
@@ -244,7 +249,7 @@ def needs_scann(directory: Path) -> bool:
 
     Raises:
         FileNotFoundError: If there is no version.
-        ValueError: If its manifest does not say.
+        ValueError: If its manifest is missing or damaged.
     """
     published = versions(directory)
     if not published:

@@ -1,8 +1,8 @@
-"""The versions in a folder: which there are, what they say of themselves, and which of them is served.
+"""The versions in a folder: their numbers, their manifests, and which of them is served.
 
 TensorFlow Serving, and everything here that looks for the newest version, ignores names that are not integers. A
-version is withdrawn, and removed, by renaming it to such a name, so that it is there whole or not at all. A folder
-without a SavedModel is not a version, whatever its name, and is left alone.
+version is withdrawn, and removed, by renaming it to such a name, so that it is either there as a whole or not at all. A
+folder without a SavedModel is not a version, whatever its name, and is left alone.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Version:
     """A version in a folder.
 
     Attributes:
-        number: Its integer, which is not given to another version while it is there.
+        number: Its number, which no other version gets while it exists.
         path: Its folder.
         is_served: Whether it is the version that a server takes.
         is_withdrawn: Whether `rollback` took it back.
-        manifest: What it says of itself; None if that cannot be read.
+        manifest: Its manifest; None if it cannot be read.
 
     Example:
         >>> version = Version(
@@ -132,7 +132,7 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
 
 
 def next_version(directory: Path) -> int:
-    """Returns a number above all that are there, also in names such as 007, which a server takes for 7.
+    """Returns a number above all that exist, including names such as 007, which a server reads as 7.
 
     Args:
         directory: `saved_models/<name>`.
@@ -141,7 +141,7 @@ def next_version(directory: Path) -> int:
 
 
 def remove_old(directory: Path, keep: int) -> None:
-    """Removes all but the newest published versions, and what was withdrawn before the oldest that is kept.
+    """Removes all but the newest published versions, and withdrawn versions older than the oldest that is kept.
 
     Args:
         directory: `saved_models/<name>`, whose lock the caller holds.

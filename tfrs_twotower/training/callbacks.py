@@ -1,4 +1,4 @@
-"""Keras callbacks: the best weights always, their average, validation figures, progress on one line."""
+"""Keras callbacks for the best weights, averaged weights, validation metrics, and progress on one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tfrs_twotower.evaluation.relevance import ranking_metrics
 
 
 class BestWeights(tf.keras.callbacks.EarlyStopping):
-    """Stops when a validation metric no longer gets better, and always ends with the best epoch's weights.
+    """Stops when a validation metric no longer improves, and always ends with the best epoch's weights.
 
     Keras's own `EarlyStopping(restore_best_weights=True)` restores them only where it stopped the training, not
     where the training ran through its last epoch.
@@ -40,7 +40,7 @@ class BestWeights(tf.keras.callbacks.EarlyStopping):
         super().__init__(monitor=monitor, mode=mode, patience=patience, restore_best_weights=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Compares, and stops where it is time to.
+        """Compares the metric with its best value, and stops training when patience is exhausted.
 
         Raises:
             ValueError: If Keras's logs do not have the metric: there would be no best epoch.
@@ -59,17 +59,39 @@ class BestWeights(tf.keras.callbacks.EarlyStopping):
 class ValidationMetrics(tf.keras.callbacks.Callback):
     """Measures the validation part after an epoch as `evaluate` measures the test part: each query embedded once.
 
-    It adds what `query_metrics` measures of the whole catalogue to Keras's logs, such as `val_ndcg@k`, and, of a model
-    that knows probabilities and ratings of both classes, what `rating_metrics` measures, such as `val_log_loss`.
-    Callbacks that read them, such as `BestWeights`, come after it in the list.
+    It adds the ranking metrics of `query_metrics` to Keras's logs, such as `val_ndcg@k`. If the model predicts
+    probabilities and the validation part has ratings of both classes, it also adds the metrics of `rating_metrics`,
+    such as `val_log_loss`. Callbacks that read them, such as `BestWeights`, must come after it in the list.
 
     Args:
         split: Its validation part is measured; training events and the held-out queries' history are left out of the
             ranking.
         k: Slots of the ranking, 1 <= k <= num_candidates.
-        every: It measures after the first epoch, after each that this divides, and after the last, >= 1; in between,
-            the logs keep the latest values. What stops by them counts its patience in epochs: let it be a few times
-            this.
+        every: Number of epochs from one measurement to the next, >= 1. The first and the last epoch are measured in any
+            case, and in between the logs keep the latest values. A callback that stops training by them counts its
+            patience in epochs, so its patience should be a few times this number.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> from tfrs_twotower.data.interactions import Interactions
+        >>> from tfrs_twotower.data.splits import random_split
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> from tfrs_twotower.model.build import build_two_tower
+        >>> from tfrs_twotower.model.sum_tower import SumTowerConfig
+        >>> pairs = np.indices((4, 6)).reshape(2, -1)
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"user_id": list("abcd")}), candidates=pa.table({"movie_id": list("uvwxyz")}),
+        ...     events=pa.table({"query_row": pairs[0], "candidate_row": pairs[1], "rating": 1.0 + pairs.sum(0) % 5}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> split = random_split(ratings, test=0.25, validation=0.25, seed=1)
+        >>> user, movie = (SumTowerConfig(features=(Categorical(name=name),)) for name in ("user_id", "movie_id"))
+        >>> model = build_two_tower(split.train, query=user, candidate=movie)
+        >>> model.compile(optimizer="adam", run_eagerly=True)
+        >>> batches = model.training_batches(split.train, seed=0)
+        >>> history = model.fit(batches, callbacks=[ValidationMetrics(split, k=2)], verbose=0).history
+        >>> "val_ndcg@2" in history
+        True
     """
 
     def __init__(self, split: Split, *, k: int = 10, every: int = 1) -> None:
@@ -83,12 +105,12 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         self._queries = np.unique(split.validation.query_rows)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Forgets an earlier training."""
+        """Discards the values of an earlier training."""
         del logs
         self._latest = {}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Measures, if it is time to."""
+        """Measures the validation part if a measurement is due."""
         planned = (getattr(self, "params", None) or {}).get("epochs")  # Keras sets them, and not before training
         if (epoch + 1) % self._every == 0 or epoch + 1 == planned or not self._latest:
             self._latest = {f"val_{name}": value for name, value in self._measure().items()}
@@ -114,20 +136,29 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
 
 
 class AveragedWeights(tf.keras.callbacks.Callback):
-    """Evaluates, and ends with, a moving average of the weights over the steps; training goes on from the last ones.
+    """Keeps a moving average of the weights for evaluation and for the end; training continues from the latest weights.
 
-    An average is smoother than what a single step leaves: it ranks better, and its best epoch is a matter of the
-    training rather than of chance. Callbacks that come after it in the list see the average at the end of an epoch;
+    The average is less noisy than the weights after any single step: it ranks better, and which epoch is best depends
+    less on chance. Callbacks that come after it in the list see the average at the end of an epoch;
     Keras's own `validation_data` does not.
 
     A step takes time in proportion to all the weights, tables with them.
 
     Args:
-        decay: How much of the average a step keeps, in (0, 1): it reaches back 1 / (1 - decay) steps. The first steps
-            keep less.
+        decay: Share of the average that a step keeps, in (0, 1); the average spans about 1 / (1 - decay) steps. The
+            first steps keep less.
 
     References:
         Polyak & Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging".
+
+    Example:
+        >>> model = tf.keras.Sequential([tf.keras.Input([1]), tf.keras.layers.Dense(1, use_bias=False)])
+        >>> model.set_weights([np.zeros((1, 1))])
+        >>> model.compile(optimizer=tf.keras.optimizers.SGD(1.0), loss=lambda labels, outputs: -outputs)
+        >>> ones, average = tf.ones([2, 1]), AveragedWeights(decay=0.99)
+        >>> _ = model.fit(ones, ones, batch_size=1, callbacks=[average], verbose=0)
+        >>> model.get_weights()[0].round(3)  # the weight goes 0, 1, 2; the average is 0.9, then 2/11 * 0.9 + 9/11 * 2
+        array([[1.8]], dtype=float32)
     """
 
     def __init__(self, *, decay: float) -> None:
@@ -180,13 +211,19 @@ def _assign(variables: Sequence[tf.Variable], values: Sequence[tf.Variable]) -> 
 
 
 class ProgressLine(tf.keras.callbacks.Callback):
-    """One live line on stderr: epochs done, time, and the latest value of a metric.
+    """Shows one live line on stderr: epochs done, time, and the latest value of a metric.
 
-    A context manager, so that an interrupted training leaves the terminal as it was. Of several trainings, one after
-    the other, each has a line.
+    It is a context manager, so that an interrupted training leaves the terminal as it was. If several models are
+    trained one after the other, each training has a line of its own.
 
     Args:
-        *monitors: Keys of Keras's logs; the first that a training has is shown.
+        *monitors: Keys of Keras's logs. The first one that a training has is shown.
+
+    Example:
+        >>> model = tf.keras.Sequential([tf.keras.layers.Dense(1)])
+        >>> model.compile(optimizer="sgd", loss="mse")
+        >>> with ProgressLine("loss") as line:
+        ...     _ = model.fit(tf.ones([2, 1]), tf.ones([2, 1]), epochs=2, callbacks=[line], verbose=0)
     """
 
     def __init__(self, *monitors: str) -> None:
@@ -225,7 +262,7 @@ class ProgressLine(tf.keras.callbacks.Callback):
         self._progress.update(self._task, completed=epoch + 1, description=shown)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Where training stopped early, that is the end of the bar."""
+        """Fills the bar: if training stopped early, its end is the epoch that was reached."""
         del logs
         self._progress.update(self._task, total=self._progress.tasks[-1].completed)
         self._progress.stop()

@@ -29,7 +29,7 @@ def _require_learning_rate(learning_rate: float) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EventTraining:
-    """How a model is trained by event, until the validation part no longer gets better.
+    """Declares how a model is trained by event, until the validation part no longer improves.
 
     Attributes:
         epochs: Maximum number of epochs, >= 1.
@@ -49,10 +49,10 @@ class EventTraining:
     patience: int = 6
 
     def __post_init__(self) -> None:
-        for name, minimum in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
-            value = getattr(self, name)
-            if value is not None:
-                whole_number(value, f"`{name}`", minimum)
+        whole_number(self.epochs, "`epochs`", 1)
+        if self.batch_size is not None:
+            whole_number(self.batch_size, "`batch_size`", 1)
+        whole_number(self.patience, "`patience`", 0)
         _require_learning_rate(self.learning_rate)
 
     def batch_size_for(self, num_events: int) -> int:
@@ -83,14 +83,14 @@ def fit_two_tower(
         model: From `build_two_tower`.
         split: Its `train` and `validation` parts are used.
         seed: Seed of the order of the events.
-        training: How long and how fast; by default an `EventTraining()`.
+        training: Number of epochs, batch size, learning rate and patience; by default `EventTraining()`.
         callbacks: More Keras callbacks.
 
     Returns:
         Keras's history: one value per epoch of each metric.
 
     Raises:
-        TypeError: If it is not a two-tower model, or does not predict probabilities: there is no log loss to follow.
+        TypeError: If `model` is not a `TwoTowerModel`, or has no log loss because it does not predict probabilities.
 
     Example:
         >>> import numpy as np
@@ -134,7 +134,7 @@ def fit_two_tower(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QueryTraining:
-    """How a model is trained by query, for a fixed number of epochs.
+    """Declares how a model is trained by query, for a fixed number of epochs.
 
     Attributes:
         epochs: Passes over the queries, >= 1; the validation part's choice, since nothing stops training earlier.
@@ -168,11 +168,17 @@ RATING_TRAINING = QueryTraining(epochs=56, batch_size=64, learning_rate=3e-3)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JointHistory:
-    """What Keras recorded of the trainings of a joint model.
+    """Keras's records of the trainings of a joint model.
 
     Attributes:
         retrieval: Keras's history of the retrieval model.
         rating: Keras's history of the rating model.
+
+    Example:
+        >>> retrieval, rating = tf.keras.callbacks.History(), tf.keras.callbacks.History()
+        >>> retrieval.history, rating.history = {"softmax_loss": [2.5, 2.25]}, {"log_loss": [0.5]}
+        >>> JointHistory(retrieval=retrieval, rating=rating).retrieval.history["softmax_loss"][-1]
+        2.25
     """
 
     retrieval: tf.keras.callbacks.History
@@ -189,9 +195,9 @@ def fit_joint(
     retrieval_callbacks: Sequence[tf.keras.callbacks.Callback] = (),
     rating_callbacks: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> JointHistory:
-    """Trains models that share nothing one after the other, each with steps and rates of its own.
+    """Trains the two models of a joint model one after the other, each with its own steps and learning rate.
 
-    Since the number of epochs is fixed beforehand, the validation part can be trained on, too: `split.seen`.
+    Since the number of epochs is fixed beforehand, training can use the validation part as well: pass `split.seen`.
 
     Args:
         model: From `build_joint`, or made of two models.
@@ -226,7 +232,7 @@ def fit_joint(
             "`fit_joint` trains one model after the other, but these share their towers. Train both at once: "
             "model.fit(model.query_batches(train, seed=seed), ...)."
         )
-    # If the second model has to be refused, that happens before the first is trained.
+    # An error about the second model should come before the first one is trained.
     model.rating_model.check_queries(train)
     return JointHistory(
         retrieval=fit_by_query(
@@ -244,13 +250,13 @@ def fit_by_query(
     training: QueryTraining,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> tf.keras.callbacks.History:
-    """Trains a model by query for a fixed number of epochs, and leaves it with the average of its weights, if wanted.
+    """Trains a model by query for a fixed number of epochs, and keeps the average of its weights unless told not to.
 
     Args:
         model: From `build_two_tower`, with a task that is trained by query.
         train: The events to train on.
         seed: Seed of the order of the queries.
-        training: How long and how fast.
+        training: Number of epochs, batch size and learning rate.
         callbacks: More Keras callbacks; they see the averaged weights at an epoch's end.
 
     Returns:

@@ -12,22 +12,22 @@ _WITHOUT_EFFECT = ("adaptive_epsilon", "ema_momentum", "ema_overwrite_frequency"
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class LazyAdam(tf.keras.optimizers.Adam):
-    """Adam that leaves the rows of a table alone which a batch does not look up.
+    """Adam that updates only those rows of a table that a batch looks up.
 
-    Keras's Adam lets the moments of every row fade at every step, and moves every row by them: its step takes time in
-    proportion to the table. Here a row's moments stand still until the row is met again. Variables that are not looked
-    up in are trained as by Adam. The arguments are Adam's but `amsgrad`, `weight_decay` and `use_ema`, which would
-    touch all rows.
+    Keras's Adam decays the moments of every row at every step and moves every row by them, so that a step takes time in
+    proportion to the size of the table. Here a row and its moments do not change until the row is looked up again.
+    Variables that are not tables are trained as by Adam. The arguments are those of Adam except `amsgrad`,
+    `weight_decay` and `use_ema`, which would touch all rows.
 
     Args:
         learning_rate: A number or a schedule.
-        beta_1: How much of the first moment a step keeps, in [0, 1).
-        beta_2: How much of the second moment a step keeps, in [0, 1).
-        epsilon: What keeps the division by the root of the second moment finite, > 0.
+        beta_1: Share of the first moment that a step keeps, in [0, 1).
+        beta_2: Share of the second moment that a step keeps, in [0, 1).
+        epsilon: Number that keeps the division by the root of the second moment finite, > 0.
         clipnorm: Largest norm of a variable's gradient; None for no limit.
         clipvalue: Largest size of an element of a gradient; None for no limit.
         global_clipnorm: Largest norm of all gradients together; None for no limit.
-        name: Of the optimizer.
+        name: Name of the optimizer.
 
     References:
         Kingma & Ba 2015, "Adam", algorithm 1.

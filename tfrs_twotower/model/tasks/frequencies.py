@@ -1,4 +1,4 @@
-"""Estimates how often candidates come up in training batches while these stream by, without counting beforehand."""
+"""Estimates how often candidates occur in training batches from the stream itself, without counting beforehand."""
 
 from __future__ import annotations
 

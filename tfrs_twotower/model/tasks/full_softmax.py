@@ -1,4 +1,4 @@
-"""What comes first out of the catalogue, learnt by query: a softmax over all candidates."""
+"""The full softmax: retrieval trained on batches of queries, with the whole catalogue as candidates."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from tfrs_twotower.model.tasks.task import QueryTask
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class FullSoftmaxTask(SoftmaxTask, QueryTask):
-    """Puts all of a query's positives before all other candidates of the catalogue: one multinomial per query.
+    """Ranks a query's positives above all other candidates of the catalogue, by one multinomial per query.
 
-    A query's history holds its targets. Each target is scored without what it contributes itself, so that the score is
-    that of a candidate which the query has not met yet. All other candidates are scored by the whole history; so what a
-    target adds to every score alike is left in its own score, or else its absence would give the target away.
+    A query's history holds its targets. Each target is scored without its own contribution to the history, so that its
+    score is that of a candidate which the query has not met yet. All other candidates are scored by the whole history.
+    What a target adds to every score alike therefore stays in its own score, because its absence would reveal the
+    target.
 
     Args:
         threshold: A candidate is positive if its rating is at least this.
         by_rating: Whether a positive counts in proportion to its rating; otherwise all count alike.
         temperature: Divisor of the scores, > 0; the initial value if it is learnt.
         learns_temperature: Whether training adjusts it. It stays positive.
-        max_candidates: Largest catalogue that every batch holds the whole of, >= 1. A larger one is sampled, with the
-            logQ correction.
+        max_candidates: Size of the largest catalogue that is not sampled, >= 1; every batch then holds all of it. A
+            larger catalogue is sampled, with the logQ correction.
         num_sampled: Number of candidates drawn uniformly for a batch of a larger catalogue, beside its own, >= 0.
 
     References:
@@ -68,9 +69,9 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
         Args:
             scores: float32 [batch, num_candidates].
             target_places: int64 [n, 2], each event's query and candidate in `scores`.
-            gains: float32 [n], what each counts, >= 0.
-            own_scores: float32 [n], what each event's candidate contributes to its own score, to be subtracted; for a
-                pair that occurs twice, the same number twice.
+            gains: float32 [n], the weight of each event, >= 0.
+            own_scores: float32 [n], the contribution of each event's candidate to its own score, which is subtracted;
+                a pair that occurs twice has the same number twice.
             log_sampling_probabilities: float32 [num_candidates], log Q: the logarithm of the probability that a query
                 finds a candidate in its batch that is none of its targets, which are always there; None for the whole
                 catalogue.
@@ -86,7 +87,7 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
         return tf.math.divide_no_nan(tf.reduce_sum(losses * gains), tf.reduce_sum(gains))
 
     def check_queries(self, train: Interactions) -> None:
-        """Refuses events without a positive; see `QueryTask`."""
+        """Raises an error if no event is positive; see `QueryTask`."""
         self.require_positives(train)
 
     def num_sampled_for(self, train: Interactions) -> int | None:
@@ -96,7 +97,7 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
     def query_loss(
         self, queries: tf.Tensor, parts: tf.Tensor, candidates: tf.Tensor, batch: QueryBatch, training: bool
     ) -> tf.Tensor:
-        """Computes the loss of a batch, each event's score without what it contributes itself; see `QueryTask`."""
+        """Computes the loss of a batch, each event scored without its own contribution; see `QueryTask`."""
         del training
         beyond_mean = tf.gather(candidates - tf.reduce_mean(candidates, axis=0), batch.target_candidates)
         return self(

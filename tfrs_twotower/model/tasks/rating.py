@@ -1,4 +1,4 @@
-"""Tells liked from disliked: the binary rating task, or an ordinal one."""
+"""The rating task, which fits probabilities to ratings, binary or ordinal."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tfrs_twotower.model.tasks.task import EventTask, QueryTask
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class RatingTask(EventTask, QueryTask):
-    """Tells liked from disliked among rated pairs: cross-entropy on logits, binary or ordinal.
+    """Fits the probability that a rated pair is positive, by binary or ordinal cross-entropy on logits.
 
     The ordinal loss is half the binary loss at the threshold and half the mean of the binary losses at other
-    thresholds, whose logits differ from the pair's by learnt offsets: how high a rating is says more than on which side
-    of one threshold it lies. The probability stays the one at the threshold.
+    thresholds, whose logits differ from the pair's by learnt offsets. It uses the height of a rating, which tells more
+    than the side of one threshold on which the rating lies. The predicted probability remains that of the threshold.
 
     Args:
         threshold: A pair is positive if its rating is at least this.
@@ -32,7 +32,7 @@ class RatingTask(EventTask, QueryTask):
 
     Example:
         >>> task = RatingTask(threshold=3.0)
-        >>> round(float(task(tf.constant([5.0, 1.0]), tf.constant([0.0, 0.0]))), 4)  # log 2: nothing is known yet
+        >>> round(float(task(tf.constant([5.0, 1.0]), tf.constant([0.0, 0.0]))), 4)  # log 2: both logits are 0
         0.6931
     """
 
@@ -57,7 +57,7 @@ class RatingTask(EventTask, QueryTask):
             loss=tf.keras.losses.BinaryCrossentropy(from_logits=True),
             metrics=[
                 # Predictions are logits, hence the threshold of 0. The loss as a metric is weighted by example, so that
-                # a small last batch counts for what it holds; `loss` in Keras's logs is that of the last batch alone.
+                # a small last batch counts less; `loss` in Keras's logs is that of the last batch alone.
                 tf.keras.metrics.BinaryCrossentropy(from_logits=True, name="log_loss"),
                 tf.keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy"),
                 tf.keras.metrics.AUC(from_logits=True, name="auc"),
@@ -99,11 +99,11 @@ class RatingTask(EventTask, QueryTask):
             raise TypeError(f"`negatives` of a RatingTask must be a NegativeSampler. Received: {negatives!r}.")
 
     def check_queries(self, train: Interactions) -> None:
-        """Refuses ratings of one class; see `QueryTask`."""
+        """Raises an error if all ratings are of one class; see `QueryTask`."""
         self.require_two_classes(train.ratings)
 
     def require_two_classes(self, ratings: np.ndarray) -> None:
-        """Refuses ratings of one class only.
+        """Raises an error if all ratings are of one class.
 
         Args:
             ratings: float32 [n], n >= 1.

@@ -1,4 +1,4 @@
-"""What comes first out of the catalogue, learnt by event: a softmax over the candidates of a batch."""
+"""The sampled softmax: retrieval trained on batches of events, with the candidates of a batch as the sample."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tfrs_twotower._settings import whole_number
 from tfrs_twotower.batches.batch import EventBatch
 from tfrs_twotower.batches.negatives import InBatchNegatives, Negatives
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.model.tasks.frequencies import FrequencyEstimator
 from tfrs_twotower.model.tasks.softmax import SoftmaxTask
 from tfrs_twotower.model.tasks.task import EventTask
@@ -21,9 +22,9 @@ _LOWEST = float(np.finfo(np.float32).min)
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class SampledSoftmaxTask(SoftmaxTask, EventTask):
-    """Puts each query's positive candidate before the batch's other candidates: a softmax over a sample.
+    """Ranks each query's positive candidate above the other candidates of the batch, by a softmax over that sample.
 
-    The loss is the mean over the batch, so that it does not grow with the batch size. A candidate that comes into
+    The loss is the mean over the batch, so that it does not grow with the batch size. A candidate that occurs in
     batches often is often a negative: without subtracting the logarithm of its sampling probability (the logQ
     correction), popular candidates would be pushed down.
 
@@ -36,7 +37,7 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
         num_hard_negatives: Number of negatives of each query that count, those with the highest scores, >= 1; None for
             all.
         corrects_log_q: Whether the logQ correction is applied in training; False is for comparison.
-        frequencies: Estimates how often a candidate comes into a batch, if the events cannot be counted beforehand;
+        frequencies: Estimator of how often a candidate occurs in a batch, if the events cannot be counted beforehand;
             None for the counts of the training part.
 
     References:
@@ -66,7 +67,7 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
             raise TypeError(f"`frequencies` must be a FrequencyEstimator or None. Received: {frequencies!r}.")
         self.normalizes, self.num_hard_negatives = normalizes, num_hard_negatives
         self.corrects_log_q, self.frequencies = corrects_log_q, frequencies
-        # The name says that it is a loss over the batch, not over the catalogue.
+        # The name tells that this is a loss over the batch, not over the catalogue.
         self.in_batch_loss = tf.keras.metrics.Mean(name="in_batch_loss")
 
     def call(
@@ -90,9 +91,9 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
             candidate_codes: Integers [num_candidates], equal for the same candidate: the query's positive is never its
                 negative as well.
             log_sampling_probabilities: float32 [num_candidates], log Q: the logarithm of how often each candidate
-                comes into a batch, up to a constant; None for all alike.
+                occurs in a batch, up to a constant; None if all occur equally often.
             is_other_positive: bool [batch, num_candidates], other positives of the query, which are left out.
-            weights: float32 [batch], what each query counts; None for 1 each.
+            weights: float32 [batch], the weight of each query; None for 1 each.
         """
         scores = tf.matmul(queries, candidates, transpose_b=True)
         if log_sampling_probabilities is not None:
@@ -113,11 +114,11 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
 
     @property
     def needs_candidate_keys(self) -> bool:
-        """Whether frequencies are estimated: what was estimated of a candidate must stay its own; see `EventTask`."""
+        """Whether frequencies are estimated, which must be told apart by candidate; see `EventTask`."""
         return self.frequencies is not None
 
     def check_events(self, train: Interactions, negatives: Negatives | None, batch_size: int) -> None:
-        """Refuses events without a positive, and batches without a negative; see `EventTask`."""
+        """Raises an error if no event is positive or batches have no negative; see `EventTask`."""
         self.require_positives(train)
         num_uniform = 0
         if negatives is not None:
@@ -127,7 +128,7 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
                 )
             if negatives.threshold != self.threshold:
                 raise ValueError(
-                    f"`negatives` must have the task's threshold, {self.threshold:g}: a candidate that they take for "
+                    f"`negatives` must have the task's threshold, {self.threshold:g}: a candidate that they count as "
                     f"positive is not a negative. Received: {negatives.threshold:g}."
                 )
             num_uniform = negatives.num_uniform
@@ -147,8 +148,8 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
         Candidates are told apart by their keys, which stay the same from one data set to the next, or by their rows.
 
         Raises:
-            ValueError: If the correction is wanted, and neither the batch nor an estimator says how often candidates
-                come.
+            ValueError: If the correction is applied, and neither the batch nor an estimator tells how often candidates
+                occur.
             TypeError: If an evaluation batch has no negatives.
         """
         if not training and batch.negatives is None:
@@ -167,11 +168,11 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
         )
 
     def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
-        """Scales queries' vectors to length 1 if wanted, and divides them by the temperature; see `Task`."""
+        """Scales queries' vectors to length 1 if `normalizes`, and divides them by the temperature; see `Task`."""
         return super().scale_queries(self.scale_candidates(vectors))
 
     def scale_candidates(self, vectors: tf.Tensor) -> tf.Tensor:
-        """Scales candidates' vectors to length 1 if wanted; see `Task`."""
+        """Scales candidates' vectors to length 1 if `normalizes`; see `Task`."""
         return tf.math.l2_normalize(vectors, axis=1) if self.normalizes else vectors
 
     def _log_sampling_probabilities(self, codes: tf.Tensor, batch: EventBatch, training: bool) -> tf.Tensor | None:
@@ -181,8 +182,8 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
             return self.frequencies(codes, training=training)
         if batch.negatives is None:
             raise ValueError(
-                "The batch must say how often its candidates come (`EventBatch.negatives`), or the task must estimate "
-                "it: SampledSoftmaxTask(frequencies=FrequencyEstimator(...))."
+                "The batch must tell how often its candidates occur (`EventBatch.negatives`), or the task must "
+                "estimate it: SampledSoftmaxTask(frequencies=FrequencyEstimator(...))."
             )
         return batch.negatives.log_sampling_probabilities
 
@@ -193,11 +194,11 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
             "normalizes": self.normalizes,
             "num_hard_negatives": self.num_hard_negatives,
             "corrects_log_q": self.corrects_log_q,
-            "frequencies": tf.keras.layers.serialize(self.frequencies) if self.frequencies is not None else None,
+            "frequencies": to_config(self.frequencies) if self.frequencies is not None else None,
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SampledSoftmaxTask:
         """Makes the task that `get_config` described."""
         described = config["frequencies"]
-        return cls(**{**config, "frequencies": tf.keras.layers.deserialize(described) if described else None})
+        return cls(**{**config, "frequencies": from_config(described) if described else None})

@@ -44,7 +44,7 @@ class SoftmaxTask(Task):
         )
 
     def gains(self, ratings: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
-        """Returns float32 [n], what each event counts: nothing if it is not positive.
+        """Returns the weight of each event, float32 [n]: 0 if it is not positive.
 
         Args:
             ratings: float32 [n].
@@ -59,7 +59,7 @@ class SoftmaxTask(Task):
         return [self.log_scale]
 
     def require_positives(self, train: Interactions) -> None:
-        """Refuses events from which there is nothing to learn.
+        """Raises an error if the events teach nothing.
 
         Args:
             train: The training part, with at least one event.

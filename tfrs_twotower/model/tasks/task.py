@@ -1,7 +1,7 @@
-"""What a model can be trained for: the interfaces of tasks that are trained by event, and of those trained by query.
+"""The interfaces of tasks: those that are trained on batches of events, and those trained on batches of queries.
 
-A task is a Keras layer. It implements one of the interfaces, or both. Checking what it is to be trained on (`check_*`)
-is apart from saying what its batches need.
+A task is a Keras layer that implements one of the interfaces, or both. Methods that check the training part (`check_*`)
+are separate from those that tell what the batches must hold.
 """
 
 from __future__ import annotations
@@ -18,10 +18,16 @@ from tfrs_twotower.data.interactions import Interactions
 
 
 class Task(tf.keras.layers.Layer, abc.ABC):
-    """What all tasks share.
+    """Base class of tasks: a task defines the loss that a model is trained for.
 
     Args:
         threshold: A candidate is positive if its rating is at least this.
+
+    Example:
+        >>> from tfrs_twotower.model.tasks.rating import RatingTask
+        >>> task: Task = RatingTask(threshold=4.0)
+        >>> task.threshold, task.predicts_probabilities
+        (4.0, True)
     """
 
     #: Whether scores are log-odds of a positive rating.
@@ -35,7 +41,7 @@ class Task(tf.keras.layers.Layer, abc.ABC):
 
     @property
     def score_variables(self) -> list[tf.Variable]:
-        """Variables besides the towers' that a score depends on."""
+        """Variables that a score depends on, in addition to those of the towers."""
         return []
 
     def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
@@ -60,29 +66,46 @@ class Task(tf.keras.layers.Layer, abc.ABC):
 
 
 class EventTask(Task):
-    """A task that is trained on batches of events."""
+    """A task that is trained on batches of events.
+
+    Example:
+        A task of your own, which asks for a score above 1 of a positive pair and below -1 of any other:
+
+        >>> class HingeTask(EventTask):
+        ...     def check_events(self, train, negatives, batch_size):
+        ...         if negatives is not None:
+        ...             raise TypeError("A HingeTask takes no negatives.")
+        ...
+        ...     def event_loss(self, queries, candidates, batch, training):
+        ...         signs = tf.where(batch.ratings >= self.threshold, 1.0, -1.0)
+        ...         scores = tf.reduce_sum(queries * candidates, axis=1)
+        ...         return tf.reduce_mean(tf.nn.relu(1 - signs * scores))
+        >>> batch = EventBatch(query={}, candidate={}, candidate_rows=tf.range(2), ratings=tf.constant([5.0, 1.0]))
+        >>> float(HingeTask().event_loss(tf.ones([2, 1]), tf.ones([2, 1]), batch, training=True))  # (0 + 2) / 2
+        1.0
+    """
 
     @property
     def needs_candidate_keys(self) -> bool:
-        """Whether batches must name their candidates by numbers that stay the same in every table."""
+        """Whether batches must have `candidate_keys`, numbers that identify a candidate in every data set."""
         return False
 
     @abc.abstractmethod
     def check_events(self, train: Interactions, negatives: Negatives | None, batch_size: int) -> None:
-        """Refuses events from which there is nothing to learn, and negatives that are not for this task.
+        """Raises an error if the events teach nothing, or if the negatives do not suit this task.
 
         Args:
             train: The training part, with at least one event.
-            negatives: What the caller wants, if anything.
+            negatives: The negatives that the caller asked for, or None.
             batch_size: Events per batch.
 
         Raises:
             ValueError: If there is nothing to learn.
-            TypeError: If the negatives are for another task.
+            TypeError: If the negatives are of a kind for another task.
         """
 
     def default_negatives(self, train: Interactions) -> Negatives | None:
-        """Returns the negatives that batches have unless the caller wants others.
+        """Returns the negatives of batches for which the caller asked for none.
 
         Args:
             train: The training part.
@@ -103,11 +126,32 @@ class EventTask(Task):
 
 
 class QueryTask(Task):
-    """A task that is trained on batches of whole queries."""
+    """A task that is trained on batches of whole queries.
+
+    Example:
+        A task of your own, which pushes the scores of all targets up:
+
+        >>> class GreedyTask(QueryTask):
+        ...     def check_queries(self, train):
+        ...         if train.ratings.max() < self.threshold:
+        ...             raise ValueError("`train` must have a positive event.")
+        ...
+        ...     def query_loss(self, queries, parts, candidates, batch, training):
+        ...         own = tf.gather(queries, batch.target_queries) - parts
+        ...         return -tf.reduce_mean(tf.reduce_sum(own * tf.gather(candidates, batch.target_candidates), axis=1))
+        >>> batch = QueryBatch(
+        ...     query={}, candidate={}, candidate_rows=tf.range(2), log_sampling_probabilities=tf.zeros(2),
+        ...     target_places=tf.constant([[0, 0]], tf.int64), target_candidates=tf.constant([1]),
+        ...     ratings=tf.constant([5.0]),
+        ... )
+        >>> queries, parts, candidates = tf.constant([[3.0]]), tf.constant([[1.0]]), tf.constant([[0.0], [2.0]])
+        >>> float(GreedyTask().query_loss(queries, parts, candidates, batch, training=True))  # -(3 - 1) * 2
+        -4.0
+    """
 
     @abc.abstractmethod
     def check_queries(self, train: Interactions) -> None:
-        """Refuses queries from which there is nothing to learn.
+        """Raises an error if the queries teach nothing.
 
         Args:
             train: The training part, with at least one event.
@@ -117,7 +161,7 @@ class QueryTask(Task):
         """
 
     def num_sampled_for(self, train: Interactions) -> int | None:
-        """Returns how many candidates to draw for a batch beside its own; None for the whole catalogue.
+        """Returns the number of candidates drawn for a batch beside its own; None for the whole catalogue.
 
         Args:
             train: The training part.
@@ -129,12 +173,14 @@ class QueryTask(Task):
     def query_loss(
         self, queries: tf.Tensor, parts: tf.Tensor, candidates: tf.Tensor, batch: QueryBatch, training: bool
     ) -> tf.Tensor:
-        """Computes the loss of a batch of queries, a float32 scalar: each event without its own part in the history.
+        """Computes the loss of a batch of queries, a float32 scalar.
+
+        Each event is scored without its own part in the history.
 
         Args:
             queries: float32 [batch, embedding_dim].
-            parts: float32 [events, embedding_dim], what each event's candidate contributes to its query, by all events
-                of the pair.
+            parts: float32 [events, embedding_dim], the contribution of each event's candidate to the embedding of its
+                query, summed over all events of the pair.
             candidates: float32 [num_rows, embedding_dim].
             batch: The batch.
             training: Whether this is a training step.

@@ -1,0 +1,186 @@
+"""Every code block of the README and of docs/ runs, on what the demo really makes.
+
+The Python blocks of a page run in order as one script, in a fresh process and in a folder of their own. The shell
+blocks run after them in the same folder.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+pytestmark = [pytest.mark.movielens, pytest.mark.scann]
+
+REPOSITORY = Path(__file__).parents[2]
+CATEGORIES = ("books", "garden", "toys")
+
+#: Page -> what the tests replace in its Python blocks, so that training takes a moment.
+SUBSTITUTIONS = {
+    "README.md": {"epochs=100": "epochs=1"},
+    "docs/guides/models.md": {"epochs=44": "epochs=1"},
+    "docs/guides/training.md": {"epochs=64": "epochs=1", "epochs=56": "epochs=1", "epochs=20": "epochs=1"},
+}
+
+#: Page -> statements that the tests add at the end of its Python blocks, to check the results.
+CHECKS = {
+    "README.md": """
+# TensorFlow alone gets what `load_bundle` gets.
+expected = tt.load_bundle("saved_models/movielens-100k").recommend({"user_id": "42"})
+assert [value.decode() for value in found["candidate_ids"].numpy()[0]] == expected.candidate_ids[0].tolist()
+""",
+    "docs/guides/data.md": """
+assert ratings.num_events == stored.num_events == 4000 and ratings.num_candidates == 99
+assert clean.num_events == 1
+""",
+    "docs/guides/features.md": "assert vectors.shape == (1, 64)",
+    "docs/guides/bundles.md": """
+expected = bundle.recommend({"user_id": ["42", ""], "history": [[], ["50", "172"]], "history_rating": [[], [5.0, 4.0]]})
+assert found["candidate_ids"].numpy().astype(str).tolist() == expected.candidate_ids.tolist()
+only = shop.recommend({"customer": "c7"}, k=5, only={"category": ["books", "garden"]}).candidate_ids[0]
+assert all(int(sku) % 3 in (0, 1) for sku in only)
+""",
+    "docs/guides/publishing.md": """
+assert [version.number for version in tt.publishing.list_versions("saved_models/shop") if version.is_served] == [1]
+""",
+}
+
+#: Shell command -> why the tests do not run it.
+NOT_RUN = {
+    "tfrs-twotower train": "the fixture `demo` runs it, with --epochs 1",
+    "scripts/demo": "it creates an environment; tests/integration tests what it runs",
+    "scripts/test": "it runs these tests",
+    "cd serving && docker compose up": "it needs Docker",
+}
+
+
+def find_pages() -> list[str]:
+    pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+    return [page.relative_to(REPOSITORY).as_posix() for page in pages]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    lines = [line.partition("   #")[0].strip() for block in blocks(page, "sh") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finished:
+    """The folder in which a page's blocks have run, and what they printed."""
+
+    folder: Path
+    output: str
+
+
+@pytest.fixture(scope="module")
+def environment(movielens_dir, tmp_path_factory) -> dict[str, str]:
+    """The environment in which the blocks run: `tfrs-twotower` is that of this interpreter."""
+    program = tmp_path_factory.mktemp("bin") / "tfrs-twotower"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tfrs_twotower.cli "$@"\n')
+    program.chmod(0o755)
+    return {
+        **os.environ,
+        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "TFDS_DATA_DIR": str(movielens_dir),
+    }
+
+
+@pytest.fixture(scope="module")
+def demo(environment, tmp_path_factory) -> Path:
+    """A folder with what the pages use: the demo's bundle, and the files of a shop.
+
+    Each customer of the shop likes one category. Nobody has rated the last items.
+    """
+    folder = tmp_path_factory.mktemp("demo")
+    run(["tfrs-twotower", "train", "--epochs", "1"], folder, environment)
+    rng = np.random.default_rng(0)
+    customers, items = rng.integers(0, 60, 4000), rng.integers(0, 90, 4000)
+    stars = np.where(customers % 3 == items % 3, rng.integers(4, 6, 4000), rng.integers(1, 3, 4000))
+    days = np.datetime64("2024-01-01") + np.sort(rng.integers(0, 300, 4000))
+    lines = [f"c{c},{i:03d},{s},{d}" for c, i, s, d in zip(customers, items, stars, days, strict=True)]
+    (folder / "ratings.csv").write_text("customer,sku,stars,when\n" + "\n".join(lines) + "\n")
+    catalogue = {
+        "sku": [f"{item:03d}" for item in range(99)],
+        "category": [CATEGORIES[item % 3] for item in range(99)],
+        "price": rng.uniform(1, 300, 99),
+    }
+    pyarrow.parquet.write_table(pa.table(catalogue), folder / "catalogue.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finish(demo, environment, tmp_path_factory) -> Callable[[str], Finished]:
+    """Runs the blocks of a page, once."""
+
+    @functools.cache
+    def run_page(page: str) -> Finished:
+        folder = shutil.copytree(demo, tmp_path_factory.mktemp("page") / "workplace")
+        output = ""
+        script = "\n".join(blocks(page, "python"))
+        for text, replacement in SUBSTITUTIONS.get(page, {}).items():
+            assert text in script, f"{page} no longer has {text!r}: remove it from SUBSTITUTIONS."
+            script = script.replace(text, replacement)
+        if script:
+            (folder / "script.py").write_text(script + CHECKS.get(page, ""), encoding="utf-8")
+            output += run([sys.executable, "script.py"], folder, environment)
+        shell = [command for command in commands(page) if command not in NOT_RUN]
+        if shell:
+            output += run(["bash", "-euo", "pipefail", "-c", "\n".join(shell)], folder, environment)
+        return Finished(folder=folder, output=output)
+
+    return run_page
+
+
+def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-4000:]
+    return result.stdout
+
+
+@pytest.mark.parametrize("page", [page for page in find_pages() if blocks(page, "python") or commands(page)])
+def test_code_blocks_run(page, finish):
+    finish(page)
+
+
+@pytest.mark.parametrize("page", find_pages())
+def test_shell_commands_are_run_or_listed_as_not_run(page):
+    for command in commands(page):
+        program = command.split()[0]
+        assert program == "tfrs-twotower" or command in NOT_RUN, command
+        if program.startswith("scripts/"):
+            assert os.access(REPOSITORY / program, os.X_OK)
+
+
+def test_own_ratings_are_trained_evaluated_and_exported(finish):
+    version = finish("README.md").folder / "saved_models" / "shop" / "1"
+    manifest = json.loads((version / "assets.extra" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["num_candidates"] == 99
+    assert manifest["metrics"]["auc"] > 0.95
+    assert manifest["data"]["source"] == "ratings.csv"
+
+
+def test_the_shop_recommends_what_the_customer_likes(finish):
+    recommended = re.findall(r"(?<!b)'(\d{3})'", finish("README.md").output)
+    assert len(recommended) == 5
+    # Customer 7 likes the items whose number leaves the remainder 1 when divided by 3.
+    assert sum(int(sku) % 3 == 1 for sku in recommended) >= 4
+
+
+def test_the_written_server_files_serve_the_portable_twin(finish):
+    finished = finish("docs/guides/publishing.md")
+    assert 'name: "shop-portable"' in (finished.folder / "serving" / "models.config").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Examples of every kind of feature, each with a column of values and with what is learnt of it."""
+"""Examples of every kind of feature, each with a column of values and with what is learnt about it."""
 
 import dataclasses
 from typing import Any
@@ -27,8 +27,8 @@ class Example:
         feature: The feature.
         column: Three good values, or None for a history, which has no column.
         raw: The same values as raw inputs.
-        missing: Raw inputs of one row that says nothing.
-        unknown: Raw inputs of one row that training never met, or None where there is no such thing.
+        missing: Raw inputs of one row in which every value is missing.
+        unknown: Raw inputs of one row of values that training never met, or None if no value is unknown.
     """
 
     feature: Feature

@@ -42,7 +42,7 @@ def test_equal_numbers_have_a_deviation_of_1():
 def test_numbers_that_float32_cannot_tell_apart_are_refused():
     table = pa.table({"id": ["a", "b", "c"], "price": [1.7e9, 1.7e9 + 1, 1.7e9 + 2]})
     with pytest.raises(
-        ValueError, match="`price` must spread further.*Received: 1700000000 to .*a time is a Timestamp"
+        ValueError, match="`price` must spread further.*Received: 1700000000 to .*declare a time as a Timestamp"
     ):
         learn(Numeric(name="price"), counts=(1, 1, 1), table=table)
 

@@ -44,7 +44,11 @@ def test_a_publisher_killed_at_any_moment_leaves_a_version_that_predicts(bundle_
     shutil.copytree(bundle_path, tmp_path / "1")
     generator = random.Random(0)
     files = sorted(path.relative_to(bundle_path) for path in bundle_path.rglob("*"))
-    for _ in range(20):
+    num_killed = 0
+    # On a slow machine some publishers are killed before they publish anything.
+    while num_killed < 20 or max(versions(tmp_path)) <= 20:
+        num_killed += 1
+        assert num_killed <= 200
         command = [sys.executable, "-c", PUBLISHER, bundle_path, tmp_path]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as publisher:
             publisher.stdout.readline()
@@ -56,7 +60,6 @@ def test_a_publisher_killed_at_any_moment_leaves_a_version_that_predicts(bundle_
             folder = tmp_path / str(version)
             assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == files
         assert newest >= 1
-    assert max(versions(tmp_path)) > 20  # the publishers did publish
     # The next publisher removes what was left.
     shutil.copytree(bundle_path, tmp_path / f"{_INCOMPLETE}killed")
     tt.refresh_bundle(tmp_path, tt.load_bundle(tmp_path).candidates, keep=1)

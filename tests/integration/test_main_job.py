@@ -1,8 +1,7 @@
-"""The README's Keras script on MovieLens 100K: train, evaluate, export, and recommend from another program."""
+"""The Keras example on MovieLens 100K: train, evaluate, export, and recommend from another program."""
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +44,7 @@ print(json.dumps({"ids": ids, "scores": outputs["scores"].numpy().tolist()}))
 
 @pytest.fixture(scope="module")
 def workplace(movielens_dir, tmp_path_factory) -> Path:
-    """The folder in which the README's script has run."""
+    """The folder in which the example has run."""
     folder = tmp_path_factory.mktemp("main-job")
     environment = {**os.environ, "TFDS_DATA_DIR": str(movielens_dir)}
     subprocess.run([sys.executable, SCRIPT], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -55,12 +54,6 @@ def workplace(movielens_dir, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(workplace) -> LoadedBundle:
     return tt.load_bundle(workplace / "saved_models" / "movielens-keras")
-
-
-def test_the_readme_shows_the_script():
-    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    code = SCRIPT.read_text(encoding="utf-8").split('"""\n\n', 1)[1]
-    assert code in blocks
 
 
 def test_the_rating_task_is_better_than_the_notebook_on_the_test_split(bundle):

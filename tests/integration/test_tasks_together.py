@@ -244,7 +244,7 @@ def test_batches_without_a_loss_or_without_pairs_are_refused(planted, models):
         model = models[name]
         model.compile()
         batches = model.evaluation_batches(test, history=history)
-        with pytest.raises(TypeError, match="follow the validation part by the callback ValidationMetrics"):
+        with pytest.raises(TypeError, match="[Ff]ollow the validation part by the callback ValidationMetrics"):
             model.evaluate(batches, verbose=0)
         assert model.predict(batches, verbose=0).shape == (test.num_events,)
     with pytest.raises(TypeError, match="Only a batch of events has pairs to score.* Received: QueryBatch"):

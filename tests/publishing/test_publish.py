@@ -1,27 +1,15 @@
-"""Versions appear all at once, are rolled back and removed, whatever else happens in the folder."""
+"""Versions appear all at once, and old ones are removed, whatever else happens in the folder."""
 
 import multiprocessing
 from pathlib import Path
 
 import pytest
 
+from tests.publishing.folders import accept, publish_one, write
 from tfrs_twotower.bundle.layout import versions
 from tfrs_twotower.publishing import publish as publish_module
 from tfrs_twotower.publishing.publish import _INCOMPLETE, Publication, publish, require_writable
-from tfrs_twotower.publishing.versions import list_versions, rollback
-
-
-def write(folder: Path) -> None:
-    (folder / "saved_model.pb").write_text("model")
-
-
-def accept(folder: Path) -> None:
-    assert (folder / "saved_model.pb").read_text() == "model"
-
-
-def publish_one(directory: Path, write=write, check=accept, **options) -> Path:
-    (path,) = publish([Publication(directory=directory, write=write, check=check)], **options)
-    return path
+from tfrs_twotower.publishing.versions import rollback
 
 
 def test_versions_count_up_from_1(tmp_path):
@@ -106,38 +94,6 @@ def test_two_bundles_appear_together_or_not_at_all(tmp_path):
     assert versions(tmp_path / "one") == versions(tmp_path / "two") == [1]
 
 
-def test_a_rollback_goes_back_one_version_and_its_number_is_not_reused(tmp_path):
-    for _ in range(3):
-        publish_one(tmp_path)
-    assert rollback(tmp_path) == tmp_path / "2"
-    assert versions(tmp_path) == [1, 2]
-    assert [(v.number, v.is_served, v.is_withdrawn) for v in list_versions(tmp_path)] == [
-        (1, False, False),
-        (2, True, False),
-        (3, False, True),
-    ]
-    assert publish_one(tmp_path).name == "4"
-    assert rollback(tmp_path, to=1) == tmp_path / "1"
-    assert versions(tmp_path) == [1]
-    accept(list_versions(tmp_path)[-1].path)  # the withdrawn version is still there
-
-
-@pytest.mark.parametrize(
-    ("published", "to", "error", "message"),
-    [
-        (0, None, FileNotFoundError, "holds no version of a bundle"),
-        (1, None, ValueError, "holds only version 1: there is none to go back to"),
-        (2, 3, ValueError, "`to` must be one of 1, 2. Received: 3"),
-    ],
-)
-def test_a_rollback_to_a_version_that_does_not_exist_is_named(tmp_path, published, to, error, message):
-    for _ in range(published):
-        publish_one(tmp_path)
-    with pytest.raises(error, match=message):
-        rollback(tmp_path, to=to)
-    assert versions(tmp_path) == list(range(1, published + 1))
-
-
 def test_only_the_newest_are_kept(tmp_path):
     for _ in range(3):
         publish_one(tmp_path)
@@ -205,12 +161,3 @@ def test_a_warning_is_given_if_old_versions_cannot_be_removed(tmp_path, monkeypa
     monkeypatch.setattr(Path, "rename", fail_for_1)
     with pytest.warns(UserWarning, match="Published, but old versions .* stay: of another owner"):
         assert publish_one(tmp_path, keep=1).name == "2"
-
-
-def test_a_rollback_that_would_overwrite_is_refused_before_it_begins(tmp_path):
-    for _ in range(3):
-        publish_one(tmp_path)
-    (tmp_path / ".withdrawn-2").mkdir()
-    with pytest.raises(FileExistsError, match=".withdrawn-2 already exists"):
-        rollback(tmp_path, to=1)
-    assert versions(tmp_path) == [1, 2, 3]

@@ -63,7 +63,8 @@ class Feature(Declaration, abc.ABC):
             value = getattr(self, setting)
             # None is a choice only where it is the default.
             if value is not None or defaults[setting] is not None:
-                whole_number(value, f"`{setting}` of {self.name!r}", minimum)
+                value = whole_number(value, f"`{setting}` of {self.name!r}", minimum)
+                object.__setattr__(self, setting, value)
 
     @property
     @abc.abstractmethod

@@ -1,11 +1,11 @@
-// Does with a bundle what TensorFlow Serving does inside: loads it with the tag "serve", replays its warm-up file, and
-// answers from several threads.
+// Uses a bundle as TensorFlow Serving does: loads it with the tag "serve", replays its warm-up file, and calls it from
+// several threads.
 //
 //   host BUNDLE [OP_LIBRARY] [CALLS] [THREADS] [CALLS_IN_ALL]
 //
 // Prints one line of JSON for each warm-up request: {"signature": ..., "outputs": {name: [values in order]}}. With CALLS
-// another: the median time of so many calls of `recommend` for one query, one after the other; and with CALLS_IN_ALL a
-// third: memory before and after so many from THREADS threads at once.
+// it prints one more line, the median time of that many calls of `recommend` for one query, one after the other. With
+// CALLS_IN_ALL it prints another, the memory before and after that many calls from THREADS threads at once.
 
 #include <algorithm>
 #include <chrono>

@@ -158,7 +158,7 @@ def event_batch(**fields) -> EventBatch:
 
 
 def test_the_correction_needs_sampling_probabilities():
-    with pytest.raises(ValueError, match=r"must tell how often its candidates occur \(`EventBatch.negatives`\)"):
+    with pytest.raises(ValueError, match="must tell how often its candidates occur"):
         SampledSoftmaxTask().event_loss(tf.eye(2), tf.eye(2), event_batch(), True)
     estimated = SampledSoftmaxTask(frequencies=FrequencyEstimator(num_slots=10))
     assert np.isfinite(estimated.event_loss(tf.eye(2), tf.eye(2), event_batch(), True))

@@ -1,0 +1,53 @@
+"""A catalogue from a file gets the types of the bundle whose catalogue it replaces."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tests.bundle.manifests import make_manifest
+from tfrs_twotower.bundle.load import LoadedBundle
+from tfrs_twotower.bundle.manifest import InputSpec, SideSchema
+from tfrs_twotower.publishing.catalogue_file import read_catalogue
+
+
+@pytest.fixture
+def bundle() -> LoadedBundle:
+    """A bundle whose candidates have an id, a text, a category of digits, and two columns to filter by."""
+    candidate = SideSchema(
+        id="sku",
+        features=(),
+        inputs=(
+            InputSpec(name="sku", dtype="string", shape=(None,)),
+            InputSpec(name="shelf", dtype="string", shape=(None,)),
+            InputSpec(name="price", dtype="float32", shape=(None,)),
+        ),
+    )
+    candidates = pa.table(
+        {"sku": ["007"], "title": ["7"], "shelf": ["01"], "price": [1.5], "year": [1994], "is_new": [True]}
+    )
+    manifest = make_manifest(candidate=candidate, filter_by=("year", "is_new"))
+    return LoadedBundle(Path("saved_models/shop/1"), manifest, candidates, None)
+
+
+def test_texts_of_digits_stay_text_and_filters_keep_their_types(bundle, tmp_path):
+    file = tmp_path / "items.csv"
+    file.write_text("sku,title,shelf,price,year,is_new\n008,1984,02,2.5,1995,false\n")
+    table = read_catalogue(file, bundle)
+    assert table.to_pylist() == [
+        {"sku": "008", "title": "1984", "shelf": "02", "price": 2.5, "year": 1995, "is_new": False}
+    ]
+    assert table.schema.field("year").type == pa.int64()
+
+
+def test_a_column_to_filter_by_that_is_missing_is_left_to_the_refresh(bundle, tmp_path):
+    file = tmp_path / "items.csv"
+    file.write_text("sku,price\n008,2.5\n")
+    assert read_catalogue(file, bundle).column_names == ["sku", "price"]
+
+
+def test_a_column_to_filter_by_must_have_the_type_that_it_had(bundle, tmp_path):
+    file = tmp_path / "items.csv"
+    file.write_text("sku,year,is_new\n008,soon,true\n")
+    with pytest.raises(ValueError, match="`year` must hold int64, by which the bundle filters. It holds string"):
+        read_catalogue(file, bundle)

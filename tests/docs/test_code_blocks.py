@@ -23,6 +23,7 @@ import pytest
 pytestmark = [pytest.mark.movielens, pytest.mark.scann]
 
 REPOSITORY = Path(__file__).parents[2]
+DEMO = "saved_models/movielens-100k"
 CATEGORIES = ("books", "garden", "toys")
 
 ONCE = "retrieval=tt.training.QueryTraining(epochs=1), rating=tt.training.QueryTraining(epochs=1)"
@@ -65,7 +66,7 @@ assert [version.number for version in tt.publishing.list_versions("saved_models/
 
 #: Shell command -> why the tests do not run it.
 NOT_RUN = {
-    "tfrs-twotower train": "the fixture `demo` runs it, with --epochs 1",
+    "tfrs-twotower train": "the fixture `finish` runs it, with --epochs 1",
     "scripts/demo": "it creates an environment; tests/integration tests what it runs",
     "scripts/test": "it runs these tests",
     "cd serving && docker compose up": "it needs Docker",
@@ -84,6 +85,10 @@ def blocks(page: str, language: str) -> list[str]:
 def commands(page: str) -> list[str]:
     lines = [line.partition("   #")[0].strip() for block in blocks(page, "sh") for line in block.splitlines()]
     return [line for line in lines if line]
+
+
+def uses_demo(page: str) -> bool:
+    return any(DEMO in text for text in [*blocks(page, "python"), *commands(page)])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,13 +114,9 @@ def environment(movielens_dir, tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def demo(environment, tmp_path_factory) -> Path:
-    """A folder with what the pages use: the demo's bundle, and the files of a shop.
-
-    Each customer of the shop likes one category. Nobody has rated the last items.
-    """
-    folder = tmp_path_factory.mktemp("demo")
-    run(["tfrs-twotower", "train", "--epochs", "1"], folder, environment)
+def shop(tmp_path_factory) -> Path:
+    """A folder with the files of a shop: each customer likes one category, and nobody has rated the last items."""
+    folder = tmp_path_factory.mktemp("shop")
     rng = np.random.default_rng(0)
     customers, items = rng.integers(0, 60, 4000), rng.integers(0, 90, 4000)
     stars = np.where(customers % 3 == items % 3, rng.integers(4, 6, 4000), rng.integers(1, 3, 4000))
@@ -132,11 +133,22 @@ def demo(environment, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finish(request, demo, environment, tmp_path_factory) -> Iterator[Callable[[str], Finished]]:
-    """Runs the blocks of the pages that the selected tests ask for, two pages at a time."""
+def finish(request, shop, environment, tmp_path_factory) -> Iterator[Callable[[str], Finished]]:
+    """Runs the blocks of the pages that the selected tests ask for, two pages at a time.
+
+    The pages that do not use the demo's bundle come first, and run while it is trained.
+    """
+    pool = ThreadPoolExecutor(2)
+
+    def train_demo() -> Path:
+        folder = tmp_path_factory.mktemp("demo")
+        run(["tfrs-twotower", "train", "--epochs", "1"], folder, environment)
+        return folder
 
     def run_page(page: str) -> Finished:
-        folder = shutil.copytree(demo, tmp_path_factory.mktemp("page") / "workplace")
+        folder = shutil.copytree(shop, tmp_path_factory.mktemp("page") / "workplace")
+        if uses_demo(page):
+            shutil.copytree(demo.result(), folder, dirs_exist_ok=True)
         output = ""
         script = "\n".join(blocks(page, "python"))
         for text, replacement in SUBSTITUTIONS.get(page, {}).items():
@@ -152,8 +164,8 @@ def finish(request, demo, environment, tmp_path_factory) -> Iterator[Callable[[s
 
     prefix = f"{test_code_blocks_run.__name__}["
     pages = [item.callspec.params["page"] for item in request.session.items if item.name.startswith(prefix)]
-    pool = ThreadPoolExecutor(2)
-    running = {page: pool.submit(run_page, page) for page in pages}
+    demo = pool.submit(train_demo)
+    running = {page: pool.submit(run_page, page) for page in sorted(pages, key=uses_demo)}
 
     def wait_for(page: str) -> Finished:
         if page not in running:

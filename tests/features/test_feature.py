@@ -1,12 +1,14 @@
 """Rules that the declarations of all kinds share; rules of a single kind are tested beside it."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from tfrs_twotower.features.bucketized import Bucketized
 from tfrs_twotower.features.categorical import Categorical
+from tfrs_twotower.features.config import describe, to_config
 from tfrs_twotower.features.feature import NumberEncoder
 from tfrs_twotower.features.hashed import Hashed
 from tfrs_twotower.features.history import History
@@ -56,8 +58,10 @@ def test_a_setting_that_is_not_a_whole_number_is_refused(make, message):
         make()
 
 
-def test_a_whole_number_of_numpy_becomes_an_int():
-    assert type(Categorical(name="a", min_count=np.int64(3)).min_count) is int
+def test_a_whole_number_of_numpy_is_saved_as_an_int():
+    feature = Categorical(name="a", min_count=np.int64(3))
+    assert json.loads(json.dumps(to_config(feature)))["config"]["min_count"] == 3
+    assert type(describe(feature)["min_count"]) is int
 
 
 def test_an_unknown_setting_is_refused():

@@ -63,8 +63,7 @@ class Feature(Declaration, abc.ABC):
             value = getattr(self, setting)
             # None is a choice only where it is the default.
             if value is not None or defaults[setting] is not None:
-                value = whole_number(value, f"`{setting}` of {self.name!r}", minimum)
-                object.__setattr__(self, setting, value)
+                whole_number(value, f"`{setting}` of {self.name!r}", minimum)
 
     @property
     @abc.abstractmethod

@@ -76,7 +76,7 @@ class TowerConfig(Declaration, abc.ABC):
         if not inputs or len(set(inputs)) < len(inputs):
             raise ValueError(f"`features` must be at least one, with unique names. Received: {inputs}.")
         for setting, minimum in self.minimums.items():
-            object.__setattr__(self, setting, whole_number(getattr(self, setting), f"`{setting}`", minimum))
+            whole_number(getattr(self, setting), f"`{setting}`", minimum)
         if not isinstance(self.has_bias, bool):
             raise TypeError(f"`has_bias` must be True or False. Received: {self.has_bias!r}.")
         if not 0 <= self.dropout < 1:

@@ -71,7 +71,7 @@ BATCH_IDS = [
 
 
 def check_equal(found, expected) -> None:
-    """Compares batches field by field: their types, which fields are None, and all values with their dtypes."""
+    """Compares batches field by field: their types, which fields there are, and all values with their dtypes."""
     assert type(found) is type(expected)
     for name, value, wanted in zip(expected._fields, found, expected, strict=True):
         if wanted is None:
@@ -80,8 +80,11 @@ def check_equal(found, expected) -> None:
             check_equal(value, wanted)
         elif isinstance(wanted, dict):
             assert value.keys() == wanted.keys()
-            for key, codes in wanted.items():
-                np.testing.assert_array_equal(value[key], codes, err_msg=f"{name}[{key!r}]")
+            for key, item in wanted.items():
+                if isinstance(item, tuple):
+                    check_equal(value[key], item)
+                else:
+                    np.testing.assert_array_equal(value[key], item, err_msg=f"{name}[{key!r}]")
         else:
             np.testing.assert_array_equal(value, wanted, err_msg=name)
             assert np.asarray(value).dtype == np.asarray(wanted).dtype, name

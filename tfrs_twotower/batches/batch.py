@@ -29,14 +29,24 @@ class SoftmaxNegatives(NamedTuple):
     log_sampling_probabilities: tf.Tensor
 
 
-class EventBatch(NamedTuple):
+class _EventFields(NamedTuple):
+    query: Codes
+    candidate: Codes
+    candidate_rows: tf.Tensor
+    ratings: tf.Tensor
+    # Only what there is: `tf.data` takes 65 microseconds to hand on a field that is None to Python.
+    optional: dict[str, Any]
+
+
+class EventBatch(_EventFields):
     """A batch of events, each with a query, a candidate and a rating.
 
-    Attributes:
+    Args:
         query: Input name -> codes [batch, ...] of the events' queries.
         candidate: Input name -> codes [num_rows, ...], those of the events' candidates first.
         candidate_rows: int32 [num_rows], rows of the catalogue.
         ratings: float32 [pairs].
+        optional: The optional fields of another batch, which the arguments below add to.
         weights: float32 [pairs], the weight of each pair in the loss; None for 1 each.
         query_places: int32 [pairs], the place of each pair's query in the batch; None if pair i is of query i.
         negatives: What a softmax over the batch's candidates needs; None if there is none.
@@ -53,14 +63,50 @@ class EventBatch(NamedTuple):
         [[0.5], [0.25]]
     """
 
-    query: Codes
-    candidate: Codes
-    candidate_rows: tf.Tensor
-    ratings: tf.Tensor
-    weights: tf.Tensor | None = None
-    query_places: tf.Tensor | None = None
-    negatives: SoftmaxNegatives | None = None
-    candidate_keys: tf.Tensor | None = None
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        query: Codes,
+        candidate: Codes,
+        candidate_rows: tf.Tensor,
+        ratings: tf.Tensor,
+        optional: dict[str, Any] | None = None,
+        *,
+        weights: tf.Tensor | None = None,
+        query_places: tf.Tensor | None = None,
+        negatives: SoftmaxNegatives | None = None,
+        candidate_keys: tf.Tensor | None = None,
+    ) -> EventBatch:
+        """Makes a batch; `tf.data` and `tf.function` call this with the first five arguments."""
+        given = {
+            "weights": weights,
+            "query_places": query_places,
+            "negatives": negatives,
+            "candidate_keys": candidate_keys,
+        }
+        present = {name: value for name, value in given.items() if value is not None}
+        return super().__new__(cls, query, candidate, candidate_rows, ratings, {**(optional or {}), **present})
+
+    @property
+    def weights(self) -> tf.Tensor | None:
+        """float32 [pairs], the weight of each pair in the loss; None for 1 each."""
+        return self.optional.get("weights")
+
+    @property
+    def query_places(self) -> tf.Tensor | None:
+        """int32 [pairs], the place of each pair's query in the batch; None if pair i is of query i."""
+        return self.optional.get("query_places")
+
+    @property
+    def negatives(self) -> SoftmaxNegatives | None:
+        """What a softmax over the batch's candidates needs; None if there is none."""
+        return self.optional.get("negatives")
+
+    @property
+    def candidate_keys(self) -> tf.Tensor | None:
+        """int64 [num_rows], numbers that identify a candidate in every catalogue; None if not needed."""
+        return self.optional.get("candidate_keys")
 
     def queries_of_pairs(self, queries: tf.Tensor) -> tf.Tensor:
         """Returns each pair's query.

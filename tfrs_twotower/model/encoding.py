@@ -82,7 +82,7 @@ def with_candidate_keys(batches: tf.data.Dataset, interactions: Interactions) ->
     keys = tf.strings.to_hash_bucket_fast(ids, _NUM_KEYS)
 
     def with_keys(batch: EventBatch) -> EventBatch:
-        return batch._replace(candidate_keys=tf.gather(keys, batch.candidate_rows))
+        return EventBatch(*batch, candidate_keys=tf.gather(keys, batch.candidate_rows))
 
     return batches.map(with_keys)
 

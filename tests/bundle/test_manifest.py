@@ -1,6 +1,7 @@
 """The manifest: its form in JSON, and the form of version 0.1."""
 
 import copy
+import dataclasses
 import json
 import math
 
@@ -169,6 +170,17 @@ def test_a_manifest_of_0_1_is_written_in_the_new_form():
     assert content["metrics"] == {"auc": 0.78, "ndcg@10": 0.31}
     assert content["query"]["ratings_of"] == {"bought_rating": "bought"}
     assert Manifest.from_dict(content) == manifest
+
+
+def test_features_of_any_kind_may_describe_themselves_as_they_like():
+    own = ({"kind": "History", "name": "places"}, {"name": "home", "latitude": 52.5})
+    manifest = make_manifest()
+    manifest = dataclasses.replace(
+        manifest,
+        model=dataclasses.replace(manifest.model, query=dataclasses.replace(manifest.model.query, features=own)),
+    )
+
+    assert Manifest.from_dict(manifest.to_dict()) == manifest
 
 
 @pytest.mark.parametrize("key", [*OLD])

@@ -335,20 +335,27 @@ def require_metrics(metrics: Mapping[str, float]) -> None:
 
 def _model_entry(content: Mapping[str, Any]) -> ModelEntry:
     query, metrics = content["query"], content["metrics"]
-    # Version 0.1 kept the whole report here, and described histories only by their features.
-    past = [feature for feature in query["features"] if feature["kind"] == "History"]
-    histories = query.get("histories", sorted({feature["name"] for feature in past}))
-    rated = {f"{feature['name']}_rating": feature["name"] for feature in past if feature["by_rating"]}
     return ModelEntry(
-        query=QuerySchema(**_side(query), histories=tuple(histories), ratings_of=dict(query.get("ratings_of", rated))),
+        query=QuerySchema(**_side(query), **_history_inputs(query)),
         candidate=SideSchema(**_side(content["candidate"])),
         num_queries=content["num_queries"],
         positive_threshold=content["positive_threshold"],
         has_probabilities=content["has_probabilities"],
-        metrics=dict(metrics["cases"]["model"] if "cases" in metrics else metrics),
+        metrics=dict(metrics["cases"]["model"] if "cases" in metrics else metrics),  # 0.1 kept the whole report here
         data=DataSource(**content["data"]),
         refreshed_from=content.get("refreshed_from"),
     )
+
+
+def _history_inputs(query: Mapping[str, Any]) -> dict[str, Any]:
+    if "histories" in query:
+        return {"histories": tuple(query["histories"]), "ratings_of": dict(query["ratings_of"])}
+    # Version 0.1 described histories only by their features.
+    past = [feature for feature in query["features"] if feature["kind"] == "History"]
+    return {
+        "histories": tuple(sorted({feature["name"] for feature in past})),
+        "ratings_of": {f"{feature['name']}_rating": feature["name"] for feature in past if feature["by_rating"]},
+    }
 
 
 def _side(content: Mapping[str, Any]) -> dict[str, Any]:

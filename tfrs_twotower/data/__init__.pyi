@@ -6,4 +6,5 @@ from .schema import Schema as Schema
 from .storage import open_interactions as open_interactions
 from .storage import save_interactions as save_interactions
 from .tables import load_ratings as load_ratings
+from .text_format import TextFormat as TextFormat
 from .times import NO_TIME as NO_TIME

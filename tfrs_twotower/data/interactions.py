@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,10 @@ class Interactions:
         query_id: Name of the string column that identifies a row of `queries`.
         candidate_id: Name of the string column that identifies a row of `candidates`.
         source: Description of where the data came from. It is written into manifests.
+        original_names: Name of a column in the three tables -> its name in the user's table, where the two differ.
+        notes: What was assumed or noticed while the data was read, as full sentences for people.
+        has_ratings: Whether the data has ratings at all. False for implicit feedback, where every event has the rating
+            1.
 
     Raises:
         ValueError: If a column is missing, an id is missing or occurs twice, a row number is out of range, or a rating
@@ -54,8 +58,13 @@ class Interactions:
     query_id: str
     candidate_id: str
     source: str = ""
+    original_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    has_ratings: bool = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "original_names", dict(self.original_names))
+        object.__setattr__(self, "notes", tuple(self.notes))
         object.__setattr__(self, "queries", plain_table(self.queries, "queries"))
         object.__setattr__(self, "candidates", plain_table(self.candidates, "candidates"))
         check_ids(self.queries, self.query_id, "queries")

@@ -18,8 +18,9 @@ class Schema:
         timestamp: Column of times in any form that `tfrs_twotower.data.times.seconds` reads, such as ISO 8601 text;
             None if there are no times.
         weight: Column of weights in the loss, >= 0; None if every event has the weight 1.
-        query_features: Columns that depend on the query id alone.
-        candidate_features: Columns that depend on the candidate id alone.
+        query_features: Columns that depend on the query id alone. None finds them: all columns of a separate table of
+            queries, or else the columns of the ratings that have one value per query id.
+        candidate_features: Columns that depend on the candidate id alone. None finds them in the same way.
         event_features: Columns that may differ from event to event.
 
     Raises:
@@ -38,8 +39,8 @@ class Schema:
     rating: str | None = None
     timestamp: str | None = None
     weight: str | None = None
-    query_features: tuple[str, ...] = ()
-    candidate_features: tuple[str, ...] = ()
+    query_features: tuple[str, ...] | None = None
+    candidate_features: tuple[str, ...] | None = None
     event_features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -50,7 +51,7 @@ class Schema:
         ):
             if isinstance(features, str):
                 raise TypeError(f"`{name}` must be a tuple of names. Received: {features!r}; add a comma.")
-        named = [*self.event_columns, *self.query_features, *self.candidate_features]
+        named = [*self.event_columns, *(self.query_features or ()), *(self.candidate_features or ())]
         repeated = sorted({name for name in named if named.count(name) > 1})
         if repeated:
             raise ValueError(f"A column must have only one meaning. Named twice: {', '.join(repeated)}.")

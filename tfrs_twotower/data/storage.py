@@ -50,6 +50,9 @@ def save_interactions(interactions: Interactions, folder: str | os.PathLike[str]
             "query_id": interactions.query_id,
             "candidate_id": interactions.candidate_id,
             "source": interactions.source,
+            "original_names": dict(interactions.original_names),
+            "notes": list(interactions.notes),
+            "has_ratings": interactions.has_ratings,
         }
         (aside / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         aside.chmod(0o755)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower.data.cleaning import InvalidRows, OnInvalid, is_missing, read_ids, read_numbers, read_times
 from tfrs_twotower.data.columns import plain_table, require_columns
 from tfrs_twotower.data.files import read_files
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.normalization import distinct_rows
 from tfrs_twotower.data.schema import Schema
+from tfrs_twotower.data.text_format import TextFormat
+
+#: What becomes of a pair of a query and a candidate with several events.
+Repeats = Literal["keep", "last", "mean", "sum", "count"]
 
 __all__ = ["OnInvalid", "Schema", "load_ratings"]
 
@@ -26,6 +31,9 @@ def load_ratings(
     queries: Any = None,
     candidates: Any = None,
     on_invalid: OnInvalid = "fail",
+    repeats: Repeats = "keep",
+    text_format: TextFormat | None = None,
+    progress: Progress = no_progress,
 ) -> Interactions:
     """Turns a table of ratings into `Interactions`.
 
@@ -41,6 +49,10 @@ def load_ratings(
         on_invalid: What to do with events that cannot be used: "fail" raises an error, "drop" leaves them out with a
             warning. An event cannot be used if an id is missing, a rating or weight is not a finite number, a weight is
             negative, a time cannot be read, or an id is not in `queries` or `candidates`.
+        repeats: What becomes of a pair of a query and a candidate with several events: "keep" keeps them all; "last",
+            "mean", "sum" and "count" make one event of them.
+        text_format: How text files are written, where looking at them does not tell.
+        progress: Called while files are read.
 
     Returns:
         The data with ids as strings. `events` has `rating`, and `timestamp`, `weight` and event features if the schema
@@ -60,11 +72,12 @@ def load_ratings(
     """
     if on_invalid not in get_args(OnInvalid):
         raise ValueError(f"`on_invalid` must be 'fail' or 'drop'. Received: {on_invalid!r}.")
+    query_features, candidate_features = schema.query_features or (), schema.candidate_features or ()
     table = _read_events(ratings, schema, queries, candidates)
     invalid = InvalidRows(table.num_rows, on_invalid)
     table = _with_string_ids(table, schema, invalid)
-    query_table = _read_side(queries, schema.query_id, schema.query_features, schema, "queries")
-    candidate_table = _read_side(candidates, schema.candidate_id, schema.candidate_features, schema, "candidates")
+    query_table = _read_side(queries, schema.query_id, query_features, schema, "queries")
+    candidate_table = _read_side(candidates, schema.candidate_id, candidate_features, schema, "candidates")
     _find_unlisted(table[schema.query_id], schema.query_id, query_table, "queries", invalid)
     _find_unlisted(table[schema.candidate_id], schema.candidate_id, candidate_table, "candidates", invalid)
     values = _read_values(table, schema, invalid)
@@ -74,8 +87,8 @@ def load_ratings(
         values = values.take(valid)
     if not table.num_rows:
         raise ValueError("`ratings` must have at least one row that can be used. Received: none.")
-    query_table, query_rows = _locate(table, query_table, schema.query_id, schema.query_features)
-    candidate_table, candidate_rows = _locate(table, candidate_table, schema.candidate_id, schema.candidate_features)
+    query_table, query_rows = _locate(table, query_table, schema.query_id, query_features)
+    candidate_table, candidate_rows = _locate(table, candidate_table, schema.candidate_id, candidate_features)
     events = values.add_column(0, "query_row", pa.array(query_rows))
     events = events.add_column(1, "candidate_row", pa.array(candidate_rows))
     return Interactions(
@@ -85,6 +98,7 @@ def load_ratings(
         query_id=schema.query_id,
         candidate_id=schema.candidate_id,
         source=_describe(ratings),
+        has_ratings=schema.rating is not None,
     )
 
 
@@ -92,8 +106,8 @@ def _read_events(ratings: Any, schema: Schema, queries: Any, candidates: Any) ->
     """Reads the columns of `ratings` that the schema names; features with a table of their own are not among them."""
     table = _read(ratings, schema, "ratings")
     columns = [*schema.event_columns]
-    columns += schema.query_features if queries is None else ()
-    columns += schema.candidate_features if candidates is None else ()
+    columns += schema.query_features or () if queries is None else ()
+    columns += schema.candidate_features or () if candidates is None else ()
     require_columns(table, columns, "`ratings`")
     return table.select(columns)
 

@@ -1,7 +1,7 @@
 """Trains the notebook's rating-only MLP towers on MovieLens 100K with Keras's own `compile` and `fit`.
 
 A model that is trained on ratings alone predicts probabilities well and ranks the catalogue poorly, because it never
-sees a movie that a user has not rated. `tfrs_twotower.build_joint` is the default for a recommender.
+sees a movie that a user has not rated. `tfrs_twotower.choose_recipe` gives the default for a recommender.
 """
 
 import tfrs_twotower as tt  # isort: skip  # before TensorFlow, so that tf.keras is Keras 2

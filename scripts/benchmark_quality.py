@@ -47,8 +47,7 @@ from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
 from tfrs_twotower.evaluation.rating import pair_probabilities
 from tfrs_twotower.model import JointModel, TwoTowerModel, build_retrieval_model
 from tfrs_twotower.model.tasks import FrequencyEstimator, FullSoftmaxTask, RatingTask, SampledSoftmaxTask
-from tfrs_twotower.training import AveragedWeights, LazyAdam, fit_by_query
-from tfrs_twotower.training.fit import RETRIEVAL_TRAINING
+from tfrs_twotower.training import AveragedWeights, LazyAdam
 
 _K = 10
 _THRESHOLD = 3.0
@@ -63,10 +62,9 @@ import tensorflow as tf
 
 seed = int(sys.argv[1])
 split = tt.random_split(tt.load_movielens("movielens/100k-ratings"), test=0.2, validation=0.1, seed=seed)
-tf.keras.utils.set_random_seed(seed)
-model = tt.build_joint(split.seen)
+recipe = tt.choose_recipe(split.train)
 start = time.perf_counter()
-tt.fit_joint(model, split.seen, seed=seed)
+tt.fit_recipe(recipe, split, seed=seed)
 print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 _EXTERNAL = ("EASE", "implicit ALS", "notebook")
@@ -218,17 +216,18 @@ def measure_reference(ratings: tt.Interactions, seed: int) -> Figures:
 
 def measure_retrieval(ratings: tt.Interactions, seed: int) -> Figures:
     """Trains the retrieval model of the default recipe alone."""
-    tf.keras.utils.set_random_seed(seed)
     split = _random_split(ratings, seed)
-    model = build_retrieval_model(split.seen)
-    seconds = _time(lambda: fit_by_query(model, split.seen, seed=seed, training=RETRIEVAL_TRAINING))
+    recipe = dataclasses.replace(tt.choose_recipe(split.train), rating=None)
+    start = time.perf_counter()
+    model = tt.fit_recipe(recipe, split, seed=seed).model
+    seconds = time.perf_counter() - start
     return {**_without_count(tt.evaluate(model, split, k=_K).metrics), "fit": seconds}
 
 
 def measure_joint(ratings: tt.Interactions, seed: int) -> Figures:
     """Trains the default recipe and evaluates its bundle through the signatures."""
     split = _random_split(ratings, seed)
-    return _measure_bundle(split, split.seen, seed)
+    return _measure_bundle(split, seed)
 
 
 def measure_alone(ratings: tt.Interactions, seed: int) -> Figures:
@@ -243,10 +242,11 @@ def measure_alone(ratings: tt.Interactions, seed: int) -> Figures:
 def measure_shared(ratings: tt.Interactions, seed: int) -> Figures:
     """Trains one pair of towers for both tasks: those of the retrieval model, with biases."""
     split = _random_split(ratings, seed)
-    towers = build_retrieval_model(split.seen)
+    recipe = tt.choose_recipe(split.train)
+    towers = build_retrieval_model(recipe, split.seen)
     query = dataclasses.replace(towers.query_tower.config, has_bias=True)
     tf.keras.utils.set_random_seed(seed)
-    task = FullSoftmaxTask(by_rating=True, learns_temperature=True)
+    task = FullSoftmaxTask(highest_rating=5.0, learns_temperature=True)
     retrieval = tt.build_two_tower(split.seen, query=query, candidate=towers.candidate_tower.config, task=task)
     rating = TwoTowerModel(
         query_tower=retrieval.query_tower,
@@ -254,8 +254,8 @@ def measure_shared(ratings: tt.Interactions, seed: int) -> Figures:
         task=RatingTask(other_thresholds=(2.0, 4.0, 5.0)),
     )
     joint = JointModel(retrieval_model=retrieval, rating_model=rating)
-    joint.compile(optimizer=LazyAdam(RETRIEVAL_TRAINING.learning_rate))
-    batches = joint.query_batches(split.seen, batch_size=RETRIEVAL_TRAINING.batch_size, seed=seed)
+    joint.compile(optimizer=LazyAdam(recipe.retrieval.learning_rate))
+    batches = joint.query_batches(split.seen, batch_size=recipe.retrieval.batch_size, seed=seed)
     average = AveragedWeights(decay=0.97)
     seconds = _time(lambda: joint.fit(batches, epochs=_SHARED_EPOCHS, callbacks=[average], verbose=0))
     return {**_without_count(tt.evaluate(joint, split, k=_K).metrics), "fit": seconds}
@@ -269,10 +269,7 @@ def measure_unseen_popularity(ratings: tt.Interactions, fold: int) -> Figures:
 
 def measure_unseen(ratings: tt.Interactions, fold: int) -> Figures:
     """Evaluates the bundle of the default recipe on users without a training event."""
-    split = _fold(ratings, fold)
-    # The settings are chosen, so the users of the validation part can be trained on, too.
-    is_trained_on = ~np.isin(ratings.query_rows, split.test.query_rows)
-    return _measure_bundle(split, ratings.with_events(np.flatnonzero(is_trained_on)), fold)
+    return _measure_bundle(_fold(ratings, fold), fold)
 
 
 def measure_later_popularity(ratings: tt.Interactions, seed: int) -> Figures:
@@ -285,7 +282,7 @@ def measure_later_popularity(ratings: tt.Interactions, seed: int) -> Figures:
 def measure_later(ratings: tt.Interactions, seed: int) -> Figures:
     """Evaluates the bundle of the default recipe on later events."""
     split = tt.temporal_split(ratings)
-    return _measure_bundle(split, split.seen, seed)
+    return _measure_bundle(split, seed)
 
 
 def measure_in_batch(
@@ -306,7 +303,7 @@ def measure_in_batch(
         query=tt.SumTowerConfig(features=(past,), dropout=0.6),
         candidate=tt.SumTowerConfig(features=(movie, *about), has_bias=True, frequency_of="movie_id"),
         task=SampledSoftmaxTask(
-            by_rating=True, learns_temperature=True, frequencies=frequencies, corrects_log_q=corrects_log_q
+            highest_rating=5.0, learns_temperature=True, frequencies=frequencies, corrects_log_q=corrects_log_q
         ),
     )
     model.compile(optimizer=LazyAdam(2e-3))
@@ -356,12 +353,12 @@ def _rank_and_rate(embeddings: Embeddings, split: Split) -> Figures:
     return {**rating_metrics(labels, pair_probabilities(*embeddings, split.test)), **_rank(embeddings, split)}
 
 
-def _measure_bundle(split: Split, train: tt.Interactions, seed: int) -> Figures:
-    tf.keras.utils.set_random_seed(seed)
-    model = tt.build_joint(train)
-    seconds = _time(lambda: tt.fit_joint(model, train, seed=seed))
+def _measure_bundle(split: Split, seed: int) -> Figures:
+    start = time.perf_counter()
+    trained = tt.fit_recipe(tt.choose_recipe(split.train), split, seed=seed)
+    seconds = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
-        bundle = tt.load_bundle(tt.export_bundle(model, split.seen, folder, config=tt.ExportConfig(k=_K)))
+        bundle = tt.load_bundle(tt.export_bundle(trained.model, split.seen, folder, config=tt.ExportConfig(k=_K)))
         figures = _without_count(evaluate_bundle(bundle, split, k=_K).metrics)
     return {**figures, "fit": seconds}
 

@@ -29,14 +29,15 @@ from .features.text import Text as Text
 from .features.timestamp import Timestamp as Timestamp
 from .model import tasks as tasks
 from .model.build import build_two_tower as build_two_tower
-from .model.joint_recipe import build_joint as build_joint
 from .model.mlp_tower import MLPTowerConfig as MLPTowerConfig
+from .model.recipe import Recipe as Recipe
+from .model.recipe import choose_recipe as choose_recipe
 from .model.sum_tower import SumTowerConfig as SumTowerConfig
 from .movielens.load import load_movielens as load_movielens
 from .publishing.export import ExportConfig as ExportConfig
 from .publishing.export import export_bundle as export_bundle
 from .publishing.refresh import refresh_bundle as refresh_bundle
-from .training.fit import fit_joint as fit_joint
 from .training.fit import fit_two_tower as fit_two_tower
+from .training.recipe import fit_recipe as fit_recipe
 
 NAMESPACES: tuple[str, ...]

@@ -105,7 +105,7 @@ EXAMPLES = [
     RatingTask(threshold=4.5, other_thresholds=(2.0, 5.0), name="liked"),
     SampledSoftmaxTask(
         threshold=4.5,
-        by_rating=True,
+        highest_rating=5.0,
         temperature=0.5,
         learns_temperature=True,
         normalizes=True,
@@ -116,7 +116,7 @@ EXAMPLES = [
     ),
     FullSoftmaxTask(
         threshold=4.5,
-        by_rating=True,
+        highest_rating=5.0,
         temperature=0.5,
         learns_temperature=True,
         max_candidates=70,

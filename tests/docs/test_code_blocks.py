@@ -26,19 +26,21 @@ REPOSITORY = Path(__file__).parents[2]
 DEMO = "saved_models/movielens-100k"
 CATEGORIES = ("books", "garden", "toys")
 
-ONCE = "retrieval=tt.training.QueryTraining(epochs=1), rating=tt.training.QueryTraining(epochs=1)"
-FIT_SEEN = "tt.fit_joint(model, split.seen, seed=0)"
-FIT_SEEN_ONCE = FIT_SEEN.replace("seed=0", f"seed=0, {ONCE}")
-FIT_ALL = "tt.fit_joint(model, ratings, seed=0)"
+FIT = "fit_recipe(recipe, split"
+FIT_CHOSEN = "fit_recipe(tt.choose_recipe(split.train), split"
+ONCE = {
+    FIT: "fit_recipe(recipe.with_settings(max_epochs=1), split",
+    FIT_CHOSEN: "fit_recipe(tt.choose_recipe(split.train).with_settings(epochs=1), split",
+}
 
 #: Page -> what the tests replace in its Python blocks, so that training takes a moment.
 SUBSTITUTIONS = {
-    "README.md": {"epochs=100": "epochs=1"},
-    "docs/guides/bundles.md": {FIT_ALL: FIT_ALL.replace("seed=0", f"seed=0, {ONCE}")},
-    "docs/guides/evaluation.md": {FIT_SEEN: FIT_SEEN_ONCE},
-    "docs/guides/publishing.md": {FIT_SEEN: FIT_SEEN_ONCE},
+    "README.md": {"epochs=100": "epochs=1", FIT: ONCE[FIT]},
+    "docs/guides/bundles.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},
+    "docs/guides/evaluation.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},
+    "docs/guides/publishing.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},
     "docs/guides/models.md": {"epochs=44": "epochs=1"},
-    "docs/guides/training.md": {"epochs=64": "epochs=1", "epochs=56": "epochs=1", "epochs=20": "epochs=1"},
+    "docs/guides/training.md": {FIT: ONCE[FIT], "epochs=20,": "epochs=1,"},
 }
 
 #: Page -> statements that the tests add at the end of its Python blocks, to check the results.

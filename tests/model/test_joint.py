@@ -28,7 +28,7 @@ def joint(request, planted) -> JointModel:
     """A joint model whose models have towers of their own, or share both."""
     train = planted.split.train
     retrieval = build_two_tower(
-        train, query=SUM_QUERY, candidate=SUM_CANDIDATE, task=FullSoftmaxTask(**SAMPLED, by_rating=True)
+        train, query=SUM_QUERY, candidate=SUM_CANDIDATE, task=FullSoftmaxTask(**SAMPLED, highest_rating=5.0)
     )
     rating = build_two_tower(train, query=SUM_QUERY, candidate=SUM_CANDIDATE)
     if request.param:

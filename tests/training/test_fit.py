@@ -12,7 +12,7 @@ from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.tasks.full_softmax import FullSoftmaxTask
 from tfrs_twotower.model.tasks.rating import RatingTask
 from tfrs_twotower.model.tasks.sampled_softmax import SampledSoftmaxTask
-from tfrs_twotower.training.fit import EventTraining, JointHistory, QueryTraining, fit_by_query
+from tfrs_twotower.training.fit import EventTraining, JointHistory, QueryTraining, fit_by_query, fit_joint
 
 PAST = History(of=CANDIDATE.features[0], length=24, pooling="sqrtn", by_rating=True)
 SUM_QUERY = tt.SumTowerConfig(features=(PAST,), output_dim=8, has_bias=True)
@@ -78,7 +78,7 @@ def test_two_models_are_trained_one_after_the_other_and_averaged(planted):
         rating_model=tt.build_two_tower(train, query=SUM_QUERY, candidate=SUM_CANDIDATE),
     )
     training = QueryTraining(epochs=60, batch_size=16, learning_rate=2e-2, decay=0.8)
-    history = tt.fit_joint(joint, train, seed=0, retrieval=training, rating=training)
+    history = fit_joint(joint, train, seed=0, retrieval=training, rating=training)
     assert isinstance(history, JointHistory)
     assert [len(part.epoch) for part in (history.retrieval, history.rating)] == [60, 60]
     assert "softmax_loss" in history.retrieval.history
@@ -99,7 +99,7 @@ def test_each_model_of_two_has_its_own_training_and_callbacks(planted):
     def watch(name: str) -> tf.keras.callbacks.Callback:
         return tf.keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((name, epoch)))
 
-    history = tt.fit_joint(
+    history = fit_joint(
         joint,
         train,
         seed=0,
@@ -119,7 +119,7 @@ def test_models_that_share_towers_are_not_trained_one_after_the_other(planted, t
     joint = JointModel(retrieval_model=trained, rating_model=shared)
     message = r"these share their towers. Train both at once: model.fit\(model.query_batches"
     with pytest.raises(ValueError, match=message):
-        tt.fit_joint(joint, planted.split.train, seed=0)
+        fit_joint(joint, planted.split.train, seed=0)
 
 
 def test_a_rating_model_that_cannot_be_trained_is_refused_before_the_retrieval_model_is_trained(planted, monkeypatch):
@@ -133,7 +133,7 @@ def test_a_rating_model_that_cannot_be_trained_is_refused_before_the_retrieval_m
     monkeypatch.setattr(two_tower, "encode_tables", lambda *_: built.append("tables"))
     before = retrieval.get_weights()
     with pytest.raises(TypeError, match="which only a `SumTowerConfig` allows"):
-        tt.fit_joint(JointModel(retrieval_model=retrieval, rating_model=rating), train, seed=0)
+        fit_joint(JointModel(retrieval_model=retrieval, rating_model=rating), train, seed=0)
     assert built == []
     for ours, theirs in zip(retrieval.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -148,7 +148,7 @@ def test_ratings_of_one_class_are_refused_before_the_retrieval_model_is_trained(
     likes = train.with_events(np.flatnonzero(train.ratings == 5))
     before = joint.get_weights()
     with pytest.raises(ValueError, match="both sides of the threshold 3"):
-        tt.fit_joint(joint, likes, seed=0)
+        fit_joint(joint, likes, seed=0)
     for ours, theirs in zip(joint.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

@@ -40,6 +40,7 @@ from tfrs_twotower.features.input_names import require_input_name
 from tfrs_twotower.index.build import BuildIndex, BuiltIndex
 from tfrs_twotower.index.embeddings import check_embeddings
 from tfrs_twotower.index.filters import require_filterable
+from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.tower import Tower
 
@@ -141,6 +142,7 @@ def build_sides(
     filter_by: Sequence[str] = (),
     rerank: Rerank | None = None,
     metrics: Mapping[str, float] | None = None,
+    recipe: Recipe | None = None,
 ) -> Sides:
     """Takes from a trained model what a bundle needs.
 
@@ -151,6 +153,7 @@ def build_sides(
         filter_by: Columns of the candidates that recommendations may be filtered by.
         rerank: How the first candidates that are found are reordered; None leaves them as they are found.
         metrics: Metric of the model -> value, for the manifest.
+        recipe: The recipe that the model was built by, for the manifest.
 
     Raises:
         ValueError: If a column cannot be filtered by, or `rerank` needs probabilities that the model does not predict.
@@ -193,6 +196,8 @@ def build_sides(
             has_probabilities=model.rating_model is not None,
             metrics=dict(metrics or {}),
             data=DataSource(source=known.source, fingerprint=known.fingerprint()),
+            recipe=None if recipe is None else recipe.to_dict(),
+            original_names=dict(known.original_names),
         ),
     )
 

@@ -154,6 +154,8 @@ class ModelEntry:
         metrics: Metric of the model -> value; empty if it was not evaluated.
         data: Where the events came from.
         refreshed_from: The version whose catalogue was replaced; None for a bundle from a model.
+        recipe: What the model consists of and why, `Recipe.to_dict`; None for a model without a recipe.
+        original_names: Input or column name -> the name of that column in the user's table, where they differ.
     """
 
     query: QuerySchema
@@ -164,6 +166,8 @@ class ModelEntry:
     metrics: Mapping[str, float]
     data: DataSource
     refreshed_from: str | None = None
+    recipe: Mapping[str, Any] | None = None
+    original_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -344,6 +348,8 @@ def _model_entry(content: Mapping[str, Any]) -> ModelEntry:
         metrics=dict(metrics["cases"]["model"] if "cases" in metrics else metrics),  # 0.1 kept the whole report here
         data=DataSource(**content["data"]),
         refreshed_from=content.get("refreshed_from"),
+        recipe=content.get("recipe"),
+        original_names=dict(content.get("original_names", {})),
     )
 
 

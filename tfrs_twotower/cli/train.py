@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tfrs_twotower.data.interactions import Interactions
     from tfrs_twotower.data.splits import Split
     from tfrs_twotower.evaluation.report import Report
-    from tfrs_twotower.model.joint import JointModel
-    from tfrs_twotower.training.fit import JointHistory
+    from tfrs_twotower.model.recipe import Recipe
+    from tfrs_twotower.training.recipe import Trained
 
 # MovieLens's demographics, if a data set has them, and what its report shows of movies.
 _SEGMENT_BY = ("gender", "occupation")
@@ -127,16 +127,17 @@ def _run(options: _Options) -> None:
     with _warnings_printed():
         split = _split(ratings, options.seed)
     start = time.perf_counter()
-    model, history = _fit(split, options)
+    with err.status("Training"):
+        result = _fit(split, options)
     trained = time.perf_counter()
     with err.status("Evaluating on the test split"):
-        report, page, notes = _evaluate(model, split, history, options, fit_s=trained - start)
+        report, page, notes = _evaluate(result, split, options, fit_s=trained - start)
     with err.status("Exporting, and checking the export in a fresh process"):
-        path = _export(model, split, report, page, options)
+        path = _export(result, split, report, page, options)
     _print_report(report)
     for note in notes:
         print_line(f"Warning: {note}")
-    print_line(f"{_epochs(history)} epochs in {trained - start:.0f} s. Published: {path}")
+    print_line(f"{_epochs(result.recipe)} epochs in {trained - start:.0f} s. Published: {path}")
     print_line(f"Report: {path / 'assets.extra' / 'report.html'}")
 
 
@@ -166,38 +167,32 @@ def _split(ratings: Interactions, seed: int) -> Split:
     return random_split(ratings, seed=seed)
 
 
-def _fit(split: Split, options: _Options) -> tuple[JointModel, JointHistory]:
-    """Trains on all parts except the test part: the settings and epochs were chosen on the validation part."""
-    from tfrs_twotower.model.joint_recipe import build_joint
-    from tfrs_twotower.training.callbacks import ProgressLine
-    from tfrs_twotower.training.fit import RATING_TRAINING, RETRIEVAL_TRAINING, fit_joint
+def _fit(split: Split, options: _Options) -> Trained:
+    """Trains the default recipe on all parts except the test part."""
+    from tfrs_twotower.model.recipe import choose_recipe
+    from tfrs_twotower.training.recipe import fit_recipe
 
+    recipe = choose_recipe(split.train)
     changes = {"epochs": options.epochs, "batch_size": options.batch_size}
     given = {name: value for name, value in changes.items() if value is not None}
-    model = build_joint(split.seen)
-    with ProgressLine("softmax_loss", "log_loss") as line:
-        history = fit_joint(
-            model,
-            split.seen,
-            seed=options.seed,
-            retrieval=dataclasses.replace(RETRIEVAL_TRAINING, **given),
-            rating=dataclasses.replace(RATING_TRAINING, **given),
-            retrieval_callbacks=[line, *_tensorboard(options.logs, "retrieval")],
-            rating_callbacks=[line, *_tensorboard(options.logs, "rating")],
-        )
-    return model, history
+    recipe = dataclasses.replace(
+        recipe,
+        retrieval=dataclasses.replace(recipe.retrieval, **given),
+        rating=None if recipe.rating is None else dataclasses.replace(recipe.rating, **given),
+    )
+    for line in recipe.lines():
+        print_line(line)
+    return fit_recipe(recipe, split, seed=options.seed, callbacks=_tensorboard(options.logs))
 
 
-def _tensorboard(logs: Path | None, name: str) -> list[tf.keras.callbacks.Callback]:
+def _tensorboard(logs: Path | None) -> list[tf.keras.callbacks.Callback]:
     """Returns Keras's callback that writes curves for TensorBoard, if there is a folder for them."""
     import tensorflow as tf
 
-    return [] if logs is None else [tf.keras.callbacks.TensorBoard(str(logs / name), write_graph=False)]
+    return [] if logs is None else [tf.keras.callbacks.TensorBoard(str(logs), write_graph=False)]
 
 
-def _evaluate(
-    model: JointModel, split: Split, history: JointHistory, options: _Options, *, fit_s: float
-) -> tuple[Report, str, list[str]]:
+def _evaluate(trained: Trained, split: Split, options: _Options, *, fit_s: float) -> tuple[Report, str, list[str]]:
     """Returns the report, its page, and the warnings that came up."""
     from tfrs_twotower.evaluation.build import build_report
     from tfrs_twotower.evaluation.html.details import PageDetails
@@ -205,7 +200,7 @@ def _evaluate(
     from tfrs_twotower.evaluation.predictions import predict
     from tfrs_twotower.evaluation.projector import write_projector
 
-    start = time.perf_counter()
+    model, start = trained.model, time.perf_counter()
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)
         predictions = predict(model, split)
@@ -217,12 +212,12 @@ def _evaluate(
     columns = split.test.candidates.column_names
     details = PageDetails(
         title=options.directory.name,
-        curves={"retrieval": history.retrieval.history, "rating": history.rating.history},
+        curves=trained.history,
         name_column=_NAME_COLUMN if _NAME_COLUMN in columns else None,
         group_column=_GROUP_COLUMN if _GROUP_COLUMN in columns else None,
         model={
             "parameters": f"{model.count_params():,}",
-            "epochs": _epochs(history),
+            "epochs": _epochs(trained.recipe),
             "seed": str(options.seed),
             "positive": f"a rating of at least {model.threshold:g}",
         },
@@ -232,7 +227,7 @@ def _evaluate(
     return report, page, [str(note.message) for note in notes]
 
 
-def _export(model: JointModel, split: Split, report: Report, page: str, options: _Options) -> Path:
+def _export(trained: Trained, split: Split, report: Report, page: str, options: _Options) -> Path:
     from tfrs_twotower.bundle.layout import REPORT_FILE
     from tfrs_twotower.publishing.export import ExportConfig, export_bundle
 
@@ -243,11 +238,20 @@ def _export(model: JointModel, split: Split, report: Report, page: str, options:
         filter_by=options.filter_by,
         extra_files={Path(REPORT_FILE).name: page},
     )
-    return export_bundle(model, split.seen, options.directory, config=config, metrics=report, keep=options.keep)
+    return export_bundle(
+        trained.model,
+        split.seen,
+        options.directory,
+        config=config,
+        metrics=report,
+        recipe=trained.recipe,
+        keep=options.keep,
+    )
 
 
-def _epochs(history: JointHistory) -> str:
-    return " and ".join(str(len(part.epoch)) for part in (history.retrieval, history.rating))
+def _epochs(recipe: Recipe) -> str:
+    parts = [part for part in (recipe.retrieval, recipe.rating) if part is not None]
+    return " and ".join(str(part.epochs) for part in parts)
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ class IdFeature(ColumnFeature):
     embedding_dim: int | None = None
 
     minimums: ClassVar[Mapping[str, int]] = {"embedding_dim": 1}
-    wanted_values: ClassVar[str] = "strings or integers"
+    wanted_values: ClassVar[str] = "strings, integers or booleans"
 
     @property
     def raw_specs(self) -> tuple[tf.TensorSpec, ...]:
@@ -66,8 +66,8 @@ class IdFeature(ColumnFeature):
         """
 
     def accepts(self, kind: pa.DataType) -> bool:
-        """Accepts strings and integers."""
-        return bool(pa.types.is_string(kind) or pa.types.is_integer(kind))
+        """Accepts strings, integers and booleans."""
+        return bool(pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
     def build_lookup(self, learnt: Learnt | None, name: str) -> tf.keras.layers.Layer:
         """Builds the lookup of values; see `ColumnFeature`."""

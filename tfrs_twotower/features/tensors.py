@@ -20,7 +20,8 @@ def raw_tensors(table: pa.Table, specs: Sequence[tf.TensorSpec]) -> dict[str, tf
         specs: Name, shape and dtype of each wanted tensor.
 
     Returns:
-        string [None]: text, null as "", integers as their digits. string [None, None]: lists of these, padded with "".
+        string [None]: text, null as "", integers as their digits, booleans as true and
+            false. string [None, None]: lists of these, padded with "".
         float32 [None]: numbers, null as NaN. int64 [None]: times, seconds since 1970-01-01 UTC, null as `NO_TIME`.
         float32 [None, dim]: lists of `dim` numbers, null as NaN.
 
@@ -51,7 +52,8 @@ def _raw_tensor(column: pa.Array, spec: tf.TensorSpec) -> tf.Tensor:
         column = column.cast(pa.list_(value_type))
     is_number = types.is_integer(value_type) or types.is_floating(value_type)
     if types.is_list(kind) == is_list:
-        if spec.dtype == tf.string and (types.is_string(value_type) or types.is_integer(value_type)):
+        is_value = types.is_string(value_type) or types.is_integer(value_type) or types.is_boolean(value_type)
+        if spec.dtype == tf.string and is_value:
             return _padded_lists(column) if is_list else _text(column)
         if spec.dtype == tf.float32 and is_number:
             return _vectors(column, spec) if is_list else tf.constant(_numbers(column, pa.float32()), tf.float32)
@@ -59,8 +61,8 @@ def _raw_tensor(column: pa.Array, spec: tf.TensorSpec) -> tf.Tensor:
             times = seconds(column).fill_null(NO_TIME)
             return tf.constant(times.to_numpy(zero_copy_only=False), tf.int64)
     wanted = {
-        (tf.string, False): "strings or integers",
-        (tf.string, True): "lists of strings or integers",
+        (tf.string, False): "strings, integers or booleans",
+        (tf.string, True): "lists of strings, integers or booleans",
         (tf.float32, False): "numbers",
         (tf.float32, True): f"lists of {spec.shape[-1]} numbers",
         (tf.int64, False): "times",

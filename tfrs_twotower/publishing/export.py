@@ -16,6 +16,7 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.index.build import BuildIndex
 from tfrs_twotower.index.kinds import build_best_index, build_portable_index
+from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.publishing.gate import QualityGate
 from tfrs_twotower.publishing.publish import Publication, publish, require_keep
@@ -83,6 +84,7 @@ def export_bundle(
     *,
     config: ExportConfig | None = None,
     metrics: Report | Mapping[str, float] | None = None,
+    recipe: Recipe | None = None,
     gate: QualityGate | None = None,
     keep: int | None = None,
 ) -> Path:
@@ -95,6 +97,7 @@ def export_bundle(
         directory: `saved_models/<name>`.
         config: Contents of the bundle; by default `ExportConfig()`.
         metrics: The model's report, which the version keeps whole as `metrics.json`, or its metrics by name.
+        recipe: The recipe that the model was built by, which the manifest keeps: `Trained.recipe`.
         gate: Requirements that the bundle must meet to be published.
         keep: Number of newest versions that stay in a folder, >= 1; by default all stay.
 
@@ -134,7 +137,7 @@ def export_bundle(
     extra_files = dict(config.extra_files)
     if isinstance(metrics, Report):
         extra_files[Path(METRICS_FILE).name] = json.dumps(metrics.to_dict(), indent=2, allow_nan=False) + "\n"
-    sides = build_sides(model, known, filter_by=config.filter_by, rerank=config.rerank, metrics=figures)
+    sides = build_sides(model, known, filter_by=config.filter_by, rerank=config.rerank, metrics=figures, recipe=recipe)
     embeddings = sides.embed(catalogue)
     bundles = {directory: build_bundle(sides, catalogue, embeddings, config.build_index, k=k)}
     if config.with_portable and bundles[directory].manifest.needs_scann:

@@ -66,7 +66,8 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
     Args:
         split: Its validation part is measured; training events and the held-out queries' history are left out of the
             ranking.
-        k: Slots of the ranking, 1 <= k <= num_candidates.
+        k: Slots of the ranking, 1 <= k <= num_candidates; None leaves the ranking out.
+        max_queries: Maximum number of queries that are ranked for, >= 1, drawn once; None for all.
         every: Number of epochs from one measurement to the next, >= 1. The first and the last epoch are measured in any
             case, and in between the logs keep the latest values. A callback that stops training by them counts its
             patience in epochs, so its patience should be a few times this number.
@@ -94,15 +95,22 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         True
     """
 
-    def __init__(self, split: Split, *, k: int = 10, every: int = 1) -> None:
+    def __init__(self, split: Split, *, k: int | None = 10, every: int = 1, max_queries: int | None = None) -> None:
         super().__init__()
-        if not 1 <= k <= split.train.num_candidates:
+        if k is not None and not 1 <= k <= split.train.num_candidates:
             raise ValueError(f"`k` must be in 1..num_candidates, {split.train.num_candidates}. Received: {k}.")
+        self._ranked_part = split.validation
         self._split, self._k, self._every = split, k, whole_number(every, "`every`", 1)
         self._latest: dict[str, float] = {}
         self._context = split.context
         self._seen = event_pairs(self._context)
         self._queries = np.unique(split.validation.query_rows)
+        if max_queries is not None and len(self._queries) > whole_number(max_queries, "`max_queries`", 1):
+            drawn = np.random.default_rng(0).choice(self._queries, max_queries, replace=False)
+            self._queries = np.sort(drawn)
+            # The other queries' events must not count as missed.
+            rows = np.flatnonzero(np.isin(split.validation.query_rows, self._queries))
+            self._ranked_part = split.validation.with_events(rows)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Discards the values of an earlier training."""
@@ -121,16 +129,16 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         validation, threshold = self._split.validation, self.model.threshold
         retrieval, rating = self.model.retrieval_model, self.model.rating_model
         embedded = retrieval.embed(validation, known=self._context)
-        metrics = self._ranking(embedded, threshold)
+        metrics = {} if self._k is None else self._ranking(embedded, self._k, threshold)
         labels = validation.ratings >= threshold
         if rating is not None and has_both_classes(labels):
             pairs = embedded if rating is retrieval else rating.embed(validation, known=self._context)
             metrics.update(rating_metrics(labels, pair_probabilities(pairs[0], pairs[1], validation)))
         return metrics
 
-    def _ranking(self, embedded: tuple[np.ndarray, np.ndarray], threshold: float) -> dict[str, float]:
-        ranked = rank_candidates(*embedded, self._seen, k=self._k, query_rows=self._queries)
-        metrics = ranking_metrics(ranked, self._split.validation, self._seen, threshold=threshold)
+    def _ranking(self, embedded: tuple[np.ndarray, np.ndarray], k: int, threshold: float) -> dict[str, float]:
+        ranked = rank_candidates(*embedded, self._seen, k=k, query_rows=self._queries)
+        metrics = ranking_metrics(ranked, self._ranked_part, self._seen, threshold=threshold)
         del metrics["num_queries"]
         return metrics
 

@@ -161,11 +161,6 @@ class QueryTraining:
             raise ValueError(f"`decay` must be in (0, 1), or None. Received: {self.decay}.")
 
 
-#: The validation part's choice on MovieLens 100K, for the models that `build_joint` builds.
-RETRIEVAL_TRAINING = QueryTraining(epochs=64, batch_size=128, learning_rate=3e-3)
-RATING_TRAINING = QueryTraining(epochs=56, batch_size=64, learning_rate=3e-3)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JointHistory:
     """Keras's records of the trainings of a joint model.
@@ -190,8 +185,8 @@ def fit_joint(
     train: Interactions,
     *,
     seed: int,
-    retrieval: QueryTraining = RETRIEVAL_TRAINING,
-    rating: QueryTraining = RATING_TRAINING,
+    retrieval: QueryTraining,
+    rating: QueryTraining,
     retrieval_callbacks: Sequence[tf.keras.callbacks.Callback] = (),
     rating_callbacks: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> JointHistory:
@@ -200,7 +195,7 @@ def fit_joint(
     Since the number of epochs is fixed beforehand, training can use the validation part as well: pass `split.seen`.
 
     Args:
-        model: From `build_joint`, or made of two models.
+        model: A joint model of two models that share no tower.
         train: The events to train on.
         seed: Seed of the order of the queries.
         retrieval: How the retrieval model is trained.
@@ -215,7 +210,8 @@ def fit_joint(
     Example:
         >>> import numpy as np
         >>> import pyarrow as pa
-        >>> from tfrs_twotower.model.joint_recipe import build_joint
+        >>> from tfrs_twotower.model.recipe import choose_recipe
+        >>> from tfrs_twotower.model.recipe_models import build_recommender
         >>> pairs = np.indices((4, 6)).reshape(2, -1)
         >>> ratings = Interactions(
         ...     queries=pa.table({"user_id": list("abcd")}), candidates=pa.table({"movie_id": list("uvwxyz")}),
@@ -223,7 +219,8 @@ def fit_joint(
         ...     query_id="user_id", candidate_id="movie_id",
         ... )
         >>> once = QueryTraining(epochs=1)
-        >>> history = fit_joint(build_joint(ratings), ratings, seed=0, retrieval=once, rating=once)
+        >>> model = build_recommender(choose_recipe(ratings), ratings)
+        >>> history = fit_joint(model, ratings, seed=0, retrieval=once, rating=once)
         >>> "log_loss" in history.rating.history
         True
     """
@@ -267,13 +264,14 @@ def fit_by_query(
 
     Example:
         >>> import pyarrow as pa
-        >>> from tfrs_twotower.model.joint_recipe import build_retrieval_model
+        >>> from tfrs_twotower.model.recipe import choose_recipe
+        >>> from tfrs_twotower.model.recipe_models import build_retrieval_model
         >>> ratings = Interactions(
         ...     queries=pa.table({"user_id": ["a", "b"]}), candidates=pa.table({"movie_id": ["x", "y"]}),
         ...     events=pa.table({"query_row": [0, 1], "candidate_row": [0, 1], "rating": [5.0, 4.0]}),
         ...     query_id="user_id", candidate_id="movie_id",
         ... )
-        >>> model = build_retrieval_model(ratings)
+        >>> model = build_retrieval_model(choose_recipe(ratings), ratings)
         >>> "softmax_loss" in fit_by_query(model, ratings, seed=0, training=QueryTraining(epochs=1)).history
         True
     """

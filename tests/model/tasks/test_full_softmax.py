@@ -57,11 +57,21 @@ def test_the_part_of_a_pair_that_occurs_twice_is_subtracted_once():
     assert float(found) == pytest.approx(wanted, rel=1e-5)
 
 
-def test_only_positives_have_gains_in_proportion_to_their_rating_if_wanted():
+def test_only_positives_have_gains_and_the_gain_rises_to_the_highest_rating_if_there_is_one():
     ratings = tf.constant([2.0, 3.0, 5.0])
     assert FullSoftmaxTask().gains(ratings, None).numpy().tolist() == [0, 1, 1]
     weights = tf.constant([1.0, 2.0, 1.0])
-    assert FullSoftmaxTask(by_rating=True).gains(ratings, weights).numpy().tolist() == [0, 6, 5]
+    by_height = FullSoftmaxTask(highest_rating=5.0).gains(tf.constant([2.0, 3.0, 4.0, 5.0, 6.0]), None).numpy()
+    assert by_height == pytest.approx([0, 0.6, 0.8, 1, 1])
+    assert FullSoftmaxTask(highest_rating=5.0).gains(ratings, weights).numpy() == pytest.approx([0, 1.2, 1])
+    # Twice the scale, the same gains; and a scale that ends at the threshold has one gain.
+    assert FullSoftmaxTask(threshold=6.0, highest_rating=10.0).gains(2 * ratings, None).numpy() == pytest.approx(
+        [0, 0.6, 1]
+    )
+    assert FullSoftmaxTask(threshold=1.0, highest_rating=1.0).gains(tf.constant([0.0, 1.0]), None).numpy().tolist() == [
+        0,
+        1,
+    ]
 
 
 def test_impossible_settings_are_refused():
@@ -73,8 +83,10 @@ def test_impossible_settings_are_refused():
         FullSoftmaxTask(num_sampled=None)
     with pytest.raises(ValueError, match="`temperature` must be positive and finite. Received: 0.0"):
         FullSoftmaxTask(temperature=0.0)
-    with pytest.raises(ValueError, match="`by_rating` needs a threshold of at least 0. Received: -1"):
-        FullSoftmaxTask(by_rating=True, threshold=-1)
+    with pytest.raises(
+        ValueError, match="`highest_rating` must be finite and at least the threshold 3, or None. Received: 2"
+    ):
+        FullSoftmaxTask(highest_rating=2.0)
 
 
 DATA = make_interactions([0, 1], [0, 1], [5, 1], num_queries=2, num_candidates=6)

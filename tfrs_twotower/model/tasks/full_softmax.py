@@ -24,7 +24,8 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
 
     Args:
         threshold: A candidate is positive if its rating is at least this.
-        by_rating: Whether a positive counts in proportion to its rating; otherwise all count alike.
+        highest_rating: Rating at which a positive counts fully; from there, its gain falls linearly to 0.6 at the
+            threshold, so that a change of scale changes nothing. None: all positives count alike.
         temperature: Divisor of the scores, > 0; the initial value if it is learnt.
         learns_temperature: Whether training adjusts it. It stays positive.
         max_candidates: Size of the largest catalogue that is not sampled, >= 1; every batch then holds all of it. A
@@ -36,7 +37,7 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
         "Embarrassingly Shallow Autoencoders for Sparse Data" (why a target must not predict itself).
 
     Example:
-        >>> task = FullSoftmaxTask(by_rating=True, learns_temperature=True)
+        >>> task = FullSoftmaxTask(highest_rating=5.0, learns_temperature=True)
         >>> scores, places = tf.zeros([1, 4]), tf.constant([[0, 2]], tf.int64)
         >>> round(float(task(scores, places, tf.constant([5.0]))), 4)  # log 4: all candidates score alike
         1.3863

@@ -30,7 +30,8 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
 
     Args:
         threshold: A candidate is positive if its rating is at least this; other events only supply negatives.
-        by_rating: Whether a positive counts in proportion to its rating; otherwise all count alike.
+        highest_rating: Rating at which a positive counts fully; from there, its gain falls linearly to 0.6 at the
+            threshold, so that a change of scale changes nothing. None: all positives count alike.
         temperature: Divisor of the scores, > 0; the initial value if it is learnt.
         learns_temperature: Whether training adjusts it. It stays positive.
         normalizes: Whether embeddings are scaled to length 1 first, so that scores are cosines.

@@ -10,13 +10,17 @@ import tensorflow as tf
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.tasks.task import Task
 
+# What a positive at the threshold counts, where one with the highest rating counts 1: as three of five stars do.
+_GAIN_AT_THRESHOLD = 0.6
+
 
 class SoftmaxTask(Task):
     """What softmax tasks share: how much a positive counts, and the temperature of the scores.
 
     Args:
         threshold: A candidate is positive if its rating is at least this.
-        by_rating: Whether a positive counts in proportion to its rating; otherwise all count alike.
+        highest_rating: Rating at which a positive counts fully; from there, its gain falls linearly to 0.6 at the
+            threshold, so that a change of scale changes nothing. None: all positives count alike.
         temperature: Divisor of the scores, > 0; the initial value if it is learnt.
         learns_temperature: Whether training adjusts it. It stays positive.
     """
@@ -24,7 +28,7 @@ class SoftmaxTask(Task):
     def __init__(
         self,
         *,
-        by_rating: bool = False,
+        highest_rating: float | None = None,
         temperature: float = 1.0,
         learns_temperature: bool = False,
         **kwargs: Any,
@@ -32,9 +36,12 @@ class SoftmaxTask(Task):
         super().__init__(**kwargs)
         if not 0 < temperature < np.inf:
             raise ValueError(f"`temperature` must be positive and finite. Received: {temperature}.")
-        if by_rating and self.threshold < 0:
-            raise ValueError(f"`by_rating` needs a threshold of at least 0. Received: {self.threshold:g}.")
-        self.by_rating = by_rating
+        if highest_rating is not None and not self.threshold <= highest_rating < np.inf:
+            raise ValueError(
+                f"`highest_rating` must be finite and at least the threshold {self.threshold:g}, or None. "
+                f"Received: {highest_rating}."
+            )
+        self.highest_rating = None if highest_rating is None else float(highest_rating)
         self.temperature, self.learns_temperature = temperature, learns_temperature
         self.log_scale = self.add_weight(
             name="log_scale",
@@ -50,7 +57,7 @@ class SoftmaxTask(Task):
             ratings: float32 [n].
             weights: float32 [n], or None for 1 each.
         """
-        gains = tf.where(ratings >= self.threshold, ratings if self.by_rating else tf.ones_like(ratings), 0.0)
+        gains = tf.where(ratings >= self.threshold, self._gains_of_positives(ratings), 0.0)
         return gains if weights is None else gains * weights
 
     @property
@@ -80,11 +87,17 @@ class SoftmaxTask(Task):
         """Divides queries' vectors by the temperature; see `Task`."""
         return vectors * tf.exp(self.log_scale)
 
+    def _gains_of_positives(self, ratings: tf.Tensor) -> tf.Tensor:
+        if self.highest_rating is None or self.highest_rating == self.threshold:
+            return tf.ones_like(ratings)
+        share = (ratings - self.threshold) / (self.highest_rating - self.threshold)
+        return _GAIN_AT_THRESHOLD + (1 - _GAIN_AT_THRESHOLD) * tf.minimum(share, 1.0)
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {
             **super().get_config(),
-            "by_rating": self.by_rating,
+            "highest_rating": self.highest_rating,
             "temperature": self.temperature,
             "learns_temperature": self.learns_temperature,
         }

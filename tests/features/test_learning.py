@@ -16,7 +16,7 @@ def test_an_unsuitable_column_is_named():
     """A misspelt or mistyped column is refused as it is when a model is built."""
     with pytest.raises(ValueError, match="The table has no column movieid"):
         learn(Categorical(name="movieid"))
-    with pytest.raises(TypeError, match="`price` must hold strings or integers to be Categorical"):
+    with pytest.raises(TypeError, match="`price` must hold strings, integers or booleans to be Categorical"):
         learn(Categorical(name="price"))
 
 

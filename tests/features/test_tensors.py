@@ -35,11 +35,16 @@ def test_a_table_without_rows_or_without_list_items_has_empty_tensors():
     assert empty["kinds"].shape == [2, 0]
 
 
+def test_booleans_are_the_words_that_json_has_for_them():
+    read = raw_tensors(pa.table({"a": [True, None, False]}), [text("a")])
+    assert read["a"].numpy().tolist() == [b"true", b"", b"false"]
+
+
 def test_an_unreadable_column_is_named():
     with pytest.raises(ValueError, match="The table has no column b. Its columns: a."):
         raw_tensors(pa.table({"a": ["x"]}), [text("b")])
-    with pytest.raises(TypeError, match="`a` must hold strings or integers. Received: bool"):
-        raw_tensors(pa.table({"a": [True]}), [text("a")])
+    with pytest.raises(TypeError, match="`a` must hold strings, integers or booleans. Received: double"):
+        raw_tensors(pa.table({"a": [1.5]}), [text("a")])
     with pytest.raises(TypeError, match="`a` must hold numbers. Received: string"):
         raw_tensors(pa.table({"a": ["x"]}), [number("a")])
 

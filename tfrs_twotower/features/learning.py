@@ -45,7 +45,7 @@ def learn_query_vocabularies(features: Sequence[Feature], train: Interactions) -
     require_suitable_columns(features, train.queries)
     require_suitable_columns([history.of for history in histories(features)], train.candidates)
     query_counts = np.bincount(train.query_rows, minlength=train.num_queries)
-    candidate_counts = np.bincount(train.candidate_rows, minlength=train.num_candidates)
+    candidate_counts = _event_counts(train)
     learnt: dict[str, Learnt] = {}
     for feature in column_features(features):
         found = feature.learn(train.queries[feature.name].combine_chunks(), query_counts)
@@ -87,9 +87,19 @@ def learn_candidate_vocabularies(features: Sequence[Feature], train: Interaction
             f"Only queries have a History. Received among the candidates' features: {histories(features)}."
         )
     require_suitable_columns(features, train.candidates)
-    counts = np.bincount(train.candidate_rows, minlength=train.num_candidates)
+    counts = _event_counts(train)
     learnt = {
         feature.name: feature.learn(train.candidates[feature.name].combine_chunks(), counts)
         for feature in column_features(features)
     }
     return Vocabularies({name: found for name, found in learnt.items() if found is not None})
+
+
+def _event_counts(train: Interactions) -> np.ndarray:
+    """Returns the events of each candidate, int64 [num_candidates]; events with weights count these, rounded up."""
+    if train.weights is None:
+        return np.bincount(train.candidate_rows, minlength=train.num_candidates)
+    sums = np.bincount(train.candidate_rows, np.maximum(train.weights, 1e-6), minlength=train.num_candidates)
+    # The sum of many equal weights must not be rounded up because of its last digit.
+    counts: np.ndarray = np.ceil(sums - 1e-6 * sums).astype(np.int64)
+    return counts

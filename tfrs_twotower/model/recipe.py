@@ -92,6 +92,8 @@ class Recipe:
         rating_reason: Why there is a rating model or not, a sentence for people.
         other_thresholds: Other ratings at which the rating model learns to tell ratings apart.
         highest_rating: The highest training rating.
+        half_life_days: Days after which the weight of an event in the retrieval model's loss has halved; None if the
+            validation part chooses it, or if all events weigh the same.
 
     Example:
         >>> import pyarrow as pa
@@ -115,6 +117,7 @@ class Recipe:
     rating_reason: str
     other_thresholds: tuple[float, ...]
     highest_rating: float
+    half_life_days: float | None = None
 
     def with_settings(self, **changes: Any) -> Recipe:
         """Returns the same recipe with other settings for both models.

@@ -21,6 +21,7 @@ from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.callbacks import BestWeights, ValidationMetrics
 from tfrs_twotower.training.fit import QueryTraining, fit_by_query
+from tfrs_twotower.training.recency import choose_half_life, weigh_by_recency
 
 # Steps from one measurement of the validation part to the next; an epoch of more steps is measured at its end.
 _MIN_STEPS_BETWEEN = 30
@@ -65,7 +66,8 @@ def fit_recipe(
 
     Each model is trained on the training part until the validation part no longer improves: NDCG@10 of the retrieval
     model, the log loss of the rating model. Then it is trained again, for as many epochs, on training and validation
-    part together. The test part is never used.
+    part together. If popularity changes with time, later events weigh more in the retrieval model's loss
+    (`choose_half_life`). The test part is never used.
 
     Args:
         recipe: From `choose_recipe`. A model whose settings have a number of epochs is trained for it at once.
@@ -109,9 +111,16 @@ def fit_recipe(
     again = seen.num_events <= _MAX_EVENTS_TO_RETRAIN if retrain is None else retrain
     if not again and choosing is not None:
         notes.append("The models are those of the best epoch on the training part; they were not trained again.")
+    if choosing is not None and recipe.half_life_days is None:
+        recipe = dataclasses.replace(recipe, half_life_days=choose_half_life(choosing, threshold=recipe.threshold))
+    if recipe.half_life_days is not None:
+        notes.append(
+            "Popularity changes with time: for the retrieval model, the weight of an event halves every "
+            f"{recipe.half_life_days:.3g} days."
+        )
     job = _Job(choosing=choosing, seen=seen, again=again, seed=seed, progress=progress, callbacks=tuple(callbacks))
     retrieval, settings, of_retrieval = job.run(
-        "retrieval", recipe.retrieval, lambda train: build_retrieval_model(recipe, train)
+        "retrieval", recipe.retrieval, lambda train: build_retrieval_model(recipe, train), recipe.half_life_days
     )
     recipe = dataclasses.replace(recipe, retrieval=settings)
     if recipe.rating is None:
@@ -147,26 +156,34 @@ class _Job:
     progress: Progress
     callbacks: tuple[tf.keras.callbacks.Callback, ...]
 
-    def run(self, name: _Name, settings: ModelSettings, build: _Build) -> tuple[TwoTowerModel, ModelSettings, _Logs]:
+    def run(
+        self, name: _Name, settings: ModelSettings, build: _Build, half_life_days: float | None = None
+    ) -> tuple[TwoTowerModel, ModelSettings, _Logs]:
         """Returns a trained model, its settings with the number of epochs, and Keras's logs."""
         logs: _Logs = {}
+
+        def weigh(train: Interactions) -> Interactions:
+            return train if half_life_days is None else weigh_by_recency(train, half_life_days)
+
         if settings.epochs is None:
             if self.choosing is None:
                 settings = dataclasses.replace(settings, epochs=min(_DEFAULT_EPOCHS, settings.max_epochs))
             else:
-                model, settings, logs = self._choose_epochs(name, settings, build, self.choosing)
+                model, settings, logs = self._choose_epochs(name, settings, build, weigh(self.choosing.train))
                 if not self.again:
                     return model, settings, logs
-        model, again = self._fit(f"Training the {name} model on all events", settings, build, self.seen, ())
+        model, again = self._fit(f"Training the {name} model on all events", settings, build, weigh(self.seen), ())
         return model, settings, logs or again
 
     def _choose_epochs(
-        self, name: _Name, settings: ModelSettings, build: _Build, split: Split
+        self, name: _Name, settings: ModelSettings, build: _Build, train: Interactions
     ) -> tuple[TwoTowerModel, ModelSettings, _Logs]:
-        k = min(10, split.train.num_candidates)
+        split = self.choosing
+        assert split is not None  # there is something to choose by
+        k = min(10, train.num_candidates)
         mode: Literal["min", "max"] = "max" if name == "retrieval" else "min"
         monitor = f"val_ndcg@{k}" if name == "retrieval" else "val_log_loss"
-        steps = math.ceil(len(np.unique(split.train.query_rows)) / settings.batch_size)
+        steps = math.ceil(len(np.unique(train.query_rows)) / settings.batch_size)
         every = max(1, round(_MIN_STEPS_BETWEEN / steps))
         watching = [
             ValidationMetrics(
@@ -175,7 +192,7 @@ class _Job:
             BestWeights(monitor, mode=mode, patience=every * settings.patience),
         ]
         planned = dataclasses.replace(settings, epochs=settings.max_epochs)
-        model, logs = self._fit(f"Training the {name} model", planned, build, split.train, watching)
+        model, logs = self._fit(f"Training the {name} model", planned, build, train, watching)
         values = np.array(logs[monitor])
         best = int(values.argmax() if mode == "max" else values.argmin()) + 1
         return model, dataclasses.replace(settings, epochs=best), logs

@@ -284,3 +284,32 @@ def test_an_id_that_cannot_name_an_input_is_refused(name):
     named = dataclasses.replace(data, queries=data.queries.rename_columns([name, "town"]), query_id=name)
     with pytest.raises(ValueError, match=repr(name)):
         build_recommender(choose_recipe(named), named)
+
+
+@pytest.mark.parametrize(
+    ("num_candidates", "dim", "others"),
+    [(1_682, 128, ()), (3_000, 256, ()), (9_742, 512, (3e-5,)), (17_000, 256, (2e-5,)), (48_000, 128, (7e-6,))],
+)
+def test_embeddings_grow_with_the_catalogue_and_less_l2_is_tried_for_a_large_one(num_candidates, dim, others):
+    data = make_interactions([0, 0, 1], [0, 1, 2], [5, 1, 4], num_queries=2, num_candidates=num_candidates)
+    recipe = choose_recipe(data)
+    assert recipe.retrieval.output_dim == dim
+    assert recipe.retrieval.l2 == 2e-4
+    assert tuple(settings.l2 for settings in recipe.other_retrieval) == others
+
+
+@pytest.mark.parametrize(("num_queries", "retrieval", "rating"), [(2, 16, 16), (94, 16, 16), (943, 128, 64)])
+def test_a_small_table_has_several_steps_an_epoch(num_queries, retrieval, rating):
+    rows = np.arange(2 * num_queries) // 2
+    data = make_interactions(
+        rows, rows % 2, 1 + 4 * (np.arange(len(rows)) % 2), num_queries=num_queries, num_candidates=2
+    )
+    recipe = choose_recipe(data)
+    assert (recipe.retrieval.batch_size, recipe.rating.batch_size) == (retrieval, rating)
+
+
+def test_of_millions_of_events_an_epoch_is_long_and_l2_left_out():
+    rows = np.arange(4_000_000, dtype=np.int32) // 20
+    data = make_interactions(rows, rows % 7, np.where(rows % 2, 5.0, 1.0), num_queries=200_000, num_candidates=7)
+    settings = choose_recipe(data).retrieval
+    assert (settings.batch_size, settings.max_epochs, settings.l2, settings.decay) == (512, 37, 0.0, None)

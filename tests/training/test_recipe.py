@@ -116,3 +116,15 @@ def test_wrong_arguments_are_refused(split, arguments, message):
     with pytest.raises(TypeError) as raised:
         fit_recipe(**{"recipe": tt.choose_recipe(split.train), "split": split, "seed": 0, **arguments})
     assert str(raised.value) == message
+
+
+def test_of_several_settings_the_validation_part_takes_the_best(split):
+    """With a learning rate of next to nothing, a model stays at popularity."""
+    recipe = dataclasses.replace(tt.choose_recipe(split.train).with_settings(**QUICK), rating=None)
+    useless = dataclasses.replace(recipe.retrieval, learning_rate=1e-9, l2=0.125, max_epochs=3)
+    for first, second in ((recipe.retrieval, useless), (useless, recipe.retrieval)):
+        both = dataclasses.replace(recipe, retrieval=first, other_retrieval=(second,))
+        trained = fit_recipe(both, split, seed=0, retrain=False)
+        assert trained.recipe.retrieval.learning_rate == recipe.retrieval.learning_rate
+        assert trained.recipe.other_retrieval == ()
+        assert trained.notes[0] == "Of 2 settings of the retrieval model, the best had an l2 of 0.0002."

@@ -7,6 +7,7 @@ figures that they were chosen by. `model/recipe_models.py` builds the models.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,18 @@ _MAX_THRESHOLDS = 10
 # gender and occupation cost .010 of NDCG@10 and .001 of log loss.
 _MIN_TELLING_HISTORY = 10
 _MIN_BATCH_SIZE = 16
+_RETRIEVAL_L2, _RATING_L2 = 2e-4, 3e-5
+# Catalogue size times l2 at which each candidate's share of the loss is weighed against its l2 as on MovieLens 100K.
+_L2_TIMES_CANDIDATES = 0.34
+# Above this number of events l2 is too weak to matter, and it costs a pass over all tables at every step; so does the
+# average of the weights.
+_MAX_EVENTS_WITH_L2 = 3_000_000
+# Large catalogues need long embeddings: on tables with 10,000 candidates, EASE cut down to 128 dimensions lost a tenth
+# to a half of its NDCG@10. Above _MAX_TABLE_SIZE numbers in the candidates' table, a step would take too long.
+_CANDIDATES_PER_DIMENSION, _MAX_TABLE_SIZE = 13, 5_000_000
+_MIN_DIM, _MAX_DIM = 128, 512
+# Training sees each event up to a hundred times, and a large table fewer times.
+_MAX_EVENTS_IN_TRAINING, _MIN_EPOCHS, _MAX_EPOCHS = 150_000_000, 4, 100
 # Histories go on growing after training.
 _MIN_HISTORY_LENGTH = 1000
 
@@ -88,6 +101,7 @@ class Recipe:
         query_features: What becomes of each column of the queries, the id first.
         candidate_features: What becomes of each column of the candidates, the id first.
         retrieval: Settings of the retrieval model.
+        other_retrieval: Other settings of the retrieval model to try: the validation part takes the best.
         rating: Settings of the rating model; None if there is none.
         rating_reason: Why there is a rating model or not, a sentence for people.
         other_thresholds: Other ratings at which the rating model learns to tell ratings apart.
@@ -113,6 +127,7 @@ class Recipe:
     query_features: tuple[FeatureChoice, ...]
     candidate_features: tuple[FeatureChoice, ...]
     retrieval: ModelSettings
+    other_retrieval: tuple[ModelSettings, ...]
     rating: ModelSettings | None
     rating_reason: str
     other_thresholds: tuple[float, ...]
@@ -142,6 +157,7 @@ class Recipe:
         return dataclasses.replace(
             self,
             retrieval=dataclasses.replace(self.retrieval, **changes),
+            other_retrieval=tuple(dict.fromkeys(dataclasses.replace(each, **changes) for each in self.other_retrieval)),
             rating=None if self.rating is None else dataclasses.replace(self.rating, **changes),
         )
 
@@ -154,6 +170,7 @@ class Recipe:
                 lines.append(f"{side} column {choice.column}: {kind} ({choice.reason})")
         lines.append("history: the candidates of a query's other events describe the query")
         lines.append(f"Retrieval model: {_describe(self.retrieval)}")
+        lines += [f"Retrieval model, also tried: {_describe(settings)}" for settings in self.other_retrieval]
         lines.append(f"Rating model: {self.rating_reason if self.rating is None else _describe(self.rating)}")
         return lines
 
@@ -168,6 +185,7 @@ class Recipe:
             content[side] = [choice.to_dict() for choice in content[side]]
         for model in ("retrieval", "rating"):
             content[model] = None if content[model] is None else dataclasses.asdict(content[model])
+        content["other_retrieval"] = [dataclasses.asdict(settings) for settings in self.other_retrieval]
         return {**content, "other_thresholds": list(self.other_thresholds)}
 
     @classmethod
@@ -182,6 +200,7 @@ class Recipe:
             values[side] = tuple(FeatureChoice.from_dict(choice) for choice in values[side])
         for model in ("retrieval", "rating"):
             values[model] = None if values[model] is None else ModelSettings(**values[model])
+        values["other_retrieval"] = tuple(ModelSettings(**settings) for settings in values["other_retrieval"])
         return cls(**{**values, "other_thresholds": tuple(values["other_thresholds"])})
 
 
@@ -228,6 +247,7 @@ def choose_recipe(
     has_ratings = bool(getattr(train, "has_ratings", True))
     chosen = choose_threshold(train.ratings, has_ratings=has_ratings, threshold=threshold)
     num_positive = int((train.ratings >= chosen.value).sum())
+    retrieval = _retrieval_settings(train)
     rating_reason = _rating_reason(train.num_events, num_positive, is_scale=chosen.is_scale)
     return Recipe(
         threshold=chosen.value,
@@ -237,7 +257,8 @@ def choose_recipe(
         candidate_features=choose_features(
             train.candidates, train.candidate_id, candidate_features or {}, "`candidate_features`"
         ),
-        retrieval=_retrieval_settings(train),
+        retrieval=retrieval,
+        other_retrieval=_other_retrieval_settings(retrieval, train.num_candidates),
         rating=None if 0 < num_positive == train.num_events or not num_positive else _rating_settings(train),
         rating_reason=rating_reason,
         other_thresholds=_other_thresholds(train.ratings, chosen.value) if chosen.is_scale else (),
@@ -261,39 +282,66 @@ def _choose_query_features(train: Interactions, given: Mapping[str, Feature | No
 
 
 def _retrieval_settings(train: Interactions) -> ModelSettings:
+    is_large = train.num_events > _MAX_EVENTS_WITH_L2
     return ModelSettings(
-        output_dim=128,
+        output_dim=_retrieval_dim(train.num_candidates),
         dropout=0.7,
         id_dropout=0.5,
-        l2=2e-4,
+        l2=0.0 if is_large else _RETRIEVAL_L2,
         history_length=_history_length(train),
         batch_size=_batch_size(train, num_steps=8, maximum=128),
         learning_rate=3e-3,
-        decay=0.97,
-        max_epochs=100,
-        patience=5,
+        decay=None if is_large else 0.97,
+        max_epochs=_max_epochs(train),
+        patience=1 if is_large else 5,
     )
 
 
+def _other_retrieval_settings(settings: ModelSettings, num_candidates: int) -> tuple[ModelSettings, ...]:
+    """Returns what is worth a try beside the settings: less l2 for a large catalogue.
+
+    The loss is a mean over events, of which each of many candidates has a small share. Whether it also needs less l2
+    differs from table to table.
+    """
+    less = _L2_TIMES_CANDIDATES / num_candidates
+    return (dataclasses.replace(settings, l2=float(f"{less:.1g}")),) if less < settings.l2 / 2 else ()
+
+
 def _rating_settings(train: Interactions) -> ModelSettings:
+    is_large = train.num_events > _MAX_EVENTS_WITH_L2
     return ModelSettings(
         output_dim=32,
         dropout=0.3,
         id_dropout=0.5,
-        l2=3e-5,
+        l2=0.0 if is_large else _RATING_L2,
         history_length=_history_length(train),
         batch_size=_batch_size(train, num_steps=16, maximum=64),
         learning_rate=3e-3,
-        decay=0.97,
-        max_epochs=100,
-        patience=5,
+        decay=None if is_large else 0.97,
+        max_epochs=_max_epochs(train),
+        patience=1 if is_large else 5,
     )
 
 
+def _retrieval_dim(num_candidates: int) -> int:
+    """Returns a power of two that grows with the catalogue, as long as the catalogue's table stays small enough."""
+    wanted = 2 ** round(math.log2(max(1.0, num_candidates / _CANDIDATES_PER_DIMENSION)))
+    affordable = 2 ** math.floor(math.log2(max(1.0, _MAX_TABLE_SIZE / num_candidates)))
+    return int(np.clip(min(wanted, affordable), _MIN_DIM, _MAX_DIM))
+
+
 def _batch_size(train: Interactions, *, num_steps: int, maximum: int) -> int:
-    """Returns the queries per step: a power of two that makes about `num_steps` steps of a small table's epoch."""
+    """Returns the queries per step: a power of two that makes about `num_steps` steps of a small table's epoch.
+
+    For more than twenty thousand queries the maximum grows, up to fourfold.
+    """
     num_active = int(np.count_nonzero(np.bincount(train.query_rows)))
-    return int(np.clip(2 ** round(np.log2(max(1.0, num_active / num_steps))), _MIN_BATCH_SIZE, maximum))
+    maximum *= int(np.clip(2 ** round(math.log2(max(1.0, num_active / 20_000))), 1, 4))
+    return int(np.clip(2 ** round(math.log2(max(1.0, num_active / num_steps))), _MIN_BATCH_SIZE, maximum))
+
+
+def _max_epochs(train: Interactions) -> int:
+    return int(np.clip(_MAX_EVENTS_IN_TRAINING / train.num_events, _MIN_EPOCHS, _MAX_EPOCHS))
 
 
 def _history_length(train: Interactions) -> int:

@@ -119,19 +119,24 @@ def fit_recipe(
             f"{recipe.half_life_days:.3g} days."
         )
     job = _Job(choosing=choosing, seen=seen, again=again, seed=seed, progress=progress, callbacks=tuple(callbacks))
-    retrieval, settings, of_retrieval = job.run(
-        "retrieval", recipe.retrieval, lambda train: build_retrieval_model(recipe, train), recipe.half_life_days
-    )
-    recipe = dataclasses.replace(recipe, retrieval=settings)
+
+    def build_retrieval(settings: ModelSettings, train: Interactions) -> TwoTowerModel:
+        return build_retrieval_model(dataclasses.replace(recipe, retrieval=settings), train)
+
+    tried = (recipe.retrieval, *recipe.other_retrieval)
+    retrieval, settings, of_retrieval = job.run("retrieval", tried, build_retrieval, recipe.half_life_days)
+    if len(tried) > 1 and recipe.retrieval.epochs is None and choosing is not None:
+        notes.append(f"Of {len(tried)} settings of the retrieval model, the best had an l2 of {settings.l2:.2g}.")
+    recipe = dataclasses.replace(recipe, retrieval=settings, other_retrieval=())
     if recipe.rating is None:
         return Trained(model=retrieval, recipe=recipe, history={"retrieval": of_retrieval}, notes=tuple(notes))
 
-    def build_rating(train: Interactions) -> TwoTowerModel:
-        model = build_rating_model(recipe, train)
+    def build_rating(settings: ModelSettings, train: Interactions) -> TwoTowerModel:
+        model = build_rating_model(dataclasses.replace(recipe, rating=settings), train)
         assert model is not None  # the recipe has one
         return model
 
-    rating, settings, of_rating = job.run("rating", recipe.rating, build_rating)
+    rating, settings, of_rating = job.run("rating", (recipe.rating,), build_rating)
     return Trained(
         model=JointModel(retrieval_model=retrieval, rating_model=rating),
         recipe=dataclasses.replace(recipe, rating=settings),
@@ -141,8 +146,21 @@ def fit_recipe(
 
 
 _Name = Literal["retrieval", "rating"]
-_Build = Callable[[Interactions], TwoTowerModel]
+_Build = Callable[[ModelSettings, Interactions], TwoTowerModel]
 _Logs = Mapping[str, Sequence[float]]
+
+
+_NO_LOGS: _Logs = {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    """A model that was trained on the training part to see how good it is."""
+
+    model: TwoTowerModel
+    settings: ModelSettings
+    logs: _Logs
+    value: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,29 +175,29 @@ class _Job:
     callbacks: tuple[tf.keras.callbacks.Callback, ...]
 
     def run(
-        self, name: _Name, settings: ModelSettings, build: _Build, half_life_days: float | None = None
+        self, name: _Name, tried: Sequence[ModelSettings], build: _Build, half_life_days: float | None = None
     ) -> tuple[TwoTowerModel, ModelSettings, _Logs]:
         """Returns a trained model, its settings with the number of epochs, and Keras's logs."""
-        logs: _Logs = {}
 
         def weigh(train: Interactions) -> Interactions:
             return train if half_life_days is None else weigh_by_recency(train, half_life_days)
 
-        if settings.epochs is None:
-            if self.choosing is None:
-                settings = dataclasses.replace(settings, epochs=min(_DEFAULT_EPOCHS, settings.max_epochs))
-            else:
-                model, settings, logs = self._choose_epochs(name, settings, build, weigh(self.choosing.train))
-                if not self.again:
-                    return model, settings, logs
+        settings, logs = tried[0], _NO_LOGS
+        if self.choosing is None and settings.epochs is None:
+            settings = dataclasses.replace(settings, epochs=min(_DEFAULT_EPOCHS, settings.max_epochs))
+        elif self.choosing is not None and settings.epochs is None:
+            train = weigh(self.choosing.train)
+            candidates = [self._choose_epochs(name, each, build, train, self.choosing) for each in tried]
+            best = max(candidates, key=lambda candidate: candidate.value)
+            if not self.again:
+                return best.model, best.settings, best.logs
+            settings, logs = best.settings, best.logs
         model, again = self._fit(f"Training the {name} model on all events", settings, build, weigh(self.seen), ())
         return model, settings, logs or again
 
     def _choose_epochs(
-        self, name: _Name, settings: ModelSettings, build: _Build, train: Interactions
-    ) -> tuple[TwoTowerModel, ModelSettings, _Logs]:
-        split = self.choosing
-        assert split is not None  # there is something to choose by
+        self, name: _Name, settings: ModelSettings, build: _Build, train: Interactions, split: Split
+    ) -> _Candidate:
         k = min(10, train.num_candidates)
         mode: Literal["min", "max"] = "max" if name == "retrieval" else "min"
         monitor = f"val_ndcg@{k}" if name == "retrieval" else "val_log_loss"
@@ -193,9 +211,14 @@ class _Job:
         ]
         planned = dataclasses.replace(settings, epochs=settings.max_epochs)
         model, logs = self._fit(f"Training the {name} model", planned, build, train, watching)
-        values = np.array(logs[monitor])
-        best = int(values.argmax() if mode == "max" else values.argmin()) + 1
-        return model, dataclasses.replace(settings, epochs=best), logs
+        values = np.array(logs[monitor]) * (1 if mode == "max" else -1)
+        best = int(values.argmax())
+        return _Candidate(
+            model=model,
+            settings=dataclasses.replace(settings, epochs=best + 1),
+            logs=logs,
+            value=float(values[best]),
+        )
 
     def _fit(
         self,
@@ -206,7 +229,7 @@ class _Job:
         watching: Sequence[tf.keras.callbacks.Callback],
     ) -> tuple[TwoTowerModel, _Logs]:
         tf.keras.utils.set_random_seed(self.seed)
-        model = build(train)
+        model = build(settings, train)
         assert settings.epochs is not None  # chosen by now
         training = QueryTraining(
             epochs=settings.epochs,

@@ -34,7 +34,7 @@ def test_planted_preferences_are_found_and_the_validation_part_chooses_the_epoch
 
 
 def test_the_same_seed_gives_the_same_model(split):
-    recipe = tt.choose_recipe(split.train).with_settings(**{**QUICK, "epochs": 2})
+    recipe = dataclasses.replace(tt.choose_recipe(split.train).with_settings(**{**QUICK, "epochs": 2}), rating=None)
     first, second, third = (fit_recipe(recipe, split, seed=seed).model.get_weights() for seed in (1, 1, 2))
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(first, second, strict=True))
     assert not all(np.array_equal(ours, theirs) for ours, theirs in zip(first, third, strict=True))
@@ -71,7 +71,7 @@ def test_without_a_second_training_the_best_epochs_weights_are_kept(split):
 
 def test_a_split_without_a_validation_part_gets_one(split):
     nothing = split.validation.with_events(np.zeros(0, np.int64))
-    recipe = tt.choose_recipe(split.train).with_settings(**{**QUICK, "max_epochs": 2})
+    recipe = dataclasses.replace(tt.choose_recipe(split.train).with_settings(**{**QUICK, "max_epochs": 2}), rating=None)
     trained = fit_recipe(recipe, dataclasses.replace(split, validation=nothing), seed=0)
     assert trained.recipe.retrieval.epochs in (1, 2)
     assert trained.notes == (
@@ -127,4 +127,4 @@ def test_of_several_settings_the_validation_part_takes_the_best(split):
         trained = fit_recipe(both, split, seed=0, retrain=False)
         assert trained.recipe.retrieval.learning_rate == recipe.retrieval.learning_rate
         assert trained.recipe.other_retrieval == ()
-        assert trained.notes[0] == "Of 2 settings of the retrieval model, the best had an l2 of 0.0002."
+        assert "Of 2 settings of the retrieval model, the best had an l2 of 0.0002." in trained.notes

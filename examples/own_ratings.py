@@ -2,9 +2,7 @@
 
 import tfrs_twotower as tt
 
-schema = tt.Schema(
-    query_id="customer", candidate_id="sku", rating="stars", timestamp="when", candidate_features=("category", "price")
-)
+schema = tt.Schema(query_id="customer", candidate_id="sku", rating="stars", timestamp="when")
 ratings = tt.load_ratings("ratings.csv", schema, candidates="catalogue.parquet")
 split = tt.temporal_split(ratings, test=0.2, validation=0.1)
 recipe = tt.choose_recipe(split.train)

@@ -27,3 +27,27 @@ def whole_number(value: Any, name: str, minimum: int) -> int:
     if operator.index(value) < minimum:
         raise ValueError(f"{name} must be at least {minimum}. Received: {value}.")
     return operator.index(value)
+
+
+def require_seed(seed: Any, name: str = "`seed`") -> int:
+    """Returns a seed as an int.
+
+    Args:
+        seed: What the caller gave.
+        name: How errors call it.
+
+    Raises:
+        TypeError: If it is not a whole number; None and a bool are none.
+        ValueError: If it is negative.
+
+    Example:
+        >>> require_seed(-1)
+        Traceback (most recent call last):
+        ValueError: `seed` must be a whole number of at least 0. Received: -1. The same seed gives the same result.
+    """
+    advice = "The same seed gives the same result."
+    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+        raise TypeError(f"{name} must be a whole number of at least 0. Received: {seed!r}. {advice}")
+    if operator.index(seed) < 0:
+        raise ValueError(f"{name} must be a whole number of at least 0. Received: {seed}. {advice}")
+    return operator.index(seed)

@@ -7,15 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import make_interactions
+from tests.data.reading import exactly
 from tfrs_twotower.data import splits
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
 
 
 def interactions(num_events: int) -> Interactions:
-    # Every event has a different rating, which identifies it.
-    rows = np.zeros(num_events, np.int32)
-    return make_interactions(rows, rows, np.arange(num_events), num_queries=1, num_candidates=1)
+    # Every event has a different rating, which identifies it, and a candidate of its own.
+    rows = np.arange(num_events)
+    return make_interactions(rows * 0, rows, rows, num_queries=1, num_candidates=num_events)
 
 
 def parts(split: Split) -> list[list[float]]:
@@ -58,6 +59,11 @@ def check_partition(split: Split, data: Interactions) -> None:
         rows = part.ratings.astype(int)
         assert part.events.equals(data.events.take(rows))
         assert (part.queries, part.candidates) == (data.queries, data.candidates)
+
+
+def pairs_of(data: Interactions, query: int) -> set[int]:
+    """Returns the candidates that a query has an event with."""
+    return set(data.candidate_rows[data.query_rows == query])
 
 
 @settings(deadline=None)
@@ -126,9 +132,10 @@ def test_unseen_queries_do_not_occur_in_training(data, seed, target, share):
     assert not validated & tested
     assert set(split.history.query_rows) <= validated | tested
     for query in validated | tested:
-        total = np.sum(data.query_rows == query)
-        held = sum(np.sum(part.query_rows == query) for part in (split.validation, split.test))
-        assert held == max(1, min(round(total * target), total - 1))
+        total = len(pairs_of(data, query))
+        held = pairs_of(split.validation, query) | pairs_of(split.test, query)
+        assert len(held) == max(1, min(round(total * target), total - 1))
+        assert not held & pairs_of(split.history, query)
     again = quietly(splits.unseen_queries_split, data, **options)
     assert parts(again) == parts(split)
 
@@ -297,7 +304,8 @@ def test_seen_consists_of_training_and_validation():
 
 
 def test_context_is_training_and_the_history_of_held_out_queries():
-    data = make_interactions(np.repeat(np.arange(10), 5), [0] * 50, np.arange(50), num_queries=10, num_candidates=1)
+    rows = np.arange(50)
+    data = make_interactions(rows // 5, rows % 5, rows, num_queries=10, num_candidates=5)
     split = splits.unseen_queries_split(data, test=0.3, validation=0.3, seed=0)
     assert split.context.ratings.tolist() == split.train.ratings.tolist() + split.history.ratings.tolist()
     # 10 - 3 - 2 queries of 5 events train; the other 5 have round(5 * 0.2) = 1 target and 4 events of history each.
@@ -315,3 +323,73 @@ def test_a_share_outside_0_to_1_is_refused(share):
 def test_an_empty_part_is_refused():
     with pytest.raises(ValueError, match="Every part must have at least one event. Received 3 events"):
         splits.random_split(interactions(3), seed=0)
+
+
+@settings(deadline=None)
+@given(data=timed(), seed=st.integers(0, 1000), test=st.floats(0.1, 0.5), validation=st.floats(0.1, 0.5))
+def test_a_random_split_keeps_the_events_of_a_pair_together(data, seed, test, validation):
+    split = quietly(splits.random_split, data, test=test, validation=validation, seed=seed)
+    if split is None:
+        return
+    check_partition(split, data)
+    pairs = [set(zip(part.query_rows, part.candidate_rows, strict=True)) for part in (split.train, split.test)]
+    pairs.append(set(zip(split.validation.query_rows, split.validation.candidate_rows, strict=True)))
+    assert sum(map(len, pairs)) == len(set.union(*pairs))
+    # The size differs from the share by the events of one pair at most.
+    largest = np.unique(data.query_rows * 6 + data.candidate_rows, return_counts=True)[1].max()
+    assert 0 <= split.test.num_events - round(data.num_events * test) < largest
+
+
+SPLIT = splits.random_split(interactions(30), seed=0)
+SEEDED = (splits.random_split, splits.unseen_queries_split, splits.unseen_candidates_split, splits.unseen_queries_folds)
+AT = {"validation_start": 1, "test_start": 2}
+SEED_TEXT = "`seed` must be a whole number of at least 0. Received: {}. The same seed gives the same result."
+
+
+@pytest.mark.parametrize("make", SEEDED)
+@pytest.mark.parametrize(
+    ("seed", "error", "received"),
+    [(None, TypeError, "None"), (-1, ValueError, "-1"), (1.5, TypeError, "1.5"), (True, TypeError, "True")],
+)
+def test_a_seed_is_a_whole_number(make, seed, error, received):
+    with exactly(error, SEED_TEXT.format(received)):
+        make(interactions(30), seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        *((make, {"seed": 0}) for make in SEEDED),
+        (splits.leave_last_out_split, {}),
+        (splits.temporal_split, {}),
+        (splits.temporal_split_at, AT),
+    ],
+)
+@pytest.mark.parametrize(
+    ("data", "received"),
+    [
+        (SPLIT, "a Split. Pass one part of the split, such as `split.train` or `split.seen`."),
+        (7, "a int. Read a table or a file with `load_ratings` first."),
+        ("ratings.csv", "a str. Read a table or a file with `load_ratings` first."),
+    ],
+)
+def test_only_interactions_can_be_split(make, options, data, received):
+    with exactly(TypeError, f"`interactions` must be `Interactions`. Received: {received}"):
+        make(data, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (splits.random_split, {"test": None, "seed": 0}, "`test` must be a share in (0, 1). Received: None."),
+        (splits.temporal_split, {"validation": "1"}, "`validation` must be a share in (0, 1). Received: '1'."),
+        (
+            splits.temporal_split_at,
+            {"validation_start": "2024-01-01", "test_start": 5},
+            "`validation_start` must be a number of seconds since 1970-01-01 UTC. Received: '2024-01-01'.",
+        ),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_named(make, options, message):
+    with exactly(TypeError, message):
+        make(interactions(30), **options)

@@ -288,9 +288,12 @@ def test_a_column_cannot_have_two_meanings():
         Schema(query_id="customer", candidate_id="sku", query_features=("sku",))
 
 
-def test_an_event_feature_cannot_have_the_name_of_a_column_of_events():
-    with pytest.raises(ValueError, match="An event feature must not be called rating, weight"):
-        Schema(query_id="customer", candidate_id="sku", rating="stars", event_features=("rating", "weight"))
+def test_an_event_feature_with_the_name_of_a_column_of_events_gets_another_name():
+    schema = Schema(query_id="customer", candidate_id="sku", rating="stars", event_features=("rating", "weight"))
+    ratings = load_ratings({**without("weight"), "rating": ["a", "b", "c"], "weight": [7, 8, 9]}, schema)
+    assert ratings.events["column_rating"].to_pylist() == ["a", "b", "c"]
+    assert ratings.events["column_weight"].to_pylist() == [7, 8, 9]
+    assert ratings.original_names == {"column_rating": "rating", "column_weight": "weight"}
 
 
 def test_ids_may_be_bytes_and_dictionaries():

@@ -1,5 +1,6 @@
 """A catalogue from a file gets the types of the bundle whose catalogue it replaces."""
 
+import dataclasses
 from pathlib import Path
 
 import pyarrow as pa
@@ -51,3 +52,17 @@ def test_a_column_to_filter_by_must_have_the_type_that_it_had(bundle, tmp_path):
     file.write_text("sku,year,is_new\n008,soon,true\n")
     with pytest.raises(ValueError, match="`year` must hold int64, by which the bundle filters. It holds string"):
         read_catalogue(file, bundle)
+
+
+def test_columns_keep_the_users_names_and_lists_that_are_written_as_text(bundle, tmp_path):
+    """The table that the bundle was trained on had a column `Product No` and another `kinds`, such as new|sale."""
+    model = dataclasses.replace(bundle.manifest.model, original_names={"sku": "Product No", "price": "price"})
+    candidates = bundle.candidates.append_column("kinds", pa.array([["new"]]))
+    renamed = LoadedBundle(bundle.path, dataclasses.replace(bundle.manifest, model=model), candidates, None)
+    file = tmp_path / "items.csv"
+    file.write_text("Product No,year,is_new,kinds\n008,1995,true,new|sale\n009,1996,false,\n")
+    table = read_catalogue(file, renamed)
+    assert table.to_pylist() == [
+        {"sku": "008", "year": 1995, "is_new": True, "kinds": ["new", "sale"]},
+        {"sku": "009", "year": 1996, "is_new": False, "kinds": []},
+    ]

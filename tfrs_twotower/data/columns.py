@@ -33,7 +33,7 @@ def plain_table(table: pa.Table, name: str) -> pa.Table:
     """Converts a table to plain types: text becomes string, lists become list, dictionaries are decoded.
 
     pandas, Polars and Parquet files hold text as `large_string`, `string_view`, dictionaries or raw bytes, and lists as
-    `large_list`; the values are the same.
+    `large_list`; the values are the same. Decimal numbers become float64 and half precision becomes float32.
 
     Args:
         table: Any table.
@@ -55,7 +55,30 @@ def plain_table(table: pa.Table, name: str) -> pa.Table:
         raise ValueError(f"`{name}` must have each column only once. Received twice: {', '.join(repeated)}.")
     if all(_plain_type(kind) == kind for kind in table.schema.types):
         return table
-    return pa.table({column: _plain_column(table[column], f"{name}.{column}") for column in table.column_names})
+    return pa.table({column: plain_column(table[column], f"{name}.{column}") for column in table.column_names})
+
+
+def plain_values(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Converts the values of a column to a plain type, but leaves a dictionary of them a dictionary.
+
+    Args:
+        column: Any column.
+        name: What errors call it.
+
+    Raises:
+        ValueError: If it holds bytes that are not UTF-8 text, or values that have no plain type.
+
+    Example:
+        >>> plain_values(pa.chunked_array([pa.array([b"a"]).dictionary_encode()]), "items.kind").type
+        DictionaryType(dictionary<values=string, indices=int32, ordered=0>)
+    """
+    if not pa.types.is_dictionary(column.type):
+        return plain_column(column, name)
+    values = [plain_column(pa.chunked_array([chunk.dictionary]), name).combine_chunks() for chunk in column.chunks]
+    indices = [chunk.indices.cast(pa.int32()) for chunk in column.chunks]
+    pairs = zip(indices, values, strict=True)
+    kind = pa.dictionary(pa.int32(), _plain_type(column.type.value_type))
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(places, found) for places, found in pairs], kind)
 
 
 def check_ids(table: pa.Table, column: str, name: str) -> None:
@@ -93,25 +116,75 @@ def check_ids(table: pa.Table, column: str, name: str) -> None:
         )
 
 
-def _plain_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def is_feature_type(kind: pa.DataType) -> bool:
+    """Tells whether a column of this plain type can be a feature: text, numbers, truth values, times, or lists of them.
+
+    Args:
+        kind: The type, as `plain_table` leaves it.
+
+    Example:
+        >>> is_feature_type(pa.list_(pa.string())), is_feature_type(pa.struct([("a", pa.int64())]))
+        (True, False)
+    """
+    types = pa.types
+    if types.is_list(kind):
+        return is_feature_type(kind.value_type)
+    is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+    return is_number or types.is_string(kind) or types.is_timestamp(kind) or types.is_date(kind)
+
+
+def plain_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Converts a column to a plain type, as `plain_table` does.
+
+    Args:
+        column: Any column.
+        name: What errors call it.
+
+    Raises:
+        ValueError: If it holds bytes that are not UTF-8 text, or values that have no plain type.
+
+    Example:
+        >>> plain_column(pa.chunked_array([[b"a"]]), "items.kind").type
+        DataType(string)
+    """
+    if isinstance(column.type, pa.BaseExtensionType):
+        chunks = [chunk.storage for chunk in column.chunks]
+        column = pa.chunked_array(chunks, column.type.storage_type)
+    if pa.types.is_run_end_encoded(column.type):
+        column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], column.type.value_type)
     wanted = _plain_type(column.type)
     if wanted == column.type:
         return column
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
     try:
+        if pa.types.is_dictionary(column.type):
+            value_type = column.type.value_type
+            chunks = [
+                _plain_values(chunk.dictionary, value_type, wanted).take(chunk.indices) for chunk in column.chunks
+            ]
+            return pa.chunked_array(chunks, wanted)
         return column.cast(wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"`{name}` cannot be read as {wanted}: {str(error).splitlines()[0]}") from error
+        reason = "it holds bytes that are not UTF-8 text" if wanted == pa.string() else f"its type is {column.type}"
+        raise ValueError(f"`{name}` cannot be read as {wanted}: {reason}.") from error
+
+
+def _plain_values(values: pa.Array, kind: pa.DataType, wanted: pa.DataType) -> pa.Array:
+    return values if kind == wanted else values.cast(wanted)
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
     types = pa.types
-    if types.is_dictionary(kind):
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain_type(kind.storage_type)
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         return _plain_type(kind.value_type)
     is_text = types.is_large_string(kind) or types.is_string_view(kind)
     if is_text or types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
         return pa.string()
+    if types.is_decimal(kind):
+        return pa.float64()
+    if types.is_float16(kind):
+        return pa.float32()
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         inner = _plain_type(kind.value_type)
         return kind if types.is_list(kind) and inner == kind.value_type else pa.list_(inner)

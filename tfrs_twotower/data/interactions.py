@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +66,12 @@ class Interactions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "original_names", dict(self.original_names))
         object.__setattr__(self, "notes", tuple(self.notes))
+        for name in ("queries", "candidates", "events"):
+            if not isinstance(getattr(self, name), pa.Table):
+                raise TypeError(
+                    f"`{name}` must be an Arrow table. Received: a {type(getattr(self, name)).__name__}. "
+                    "Read other tables with `load_ratings`."
+                )
         object.__setattr__(self, "queries", plain_table(self.queries, "queries"))
         object.__setattr__(self, "candidates", plain_table(self.candidates, "candidates"))
         check_ids(self.queries, self.query_id, "queries")
@@ -78,6 +85,9 @@ class Interactions:
             )
         _check_rows(self.events, self.num_queries, "query_row", "queries")
         _check_rows(self.events, self.num_candidates, "candidate_row", "candidates")
+        for name in ("rating", "weight"):
+            if name in self.events.column_names:
+                _check_numbers(self.events, name)
         _check_values(self.ratings, np.isfinite, "rating", "finite")
         if "timestamp" in self.events.column_names:
             _check_integers(self.events, "timestamp")
@@ -147,8 +157,19 @@ class Interactions:
 
         Args:
             rows: int [n], rows of `events`, in the order wanted.
+
+        Raises:
+            TypeError: If the rows are not integers.
+            ValueError: If a row is out of range.
         """
-        return dataclasses.replace(self, events=self.events.take(pa.array(rows)))
+        rows = np.asarray(rows)
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise TypeError(f"`rows` must be integers [n]. Received: {rows.dtype} {list(rows.shape)}.")
+        if rows.size and not (rows.min() >= 0 and rows.max() < self.num_events):
+            raise ValueError(
+                f"`rows` must be rows of `events`, 0 to {self.num_events - 1}. Received: {rows.min()} to {rows.max()}."
+            )
+        return dataclasses.replace(self, events=self.events.take(pa.array(rows, pa.int64())))
 
     def fingerprint(self) -> str:
         """Computes the SHA-256 (hex) of every column of the three tables: equal fingerprints mean equal data."""
@@ -160,6 +181,32 @@ class Interactions:
                 is_plain = pa.types.is_primitive(column.type) and not column.null_count
                 digest.update(column.to_numpy(zero_copy_only=False) if is_plain else repr(column.to_pylist()).encode())
         return digest.hexdigest()
+
+
+def require_interactions(value: Any, name: str) -> Interactions:
+    """Checks that an argument is `Interactions`.
+
+    Args:
+        value: What the caller gave.
+        name: Name of the argument, such as "train".
+
+    Returns:
+        The argument.
+
+    Raises:
+        TypeError: If it is anything else, such as a split or a table.
+
+    Example:
+        >>> require_interactions("ratings.csv", "train")
+        Traceback (most recent call last):
+        TypeError: `train` must be `Interactions`. Received: a str. Read a table or a file with `load_ratings` first.
+    """
+    if isinstance(value, Interactions):
+        return value
+    advice = "Read a table or a file with `load_ratings` first."
+    if isinstance(getattr(value, "train", None), Interactions):
+        advice = "Pass one part of the split, such as `split.train` or `split.seen`."
+    raise TypeError(f"`{name}` must be `Interactions`. Received: a {type(value).__name__}. {advice}")
 
 
 def _check_values(values: np.ndarray, is_good: _Predicate, column: str, rule: str) -> None:
@@ -181,6 +228,12 @@ def _check_integers(events: pa.Table, column: str) -> None:
     kind, num_null = events[column].type, events[column].null_count
     if not pa.types.is_integer(kind) or num_null:
         raise TypeError(f"`{column}` must hold integers and no nulls. Received: {kind} with {num_null} nulls.")
+
+
+def _check_numbers(events: pa.Table, column: str) -> None:
+    kind = events[column].type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        raise TypeError(f"`{column}` must hold numbers. Received: {kind}. Read other tables with `load_ratings`.")
 
 
 def _check_rows(events: pa.Table, size: int, column: str, table: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,10 @@ class Split:
     validation: Interactions
     test: Interactions
     history: Interactions
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            require_interactions(getattr(self, field.name), field.name)
 
     @property
     def context(self) -> Interactions:
@@ -99,7 +104,8 @@ def partition(
         raise ValueError(
             f"Every part must have at least one event. Received {interactions.num_events} events, which give "
             f"{train.size} for training, {validation.size} for validation and {test.size} for the test. "
-            "Change the shares, or split more events."
+            "Change the shares, or split more events. Random splits keep all events of a query with a candidate "
+            "together."
         )
     # Sorted, because a part keeps the order of the data, whatever the order in which its events were drawn.
     split = Split(
@@ -112,6 +118,32 @@ def partition(
     return split
 
 
+def require_split(value: Any, name: str) -> Split:
+    """Checks that an argument is a `Split`.
+
+    Args:
+        value: What the caller gave.
+        name: Name of the argument, such as "split".
+
+    Returns:
+        The argument.
+
+    Raises:
+        TypeError: If it is anything else, such as `Interactions`.
+
+    Example:
+        >>> require_split(None, "split")
+        Traceback (most recent call last):
+        TypeError: `split` must be a `Split`. Received: a NoneType. Make one with a function such as `temporal_split`.
+    """
+    if isinstance(value, Split):
+        return value
+    raise TypeError(
+        f"`{name}` must be a `Split`. Received: a {type(value).__name__}. "
+        "Make one with a function such as `temporal_split`."
+    )
+
+
 def check_shares(**shares: float) -> None:
     """Checks that every share is in (0, 1).
 
@@ -119,26 +151,29 @@ def check_shares(**shares: float) -> None:
         **shares: Name of the argument -> its value.
 
     Raises:
-        ValueError: If a share is not; names it.
+        TypeError: If a share is not a number; names it.
+        ValueError: If a share is out of range; names it.
     """
     for name, share in shares.items():
+        if isinstance(share, bool) or not isinstance(share, Real):
+            raise TypeError(f"`{name}` must be a share in (0, 1). Received: {share!r}.")
         if not 0 < share < 1:
             raise ValueError(f"`{name}` must be a share in (0, 1). Received: {share}.")
 
 
 def _warn_about_unseen(split: Split, held_out: str | None) -> None:
     findings = []
-    for name, trained, tested in (
-        ("queries", split.train.query_rows, split.test.query_rows),
-        ("candidates", split.train.candidate_rows, split.test.candidate_rows),
+    for name, size, trained, tested in (
+        ("queries", split.train.num_queries, split.train.query_rows, split.test.query_rows),
+        ("candidates", split.train.num_candidates, split.train.candidate_rows, split.test.candidate_rows),
     ):
         if name == held_out:
             continue
-        occurring = np.unique(tested)
-        unseen = np.setdiff1d(occurring, trained, assume_unique=False)
-        if unseen.size:
-            num_events = int(np.isin(tested, unseen).sum())
-            findings.append(f"{unseen.size} of {occurring.size} {name} of the test part ({num_events} events)")
+        num_tested = np.bincount(tested, minlength=size)
+        is_unseen = (num_tested > 0) & (np.bincount(trained, minlength=size) == 0)
+        if is_unseen.any():
+            num_occurring, num_events = np.count_nonzero(num_tested), num_tested[is_unseen].sum()
+            findings.append(f"{is_unseen.sum()} of {num_occurring} {name} of the test part ({num_events} events)")
     if findings:
         # 1 is this function, 2 `partition`, 3 the function that makes the split, 4 the user's line.
         warnings.warn(f"Without a training event: {'; '.join(findings)}.", stacklevel=4)

@@ -7,41 +7,55 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tfrs_twotower._settings import whole_number
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower._settings import require_seed, whole_number
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.data.partition import Split, check_shares, partition
-from tfrs_twotower.data.rows import places_within
+from tfrs_twotower.data.rows import pair_numbers, places_within
 
 # Codes of the parts, by query or candidate.
 _TRAIN, _VALIDATION, _TEST = 0, 1, 2
 
 
 def random_split(interactions: Interactions, *, test: float = 0.2, validation: float = 0.1, seed: int) -> Split:
-    """Splits the events at random.
+    """Splits the events at random. All events of a pair of a query and a candidate are in the same part.
 
     Args:
-        interactions: At least three events.
-        test: Share of all events that go into the test part, in (0, 1).
+        interactions: Events of at least three different pairs.
+        test: Share of all events that go into the test part, in (0, 1). The part differs by the events of one pair at
+            most.
         validation: Share of the remaining events that go into the validation part, in (0, 1).
         seed: Seed of the random choice, >= 0. The same seed gives the same split.
 
     Raises:
-        ValueError: If a share is outside (0, 1) or a part would be empty.
+        TypeError: If an argument has the wrong type.
+        ValueError: If a share is outside (0, 1), the seed is negative, or a part would be empty.
 
     Example:
         >>> import pyarrow as pa
         >>> ratings = Interactions(
-        ...     queries=pa.table({"u": ["a"]}), candidates=pa.table({"m": ["x"]}), query_id="u", candidate_id="m",
-        ...     events=pa.table({"query_row": [0] * 10, "candidate_row": [0] * 10, "rating": [1.0] * 10}),
+        ...     queries=pa.table({"u": ["a"]}), candidates=pa.table({"m": list("abcdefghij")}), query_id="u",
+        ...     candidate_id="m",
+        ...     events=pa.table({"query_row": [0] * 10, "candidate_row": range(10), "rating": [1.0] * 10}),
         ... )
         >>> split = random_split(ratings, test=0.2, validation=0.25, seed=7)
         >>> split.train.num_events, split.validation.num_events, split.test.num_events
         (6, 2, 2)
     """
+    interactions, seed = require_interactions(interactions, "interactions"), require_seed(seed)
     check_shares(test=test, validation=validation)
-    order = np.random.default_rng(seed).permutation(interactions.num_events)
-    num_test, num_validation = _part_sizes(len(order), test, validation)
-    return partition(interactions, test=order[:num_test], validation=order[num_test : num_test + num_validation])
+    pairs, num_pairs = pair_numbers(interactions.query_rows, interactions.candidate_rows, interactions.num_candidates)
+    order = np.random.default_rng(seed).permutation(num_pairs)
+    num_test, num_validation = _part_sizes(interactions.num_events, test, validation)
+    # Events before each pair, in the order of the draw: a pair goes where its first event would go.
+    counts = np.bincount(pairs, minlength=num_pairs)[order]
+    before = np.cumsum(counts) - counts
+    part = np.empty(num_pairs, np.int8)
+    part[order] = np.where(before < num_test, _TEST, np.where(before < num_test + num_validation, _VALIDATION, _TRAIN))
+    return partition(
+        interactions,
+        test=np.flatnonzero(part[pairs] == _TEST),
+        validation=np.flatnonzero(part[pairs] == _VALIDATION),
+    )
 
 
 def unseen_queries_split(
@@ -49,30 +63,33 @@ def unseen_queries_split(
 ) -> Split:
     """Holds out whole queries at random, to test on queries that the model has not been trained on.
 
-    A share of each held-out query's events is the target of the evaluation. The rest is the query's history, which the
-    model may take as input during the evaluation. A query with a single event has no history.
+    A share of each held-out query's candidates is the target of the evaluation, with all their events. The rest is the
+    query's history, which the model may take as input during the evaluation. A query with events of a single candidate
+    has no history.
 
     Args:
         interactions: The data to split.
         test: Share of the queries held out for the test, in (0, 1).
         validation: Share of the remaining queries held out for validation, in (0, 1).
-        target: Share of a held-out query's events that is predicted, in (0, 1); at least one event.
+        target: Share of a held-out query's candidates that is predicted, in (0, 1); at least one.
         seed: Seed of the random choice, >= 0. The same seed gives the same split.
 
     Raises:
-        ValueError: If a share is outside (0, 1) or a part would be empty.
+        TypeError: If an argument has the wrong type.
+        ValueError: If a share is outside (0, 1), the seed is negative, or a part would be empty.
 
     Example:
         >>> import pyarrow as pa
-        >>> events = {"query_row": [0] * 5 + [1] * 5 + [2] * 5, "candidate_row": [0] * 15, "rating": [1.0] * 15}
+        >>> events = {"query_row": [0] * 5 + [1] * 5 + [2] * 5, "candidate_row": [*range(5)] * 3, "rating": [1.0] * 15}
         >>> ratings = Interactions(
-        ...     queries=pa.table({"u": ["a", "b", "c"]}), candidates=pa.table({"m": ["x"]}), query_id="u",
+        ...     queries=pa.table({"u": ["a", "b", "c"]}), candidates=pa.table({"m": list("vwxyz")}), query_id="u",
         ...     candidate_id="m", events=pa.table(events),
         ... )
         >>> split = unseen_queries_split(ratings, test=0.3, validation=0.5, seed=7)
         >>> split.train.num_events, split.validation.num_events, split.test.num_events, split.history.num_events
         (5, 1, 1, 8)
     """
+    interactions, seed = require_interactions(interactions, "interactions"), require_seed(seed)
     check_shares(test=test, validation=validation, target=target)
     generator = np.random.default_rng(seed)
     queries = generator.permutation(np.unique(interactions.query_rows))
@@ -93,27 +110,28 @@ def unseen_queries_folds(
         interactions: The data to split.
         num_folds: Number of splits, from 2 to the number of queries with events.
         validation: Share of the remaining queries held out for validation, in (0, 1).
-        target: Share of a held-out query's events that is predicted, in (0, 1); at least one event.
+        target: Share of a held-out query's candidates that is predicted, in (0, 1); at least one.
         seed: Seed of the random choice, >= 0. The same seed gives the same splits.
 
     Yields:
         One split per fold, as `unseen_queries_split` makes them.
 
     Raises:
-        TypeError: If `num_folds` is not a whole number.
+        TypeError: If an argument has the wrong type.
         ValueError: If a number is out of range or a part would be empty.
 
     Example:
         >>> import pyarrow as pa
-        >>> events = {"query_row": [0] * 5 + [1] * 5 + [2] * 5, "candidate_row": [0] * 15, "rating": [1.0] * 15}
+        >>> events = {"query_row": [0] * 5 + [1] * 5 + [2] * 5, "candidate_row": [*range(5)] * 3, "rating": [1.0] * 15}
         >>> ratings = Interactions(
-        ...     queries=pa.table({"u": ["a", "b", "c"]}), candidates=pa.table({"m": ["x"]}), query_id="u",
+        ...     queries=pa.table({"u": ["a", "b", "c"]}), candidates=pa.table({"m": list("vwxyz")}), query_id="u",
         ...     candidate_id="m", events=pa.table(events),
         ... )
         >>> splits = unseen_queries_folds(ratings, num_folds=3, validation=0.5, seed=7)
         >>> sorted(int(split.test.query_rows[0]) for split in splits)
         [0, 1, 2]
     """
+    interactions, seed = require_interactions(interactions, "interactions"), require_seed(seed)
     check_shares(validation=validation, target=target)
     queries = np.random.default_rng(seed).permutation(np.unique(interactions.query_rows))
     if whole_number(num_folds, "`num_folds`", 2) > len(queries):
@@ -136,7 +154,8 @@ def unseen_candidates_split(
         seed: Seed of the random choice, >= 0. The same seed gives the same split.
 
     Raises:
-        ValueError: If a share is outside (0, 1) or a part would be empty.
+        TypeError: If an argument has the wrong type.
+        ValueError: If a share is outside (0, 1), the seed is negative, or a part would be empty.
 
     Example:
         >>> import pyarrow as pa
@@ -149,6 +168,7 @@ def unseen_candidates_split(
         >>> sorted([set(part.candidate_rows.tolist()) for part in (split.train, split.validation, split.test)], key=min)
         [{0}, {1}, {2}]
     """
+    interactions, seed = require_interactions(interactions, "interactions"), require_seed(seed)
     check_shares(test=test, validation=validation)
     rows = interactions.candidate_rows
     candidates = np.random.default_rng(seed).permutation(np.unique(rows))
@@ -196,7 +216,9 @@ def _folds(
 def _choose_targets(
     interactions: Interactions, part: np.ndarray, target: float, generator: np.random.Generator
 ) -> _HeldOutRows:
-    """Chooses a share of each held-out query's events at random as targets; the rest is the query's history.
+    """Chooses a share of each held-out query's pairs at random as targets; the rest is the query's history.
+
+    Events of the same pair stay together: a candidate in the history would give away that it is a target, too.
 
     Args:
         interactions: The data to split.
@@ -204,17 +226,20 @@ def _choose_targets(
         target: Share of the events, in (0, 1).
         generator: Source of randomness.
     """
-    rows = interactions.query_rows
+    pairs, num_pairs = pair_numbers(interactions.query_rows, interactions.candidate_rows, interactions.num_candidates)
+    rows = np.empty(num_pairs, np.int32)
+    rows[pairs] = interactions.query_rows  # the query of each pair
     counts = np.bincount(rows, minlength=interactions.num_queries)
-    # Each query's events in random order; the first of them are its targets.
-    order = generator.permutation(interactions.num_events)
+    # Each query's pairs in random order; the first of them are its targets.
+    order = generator.permutation(num_pairs)
     order = order[np.argsort(rows[order], kind="stable")]
-    # At least one target; and at least one event of history for a query with two events or more.
+    # At least one target; and at least one pair of history for a query with two pairs or more.
     num_targets = np.maximum(1, np.minimum(np.round(counts * target), counts - 1))
-    is_target = places_within(counts) < np.repeat(num_targets, counts)
-    part_of_event = part[rows[order]]
+    is_target = np.empty(num_pairs, bool)
+    is_target[order] = places_within(counts) < np.repeat(num_targets, counts)
+    part_of_event, is_target_event = part[interactions.query_rows], is_target[pairs]
     return _HeldOutRows(
-        test=order[is_target & (part_of_event == _TEST)],
-        validation=order[is_target & (part_of_event == _VALIDATION)],
-        history=order[~is_target & (part_of_event != _TRAIN)],
+        test=np.flatnonzero(is_target_event & (part_of_event == _TEST)),
+        validation=np.flatnonzero(is_target_event & (part_of_event == _VALIDATION)),
+        history=np.flatnonzero(~is_target_event & (part_of_event != _TRAIN)),
     )

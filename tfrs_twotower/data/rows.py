@@ -42,3 +42,36 @@ def pair_codes(query_rows: np.ndarray, candidate_rows: np.ndarray, num_candidate
         [1, 10]
     """
     return query_rows.astype(np.int64) * num_candidates + candidate_rows
+
+
+def pair_numbers(query_rows: np.ndarray, candidate_rows: np.ndarray, num_candidates: int) -> tuple[np.ndarray, int]:
+    """Numbers the pairs of a query and a candidate in the order in which they first occur.
+
+    Args:
+        query_rows: int [num_events], the query of each event.
+        candidate_rows: int [num_events], the candidate of each event.
+        num_candidates: Size of the catalogue, >= 1.
+
+    Returns:
+        (numbers, num_pairs): int64 [num_events], equal where the pairs are equal, and the event's own row where no pair
+        occurs twice; the number of different pairs.
+
+    Example:
+        >>> numbers, num_pairs = pair_numbers(np.array([1, 0, 1]), np.array([0, 0, 0]), 1)
+        >>> numbers.tolist(), num_pairs
+        ([0, 1, 0], 2)
+    """
+    codes = pair_codes(query_rows, candidate_rows, num_candidates)
+    order = np.argsort(codes, kind="stable")
+    is_new = np.ones(len(codes), bool)
+    is_new[1:] = np.diff(codes[order]) != 0
+    num_pairs = int(is_new.sum())
+    if num_pairs == len(codes):
+        return np.arange(len(codes)), num_pairs
+    # The order is stable, so that the first of a pair's places in it is the pair's first event.
+    first = order[is_new]
+    rank = np.empty(num_pairs, np.int64)
+    rank[np.argsort(first)] = np.arange(num_pairs)
+    numbers = np.empty(len(codes), np.int64)
+    numbers[order] = rank[np.cumsum(is_new) - 1]
+    return numbers, num_pairs

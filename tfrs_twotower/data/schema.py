@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-
-_EVENT_COLUMNS = {"query_row", "candidate_row", "rating", "timestamp", "weight"}
+from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,9 +23,8 @@ class Schema:
         event_features: Columns that may differ from event to event.
 
     Raises:
-        TypeError: If the features are a single string instead of a tuple.
-        ValueError: If a column is named twice, or an event feature has the name of a column that `Interactions.events`
-            uses itself.
+        TypeError: If a column's name is not a string, or features are not a tuple of names.
+        ValueError: If a column is named twice.
 
     Example:
         >>> schema = Schema(query_id="customer", candidate_id="sku", rating="stars", query_features=("age",))
@@ -51,16 +49,19 @@ class Schema:
         ):
             if isinstance(features, str):
                 raise TypeError(f"`{name}` must be a tuple of names. Received: {features!r}; add a comma.")
+            if features is None and name != "event_features":
+                continue
+            if not isinstance(features, Sequence) or not all(isinstance(feature, str) for feature in features):
+                raise TypeError(f"`{name}` must be a tuple of names. Received: {features!r}.")
+            object.__setattr__(self, name, tuple(features))
+        for name in ("query_id", "candidate_id", "rating", "timestamp", "weight"):
+            column = getattr(self, name)
+            if not isinstance(column, str) and (column is not None or name.endswith("_id")):
+                raise TypeError(f"`{name}` must be the name of a column. Received: {column!r}.")
         named = [*self.event_columns, *(self.query_features or ()), *(self.candidate_features or ())]
         repeated = sorted({name for name in named if named.count(name) > 1})
         if repeated:
             raise ValueError(f"A column must have only one meaning. Named twice: {', '.join(repeated)}.")
-        taken = sorted(set(self.event_features) & _EVENT_COLUMNS)
-        if taken:
-            raise ValueError(
-                f"An event feature must not be called {', '.join(taken)}: `events` has a column of that name. "
-                "Rename the column."
-            )
 
     @property
     def event_columns(self) -> tuple[str, ...]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 
 _DESCRIPTION = "interactions.json"
 
@@ -23,6 +25,7 @@ def save_interactions(interactions: Interactions, folder: str | os.PathLike[str]
         folder: Path of the new folder. There must be nothing at this path yet.
 
     Raises:
+        TypeError: If the data is no `Interactions`.
         FileExistsError: If there is something at `folder`.
         OSError: If the folder cannot be written.
 
@@ -37,6 +40,7 @@ def save_interactions(interactions: Interactions, folder: str | os.PathLike[str]
         ...     sorted(path.name for path in Path(place, "ratings").iterdir())
         ['candidates.arrow', 'events.arrow', 'interactions.json', 'queries.arrow']
     """
+    interactions = require_interactions(interactions, "interactions")
     target = Path(folder)
     if target.exists():
         raise FileExistsError(f"{target} already exists. Choose another folder, or delete it first.")
@@ -88,17 +92,15 @@ def open_interactions(folder: str | os.PathLike[str]) -> Interactions:
     if not source.is_dir():
         raise FileNotFoundError(f"There is no folder at {source}. Write one with `save_interactions`.")
     try:
-        description = json.loads((source / _DESCRIPTION).read_text(encoding="utf-8"))
+        description = _read_description(source / _DESCRIPTION)
         return Interactions(
             queries=_map_table(source / "queries.arrow"),
             candidates=_map_table(source / "candidates.arrow"),
             events=_map_table(source / "events.arrow"),
             **description,
         )
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"{source} does not hold interactions, or they are damaged: {str(error).splitlines()[0]}"
-        ) from error
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{source} does not hold interactions, or they are damaged: {error}") from error
 
 
 def _write_table(table: pa.Table, path: Path) -> None:
@@ -109,4 +111,18 @@ def _write_table(table: pa.Table, path: Path) -> None:
 
 
 def _map_table(path: Path) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path.name} is missing or damaged.") from error
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path.name} is missing or damaged.") from error
+    known = {field.name for field in dataclasses.fields(Interactions)} - {"queries", "candidates", "events"}
+    if not isinstance(description, dict) or not {"query_id", "candidate_id"} <= set(description) <= known:
+        raise ValueError(f"{path.name} must describe interactions: {', '.join(sorted(known))}.")
+    return description

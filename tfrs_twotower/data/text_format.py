@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 
 
@@ -48,7 +47,7 @@ class TextFormat:
         if not isinstance(self.encoding, str):
             raise TypeError(f"`encoding` must be a name such as 'latin-1'. Received: {self.encoding!r}.")
         try:
-            codecs.lookup(self.encoding)
+            "".encode(self.encoding)  # `codecs.lookup` also finds what is not text, such as base64
         except (LookupError, ValueError):
             raise ValueError(
                 "`encoding` must be an encoding that Python knows, such as 'utf-8', 'utf-16', 'latin-1' or 'cp1252'. "

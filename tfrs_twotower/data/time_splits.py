@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 
 from tfrs_twotower._settings import whole_number
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.data.partition import Split, check_shares, partition
 from tfrs_twotower.data.rows import places_within
 
@@ -22,7 +24,7 @@ def leave_last_out_split(interactions: Interactions, *, num_test: int = 1, num_v
         num_validation: Number of events of each query in the validation part, >= 1: those before the test events.
 
     Raises:
-        TypeError: If a number is not a whole number.
+        TypeError: If an argument has the wrong type.
         ValueError: If there are no timestamps, a number is below 1, or no query has enough events.
 
     Example:
@@ -37,6 +39,7 @@ def leave_last_out_split(interactions: Interactions, *, num_test: int = 1, num_v
         >>> split.train.timestamps.tolist(), split.validation.timestamps.tolist(), split.test.timestamps.tolist()
         ([10, 20], [30], [40])
     """
+    interactions = require_interactions(interactions, "interactions")
     num_test = whole_number(num_test, "`num_test`", 1)
     num_validation = whole_number(num_validation, "`num_validation`", 1)
     _, order = _by_time(interactions)
@@ -66,6 +69,7 @@ def temporal_split(interactions: Interactions, *, test: float = 0.2, validation:
         validation: Share of the remaining events that go into the validation part, in (0, 1): the latest of them.
 
     Raises:
+        TypeError: If an argument has the wrong type.
         ValueError: If there are no timestamps, a share is outside (0, 1), or there are fewer than three different
             times.
 
@@ -81,9 +85,11 @@ def temporal_split(interactions: Interactions, *, test: float = 0.2, validation:
         >>> split.train.timestamps.tolist(), split.validation.timestamps.tolist(), split.test.timestamps.tolist()
         ([10, 20], [30], [40])
     """
+    interactions = require_interactions(interactions, "interactions")
     check_shares(test=test, validation=validation)
     times, order = _by_time(interactions)
-    different = np.unique(times)
+    ordered = times[order]
+    different = ordered[np.append(True, np.diff(ordered) != 0)]
     if len(different) < 3:
         raise ValueError(
             f"A split by time needs events at three different times or more. Received: {len(different)} different."
@@ -108,6 +114,7 @@ def temporal_split_at(interactions: Interactions, *, validation_start: int, test
             part.
 
     Raises:
+        TypeError: If an argument has the wrong type.
         ValueError: If there are no timestamps, the times are not in order, or a part would be empty.
 
     Example:
@@ -122,6 +129,10 @@ def temporal_split_at(interactions: Interactions, *, validation_start: int, test
         >>> split.train.timestamps.tolist(), split.validation.timestamps.tolist(), split.test.timestamps.tolist()
         ([10], [20], [30, 40])
     """
+    interactions = require_interactions(interactions, "interactions")
+    for name, start in (("validation_start", validation_start), ("test_start", test_start)):
+        if isinstance(start, bool) or not isinstance(start, Real):
+            raise TypeError(f"`{name}` must be a number of seconds since 1970-01-01 UTC. Received: {start!r}.")
     if validation_start >= test_start:
         raise ValueError(
             f"`validation_start` must be before `test_start`. Received: {validation_start} and {test_start}."

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import keyword
-import re
 from collections.abc import Iterable
 
-#: Input that holds the candidate to score, or to find similar candidates of.
-CANDIDATE_INPUT = "candidate_id"
-#: Input that holds candidates that must not be recommended to a query.
-EXCLUDE_INPUT = "exclude_ids"
-#: Prefix of an input that filters by a candidate feature.
-FILTER_PREFIX = "filter_"
+from tfrs_twotower.data.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, is_input_name
+
+__all__ = ["CANDIDATE_INPUT", "EXCLUDE_INPUT", "FILTER_PREFIX", "require_free_inputs", "require_input_name"]
 
 
 def require_free_inputs(names: Iterable[str]) -> None:
@@ -40,8 +36,7 @@ def require_input_name(name: str) -> None:
     Raises:
         ValueError: If it cannot.
     """
-    # What TensorFlow takes as the name of a signature's input, unchanged.
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is None:
+    if not is_input_name(name):
         raise ValueError(
             "`name` must be a letter, then letters, digits and underscores: it names an input of the SavedModel. "
             f"Received: {name!r}."

@@ -78,6 +78,24 @@ def read_archive(path: str | os.PathLike[str]) -> Interactions:
     )
 
 
+def require_archive(path: str | os.PathLike[str]) -> None:
+    """Checks that there is a MovieLens archive, without reading its ratings.
+
+    Args:
+        path: A folder or zip file, as in `read_archive`.
+
+    Raises:
+        FileNotFoundError: If there is no archive at `path`.
+        ValueError: If a zip file is damaged.
+
+    Example:
+        >>> require_archive("missing.zip")
+        Traceback (most recent call last):
+        FileNotFoundError: No MovieLens archive at missing.zip. ...
+    """
+    _find_layout(_find_files(Path(path)))
+
+
 def unpack_archive(path: str | os.PathLike[str], workspace: Path) -> Path:
     """Finds the folder of an archive's files; those of a zip file are unpacked first.
 

@@ -17,7 +17,7 @@ from tensorflow_datasets.core.download import download_manager, extractor
 from tensorflow_datasets.structured import movielens as tfds_movielens
 
 from tfrs_twotower.movielens import ml_100k
-from tfrs_twotower.movielens.archives import read_archive, unpack_archive
+from tfrs_twotower.movielens.archives import read_archive, require_archive, unpack_archive
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ def prepare_movielens(
         archive: A local folder or zip file, as GroupLens publishes it, to prepare from instead of the network.
 
     Raises:
-        ValueError: If the name is unknown, or the archive is not the official one.
+        ValueError: If the name is unknown, or the archive is damaged or not the official one.
+        FileNotFoundError: If there is no archive at `archive`.
         OSError: If no source can be reached, or `data_dir` cannot be written.
 
     Example:
@@ -81,6 +82,8 @@ def prepare_movielens(
     """
     if name not in DATASETS:
         raise ValueError(f"Unknown data set {name!r}. Known: {', '.join(DATASETS)}.")
+    if archive is not None:
+        require_archive(archive)  # A wrong path is an error even where the data set has been prepared before.
     directory = os.fspath(data_dir) if data_dir is not None else None
     builder = tfds.builder(name, data_dir=directory)
     if builder.is_prepared():

@@ -8,13 +8,15 @@ import pyarrow as pa
 
 from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.data.files import read_files
+from tfrs_twotower.data.list_text import parse_lists
 
 
 def read_catalogue(path: str | os.PathLike[str], bundle: LoadedBundle) -> pa.Table:
     r"""Reads a catalogue for `refresh_bundle`: ids and texts stay text, and filters have the types that they had.
 
     Args:
-        path: A file or a folder of files, as `read_files` takes it.
+        path: A file or a folder of files, as `read_files` takes it. Its columns have the names that they had in the
+            user's table, or those of the bundle's inputs.
         bundle: The bundle whose catalogue is to be replaced.
 
     Raises:
@@ -30,7 +32,9 @@ def read_catalogue(path: str | os.PathLike[str], bundle: LoadedBundle) -> pa.Tab
         >>> side = SimpleNamespace(id="sku", inputs=())
         >>> bundle = SimpleNamespace(
         ...     candidates=pa.table({"sku": ["007"], "shelf": ["A"]}),
-        ...     manifest=SimpleNamespace(filter_by=("shelf",), model=SimpleNamespace(candidate=side)),
+        ...     manifest=SimpleNamespace(
+        ...         filter_by=("shelf",), model=SimpleNamespace(candidate=side, original_names={})
+        ...     ),
         ... )
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "catalogue.csv"
@@ -42,7 +46,15 @@ def read_catalogue(path: str | os.PathLike[str], bundle: LoadedBundle) -> pa.Tab
     text_columns = {bundle.manifest.model.candidate.id}
     text_columns.update(spec.name for spec in bundle.manifest.model.candidate.inputs if spec.dtype == "string")
     text_columns.update(field.name for field in schema if field.type == "string")
+    original_names = bundle.manifest.model.original_names
+    text_columns.update(original for name, original in original_names.items() if name in text_columns)
     table = read_files(path, text_columns=sorted(text_columns))
+    names = {original: name for name, original in original_names.items() if name not in table.column_names}
+    table = table.rename_columns([names.get(column, column) for column in table.column_names])
+    for place, column in enumerate(table.column_names):
+        is_list = column in schema.names and pa.types.is_list(schema.field(column).type)
+        if is_list and pa.types.is_string(table[column].type):
+            table = table.set_column(place, column, parse_lists(table[column]))
     for name in bundle.manifest.filter_by:
         table = _with_type(table, name, schema.field(name).type)
     return table

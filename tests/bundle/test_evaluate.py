@@ -91,3 +91,21 @@ def test_saturated_probabilities_cost_the_same_by_model_and_bundle(planted, trai
     for name in ("log_loss", "brier", "accuracy"):
         assert theirs.metrics[name] == pytest.approx(ours.metrics[name], abs=1e-6)
         assert theirs.intervals[name].mean == pytest.approx(theirs.metrics[name])
+
+
+def test_a_bundle_is_asked_for_the_queries_of_the_exact_search(planted, trained, bundle_path):
+    exact = predict(trained, planted.split, k=3, max_queries=5)
+    told = []
+    report = evaluate_bundle(
+        tt.load_bundle(bundle_path), planted.split, k=3, exact=exact, progress=lambda *step: told.append(step)
+    )
+    num_events = planted.split.test.num_events
+    assert report.num_ranked == report.metrics["num_queries"] == 5
+    assert report.index_recall == 1
+    assert told[:4] == [
+        ("Asking for recommendations", 0, 5),
+        ("Asking for recommendations", 5, 5),
+        ("Asking for probabilities", 0, num_events),
+        ("Asking for probabilities", num_events, num_events),
+    ]
+    assert evaluate_bundle(tt.load_bundle(bundle_path), planted.split, k=3, max_queries=4).num_ranked == 4

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_interactions
-from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity, random
-from tfrs_twotower.evaluation.ranking import rank_candidates
+from tests.evaluation.times import with_times
+from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity, recent_popularity
 from tfrs_twotower.evaluation.rating import pair_probabilities
 
 
@@ -19,18 +19,34 @@ def test_all_positive_predicts_every_pair_to_be_positive(ratings, base_rate):
     assert values == pytest.approx(expected)
 
 
-def test_a_random_ranking_shows_every_candidate_about_equally_often():
-    train = make_interactions([0], [0], [5], num_queries=4000, num_candidates=50)
-    ranked = rank_candidates(*random(train, seed=0), np.zeros((0, 2), np.int64), k=5)
-    counts = np.bincount(ranked.ravel(), minlength=50)
-    assert counts.std() / counts.mean() < 0.15
-    assert not np.array_equal(ranked, rank_candidates(*random(train, seed=1), np.zeros((0, 2), np.int64), k=5))
-
-
 def test_popularity_counts_positive_events():
     train = make_interactions([0, 1, 0, 1], [2, 2, 1, 0], [5, 3, 4, 1], num_queries=2, num_candidates=4)
     queries, candidates = popularity(train, threshold=3)
     assert (queries @ candidates.T).tolist() == [[0, 1, 2, 0]] * 2
+
+
+@pytest.mark.parametrize(
+    ("ages_in_days", "counted"),
+    [
+        ([0, 0.5, 2, 60], [2, 0]),  # half of the events are of the last day
+        ([0, *[200] * 24], [1, 0]),  # 4 % are too few, but no longer window holds more
+        ([0, *[200] * 18, 5], [1, 0]),  # one of 20 events is just enough, so that the one of five days ago is too old
+        ([0, *[60] * 30], [1, 30]),  # the window of 90 days is the first to hold 5 %
+    ],
+)
+def test_recent_popularity_counts_the_last_days(ages_in_days, counted):
+    """The newest event is of candidate 0, as is any of the last day; older ones are of candidate 1."""
+    timestamps = (1_700_000_000 - np.array(ages_in_days) * 86_400).astype(np.int64)
+    columns = np.array(ages_in_days) >= 1
+    rows = np.zeros(len(columns), np.int64)
+    train = make_interactions(rows, columns, np.full(len(rows), 5), num_queries=1, num_candidates=2)
+    assert recent_popularity(with_times(train, timestamps), threshold=3)[1].ravel().tolist() == counted
+
+
+def test_recent_popularity_needs_times():
+    train = make_interactions([0], [0], [5], num_queries=1, num_candidates=1)
+    with pytest.raises(ValueError, match="`train` must have timestamps.*Use `popularity`"):
+        recent_popularity(train, threshold=3)
 
 
 def test_biases_are_the_optimum_of_the_penalised_likelihood():

@@ -71,3 +71,38 @@ def test_the_vectors_of_a_model_are_its_candidates_embeddings(planted, trained):
     predictions = predict(trained, planted.split, k=3)
     _, candidates = trained.embed(planted.split.test)
     np.testing.assert_array_equal(predictions.vectors, candidates)  # these towers have no biases
+
+
+def test_seen_candidates_are_ranked_if_they_can_be_recommended_again(split):
+    predictions = predict(FixedModel(FixedTowers(), None), split, k=3, recommend_seen=True)
+    # Query 0 scores 3.5, 2.5 and 1.5, the first of which it has seen.
+    assert predictions.ranked.tolist() == [[0, 1, 2], [-1, -1, -1]]
+    assert predictions.recommend_seen
+    assert not predict(FixedModel(FixedTowers(), None), split, k=3).recommend_seen
+
+
+def test_a_sample_of_the_queries_is_ranked_and_all_events_are_rated(planted, trained):
+    split = planted.split
+    whole, sample = (predict(trained, split, k=3, max_queries=number) for number in (None, 7))
+    assert whole.query_rows.tolist() == np.unique(split.test.query_rows).tolist()
+    assert len(sample.query_rows) == 7
+    np.testing.assert_array_equal(sample.ranked[sample.query_rows], whole.ranked[sample.query_rows])
+    assert (np.delete(sample.ranked, sample.query_rows, axis=0) == -1).all()
+    np.testing.assert_array_equal(sample.probabilities, whole.probabilities)
+
+
+def test_progress_begins_with_nothing_and_ends_with_everything(split):
+    told = []
+    predict(FixedModel(FixedTowers(), FixedTowers()), split, k=1, progress=lambda *step: told.append(step))
+    embedding = "Embedding queries and candidates"
+    assert told == [(embedding, 0, 2), (embedding, 1, 2), (embedding, 2, 2), ("Ranking", 0, 1), ("Ranking", 1, 1)]
+
+
+def test_what_cannot_be_predicted_is_refused(split):
+    model = FixedModel(FixedTowers(), None)
+    with pytest.raises(TypeError, match="`split` must be a Split.*Received: Interactions. Split the events first"):
+        predict(model, split.test, k=1)
+    with pytest.raises(ValueError, match="`split` must have a test part with at least one event.*Received: 0 events"):
+        predict(model, dataclasses.replace(split, test=split.validation), k=1)
+    with pytest.raises(ValueError, match="`max_queries` must be.*Received: 0"):
+        predict(model, split, k=1, max_queries=0)

@@ -76,7 +76,7 @@ def test_the_block_size_does_not_change_the_ranking(monkeypatch):
     queries, candidates = rng.normal(size=(50, 4)), rng.normal(size=(30, 4))
     seen = np.stack([rng.integers(0, 50, 200), rng.integers(0, 30, 200)], axis=1)
     whole = rank_candidates(queries, candidates, seen, k=5)
-    monkeypatch.setattr(ranking, "_BLOCK_SCORES", 7 * 30)
+    monkeypatch.setattr(ranking, "_MAX_BLOCK", 7)
     np.testing.assert_array_equal(rank_candidates(queries, candidates, seen, k=5), whole)
 
 

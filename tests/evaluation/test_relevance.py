@@ -68,3 +68,34 @@ def test_a_candidate_that_is_ranked_twice_for_a_query_is_refused():
     test = make_interactions([0, 1], [1, 1], [5, 5], num_queries=2, num_candidates=5)
     with pytest.raises(ValueError, match="`ranked` must not hold a candidate twice for a query. Received for query 1"):
         ranking_metrics(np.array([[1, -1, -1], [1, 0, 1]]), test, NO_PAIRS, threshold=3)
+
+
+def test_only_the_queries_that_were_ranked_are_measured():
+    """Queries 0 and 2 find what they like, query 1 would not; query 3 likes nothing."""
+    test = make_interactions([0, 1, 2, 3], [0, 1, 2, 3], [5, 5, 5, 1], num_queries=4, num_candidates=4)
+    ranked = np.array([[0], [-1], [2], [0]])
+    found = query_metrics(ranked, test, NO_PAIRS, threshold=3, query_rows=np.array([0, 2, 3]))
+    assert found.query_rows.tolist() == [0, 2]
+    assert found.values["recall@1"].tolist() == [1.0, 1.0]
+    assert found.values["graded_ndcg@1"].tolist() == [1.0, 1.0]
+    assert found.num_left_out == 1
+
+
+@pytest.mark.parametrize(
+    ("seen", "ranked", "recall", "precision"),
+    [
+        # The repeat of candidate 1 is neither a hit nor a miss: candidate 2 is all there is to find.
+        ([[0, 1]], [2, 3], 1.0, 0.5),
+        ([[0, 1]], [3, 0], 0.0, 0.0),
+        # Where seen candidates are recommended again, candidates 1 and 2 are both to be found.
+        ([], [1, 3], 0.5, 0.5),
+        ([], [1, 2], 1.0, 1.0),
+        ([], [3, 0], 0.0, 0.0),
+    ],
+)
+def test_a_repeated_candidate_counts_only_if_it_can_be_recommended_again(seen, ranked, recall, precision):
+    """The query chose candidate 1 in training and, twice, in the test part, and candidate 2 in the test part."""
+    test = make_interactions([0, 0, 0], [1, 1, 2], [5, 5, 5], num_queries=1, num_candidates=4)
+    pairs = np.array(seen, np.int64).reshape(-1, 2)
+    values = ranking_metrics(np.array([ranked]), test, pairs, threshold=3)
+    assert (values["recall@2"], values["precision@2"]) == (recall, precision)

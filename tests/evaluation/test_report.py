@@ -82,6 +82,9 @@ def test_the_form_in_json_is_plain():
         "confusion": {"true_positives": 1, "false_positives": 2, "false_negatives": 3, "true_negatives": 4},
         "num_events": 10,
         "num_left_out": 1,
+        "num_ranked": None,
+        "num_test_queries": None,
+        "recommend_seen": False,
         "index_recall": None,
     }
 
@@ -132,3 +135,36 @@ def test_a_missing_field_is_named():
     del content["cases"]
     with pytest.raises(ValueError, match="Missing: cases. Unknown: none."):
         Report.from_dict(content)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentences"),
+    [
+        ({}, ["Candidates that a query had seen before the test part were left out of its ranking."]),
+        (
+            {"num_ranked": 2000, "num_test_queries": 2000, "recommend_seen": True},
+            [
+                "Candidates were ranked for all 2,000 queries of the test part.",
+                "Candidates that a query had seen before the test part could be recommended to it again.",
+            ],
+        ),
+        (
+            {"num_ranked": 1000, "num_test_queries": 2000},
+            [
+                "Candidates were ranked for a random sample of 1,000 of the 2,000 queries of the test part.",
+                "Candidates that a query had seen before the test part were left out of its ranking.",
+            ],
+        ),
+    ],
+)
+def test_notes_say_how_the_ranking_was_measured(fields, sentences):
+    report = dataclasses.replace(SMALL, **fields)
+    assert report.notes() == sentences
+    assert Report.from_dict(report.to_dict()) == report
+
+
+def test_a_report_of_an_earlier_version_can_be_read():
+    content = SMALL.to_dict()
+    for name in ("num_ranked", "num_test_queries", "recommend_seen"):
+        del content[name]
+    assert Report.from_dict(content) == SMALL

@@ -3,7 +3,8 @@ import pytest
 
 from tests.conftest import make_interactions
 from tfrs_twotower.evaluation import segments
-from tfrs_twotower.evaluation.relevance import QueryMetrics
+from tfrs_twotower.evaluation.ranking import event_pairs
+from tfrs_twotower.evaluation.relevance import QueryMetrics, relevant_pairs
 
 
 def test_metrics_are_averaged_within_groups_of_queries():
@@ -49,7 +50,7 @@ def test_recall_by_popularity():
     seen = make_interactions([2, 2, 2, 3], [0, 1, 0, 1], [5] * 4, num_queries=4, num_candidates=4)
     test = make_interactions([0, 0, 1, 1, 2], [0, 3, 1, 2, 0], [5, 4, 3, 1, 5], num_queries=4, num_candidates=4)
     ranked = np.array([[0, 1], [2, 3], [-1, -1], [-1, -1]])
-    popular, rare = segments.by_popularity(ranked, test, seen, threshold=3, num_groups=2)
+    popular, rare = segments.by_popularity(ranked, relevant_pairs(test, event_pairs(seen), 3), seen, num_groups=2)
     # Query 2 likes what it has seen before, which no ranking may contain.
     assert (popular.name, popular.num) == ("0 to 50 %", 2)
     assert popular.values == {"recall@2": 0.5, "share": 0.5, "liked": 2 / 3}
@@ -61,7 +62,7 @@ def test_a_group_without_likes_keeps_its_share_of_the_recommendations():
     seen = make_interactions([2, 2], [0, 1], [5, 5], num_queries=3, num_candidates=3)
     test = make_interactions([0, 1], [0, 0], [5, 5], num_queries=3, num_candidates=3)
     ranked = np.array([[2], [2], [-1]])
-    found = segments.by_popularity(ranked, test, seen, threshold=3)
+    found = segments.by_popularity(ranked, relevant_pairs(test, event_pairs(seen), 3), seen)
     # Three candidates give at most three groups.
     assert [segment.name for segment in found] == ["0 to 33.3 %", "33.3 to 66.7 %", "66.7 to 100 %"]
     assert [segment.values["share"] for segment in found] == [0, 0, 1]
@@ -88,7 +89,7 @@ def test_groups_by_popularity_have_equal_sizes(num_groups):
     seen = make_interactions(np.zeros(500), rows, np.ones(500), num_queries=2, num_candidates=30)
     test = make_interactions(np.ones(30), np.arange(30), np.full(30, 5), num_queries=2, num_candidates=30)
     everything = np.stack([np.full(30, -1), np.arange(30)])
-    found = segments.by_popularity(everything, test, seen, threshold=3, num_groups=num_groups)
+    found = segments.by_popularity(everything, relevant_pairs(test, event_pairs(seen), 3), seen, num_groups=num_groups)
     assert [segment.num for segment in found] == [30 // num_groups] * num_groups
     assert all(segment.values["recall@30"] == 1 for segment in found)
     assert sum(segment.values["share"] for segment in found) == pytest.approx(1)

@@ -33,6 +33,27 @@ def test_k_must_fit_the_catalogue(planted, trained, tmp_path, k, message):
         export_version(trained, planted.split.seen, tmp_path, k=k)
 
 
+def test_seen_candidates_are_recommended_again_only_if_the_export_says_so(planted, trained, tmp_path):
+    """The whole catalogue is asked for: what was seen leaves empty slots, or stands in its place by score."""
+    seen, options = planted.split.seen, {"build_index": tt.index.build_exact_index}
+    query = {seen.query_id: seen.queries[seen.query_id][:1].to_pylist()}
+    watched = set(np.unique(seen.candidate_rows[seen.query_rows == 0]))
+    names = seen.candidates[seen.candidate_id].to_pylist()
+    usual = tt.load_bundle(export_version(trained, seen, tmp_path / "usual", **options)).recommend(query, k=24)
+    path = export_version(trained, seen, tmp_path / "again", recommend_seen=True, **options)
+    again = tt.load_bundle(path)
+    assert again.manifest.recommend_seen
+    everything = again.recommend(query, k=24).candidate_ids[0].tolist()
+    assert sorted(everything) == sorted(names)
+    left = [name for name in everything if names.index(name) not in watched]
+    assert usual.candidate_ids[0].tolist() == left + [""] * len(watched)
+    # What a request excludes is left out all the same, and a refreshed catalogue keeps the choice.
+    without = again.recommend(query, k=24, exclude=[[everything[0]]]).candidate_ids[0].tolist()
+    assert without == [*everything[1:], ""]
+    refreshed = tt.refresh_bundle(path, seen.candidates.slice(0, 20))
+    assert tt.load_bundle(refreshed).manifest.recommend_seen
+
+
 def test_a_bundle_that_predicts_differently_is_not_published(planted, trained, tmp_path, monkeypatch):
     """The written bundle has other names for the candidates; the check in a fresh process finds it."""
     save = Bundle.save

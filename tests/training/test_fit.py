@@ -15,6 +15,7 @@ from tfrs_twotower.model.tasks.sampled_softmax import SampledSoftmaxTask
 from tfrs_twotower.training.fit import EventTraining, JointHistory, QueryTraining, fit_by_query, fit_joint
 
 PAST = History(of=CANDIDATE.features[0], length=24, pooling="sqrtn", by_rating=True)
+ONCE = QueryTraining(epochs=1)
 SUM_QUERY = tt.SumTowerConfig(features=(PAST,), output_dim=8, has_bias=True)
 SUM_CANDIDATE = tt.SumTowerConfig(features=CANDIDATE.features, output_dim=8, has_bias=True)
 
@@ -119,7 +120,7 @@ def test_models_that_share_towers_are_not_trained_one_after_the_other(planted, t
     joint = JointModel(retrieval_model=trained, rating_model=shared)
     message = r"these share their towers. Train both at once: model.fit\(model.query_batches"
     with pytest.raises(ValueError, match=message):
-        fit_joint(joint, planted.split.train, seed=0)
+        fit_joint(joint, planted.split.train, seed=0, retrieval=ONCE, rating=ONCE)
 
 
 def test_a_rating_model_that_cannot_be_trained_is_refused_before_the_retrieval_model_is_trained(planted, monkeypatch):
@@ -133,7 +134,9 @@ def test_a_rating_model_that_cannot_be_trained_is_refused_before_the_retrieval_m
     monkeypatch.setattr(two_tower, "encode_tables", lambda *_: built.append("tables"))
     before = retrieval.get_weights()
     with pytest.raises(TypeError, match="which only a `SumTowerConfig` allows"):
-        fit_joint(JointModel(retrieval_model=retrieval, rating_model=rating), train, seed=0)
+        fit_joint(
+            JointModel(retrieval_model=retrieval, rating_model=rating), train, seed=0, retrieval=ONCE, rating=ONCE
+        )
     assert built == []
     for ours, theirs in zip(retrieval.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -148,7 +151,7 @@ def test_ratings_of_one_class_are_refused_before_the_retrieval_model_is_trained(
     likes = train.with_events(np.flatnonzero(train.ratings == 5))
     before = joint.get_weights()
     with pytest.raises(ValueError, match="both sides of the threshold 3"):
-        fit_joint(joint, likes, seed=0)
+        fit_joint(joint, likes, seed=0, retrieval=ONCE, rating=ONCE)
     for ours, theirs in zip(joint.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

@@ -114,6 +114,7 @@ class Sides:
         inputs: Inputs of the signatures.
         filter_by: Columns of the candidates that recommendations may be filtered by.
         rerank: How the first candidates that are found are reordered; None leaves them as they are found.
+        recommend_seen: Whether candidates that a query has seen may be recommended again.
         known: Raw features of some known queries, at least their ids, for the bundle's requests.
         entry: Description of the sides for the manifest.
     """
@@ -123,6 +124,7 @@ class Sides:
     inputs: Inputs
     filter_by: Sequence[str]
     rerank: Rerank | None
+    recommend_seen: bool
     known: Mapping[str, tf.Tensor]
     entry: ModelEntry
 
@@ -141,6 +143,7 @@ def build_sides(
     *,
     filter_by: Sequence[str] = (),
     rerank: Rerank | None = None,
+    recommend_seen: bool = False,
     metrics: Mapping[str, float] | None = None,
     recipe: Recipe | None = None,
 ) -> Sides:
@@ -152,6 +155,7 @@ def build_sides(
             recommended again (`events`).
         filter_by: Columns of the candidates that recommendations may be filtered by.
         rerank: How the first candidates that are found are reordered; None leaves them as they are found.
+        recommend_seen: Whether candidates that a query has seen may be recommended again.
         metrics: Metric of the model -> value, for the manifest.
         recipe: The recipe that the model was built by, for the manifest.
 
@@ -177,6 +181,7 @@ def build_sides(
         inputs=inputs,
         filter_by=filter_by,
         rerank=rerank,
+        recommend_seen=recommend_seen,
         known=raw,
         entry=ModelEntry(
             query=QuerySchema(
@@ -239,7 +244,13 @@ def build_bundle(
     return Bundle(
         module=module,
         signatures=build_signatures(
-            queries, sides.candidates, served, sides.inputs, k=num_recommended, rerank=sides.rerank
+            queries,
+            sides.candidates,
+            served,
+            sides.inputs,
+            k=num_recommended,
+            rerank=sides.rerank,
+            recommend_seen=sides.recommend_seen,
         ),
         candidates=catalogue,
         manifest=Manifest(
@@ -251,6 +262,7 @@ def build_bundle(
             k=num_recommended,
             filter_by=tuple(sides.filter_by),
             rerank=sides.rerank,
+            recommend_seen=sides.recommend_seen,
             index=IndexEntry(
                 requested=built.requested or built.index.kind,
                 kind=built.index.kind,

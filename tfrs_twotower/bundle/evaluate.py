@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation import metrics
 from tfrs_twotower.evaluation.build import build_report
-from tfrs_twotower.evaluation.predictions import Predictions
+from tfrs_twotower.evaluation.predictions import Predictions, require_test_part
 from tfrs_twotower.evaluation.report import Report
+from tfrs_twotower.evaluation.sampling import choose_queries
 from tfrs_twotower.features.columns import MISSING
 
 _ASKED_AT_ONCE = 4096
@@ -28,6 +30,8 @@ def evaluate_bundle(
     k: int = 10,
     segment_by: Sequence[str] = (),
     exact: Predictions | None = None,
+    max_queries: int | None = None,
+    progress: Progress = no_progress,
 ) -> Report:
     """Evaluates a bundle on the test part of a split by its signatures `recommend` and `score`.
 
@@ -42,7 +46,10 @@ def evaluate_bundle(
         k: Slots of the ranking, 1 <= k <= the bundle's.
         segment_by: As in `evaluate`.
         exact: Predictions of the model itself (`predict(model, split, k=k)`), for `Report.index_recall`: the share of
-            the results of exact search that the bundle's index finds.
+            the results of exact search that the bundle's index finds. The bundle is asked for the same queries.
+        max_queries: Maximum number of queries that the bundle is asked for, >= 1; more are a random sample. None asks
+            for those of `exact`, or else for all of the test part.
+        progress: Told how many queries and events the bundle has predicted for.
 
     Raises:
         ValueError: If `k` is out of range, the bundle is of other columns, or there is nothing to find.
@@ -65,12 +72,13 @@ def evaluate_bundle(
         ...     has_probabilities=False, positive_threshold=3.0,
         ... )
         >>> bundle = SimpleNamespace(
-        ...     manifest=SimpleNamespace(model=entry),
+        ...     manifest=SimpleNamespace(model=entry, recommend_seen=False),
         ...     recommend=lambda queries, k: Recommendations(np.array([["m2"]], object), np.ones([1, 1])),
         ... )
         >>> evaluate_bundle(bundle, split, k=1).metrics["hit_rate@1"]
         1.0
     """
+    require_test_part(split)
     test, entry = split.test, bundle.manifest.model
     for name, ours, theirs in (
         ("query", entry.query.id, test.query_id),
@@ -83,29 +91,49 @@ def evaluate_bundle(
     candidate_ids = np.array(test.candidates[test.candidate_id].to_pylist(), object)
     row_of = {candidate_id: row for row, candidate_id in enumerate(candidate_ids)}
     queries = _query_columns(bundle, test)
-    asked = np.unique(test.query_rows)
+    asked = _choose_queries(test, exact, max_queries)
     ranked = np.full((test.num_queries, k), NO_ROW, np.int32)
+    progress("Asking for recommendations", 0, len(asked))
     for block in _blocks(len(asked)):
         found = bundle.recommend(_take(queries, asked[block]), k=k).candidate_ids
         ranked[asked[block]] = np.vectorize(lambda name: row_of.get(name, NO_ROW), otypes=[np.int32])(found)
+        progress("Asking for recommendations", int(block[-1]) + 1, len(asked))
     probabilities = None
     if entry.has_probabilities:
-        scored = [
-            bundle.score(_take(queries, test.query_rows[events]), candidate_ids[test.candidate_rows[events]].tolist())
-            for events in _blocks(test.num_events)
-        ]
-        probabilities = np.concatenate([part.probabilities for part in scored if part.probabilities is not None])
+        probabilities = np.zeros(test.num_events)
+        progress("Asking for probabilities", 0, test.num_events)
+        for block in _blocks(test.num_events):
+            events = _take(queries, test.query_rows[block]), candidate_ids[test.candidate_rows[block]].tolist()
+            probabilities[block] = bundle.score(*events).probabilities
+            progress("Asking for probabilities", int(block[-1]) + 1, test.num_events)
     index_recall = None
     if exact is not None:
         if exact.ranked.shape != ranked.shape:
             raise ValueError(f"`exact` must have {k} slots for each query. Received: {exact.ranked.shape}.")
-        index_recall = float(np.nanmean(metrics.search_recall(ranked, exact.ranked)))
+        index_recall = float(np.nanmean(metrics.search_recall(ranked[asked], exact.ranked[asked])))
     return build_report(
-        Predictions(ranked=ranked, probabilities=probabilities),
+        Predictions(
+            ranked=ranked,
+            probabilities=probabilities,
+            query_rows=asked,
+            recommend_seen=bundle.manifest.recommend_seen,
+        ),
         split,
         threshold=entry.positive_threshold,
         segment_by=segment_by,
         index_recall=index_recall,
+        progress=progress,
+    )
+
+
+def _choose_queries(test: Interactions, exact: Predictions | None, max_queries: int | None) -> np.ndarray:
+    """Returns the queries to ask the bundle for, int64 [n], ascending."""
+    ranked = test.query_rows if exact is None else exact.ranked_queries(test)
+    return choose_queries(
+        ranked,
+        num_candidates=test.num_candidates,
+        embedding_dim=1,
+        max_queries=len(ranked) if max_queries is None else max_queries,
     )
 
 

@@ -184,6 +184,7 @@ class Manifest:
         filter_by: Columns of the candidates that recommendations may be filtered by.
         rerank: How the first candidates that are found are reordered; None if they are not.
         index: The index.
+        recommend_seen: Whether candidates that a query has seen may be recommended again.
 
     Example:
         >>> user = InputSpec(name="user_id", dtype="string", shape=(None,))
@@ -227,6 +228,7 @@ class Manifest:
     filter_by: tuple[str, ...]
     rerank: Rerank | None
     index: IndexEntry
+    recommend_seen: bool = False
 
     @property
     def needs_scann(self) -> bool:
@@ -245,6 +247,7 @@ class Manifest:
             "k": self.k,
             "filter_by": list(self.filter_by),
             "rerank": None if self.rerank is None else dataclasses.asdict(self.rerank),
+            "recommend_seen": self.recommend_seen,
             "index": {
                 "requested": index.requested,
                 "kind": index.kind,
@@ -281,6 +284,7 @@ class Manifest:
                 filter_by=tuple(content["filter_by"]),
                 rerank=Rerank(**content["rerank"]) if content["rerank"] else None,
                 index=entry,
+                recommend_seen=content.get("recommend_seen", False),
             )
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"The manifest lacks something or is damaged: {error!r}.") from error

@@ -38,7 +38,14 @@ class Inputs:
 
 
 def build_signatures(
-    queries: Any, candidates: Any, catalogue: Catalogue, inputs: Inputs, *, k: int, rerank: Rerank | None = None
+    queries: Any,
+    candidates: Any,
+    catalogue: Catalogue,
+    inputs: Inputs,
+    *,
+    k: int,
+    rerank: Rerank | None = None,
+    recommend_seen: bool = False,
 ) -> Signatures:
     """Traces the signatures.
 
@@ -49,8 +56,9 @@ def build_signatures(
         inputs: Inputs of the signatures.
         k: Recommendations per query, 1 <= k <= num_candidates.
         rerank: How the first candidates that are found are reordered; needs rating embeddings.
+        recommend_seen: Whether candidates that a query has seen may be recommended again.
     """
-    functions = _Functions(queries, candidates, catalogue, inputs, k, rerank)
+    functions = _Functions(queries, candidates, catalogue, inputs, k, rerank, recommend_seen)
     query = {spec.name: spec for spec in inputs.query}
     candidate = {spec.name: spec for spec in inputs.candidate}
     candidate_id = _specs([None], CANDIDATE_INPUT)
@@ -84,10 +92,17 @@ class _Functions:
     """What the signatures compute, each from named tensors to named tensors."""
 
     def __init__(
-        self, queries: Any, candidates: Any, catalogue: Catalogue, inputs: Inputs, k: int, rerank: Rerank | None
+        self,
+        queries: Any,
+        candidates: Any,
+        catalogue: Catalogue,
+        inputs: Inputs,
+        k: int,
+        rerank: Rerank | None,
+        recommend_seen: bool,
     ) -> None:
         self._queries, self._candidates, self._catalogue = queries, candidates, catalogue
-        self._inputs, self._k, self._rerank = inputs, k, rerank
+        self._inputs, self._k, self._rerank, self._recommend_seen = inputs, k, rerank, recommend_seen
         self._index = catalogue.index
 
     def recommend(self, **features: tf.Tensor) -> Tensors:
@@ -122,10 +137,13 @@ class _Functions:
 
     def _recommend_among(self, features: Tensors, exclude: Sequence[tf.Tensor], only: Condition | None) -> Tensors:
         embeddings = self._queries.recall(**features)
-        seen = self._catalogue.rows_of_known(embeddings["seen"])
-        given = [self._catalogue.rows(features[name]) for name in self._inputs.histories]
+        if self._recommend_seen:
+            seen = [tf.zeros([tf.shape(embeddings["retrieval"])[0], 0], tf.int32)]
+        else:
+            given = [self._catalogue.rows(features[name]) for name in self._inputs.histories]
+            seen = [self._catalogue.rows_of_known(embeddings["seen"]), *given]
         # Concatenation fails unless all have as many rows as queries; conditions are checked apart.
-        exclude = tf.concat([seen, *given, *exclude], axis=1)
+        exclude = tf.concat([*seen, *exclude], axis=1)
         search = self._index.search_aligned if only is None else self._index.search
         scores, rows = search(embeddings["retrieval"], self._num_found, exclude, only)
         if "rating" not in embeddings:

@@ -2,7 +2,7 @@ from . import metrics as metrics
 from .baselines import all_positive as all_positive
 from .baselines import biases as biases
 from .baselines import popularity as popularity
-from .baselines import random as random
+from .baselines import recent_popularity as recent_popularity
 from .build import build_report as build_report
 from .build import evaluate as evaluate
 from .external_baselines import ease as ease

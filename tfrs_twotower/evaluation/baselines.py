@@ -15,7 +15,10 @@ from tfrs_twotower.evaluation.rating import has_both_classes, rating_metrics
 _L2 = 1.0
 # Metrics of decisions, as opposed to metrics of probabilities.
 _DECISION_METRICS = ("accuracy", "auc", "f1")
-_RANDOM_DIM = 16
+# Windows of recent popularity in days, and the share of the events that the chosen one holds at least.
+_WINDOWS = (1, 3, 7, 14, 30, 90)
+_MIN_RECENT_SHARE = 0.05
+_SECONDS_PER_DAY = 86_400
 
 
 def all_positive(train: Interactions, labels: np.ndarray, *, threshold: float) -> dict[str, float]:
@@ -48,36 +51,6 @@ def all_positive(train: Interactions, labels: np.ndarray, *, threshold: float) -
     return {name: (of_decisions if name in _DECISION_METRICS else of_probabilities)[name] for name in of_probabilities}
 
 
-def random(train: Interactions, *, seed: int) -> Embeddings:
-    """Ranks candidates at random, in a different order for each query.
-
-    Args:
-        train: Any part; only its numbers of queries and candidates matter.
-        seed: Seed of the random embeddings, >= 0.
-
-    Returns:
-        (queries, candidates): float32 [num_queries, 16] and [num_candidates, 16], embeddings whose dot products rank.
-
-    Example:
-        >>> import pyarrow as pa
-        >>> train = Interactions(
-        ...     queries=pa.table({"user_id": ["u1"]}), candidates=pa.table({"movie_id": ["m1", "m2"]}),
-        ...     events=pa.table({"query_row": [0], "candidate_row": [0], "rating": [5.0]}),
-        ...     query_id="user_id", candidate_id="movie_id",
-        ... )
-        >>> queries, candidates = random(train, seed=0)
-        >>> queries.shape, candidates.shape
-        ((1, 16), (2, 16))
-    """
-    generator = np.random.default_rng(seed)
-    queries, candidates = (
-        generator.normal(size=(num_rows, _RANDOM_DIM)).astype(np.float32)
-        for num_rows in (train.num_queries, train.num_candidates)
-    )
-    # Candidates with long vectors would come first or last for every query.
-    return queries, candidates / np.linalg.norm(candidates, axis=1, keepdims=True)
-
-
 def popularity(train: Interactions, *, threshold: float) -> Embeddings:
     """Ranks candidates by their number of positive training events, in the same order for every query.
 
@@ -103,6 +76,47 @@ def popularity(train: Interactions, *, threshold: float) -> Embeddings:
     positive = train.candidate_rows[train.ratings >= threshold]
     counts = np.bincount(positive, minlength=train.num_candidates).astype(np.float32)
     return np.ones((train.num_queries, 1), np.float32), counts[:, np.newaxis]
+
+
+def recent_popularity(train: Interactions, *, threshold: float) -> Embeddings:
+    """Ranks candidates by their number of positive training events in the last days, in the same order for every query.
+
+    The days are the last 1, 3, 7, 14, 30 or 90 before the last training event: the fewest that hold at least 5 % of the
+    training events, or else 90.
+
+    Args:
+        train: The training part, with timestamps.
+        threshold: Lowest rating that counts as positive.
+
+    Returns:
+        As `popularity`.
+
+    Raises:
+        ValueError: If the events have no timestamps.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> train = Interactions(
+        ...     queries=pa.table({"user_id": ["u1"]}), candidates=pa.table({"movie_id": ["m1", "m2"]}),
+        ...     events=pa.table({
+        ...         "query_row": [0, 0, 0], "candidate_row": [0, 0, 1], "rating": [5.0, 4.0, 5.0],
+        ...         "timestamp": [0, 60, 1_000_000],
+        ...     }),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> queries, candidates = recent_popularity(train, threshold=3)
+        >>> candidates.ravel().tolist()
+        [0.0, 1.0]
+    """
+    timestamps = train.timestamps
+    if timestamps is None:
+        raise ValueError(
+            "`train` must have timestamps, because recent events are counted. Use `popularity` for events without."
+        )
+    age = timestamps.max(initial=np.iinfo(np.int64).min) - timestamps
+    windows = [age < days * _SECONDS_PER_DAY for days in _WINDOWS]
+    is_recent = next((is_in for is_in in windows if is_in.sum() >= _MIN_RECENT_SHARE * len(age)), windows[-1])
+    return popularity(train.with_events(np.flatnonzero(is_recent)), threshold=threshold)
 
 
 def biases(train: Interactions, *, threshold: float) -> Embeddings:

@@ -8,19 +8,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.rows import pair_codes
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation import metrics, segments
-from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity, random
-from tfrs_twotower.evaluation.intervals import Interval, compare, mean_intervals, rating_intervals
-from tfrs_twotower.evaluation.predictions import Predictions, predict
+from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity, recent_popularity
+from tfrs_twotower.evaluation.intervals import compare, intervals_and_differences, rating_intervals
+from tfrs_twotower.evaluation.predictions import Predictions, predict, require_test_part
 from tfrs_twotower.evaluation.ranking import Embeddings, event_pairs, rank_candidates
 from tfrs_twotower.evaluation.rating import confusion_matrix, has_both_classes, pair_probabilities, rating_metrics
-from tfrs_twotower.evaluation.relevance import QueryMetrics, mean_metrics, query_metrics
+from tfrs_twotower.evaluation.relevance import (
+    QueryMetrics,
+    RelevantPairs,
+    check_ranked,
+    mean_metrics,
+    metrics_of_pairs,
+    relevant_pairs,
+)
 from tfrs_twotower.evaluation.report import Report
+from tfrs_twotower.evaluation.shared_order import rank_by_value
 
 if TYPE_CHECKING:
     from tfrs_twotower.model.recommender import Recommender
+
+_MEASURING = "Measuring the predictions"
+_LAST_CASES = ("all-positive", "biases")
 
 
 def evaluate(
@@ -30,12 +43,16 @@ def evaluate(
     k: int = 10,
     segment_by: Sequence[str] = (),
     baselines: Mapping[str, Embeddings] | None = None,
+    recommend_seen: bool = False,
+    max_queries: int | None = None,
+    progress: Progress = no_progress,
 ) -> Report:
     """Evaluates a model on the test part of a split.
 
     The rating model, if there is one, is measured on every test event. The retrieval model ranks the whole catalogue
-    for each query, except the candidates of the query's events before the test part; a candidate is relevant if the
-    test part rates it positive. Baselines learn from all parts but the test part, whatever the model was trained on.
+    for each query; a candidate is relevant if the test part rates it positive. Candidates that a query had an event
+    with before the test part are left out of its ranking and do not count as relevant, unless `recommend_seen`.
+    Baselines learn from all parts but the test part, whatever the model was trained on.
 
     Args:
         model: A trained model.
@@ -44,9 +61,17 @@ def evaluate(
         segment_by: Columns of the queries, such as "gender", by whose values the ranking metrics are broken down.
         baselines: Name -> embeddings of another recommender to compare with, such as those of
             `tfrs_twotower.evaluation.external_baselines`.
+        recommend_seen: Whether candidates that a query has seen can be recommended to it again, as people listen to the
+            same songs again. They are then part of its ranking, and relevant if the test part rates them positive.
+        max_queries: Maximum number of queries to rank candidates for, >= 1. If the test part has more, they are a
+            random sample, and the report says so. None ranks for as many as take about a minute on two cores; the
+            number of queries of the data ranks for all of them. The rating metrics always use all events.
+        progress: Told how far the evaluation is.
 
     Raises:
-        ValueError: If `k` is out of range, a column does not exist, or the test part has no relevant candidate.
+        TypeError: If `split` is not a split, or `max_queries` is not a whole number.
+        ValueError: If `k` or `max_queries` is out of range, a column does not exist, or the test part has no relevant
+            candidate.
 
     Example:
         A stand-in for a trained model, which ranks the candidate in row 1 first for every query:
@@ -68,8 +93,17 @@ def evaluate(
         >>> list(report.cases), report.metrics["hit_rate@1"]
         (['model', 'random', 'popularity'], 1.0)
     """
-    predictions = predict(model, split, k=k)
-    return build_report(predictions, split, threshold=model.threshold, segment_by=segment_by, baselines=baselines)
+    require_test_part(split)
+    _check_columns(segment_by, split.test)
+    predictions = predict(model, split, k=k, recommend_seen=recommend_seen, max_queries=max_queries, progress=progress)
+    return build_report(
+        predictions,
+        split,
+        threshold=model.threshold,
+        segment_by=segment_by,
+        baselines=baselines,
+        progress=progress,
+    )
 
 
 def build_report(
@@ -80,19 +114,23 @@ def build_report(
     segment_by: Sequence[str] = (),
     baselines: Mapping[str, Embeddings] | None = None,
     index_recall: float | None = None,
+    progress: Progress = no_progress,
 ) -> Report:
     """Measures predictions from any source and compares them with baselines.
 
     Args:
-        predictions: Predictions for the test part. The ranking must leave out the events before it.
+        predictions: Predictions for the test part. Baselines are ranked for the same queries, and leave out the
+            candidates that a query has seen if the predictions do.
         split: The `test` part is evaluated; the other parts are the events before it.
         threshold: Lowest rating that counts as positive.
         segment_by: Columns of the queries by whose values the ranking metrics are broken down.
         baselines: Name -> embeddings of another recommender to compare with.
         index_recall: Mean share of the results of exact search that the index behind the predictions finds, in [0, 1];
             see `metrics.search_recall`.
+        progress: Told how far the ranking of the baselines is, and which part of the report is measured.
 
     Raises:
+        TypeError: If `split` is not a split.
         ValueError: If the test part has no relevant candidate, a column does not exist, or the shape of the predictions
             does not match the split.
 
@@ -110,95 +148,176 @@ def build_report(
         >>> report.metrics["recall@2"], report.metrics["precision@2"]
         (1.0, 0.5)
     """
+    require_test_part(split)
     test, seen = split.test, split.seen
     _check_columns(segment_by, test)
-    labels, seen_pairs = test.ratings >= threshold, event_pairs(seen)
-    test_queries, k = np.unique(test.query_rows), predictions.ranked.shape[1]
+    query_rows, k = predictions.ranked_queries(test), predictions.ranked.shape[1]
+    left_out = np.zeros((0, 2), np.int64) if predictions.recommend_seen else event_pairs(seen)
+    relevant = _only_of(relevant_pairs(test, left_out, threshold), query_rows, test.num_candidates)
+    _check_something_to_find(relevant, len(query_rows), threshold)
+
+    check_ranked(predictions.ranked, test)
 
     def measure(ranked: np.ndarray) -> QueryMetrics:
-        return query_metrics(ranked, test, seen_pairs, threshold=threshold)
+        return metrics_of_pairs(ranked, relevant, test, query_rows=query_rows)
 
-    def rank(embeddings: Embeddings) -> QueryMetrics:
-        return measure(rank_candidates(*embeddings, seen_pairs, k=k, query_rows=test_queries))
+    def rank(name: str, values: np.ndarray) -> QueryMetrics:
+        task = f"Ranking by {name}" if name != "random" else "Ranking at random"
+        ranked = rank_by_value(
+            values, left_out, k=k, num_queries=test.num_queries, query_rows=query_rows, task=task, progress=progress
+        )
+        return measure(ranked)
 
-    of_model = measure(predictions.ranked)
-    of_popularity = rank(popularity(seen, threshold=threshold))
-    rankings = {"model": of_model, "random": rank(random(seen, seed=0)), "popularity": of_popularity}
-    rankings.update((name, rank(embeddings)) for name, embeddings in (baselines or {}).items())
-    ratings, intervals, confusion = {}, {}, None
-    if has_both_classes(labels):
-        ratings["all-positive"] = all_positive(seen, labels, threshold=threshold)
-        if predictions.probabilities is not None:
-            ratings["model"] = rating_metrics(labels, predictions.probabilities, test.query_rows)
-            intervals = rating_intervals(labels, predictions.probabilities, test.query_rows)
-            confusion = confusion_matrix(labels, predictions.probabilities)
-        if has_both_classes(seen.ratings >= threshold):
-            of_biases = biases(seen, threshold=threshold)
-            rankings["biases"] = rank(of_biases)
-            ratings["biases"] = rating_metrics(labels, pair_probabilities(*of_biases, test), test.query_rows)
-    above_popularity = compare(of_model, of_popularity)
-    _warn_below_popularity(above_popularity[f"ndcg@{k}"], k)
+    labels = test.ratings >= threshold
+    rankings = {"model": measure(predictions.ranked), "random": rank("random", np.zeros(test.num_candidates))}
+    for name, counts in _popularities(seen, threshold).items():
+        rankings[name] = rank(name, counts)
+    for name, embeddings in (baselines or {}).items():
+        ranked = rank_candidates(
+            *embeddings,
+            left_out,
+            k=k,
+            query_rows=query_rows,
+            progress=_renamed(progress, f"Ranking by {name}"),
+        )
+        rankings[name] = measure(ranked)
+    of_biases = None
+    if has_both_classes(labels) and has_both_classes(seen.ratings >= threshold):
+        of_biases = biases(seen, threshold=threshold)
+        rankings["biases"] = rank("biases", of_biases[1][:, 1])
+    progress(_MEASURING, 0, 3)
+    of_model, probabilities = rankings["model"], predictions.probabilities
+    intervals, above_popularity = intervals_and_differences(of_model, rankings["popularity"])
+    _warn_below_popularity(rankings, k)
+    ratings = _rating_metrics(probabilities, of_biases, labels, test, seen, threshold)
+    progress(_MEASURING, 1, 3)
+    confusion = None
+    if probabilities is not None and has_both_classes(labels):
+        intervals = {**rating_intervals(labels, probabilities, test.query_rows), **intervals}
+        confusion = confusion_matrix(labels, probabilities)
+    progress(_MEASURING, 2, 3)
     groups, from_cold_to_warm = segments.history_groups(seen)
-    return Report(
-        cases=_join_cases(rankings, ratings, names=["model", "random", "popularity", *(baselines or ())]),
-        intervals={**intervals, **mean_intervals(of_model.values)},
+    report = Report(
+        cases=_join_cases(rankings, ratings),
+        intervals=intervals,
         above_popularity=above_popularity,
-        beyond_accuracy=_beyond_accuracy(predictions, seen),
+        beyond_accuracy=_beyond_accuracy(predictions.ranked[query_rows], predictions.vectors, seen),
         by_history=segments.by_query(of_model, groups, order=from_cold_to_warm),
         by_feature={name: segments.by_query(of_model, test.queries[name].to_pylist()) for name in segment_by},
-        by_popularity=segments.by_popularity(predictions.ranked, test, seen, threshold=threshold),
+        by_popularity=segments.by_popularity(predictions.ranked, relevant, seen),
         confusion=confusion,
         num_events=test.num_events,
         num_left_out=of_model.num_left_out,
+        num_ranked=len(query_rows),
+        num_test_queries=int(np.unique(test.query_rows).size),
+        recommend_seen=predictions.recommend_seen,
         index_recall=index_recall,
         of_queries=of_model,
     )
+    progress(_MEASURING, 3, 3)
+    return report
+
+
+def _renamed(progress: Progress, task: str) -> Progress:
+    """Returns a function that tells `progress` of another task."""
+    return lambda _, done, total: progress(task, done, total)
+
+
+def _popularities(seen: Interactions, threshold: float) -> dict[str, np.ndarray]:
+    """Returns what popularity and, for events with times, recent popularity rank by, float32 [num_candidates] each."""
+    found = {"popularity": popularity(seen, threshold=threshold)}
+    if seen.timestamps is not None:
+        found["recent popularity"] = recent_popularity(seen, threshold=threshold)
+    return {name: candidates[:, 0] for name, (_, candidates) in found.items()}
+
+
+def _rating_metrics(
+    probabilities: np.ndarray | None,
+    of_biases: Embeddings | None,
+    labels: np.ndarray,
+    test: Interactions,
+    seen: Interactions,
+    threshold: float,
+) -> dict[str, dict[str, float]]:
+    """Returns the rating metrics of the model and the baselines; none if all labels are of one class."""
+    if not has_both_classes(labels):
+        return {}
+    found = {"all-positive": all_positive(seen, labels, threshold=threshold)} if seen.num_events else {}
+    if probabilities is not None:
+        found["model"] = rating_metrics(labels, probabilities, test.query_rows)
+    if of_biases is not None:
+        found["biases"] = rating_metrics(labels, pair_probabilities(*of_biases, test), test.query_rows)
+    return found
+
+
+def _only_of(relevant: RelevantPairs, query_rows: np.ndarray, num_candidates: int) -> RelevantPairs:
+    """Selects the pairs of some queries."""
+    is_in = np.isin(relevant.codes // num_candidates, query_rows)
+    return RelevantPairs(codes=relevant.codes[is_in], gains=relevant.gains[is_in])
+
+
+def _check_something_to_find(relevant: RelevantPairs, num_ranked: int, threshold: float) -> None:
+    """Raises a ValueError if no ranked query has a relevant candidate."""
+    if not relevant.codes.size:
+        raise ValueError(
+            f"The test part must have an event with a rating of at least {threshold:g} and a candidate that its query "
+            f"had not seen before, so that there is something to find. Received: none for any of the {num_ranked:,} "
+            "queries that candidates were ranked for. Check the threshold; if queries choose the same candidates again "
+            "and again, use `recommend_seen=True`; if they are a small sample, raise `max_queries`."
+        )
 
 
 def _check_columns(segment_by: Sequence[str], test: Interactions) -> None:
+    columns = [name for name in test.queries.column_names if name != test.query_id]
     for column in segment_by:
         if column not in test.queries.column_names:
+            rule = f"columns of the queries: {', '.join(columns)}" if columns else "empty: the queries have no columns"
             raise ValueError(
-                f"`segment_by` must be columns of the queries: {', '.join(test.queries.column_names)}. "
-                f"Received: {column}."
+                f"`segment_by` must be {rule}. Received: {column}. Every report has segments by number of past events."
             )
 
 
 def _join_cases(
-    rankings: Mapping[str, QueryMetrics], ratings: Mapping[str, Mapping[str, float]], *, names: Sequence[str]
+    rankings: Mapping[str, QueryMetrics], ratings: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """Joins the rating and ranking metrics of each case, `names` first and the other baselines after them."""
+    """Joins the rating and ranking metrics of each case, those that only rate or do both last."""
+    names = [*(name for name in rankings if name not in _LAST_CASES), *_LAST_CASES]
     return {
         name: {**ratings.get(name, {}), **(mean_metrics(rankings[name]) if name in rankings else {})}
-        for name in [*names, "all-positive", "biases"]
+        for name in names
         if name in rankings or name in ratings
     }
 
 
-def _beyond_accuracy(predictions: Predictions, seen: Interactions) -> dict[str, float]:
+def _beyond_accuracy(ranked: np.ndarray, vectors: np.ndarray | None, seen: Interactions) -> dict[str, float]:
     """Measures properties of the recommendations other than their accuracy."""
-    ranked = predictions.ranked
     counts = np.bincount(ranked[ranked >= 0], minlength=seen.num_candidates)
     values = {"coverage": metrics.coverage(ranked, seen.num_candidates), "gini": metrics.gini(counts)}
-    pairs = np.unique(event_pairs(seen), axis=0)
+    pairs = np.unique(pair_codes(seen.query_rows, seen.candidate_rows, seen.num_candidates))
     # One more query than have really interacted with each candidate: otherwise the novelty of a candidate without
     # events would be infinite.
-    num_queries = np.bincount(pairs[:, 1], minlength=seen.num_candidates) + 1
+    num_queries = np.bincount(pairs % seen.num_candidates, minlength=seen.num_candidates) + 1
     of_lists = {"novelty": metrics.novelty(ranked, num_queries / (seen.num_queries + 1))}
-    if predictions.vectors is not None:
-        of_lists["intra_list_similarity"] = metrics.intra_list_similarity(ranked, predictions.vectors)
+    if vectors is not None:
+        of_lists["intra_list_similarity"] = metrics.intra_list_similarity(ranked, vectors)
     finite = {name: column[np.isfinite(column)] for name, column in of_lists.items()}
     return {**values, **{name: float(column.mean()) for name, column in finite.items() if len(column)}}
 
 
-def _warn_below_popularity(difference: Interval, k: int) -> None:
-    """Warns if the model ranks worse than popularity, which usually means that it has a defect."""
-    if difference.mean < 0:
-        certainty = "is" if difference.high < 0 else "is not"
-        warnings.warn(
-            f"The model ranks the catalogue worse than popularity does: its NDCG@{k} is lower by "
-            f"{-difference.mean:.3f}, which {certainty} statistically significant. Likely causes: a rating task alone, "
-            "which never sees unrated candidates (add a SampledSoftmaxTask or a FullSoftmaxTask); an in-batch softmax "
-            "without the logQ correction; candidate embeddings in another order than the candidates; too few epochs.",
-            stacklevel=3,
-        )
+def _warn_below_popularity(rankings: Mapping[str, QueryMetrics], k: int) -> None:
+    """Warns if the model ranks worse than the better kind of popularity, which usually means that it has a defect."""
+    ndcg = f"ndcg@{k}"
+    names = [name for name in ("popularity", "recent popularity") if name in rankings]
+    best = max(names, key=lambda name: rankings[name].means()[ndcg])
+    of_model = rankings["model"]
+    if of_model.means()[ndcg] >= rankings[best].means()[ndcg]:
+        return
+    difference = compare(of_model, rankings[best])[ndcg]
+    certainty = "is" if difference.high < 0 else "is not"
+    warnings.warn(
+        f"The model ranks the catalogue worse than {best} does: its NDCG@{k} is lower by "
+        f"{-difference.mean:.3f}, which {certainty} statistically significant. Likely causes: a rating task alone, "
+        "which never sees unrated candidates (add a SampledSoftmaxTask or a FullSoftmaxTask); an in-batch softmax "
+        "without the logQ correction; candidate embeddings in another order than the candidates; too few epochs.",
+        stacklevel=3,
+    )

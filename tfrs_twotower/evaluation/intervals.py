@@ -126,6 +126,35 @@ def mean_intervals(values: Mapping[str, np.ndarray], *, bootstrap: Bootstrap = _
     return dict(zip(values, found, strict=True))
 
 
+def intervals_and_differences(
+    first: QueryMetrics, second: QueryMetrics, *, bootstrap: Bootstrap = _DEFAULT
+) -> tuple[dict[str, Interval], dict[str, Interval]]:
+    """Computes `mean_intervals` of the first and `compare` of both from the same samples, in little more time than one.
+
+    Args:
+        first: Metrics of one model.
+        second: The same metrics of another model, for the same queries.
+        bootstrap: Settings of the bootstrap.
+
+    Returns:
+        (means, differences): metric -> interval, each.
+
+    Example:
+        >>> first, second = (
+        ...     QueryMetrics(query_rows=np.arange(2), values={"recall@10": np.full(2, value)}, num_left_out=0)
+        ...     for value in (0.5, 0.25)
+        ... )
+        >>> means, differences = intervals_and_differences(first, second)
+        >>> means["recall@10"].low, differences["recall@10"].low
+        (0.5, 0.25)
+    """
+    names = list(first.values)
+    values = {f"mean {name}": first.values[name] for name in names}
+    values.update((f"difference {name}", first.values[name] - second.values[name]) for name in names)
+    found = mean_intervals(values, bootstrap=bootstrap)
+    return {name: found[f"mean {name}"] for name in names}, {name: found[f"difference {name}"] for name in names}
+
+
 def rating_intervals(
     labels: np.ndarray, probabilities: np.ndarray, query_rows: np.ndarray, *, bootstrap: Bootstrap = _DEFAULT
 ) -> dict[str, Interval]:
@@ -173,14 +202,11 @@ def rating_intervals(
         auc = _quotient((liked * below).sum(axis=1), liked.sum(axis=1) * disliked.sum(axis=1))
         means = [column / sizes for column in (log_loss, accuracy, brier)]
         f1, gauc = _quotient(2 * true_positives, positives), _quotient(area_sum, area_size)
-        return np.stack([*means, auc, f1, gauc], axis=1)
+        return np.stack([*means, auc, f1, gauc], axis=1)[:, : len(names)]
 
-    names = ("log_loss", "accuracy", "brier", "auc", "f1", "gauc")
+    names = ["log_loss", "accuracy", "brier", "auc", "f1", *(["gauc"] if len(with_both) else [])]
     found = bootstrap_intervals(statistic, num_queries, width=positive.shape[1], bootstrap=bootstrap)
-    intervals = dict(zip(names, found, strict=True))
-    if not len(with_both):
-        del intervals["gauc"]
-    return intervals
+    return dict(zip(names, found, strict=True))
 
 
 def bootstrap_intervals(
@@ -216,12 +242,14 @@ def bootstrap_intervals(
     """
     whole_number(num_queries, "`num_queries`", 1)
     generator = np.random.default_rng(bootstrap.seed)
-    shares = np.full(num_queries, 1 / num_queries)
     found = []
     block = max(1, _BLOCK_NUMBERS // max(num_queries, width))
     for start in range(0, bootstrap.num_samples, block):
-        counts = generator.multinomial(num_queries, shares, min(block, bootstrap.num_samples - start))
-        found.append(statistic(counts.astype(np.float64)))
+        counts = np.empty((min(block, bootstrap.num_samples - start), num_queries))
+        for sample in counts:
+            # Counting draws is ten times as fast as NumPy's multinomial distribution, which draws a binomial per query.
+            sample[:] = np.bincount(generator.integers(0, num_queries, num_queries), minlength=num_queries)
+        found.append(statistic(counts))
     tail = [(1 - bootstrap.level) / 2, (1 + bootstrap.level) / 2]
     lows, highs = np.nanquantile(np.concatenate(found), tail, axis=0)
     means = statistic(np.ones((1, num_queries)))[0]

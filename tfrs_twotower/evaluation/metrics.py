@@ -12,6 +12,8 @@ import numpy as np
 #: float32 near 1.
 MIN_PROBABILITY = float(np.finfo(np.float32).eps)
 
+_BLOCK_QUERIES = 1024  # queries whose recommendations' vectors are in memory at once
+
 
 def precision(hits: np.ndarray) -> np.ndarray:
     """Returns the share of the k slots that hold a relevant candidate, float64 [num_queries].
@@ -235,12 +237,15 @@ def intra_list_similarity(ranked: np.ndarray, vectors: np.ndarray) -> np.ndarray
     """
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units = np.divide(vectors, lengths, out=np.zeros_like(vectors, np.float64), where=lengths > 0)
-    is_filled = (ranked >= 0)[..., np.newaxis]
-    is_nonzero = (lengths[:, 0] > 0)[ranked] & (ranked >= 0)
+    is_filled = ranked >= 0
+    squares = np.empty(len(ranked))
+    for start in range(0, len(ranked), _BLOCK_QUERIES):
+        block = slice(start, start + _BLOCK_QUERIES)
+        sums = np.einsum("nkd,nk->nd", units[ranked[block]], is_filled[block].astype(np.float64))
+        squares[block] = np.einsum("nd,nd->n", sums, sums)
     # The square of the sum is the sum over all ordered pairs, each vector's pair with itself included.
-    sums = (units[ranked] * is_filled).sum(axis=1)
-    pairs = (sums**2).sum(axis=1) - is_nonzero.sum(axis=1)
-    num = (ranked >= 0).sum(axis=1)
+    pairs = squares - ((lengths[:, 0] > 0)[ranked] & is_filled).sum(axis=1)
+    num = is_filled.sum(axis=1)
     return np.divide(pairs, num * (num - 1), out=np.full(len(ranked), np.nan), where=num > 1)
 
 

@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfrs_twotower._progress import Progress, no_progress
+from tfrs_twotower._settings import whole_number
+from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
-from tfrs_twotower.evaluation.ranking import Embeddings, event_pairs, rank_candidates
+from tfrs_twotower.evaluation.ranking import Embeddings, event_pairs, rank_candidates, require_k
 from tfrs_twotower.evaluation.rating import pair_probabilities
+from tfrs_twotower.evaluation.sampling import choose_queries
 
 if TYPE_CHECKING:
     from tfrs_twotower.model.recommender import Recommender
+
+
+_EMBEDDING = "Embedding queries and candidates"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +32,9 @@ class Predictions:
             None without a rating model.
         vectors: float [num_candidates, dim], the candidates' embeddings without biases, from which the similarity of
             candidates is computed; None if they are not available.
+        query_rows: int64 [n], ascending, the queries that candidates were ranked for; None for all queries with a test
+            event. Fewer are a random sample of these.
+        recommend_seen: Whether the ranking contains candidates that the query has seen before the test part.
 
     Example:
         >>> predictions = Predictions(ranked=np.array([[2, 0], [1, -1]]), probabilities=np.array([0.9, 0.2]))
@@ -35,23 +45,46 @@ class Predictions:
     ranked: np.ndarray
     probabilities: np.ndarray | None
     vectors: np.ndarray | None = None
+    query_rows: np.ndarray | None = None
+    recommend_seen: bool = False
+
+    def ranked_queries(self, test: Interactions) -> np.ndarray:
+        """Returns the queries that candidates were ranked for, int64 [n], ascending.
+
+        Args:
+            test: The test part.
+        """
+        return np.unique(test.query_rows).astype(np.int64) if self.query_rows is None else self.query_rows
 
 
-def predict(model: Recommender, split: Split, *, k: int = 10) -> Predictions:
+def predict(
+    model: Recommender,
+    split: Split,
+    *,
+    k: int = 10,
+    recommend_seen: bool = False,
+    max_queries: int | None = None,
+    progress: Progress = no_progress,
+) -> Predictions:
     """Ranks the whole catalogue for each test query, and predicts a probability for each test event.
-
-    Candidates that a query interacted with before the test part are left out of its ranking.
 
     Args:
         model: A trained model. Its retrieval model ranks; its rating model, if it has one, predicts probabilities.
         split: The `test` part is predicted; the other parts are what the model may know about each query.
         k: Slots of the ranking, 1 <= k <= num_candidates.
+        recommend_seen: Whether candidates that a query interacted with before the test part can be recommended to it.
+            If not, they are left out of its ranking.
+        max_queries: Maximum number of queries to rank candidates for, >= 1. If the test part has more, they are a
+            random sample, which is always the same. None ranks for as many as take about a minute on two cores; the
+            number of queries of the data ranks for all of them. Probabilities are predicted for all events.
+        progress: Told how much has been embedded and ranked.
 
     Returns:
-        The predictions. Queries without a test event have empty slots only.
+        The predictions. Queries that no candidates are ranked for have empty slots only.
 
     Raises:
-        ValueError: If `k` is out of range.
+        TypeError: If `split` is not a split, or `max_queries` is not a whole number.
+        ValueError: If `k` or `max_queries` is out of range, or the test part has no event.
 
     Example:
         A stand-in for a trained model, with one query and three candidates:
@@ -74,16 +107,57 @@ def predict(model: Recommender, split: Split, *, k: int = 10) -> Predictions:
         >>> predictions.ranked.tolist(), predictions.probabilities.round(4).tolist()
         ([[1, 2]], [0.8808])
     """
+    require_test_part(split)
     test, seen = split.test, split.seen
-    retrieval, rating = model.retrieval_model, model.rating_model
+    require_k(k, test.num_candidates)
+    if max_queries is not None:
+        whole_number(max_queries, "`max_queries`", 1)  # before anything is embedded, which may take long
+    retrieval, rating, models = model.retrieval_model, model.rating_model, 1
+    # A model that does both needs to embed everything only once.
+    models += rating is not None and rating is not retrieval
+    progress(_EMBEDDING, 0, models)
     queries, candidates = retrieval.embed(test, known=seen)
+    progress(_EMBEDDING, 1, models)
     probabilities = None
     if rating is not None:
-        # A model that does both needs to embed everything only once.
-        of_rating: Embeddings = (queries, candidates) if rating is retrieval else rating.embed(test, known=seen)
+        of_rating: Embeddings = (queries, candidates)
+        if rating is not retrieval:
+            of_rating = rating.embed(test, known=seen)
+            progress(_EMBEDDING, 2, models)
         probabilities = pair_probabilities(*of_rating, test)
+    query_rows = choose_queries(
+        test.query_rows,
+        num_candidates=len(candidates),
+        embedding_dim=candidates.shape[1],
+        max_queries=max_queries,
+    )
+    left_out = np.zeros((0, 2), np.int64) if recommend_seen else event_pairs(seen)
     return Predictions(
-        ranked=rank_candidates(queries, candidates, event_pairs(seen), k=k, query_rows=np.unique(test.query_rows)),
+        ranked=rank_candidates(queries, candidates, left_out, k=k, query_rows=query_rows, progress=progress),
         probabilities=probabilities,
         vectors=candidates[:, : retrieval.vector_dim],
+        query_rows=query_rows,
+        recommend_seen=recommend_seen,
     )
+
+
+def require_test_part(split: Split) -> None:
+    """Checks that a split can be evaluated.
+
+    Args:
+        split: What was given as a split.
+
+    Raises:
+        TypeError: If it is not a split.
+        ValueError: If its test part has no event.
+    """
+    if not isinstance(split, Split):
+        raise TypeError(
+            f"`split` must be a Split, such as `random_split` returns. Received: {type(split).__name__}. Split the "
+            "events first."
+        )
+    if not split.test.num_events:
+        raise ValueError(
+            "`split` must have a test part with at least one event, because that is what is measured. "
+            "Received: 0 events. Split more events, or use a larger share for the test."
+        )

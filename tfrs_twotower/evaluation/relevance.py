@@ -38,8 +38,31 @@ class QueryMetrics:
         return {name: float(values.mean()) for name, values in self.values.items()}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RelevantPairs:
+    """The distinct pairs of a query and a candidate that a ranking should find.
+
+    Attributes:
+        codes: int64 [n], ascending, `pair_codes` of the pairs.
+        gains: float64 [n], the highest rating of each pair minus the threshold, plus 1.
+
+    Example:
+        >>> RelevantPairs(codes=np.array([1, 5]), gains=np.array([1.0, 3.0])).codes.tolist()
+        [1, 5]
+    """
+
+    codes: np.ndarray
+    gains: np.ndarray
+
+
 def query_metrics(
-    ranked: np.ndarray, test: Interactions, seen: np.ndarray, *, threshold: float, ks: Sequence[int] | None = None
+    ranked: np.ndarray,
+    test: Interactions,
+    seen: np.ndarray,
+    *,
+    threshold: float,
+    ks: Sequence[int] | None = None,
+    query_rows: np.ndarray | None = None,
 ) -> QueryMetrics:
     """Measures a ranking for each query that has a relevant candidate in the test part.
 
@@ -47,9 +70,11 @@ def query_metrics(
         ranked: int [num_queries, k], rows of candidates, best first, -1 for an empty slot.
         test: The test part.
         seen: int [num_seen, 2], pairs (query row, candidate row) that were left out of the ranking. They do not count
-            as relevant, because no ranking could contain them.
+            as relevant, because no ranking could contain them. Without
+            pairs, every positive candidate is relevant.
         threshold: Lowest rating that counts as relevant.
         ks: Numbers of slots to measure at, each in 1..ranked.shape[1]; by default all slots.
+        query_rows: int [n], ascending, the queries that candidates were ranked for; by default all of the test part.
 
     Returns:
         `precision@k`, `recall@k`, `ndcg@k`, `hit_rate@k`, `mrr@k` and `map@k`, and `graded_ndcg@k`, in which the gain
@@ -71,20 +96,49 @@ def query_metrics(
         >>> of_queries.query_rows.tolist(), of_queries.values["recall@2"].tolist(), of_queries.num_left_out
         ([0], [0.5], 1)
     """
-    num_slots = ranked.shape[1]
-    ks = (num_slots,) if ks is None else ks
-    if not ks or not all(1 <= k <= num_slots for k in ks):
-        raise ValueError(f"`ks` must be in 1..{num_slots}, the slots of the ranking. Received: {list(ks)}.")
-    _check_ranked(ranked, test)
-    codes, gains = relevant_pairs(test, seen, threshold)
-    query_of = codes // test.num_candidates
-    counts = np.bincount(query_of, minlength=test.num_queries)
-    evaluated = np.flatnonzero(counts)
-    if not evaluated.size:
+    relevant = relevant_pairs(test, seen, threshold)
+    query_rows = np.unique(test.query_rows) if query_rows is None else query_rows
+    check_ranked(ranked, test)
+    of_queries = metrics_of_pairs(ranked, relevant, test, ks=ks, query_rows=query_rows)
+    if not of_queries.query_rows.size:
         raise ValueError(
             f"`test` must have an unseen event with a rating of at least {threshold:g}. Without one, no candidate is "
             "relevant and a ranking cannot be measured."
         )
+    return of_queries
+
+
+def metrics_of_pairs(
+    ranked: np.ndarray,
+    relevant: RelevantPairs,
+    test: Interactions,
+    *,
+    ks: Sequence[int] | None = None,
+    query_rows: np.ndarray,
+) -> QueryMetrics:
+    """Measures a ranking as `query_metrics` does, against pairs that are already known.
+
+    Args:
+        ranked: int [num_queries, k], rows of candidates, best first, -1 for an empty slot; `check_ranked` accepts it.
+        relevant: The relevant pairs.
+        test: The test part.
+        ks: Numbers of slots to measure at; by default all slots.
+        query_rows: int [n], ascending, the queries that candidates were ranked for.
+
+    Returns:
+        As `query_metrics`; without any query if none has a relevant candidate.
+
+    Raises:
+        ValueError: If a `k` is out of range.
+    """
+    num_slots = ranked.shape[1]
+    ks = (num_slots,) if ks is None else ks
+    if not ks or not all(1 <= k <= num_slots for k in ks):
+        raise ValueError(f"`ks` must be in 1..{num_slots}, the slots of the ranking. Received: {list(ks)}.")
+    codes, gains = relevant.codes, relevant.gains
+    query_of = codes // test.num_candidates
+    counts = np.bincount(query_of, minlength=test.num_queries)
+    evaluated = query_rows[counts[query_rows] > 0]
     rows, num_relevant = ranked[evaluated], counts[evaluated]
     wanted = pair_codes(evaluated[:, np.newaxis], rows, test.num_candidates)
     places = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
@@ -101,8 +155,7 @@ def query_metrics(
         values[f"hit_rate@{k}"] = metrics.hit_rate(at_k)
         values[f"mrr@{k}"] = metrics.reciprocal_rank(at_k)
         values[f"map@{k}"] = metrics.average_precision(at_k, num_relevant)
-    num_left_out = np.unique(test.query_rows).size - evaluated.size
-    return QueryMetrics(query_rows=evaluated, values=values, num_left_out=num_left_out)
+    return QueryMetrics(query_rows=evaluated, values=values, num_left_out=len(query_rows) - len(evaluated))
 
 
 def ranking_metrics(
@@ -151,29 +204,30 @@ def mean_metrics(of_queries: QueryMetrics) -> dict[str, float]:
     return {**of_queries.means(), "num_queries": float(len(of_queries.query_rows))}
 
 
-def relevant_pairs(test: Interactions, seen: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the pairs of a query and a candidate that a ranking should find.
+def relevant_pairs(test: Interactions, seen: np.ndarray, threshold: float) -> RelevantPairs:
+    """Returns the distinct pairs of a query and a candidate that a ranking should find.
 
     Args:
         test: The test part.
         seen: int [num_seen, 2], pairs (query row, candidate row) that a ranking leaves out.
         threshold: Lowest rating that counts as relevant.
-
-    Returns:
-        (codes, gains): int64 [n], ascending, `pair_codes` of the distinct relevant pairs that have not been seen;
-        float64 [n], the highest rating of each pair minus the threshold, plus 1.
     """
-    relevant = test.ratings >= threshold
-    codes = pair_codes(test.query_rows[relevant], test.candidate_rows[relevant], test.num_candidates)
-    gains = test.ratings[relevant].astype(np.float64) - threshold + 1
+    is_relevant = test.ratings >= threshold
+    codes = pair_codes(test.query_rows[is_relevant], test.candidate_rows[is_relevant], test.num_candidates)
+    gains = test.ratings[is_relevant].astype(np.float64) - threshold + 1
     order = np.lexsort((-gains, codes))
     codes, first = np.unique(codes[order], return_index=True)
     is_new = ~np.isin(codes, pair_codes(seen[:, 0], seen[:, 1], test.num_candidates))
-    return codes[is_new], gains[order][first][is_new]
+    return RelevantPairs(codes=codes[is_new], gains=gains[order][first][is_new])
 
 
-def _check_ranked(ranked: np.ndarray, test: Interactions) -> None:
-    """Raises a ValueError if a ranking is not one of the candidates of `test` for its queries."""
+def check_ranked(ranked: np.ndarray, test: Interactions) -> None:
+    """Raises a ValueError if a ranking is not one of the candidates of `test` for its queries.
+
+    Args:
+        ranked: int [num_queries, k], rows of candidates, -1 for an empty slot.
+        test: The test part.
+    """
     if len(ranked) != test.num_queries:
         raise ValueError(
             f"`ranked` must have a row for each of the {test.num_queries} queries. Received: {len(ranked)} rows."
@@ -194,8 +248,10 @@ def _check_ranked(ranked: np.ndarray, test: Interactions) -> None:
 
 def _best_gains(query_of: np.ndarray, gains: np.ndarray, evaluated: np.ndarray, num_slots: int) -> np.ndarray:
     """Returns each query's gains in the best possible order, float64 [len(evaluated), num_slots], padded with 0."""
+    is_evaluated = np.isin(query_of, evaluated)
+    query_of, gains = query_of[is_evaluated], gains[is_evaluated]
     order = np.lexsort((-gains, query_of))
-    counts = np.bincount(query_of, minlength=evaluated[-1] + 1)[evaluated]
+    _, counts = np.unique(query_of, return_counts=True)
     slots = places_within(counts)
     rows = np.repeat(np.arange(len(evaluated)), counts)
     best = np.zeros((len(evaluated), num_slots))

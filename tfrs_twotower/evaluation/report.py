@@ -21,9 +21,10 @@ class Report:
     """The metrics of a model on the test part, and those of baselines to compare them with.
 
     Attributes:
-        cases: Case ("model", "random", "popularity", "all-positive", "biases", and the names of further baselines) ->
-            metric -> value. A case has only the metrics that apply to it: the model has rating metrics only if it
-            predicts probabilities, and "all-positive" and "biases" are missing if all ratings are of one class.
+        cases: Case ("model", "random", "popularity", "recent popularity", "all-positive", "biases", and the names of
+            further baselines) -> metric -> value. A case has only the metrics that apply to it: the model has rating
+            metrics only if it predicts probabilities, "recent popularity" needs timestamps, and "all-positive" and
+            "biases" are missing if all ratings are of one class.
         intervals: Metric of the model -> its 95 % confidence interval, from a bootstrap over queries.
         above_popularity: Ranking metric -> by how much the model is better than popularity on the same queries.
         beyond_accuracy: `coverage`, `gini`, `novelty` (bits) and `intra_list_similarity` of the recommendations.
@@ -32,7 +33,13 @@ class Report:
         by_popularity: Recall by popularity of the candidates.
         confusion: The model's confusion matrix at a probability of 0.5; None if it predicts no probabilities.
         num_events: Number of events of the test part.
-        num_left_out: Number of queries of the test part without an unseen relevant candidate.
+        num_left_out: Number of queries that candidates were ranked for and that have no relevant candidate.
+        num_ranked: Number of queries that candidates were ranked for; None in a report of version 0.2 or earlier, which
+            ranked for all.
+        num_test_queries: Number of queries of the test part. If there are more than `num_ranked`, those are a random
+            sample of these, and the intervals of the ranking metrics are those of the sample.
+        recommend_seen: Whether candidates that a query has seen before the test part can be recommended to it. If so,
+            they count as relevant if the test part rates them positive; if not, they are neither hits nor misses.
         index_recall: Mean share of the results of exact search that a bundle's index finds, in [0, 1]; None if no
             index was compared.
         of_queries: The model's ranking metrics of each query, for `compare`. They are not written, and are None in a
@@ -63,6 +70,9 @@ class Report:
     confusion: ConfusionMatrix | None
     num_events: int
     num_left_out: int
+    num_ranked: int | None = None
+    num_test_queries: int | None = None
+    recommend_seen: bool = False
     index_recall: float | None = None
     of_queries: QueryMetrics | None = dataclasses.field(default=None, compare=False, repr=False)
 
@@ -76,6 +86,43 @@ class Report:
     def metrics(self) -> dict[str, float]:
         """The model's own metrics: metric -> value."""
         return dict(self.cases["model"])
+
+    @property
+    def best_popularity(self) -> str:
+        """The case that ranks better, "popularity" or "recent popularity"; the first without timestamps."""
+        names = [name for name in ("popularity", "recent popularity") if name in self.cases]
+        ndcg = next(name for name in self.cases["model"] if name.startswith("ndcg@"))
+        return max(names, key=lambda name: self.cases[name][ndcg])
+
+    def notes(self) -> list[str]:
+        """Returns sentences on how the ranking was measured, for people who read the metrics.
+
+        Example:
+            >>> report = Report(
+            ...     cases={"model": {"ndcg@10": 0.25}}, intervals={}, above_popularity={}, beyond_accuracy={},
+            ...     by_history=[], by_feature={}, by_popularity=[], confusion=None, num_events=160, num_left_out=0,
+            ...     num_ranked=1000, num_test_queries=50_000,
+            ... )
+            >>> for sentence in report.notes():
+            ...     print(sentence)
+            Candidates were ranked for a random sample of 1,000 of the 50,000 queries of the test part.
+            Candidates that a query had seen before the test part were left out of its ranking.
+        """
+        sentences = []
+        if self.num_ranked is not None and self.num_test_queries is not None:
+            is_sample = self.num_ranked < self.num_test_queries
+            whose = (
+                f"a random sample of {self.num_ranked:,} of the {self.num_test_queries:,} queries"
+                if is_sample
+                else f"all {self.num_test_queries:,} queries"
+            )
+            sentences.append(f"Candidates were ranked for {whose} of the test part.")
+        sentences.append(
+            "Candidates that a query had seen before the test part could be recommended to it again."
+            if self.recommend_seen
+            else "Candidates that a query had seen before the test part were left out of its ranking."
+        )
+        return sentences
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as plain dictionaries, lists and numbers, as `metrics.json` holds it."""

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.evaluation.ranking import event_pairs
-from tfrs_twotower.evaluation.relevance import QueryMetrics, relevant_pairs
+from tfrs_twotower.evaluation.relevance import QueryMetrics, RelevantPairs
 
 _MISSING = "(missing)"
 _MAX_DISTINCT_NUMBERS = 10
@@ -108,15 +107,14 @@ def history_groups(seen: Interactions, edges: Sequence[int] = (1, 10, 50, 100)) 
 
 
 def by_popularity(
-    ranked: np.ndarray, test: Interactions, seen: Interactions, *, threshold: float, num_groups: int = 10
+    ranked: np.ndarray, relevant: RelevantPairs, seen: Interactions, *, num_groups: int = 10
 ) -> list[Segment]:
     """Measures the recall of ever rarer candidates: the share of the relevant ones among them that was found.
 
     Args:
         ranked: int [num_queries, k], rows of candidates, -1 for an empty slot.
-        test: The test part.
-        seen: The events before the test part. They define popularity and were left out of the ranking.
-        threshold: Lowest rating that counts as relevant.
+        relevant: The relevant pairs of the queries that candidates were ranked for.
+        seen: The events before the test part, which define popularity.
         num_groups: Number of groups of equally many candidates, >= 1, the most popular first; at most num_candidates
             groups are made.
 
@@ -126,14 +124,13 @@ def by_popularity(
 
     Example:
         >>> import pyarrow as pa
-        >>> def events(query_rows, candidate_rows):
-        ...     return Interactions(
-        ...         queries=pa.table({"user_id": ["u1", "u2"]}), candidates=pa.table({"movie_id": ["m1", "m2"]}),
-        ...         events=pa.table({"query_row": query_rows, "candidate_row": candidate_rows, "rating": [5.0]}),
-        ...         query_id="user_id", candidate_id="movie_id",
-        ...     )
-        >>> ranked, test, seen = np.array([[1], [0]]), events([0], [1]), events([1], [0])
-        >>> for segment in by_popularity(ranked, test, seen, threshold=3, num_groups=2):
+        >>> seen = Interactions(
+        ...     queries=pa.table({"user_id": ["u1", "u2"]}), candidates=pa.table({"movie_id": ["m1", "m2"]}),
+        ...     events=pa.table({"query_row": [1], "candidate_row": [0], "rating": [5.0]}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> relevant = RelevantPairs(codes=np.array([1]), gains=np.array([3.0]))  # query 0 and candidate 1
+        >>> for segment in by_popularity(np.array([[1], [0]]), relevant, seen, num_groups=2):
         ...     print(segment)
         Segment(name='0 to 50 %', num=0, values={'share': 0.5, 'liked': 0.0})
         Segment(name='50 to 100 %', num=1, values={'share': 0.5, 'liked': 1.0, 'recall@1': 1.0})
@@ -143,8 +140,7 @@ def by_popularity(
     place = np.empty(seen.num_candidates, np.int64)
     place[np.argsort(-popularity, kind="stable")] = np.arange(seen.num_candidates)
     group_of = place * num_groups // seen.num_candidates
-    codes, _ = relevant_pairs(test, event_pairs(seen), threshold)
-    queries, candidates = np.divmod(codes, test.num_candidates)
+    queries, candidates = np.divmod(relevant.codes, seen.num_candidates)
     found = (ranked[queries] == candidates[:, np.newaxis]).any(axis=1)
     recommended = np.bincount(group_of[ranked[ranked >= 0]], minlength=num_groups)
     segments = []
@@ -152,7 +148,7 @@ def by_popularity(
         is_in = group_of[candidates] == group
         values = {
             "share": float(recommended[group] / max(1, recommended.sum())),
-            "liked": float(is_in.sum() / max(1, len(codes))),
+            "liked": float(is_in.sum() / max(1, len(candidates))),
         }
         if is_in.any():
             values[f"recall@{k}"] = float(found[is_in].mean())

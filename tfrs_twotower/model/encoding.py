@@ -59,16 +59,22 @@ def encode_queries(tower: Tower, interactions: Interactions, known: Interactions
     if not known.has_rows_of(interactions):
         raise ValueError("`known` must have the queries and candidates of `interactions`, in their order.")
     timeline, histories = Timeline(known), tower.encode_histories(interactions.candidates)
-    parts = [np.zeros((0, tower.config.num_outputs), np.float32)]
-    block_size = max(1, min(_MAX_QUERIES_AT_ONCE, _MAX_SLOTS_AT_ONCE // tower.history_length))
-    for start in range(0, interactions.num_queries, block_size):
-        block = np.arange(start, min(start + block_size, interactions.num_queries))
-        rows, ratings = timeline.candidates_at(timeline.latest(block, tower.history_length))
+    lengths = np.minimum(np.diff(timeline.starts), tower.history_length)
+    # Queries with histories of similar lengths are embedded together: the others would be padded to the longest one.
+    by_length = np.argsort(lengths, kind="stable")
+    outputs = np.zeros((interactions.num_queries, tower.config.num_outputs), np.float32)
+    start = 0
+    while start < len(by_length):
+        block = by_length[start : start + _MAX_QUERIES_AT_ONCE]
+        num_slots = np.maximum(lengths[block], 1) * np.arange(1, len(block) + 1)
+        block = block[: max(1, np.count_nonzero(num_slots <= _MAX_SLOTS_AT_ONCE))]
+        rows, ratings = timeline.candidates_at(timeline.latest(block, max(1, int(lengths[block[-1]]))))
         codes = {name: values[block] for name, values in queries.items()}
         for history in histories:
             codes.update(history.look_up(rows, ratings, np.take))
-        parts.append(tower.embed_codes(codes))
-    return np.concatenate(parts)
+        outputs[block] = tower.embed_codes(codes)
+        start += len(block)
+    return outputs
 
 
 def with_candidate_keys(batches: tf.data.Dataset, interactions: Interactions) -> tf.data.Dataset:

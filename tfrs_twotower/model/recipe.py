@@ -58,6 +58,14 @@ class ModelSettings:
         max_epochs: Maximum number of epochs, >= 1.
         patience: Measurements of the validation part without a better value after which training stops, >= 1.
         epochs: Number of epochs, >= 1; None if the validation part chooses it.
+
+    Example:
+        >>> settings = ModelSettings(
+        ...     output_dim=128, dropout=0.7, id_dropout=0.5, l2=2e-4, history_length=1000, batch_size=128,
+        ...     learning_rate=3e-3, decay=0.97, max_epochs=100, patience=5,
+        ... )
+        >>> dataclasses.replace(settings, epochs=20).epochs
+        20
     """
 
     output_dim: int
@@ -154,10 +162,14 @@ class Recipe:
             >>> choose_recipe(ratings).with_settings(epochs=20).retrieval.epochs
             20
         """
+        retrieval = dataclasses.replace(self.retrieval, **changes)
+        # Settings that are given leave nothing to try.
+        others = dict.fromkeys(dataclasses.replace(settings, **changes) for settings in self.other_retrieval)
+        others.pop(retrieval, None)
         return dataclasses.replace(
             self,
-            retrieval=dataclasses.replace(self.retrieval, **changes),
-            other_retrieval=tuple(dict.fromkeys(dataclasses.replace(each, **changes) for each in self.other_retrieval)),
+            retrieval=retrieval,
+            other_retrieval=tuple(others),
             rating=None if self.rating is None else dataclasses.replace(self.rating, **changes),
         )
 
@@ -283,9 +295,10 @@ def _choose_query_features(train: Interactions, given: Mapping[str, Feature | No
 
 def _retrieval_settings(train: Interactions) -> ModelSettings:
     is_large = train.num_events > _MAX_EVENTS_WITH_L2
+    output_dim = _retrieval_dim(train.num_candidates)
     return ModelSettings(
-        output_dim=_retrieval_dim(train.num_candidates),
-        dropout=0.7,
+        output_dim=output_dim,
+        dropout=0.8 if output_dim == _MAX_DIM else 0.7,
         id_dropout=0.5,
         l2=0.0 if is_large else _RETRIEVAL_L2,
         history_length=_history_length(train),

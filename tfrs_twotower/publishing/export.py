@@ -40,6 +40,8 @@ class ExportConfig:
             them.
         rerank: How the first candidates that are found are reordered; None leaves them in the order of the retrieval
             model's scores.
+        recommend_seen: Whether candidates that a query has seen may be recommended again, as for goods that are bought
+            again and again.
         extra_files: Name -> text of other files to keep in the version's `assets.extra`, such as `report.html`.
         warmup_batch_sizes: Rows of the requests that TensorFlow Serving replays before it serves the version.
 
@@ -53,6 +55,7 @@ class ExportConfig:
     with_portable: bool = False
     filter_by: Sequence[str] = ()
     rerank: Rerank | None = None
+    recommend_seen: bool = False
     extra_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     warmup_batch_sizes: Sequence[int] = WARMUP_BATCH_SIZES
 
@@ -137,7 +140,15 @@ def export_bundle(
     extra_files = dict(config.extra_files)
     if isinstance(metrics, Report):
         extra_files[Path(METRICS_FILE).name] = json.dumps(metrics.to_dict(), indent=2, allow_nan=False) + "\n"
-    sides = build_sides(model, known, filter_by=config.filter_by, rerank=config.rerank, metrics=figures, recipe=recipe)
+    sides = build_sides(
+        model,
+        known,
+        filter_by=config.filter_by,
+        rerank=config.rerank,
+        recommend_seen=config.recommend_seen,
+        metrics=figures,
+        recipe=recipe,
+    )
     embeddings = sides.embed(catalogue)
     bundles = {directory: build_bundle(sides, catalogue, embeddings, config.build_index, k=k)}
     if config.with_portable and bundles[directory].manifest.needs_scann:

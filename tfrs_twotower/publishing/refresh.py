@@ -90,6 +90,7 @@ def refresh_bundle(
         ),
         filter_by=manifest.filter_by,
         rerank=manifest.rerank,
+        recommend_seen=manifest.recommend_seen,
         known={query.id: loaded.module.query_side.sample_ids.read_value()},
         # The metrics are those of the other catalogue.
         entry=dataclasses.replace(manifest.model, metrics={}, refreshed_from=folder.name),

@@ -67,6 +67,7 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         split: Its validation part is measured; training events and the held-out queries' history are left out of the
             ranking.
         k: Slots of the ranking, 1 <= k <= num_candidates; None leaves the ranking out.
+        recommend_seen: Whether candidates that a query has seen may be recommended again, and count.
         max_queries: Maximum number of queries that are ranked for, >= 1, drawn once; None for all.
         every: Number of epochs from one measurement to the next, >= 1. The first and the last epoch are measured in any
             case, and in between the logs keep the latest values. A callback that stops training by them counts its
@@ -95,7 +96,15 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         True
     """
 
-    def __init__(self, split: Split, *, k: int | None = 10, every: int = 1, max_queries: int | None = None) -> None:
+    def __init__(
+        self,
+        split: Split,
+        *,
+        k: int | None = 10,
+        every: int = 1,
+        recommend_seen: bool = False,
+        max_queries: int | None = None,
+    ) -> None:
         super().__init__()
         if k is not None and not 1 <= k <= split.train.num_candidates:
             raise ValueError(f"`k` must be in 1..num_candidates, {split.train.num_candidates}. Received: {k}.")
@@ -103,7 +112,7 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         self._split, self._k, self._every = split, k, whole_number(every, "`every`", 1)
         self._latest: dict[str, float] = {}
         self._context = split.context
-        self._seen = event_pairs(self._context)
+        self._seen = np.zeros((0, 2), np.int64) if recommend_seen else event_pairs(self._context)
         self._queries = np.unique(split.validation.query_rows)
         if max_queries is not None and len(self._queries) > whole_number(max_queries, "`max_queries`", 1):
             drawn = np.random.default_rng(0).choice(self._queries, max_queries, replace=False)

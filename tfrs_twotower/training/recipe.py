@@ -45,12 +45,28 @@ class Trained:
         history: "retrieval" and "rating" -> Keras's logs of the training that chose the epochs, by metric, one value
             per epoch.
         notes: What was decided on the way, sentences for people.
+        trained_again: Whether the models were trained on all events for numbers of epochs that were chosen before.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> from tfrs_twotower.model.recipe import choose_recipe
+        >>> from tfrs_twotower.model.recipe_models import build_recommender
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"user_id": ["a"]}), candidates=pa.table({"movie_id": ["x", "y"]}),
+        ...     events=pa.table({"query_row": [0], "candidate_row": [0], "rating": [5.0]}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> recipe = choose_recipe(ratings).with_settings(epochs=20)
+        >>> trained = Trained(model=build_recommender(recipe, ratings), recipe=recipe, history={}, notes=())
+        >>> trained.recipe.retrieval.epochs
+        20
     """
 
     model: Recommender
     recipe: Recipe
     history: Mapping[str, Mapping[str, Sequence[float]]]
     notes: tuple[str, ...]
+    trained_again: bool = True
 
 
 def fit_recipe(
@@ -59,6 +75,7 @@ def fit_recipe(
     *,
     seed: int,
     retrain: bool | None = None,
+    recommend_seen: bool = False,
     progress: Progress = no_progress,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> Trained:
@@ -76,6 +93,8 @@ def fit_recipe(
         seed: Seed of the weights and of the order of the queries, >= 0; also that of a validation part set aside.
         retrain: Whether to train on training and validation part together in the end; None does so up to three million
             events. Otherwise, the model of the best epoch is the result.
+        recommend_seen: Whether candidates that a query has seen are recommended again, when the validation part is
+            measured.
         progress: Told how many steps have been done.
         callbacks: More Keras callbacks, for both models and all trainings.
 
@@ -108,8 +127,9 @@ def fit_recipe(
     # The history of held-out queries is never trained on.
     everything = pa.concat_tables([split.train.events, split.validation.events])
     seen = dataclasses.replace(split.train, events=everything)
-    again = seen.num_events <= _MAX_EVENTS_TO_RETRAIN if retrain is None else retrain
-    if not again and choosing is not None:
+    trains_again = seen.num_events <= _MAX_EVENTS_TO_RETRAIN if retrain is None else retrain
+    trains_again = trains_again or choosing is None
+    if not trains_again:
         notes.append("The models are those of the best epoch on the training part; they were not trained again.")
     if choosing is not None and recipe.half_life_days is None:
         recipe = dataclasses.replace(recipe, half_life_days=choose_half_life(choosing, threshold=recipe.threshold))
@@ -118,7 +138,15 @@ def fit_recipe(
             "Popularity changes with time: for the retrieval model, the weight of an event halves every "
             f"{recipe.half_life_days:.3g} days."
         )
-    job = _Job(choosing=choosing, seen=seen, again=again, seed=seed, progress=progress, callbacks=tuple(callbacks))
+    job = _Job(
+        recommend_seen=recommend_seen,
+        choosing=choosing,
+        seen=seen,
+        again=trains_again,
+        seed=seed,
+        progress=progress,
+        callbacks=tuple(callbacks),
+    )
 
     def build_retrieval(settings: ModelSettings, train: Interactions) -> TwoTowerModel:
         return build_retrieval_model(dataclasses.replace(recipe, retrieval=settings), train)
@@ -129,7 +157,13 @@ def fit_recipe(
         notes.append(f"Of {len(tried)} settings of the retrieval model, the best had an l2 of {settings.l2:.2g}.")
     recipe = dataclasses.replace(recipe, retrieval=settings, other_retrieval=())
     if recipe.rating is None:
-        return Trained(model=retrieval, recipe=recipe, history={"retrieval": of_retrieval}, notes=tuple(notes))
+        return Trained(
+            model=retrieval,
+            recipe=recipe,
+            history={"retrieval": of_retrieval},
+            notes=tuple(notes),
+            trained_again=trains_again,
+        )
 
     def build_rating(settings: ModelSettings, train: Interactions) -> TwoTowerModel:
         model = build_rating_model(dataclasses.replace(recipe, rating=settings), train)
@@ -142,6 +176,7 @@ def fit_recipe(
         recipe=dataclasses.replace(recipe, rating=settings),
         history={"retrieval": of_retrieval, "rating": of_rating},
         notes=tuple(notes),
+        trained_again=trains_again,
     )
 
 
@@ -170,6 +205,7 @@ class _Job:
     choosing: Split | None
     seen: Interactions
     again: bool
+    recommend_seen: bool
     seed: int
     progress: Progress
     callbacks: tuple[tf.keras.callbacks.Callback, ...]
@@ -205,7 +241,11 @@ class _Job:
         every = max(1, round(_MIN_STEPS_BETWEEN / steps))
         watching = [
             ValidationMetrics(
-                split, k=k if name == "retrieval" else None, every=every, max_queries=_MAX_RANKED_QUERIES
+                split,
+                k=k if name == "retrieval" else None,
+                every=every,
+                recommend_seen=self.recommend_seen,
+                max_queries=_MAX_RANKED_QUERIES,
             ),
             BestWeights(monitor, mode=mode, patience=every * settings.patience),
         ]

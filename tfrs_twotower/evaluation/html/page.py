@@ -6,6 +6,8 @@ import html
 import string
 from pathlib import Path
 
+import numpy as np
+
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.html import neighbours, sections
 from tfrs_twotower.evaluation.html.details import PageDetails
@@ -39,7 +41,6 @@ def build_page(
         ValueError: If the candidates lack a column that `details` names.
 
     Example:
-        >>> import numpy as np
         >>> import pyarrow as pa
         >>> from tfrs_twotower.data.interactions import Interactions
         >>> from tfrs_twotower.evaluation.build import build_report
@@ -67,7 +68,9 @@ def build_page(
     names = [to_text(value) for value in test.candidates[details.name_column or test.candidate_id].to_pylist()]
     k = predictions.ranked.shape[1]
     ks = sections.shown_ks(k)
-    of_queries = query_metrics(predictions.ranked, test, event_pairs(seen), threshold=threshold, ks=ks)
+    left_out = np.zeros((0, 2), np.int64) if predictions.recommend_seen else event_pairs(seen)
+    query_rows = predictions.ranked_queries(test)
+    of_queries = query_metrics(predictions.ranked, test, left_out, threshold=threshold, ks=ks, query_rows=query_rows)
     bodies = {
         "Figures": sections.show_headline(report, k),
         "Training": sections.show_training(details.curves),

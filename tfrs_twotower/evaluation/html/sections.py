@@ -37,22 +37,22 @@ def show_lead(report: Report, k: int) -> str:
         k: Slots of the ranking.
     """
     ndcg = f"ndcg@{k}"
-    model, of_popularity = report.metrics, report.cases["popularity"][ndcg]
+    model, best = report.metrics, report.best_popularity
+    of_popularity = report.cases[best][ndcg]
     text = (
         f"On average, users like {k * model[f'precision@{k}']:.1f} of their {k} recommendations, and "
         f"{100 * model[f'hit_rate@{k}']:.0f} % of the users like at least one. NDCG@{k} is {model[ndcg]:.3f}"
     )
-    text += f", {model[ndcg] / of_popularity:.1f} times that of the popularity baseline." if of_popularity else "."
+    text += f", {model[ndcg] / of_popularity:.1f} times that of the baseline {best}." if of_popularity else "."
     if "auc" in model:
         text += (
             " Given one rating that is liked and one that is disliked, the model gives the liked one the higher "
             f"probability in {100 * model['auc']:.1f} % of the cases."
         )
     lead = f'<p class="lead">{html.escape(text)}</p>'
-    if report.above_popularity[ndcg].mean < 0:
+    if model[ndcg] < of_popularity:
         lead += (
-            '<p class="warn" role="alert">The model ranks the catalogue <strong>worse than popularity</strong> does.'
-            "</p>"
+            f'<p class="warn" role="alert">The model ranks the catalogue <strong>worse than {best}</strong> does.</p>'
         )
     return lead
 
@@ -74,9 +74,9 @@ def show_headline(report: Report, k: int) -> str:
         caption="Metrics on the test part; the best value of each row is bold.",
     )
     note = (
-        f"<p>The test part has {report.num_events:,} events. The ranking metrics are means over "
-        f"{int(report.metrics['num_queries']):,} users; {report.num_left_out:,} other users like nothing in the test "
-        "part that they had not seen before. Ties in a ranking are broken at random.</p>"
+        f"<p>The test part has {report.num_events:,} events. {' '.join(report.notes())} The ranking metrics are means "
+        f"over {int(report.metrics['num_queries']):,} users; for {report.num_left_out:,} other users there was nothing "
+        "to find that they like. Ties in a ranking are broken at random.</p>"
     )
     beyond = to_table(
         ["metric", "value"],

@@ -18,6 +18,7 @@ NAMESPACES = (
     "bundle",
     "data",
     "evaluation",
+    "experiment",
     "features",
     "index",
     "model",

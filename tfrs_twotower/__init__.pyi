@@ -2,6 +2,7 @@ from . import batches as batches
 from . import bundle as bundle
 from . import data as data
 from . import evaluation as evaluation
+from . import experiment as experiment
 from . import features as features
 from . import index as index
 from . import model as model

@@ -12,7 +12,6 @@ import pytest
 
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, export_unchecked
-from tests.movielens.small_archive import write_archive
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -99,50 +98,6 @@ def test_text_with_brackets_is_text(bundle_path):
 def test_a_missing_bundle_is_one_line(tmp_path):
     check_error(run("recommend", tmp_path, "--query", "user_id=1"), "is not a bundle")
     check_error(run("recommend", tmp_path / "x", "--query", "user_id=1"), "Make one with: tfrs-twotower train")
-
-
-def contents(folder: Path) -> dict[Path, bytes | None]:
-    paths = folder.rglob("*")
-    return {path.relative_to(folder): path.read_bytes() if path.is_file() else None for path in paths}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ["--dataset", "movielens/3k"],
-            "Unknown data set 'movielens/3k'. Known: movielens/100k-ratings, movielens/1m-ratings",
-        ),
-        (
-            ["--archive", "missing.zip"],
-            "No MovieLens archive at missing.zip. Name a folder or zip in one of GroupLens's layouts.",
-        ),
-        (["--archive", "damaged.zip"], "damaged.zip is damaged or is not a zip file"),
-        (["--archive", "broken"], "broken/u.data, line 2: expected"),
-        (["--archive", "other"], "other/u.data is not MovieLens 100K's: its MD5 is"),
-        ([], "can be reached neither at GroupLens nor in the package index"),
-        (["-k", "0"], "`-k` must be at least 1. Received: 0."),
-        (["--epochs", "0"], "`--epochs` must be at least 1. Received: 0."),
-        (["--dataset", "[/x]"], "Unknown data set '[/x]'."),
-        (["--data-dir", "damaged.zip/data"], "damaged.zip/data cannot be written"),
-        (["--output", "damaged.zip"], "damaged.zip/movielens-100k cannot be written"),
-    ],
-)
-def test_a_mistake_before_training_is_one_line_and_changes_nothing(tmp_path, arguments, message):
-    (tmp_path / "damaged.zip").write_bytes(b"PK and then nothing")
-    write_archive(tmp_path / "other")
-    write_archive(tmp_path / "broken", ratings="1\t2\t3\t881250949\nbroken\n")
-    before = contents(tmp_path)
-    check_error(run("train", "--data-dir", tmp_path / "data", *arguments, cwd=tmp_path), message)
-    # TFDS's own empty folders aside.
-    assert {path: content for path, content in contents(tmp_path).items() if "data" not in path.parts} == before
-    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
-
-
-@pytest.mark.movielens
-def test_a_k_larger_than_the_catalogue_is_one_line_before_training(movielens_dir, tmp_path):
-    result = run("train", "--data-dir", movielens_dir, "--output", tmp_path, "-k", "1683")
-    check_error(result, "`-k` must be at most the catalogue's 1682 candidates. Received: 1683.")
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -1,7 +1,7 @@
 """Every code block of the README and of docs/ runs, on what the demo really makes.
 
-The Python blocks of a page run in order as one script, in a fresh process and in a folder of their own. The shell
-blocks run after them in the same folder.
+The Python blocks of a page run in order as one script, in a fresh process and in a folder of their own, in which TOML
+blocks with a file name in their first line are files. The shell blocks run after them in the same folder.
 """
 
 import dataclasses
@@ -69,6 +69,11 @@ assert [version.number for version in tt.publishing.list_versions("saved_models/
 #: Shell command -> why the tests do not run it.
 NOT_RUN = {
     "tfrs-twotower train": "the fixture `finish` runs it, with --epochs 1",
+    "tfrs-twotower train --config shop.toml --seed 1": "tests/experiment and tests/cli run experiment files",
+    "tfrs-twotower train --config saved_models/shop/1/assets.extra/experiment.toml": "tests/experiment runs it",
+    "tfrs-twotower train ratings.csv --query-id customer --candidate-id sku --rating stars --timestamp when": (
+        "tests/cli runs it, with --epochs 1"
+    ),
     "scripts/demo": "it creates an environment; tests/integration tests what it runs",
     "scripts/test": "it runs these tests",
     "cd serving && docker compose up": "it needs Docker",
@@ -82,6 +87,11 @@ def find_pages() -> list[str]:
 
 def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def files(page: str) -> list[tuple[str, str]]:
+    """Returns the name and the text of each TOML block that begins with a comment with a file name."""
+    return [(block.split()[1], block) for block in blocks(page, "toml") if re.match(r"# \S+\.toml\n", block)]
 
 
 def commands(page: str) -> list[str]:
@@ -151,6 +161,8 @@ def finish(request, shop, environment, tmp_path_factory) -> Iterator[Callable[[s
         folder = shutil.copytree(shop, tmp_path_factory.mktemp("page") / "workplace")
         if uses_demo(page):
             shutil.copytree(demo.result(), folder, dirs_exist_ok=True)
+        for name, text in files(page):
+            (folder / name).write_text(text, encoding="utf-8")
         output = ""
         script = "\n".join(blocks(page, "python"))
         for text, replacement in SUBSTITUTIONS.get(page, {}).items():

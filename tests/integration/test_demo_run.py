@@ -45,7 +45,7 @@ def test_the_bundle_keeps_the_metrics_of_its_model(version, movielens_dir):
     reported = json.loads((version / "assets.extra" / "metrics.json").read_text(encoding="utf-8"))
     manifest = json.loads((version / "assets.extra" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["metrics"] == reported["cases"]["model"]
-    assert set(measured["cases"]) == {"model", "all-positive", "random", "popularity", "biases"}
+    assert set(measured["cases"]) == {"model", "all-positive", "random", "popularity", "recent popularity", "biases"}
     for case, figures in reported["cases"].items():
         assert measured["cases"][case] == pytest.approx(figures, abs=1e-6), case
     for name, interval in reported["intervals"].items():

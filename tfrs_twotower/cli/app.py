@@ -9,18 +9,18 @@ import enum
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-if TYPE_CHECKING:
-    from tfrs_twotower.index.build import BuildIndex
-
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 out = Console()
 err = Console(stderr=True)
+
+# The base of errors about options. It is click's or Typer's own, by the version of Typer.
+_UsageError: Any = typer.BadParameter.__base__
 
 
 class IndexKind(str, enum.Enum):
@@ -36,12 +36,25 @@ def main() -> None:
     """Runs the command line; the entry point of `tfrs-twotower`."""
     silence_tensorflow()
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except _UsageError as error:
+        _print_error(error.format_message())
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of the output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         if "--debug" in sys.argv:
             raise
-        err.print(f"[bold red]Error:[/] {escape(' '.join(str(error).split()))}", soft_wrap=True, highlight=False)
+        _print_error(str(error))
         sys.exit(2)
+
+
+def _print_error(message: str) -> None:
+    if message:  # it is empty where the help has been printed because there were no arguments
+        err.print(f"[bold red]Error:[/] {escape(' '.join(message.split()))}", soft_wrap=True, highlight=False)
 
 
 @app.callback()
@@ -50,21 +63,6 @@ def _root(
 ) -> None:
     """Two-tower recommenders: train on ratings, publish a SavedModel, and manage its versions."""
     del debug  # `main` looks for it, since an error may come before the arguments are parsed
-
-
-def index_builder(kind: IndexKind) -> BuildIndex:
-    """Returns the function that builds an index of a kind.
-
-    Raises:
-        ImportError: If it is ScaNN's, and scann is unusable.
-    """
-    from tfrs_twotower.index.kinds import BUILDERS, build_best_index
-
-    if kind is IndexKind.SCANN:
-        from tfrs_twotower._scann import require_scann
-
-        require_scann()
-    return build_best_index if kind is IndexKind.AUTO else BUILDERS[kind.value]
 
 
 def print_line(text: str) -> None:

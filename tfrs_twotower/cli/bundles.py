@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tfrs_twotower.cli.app import IndexKind, app, err, import_tensorflow, index_builder, out, print_line
+from tfrs_twotower.cli.app import IndexKind, app, err, import_tensorflow, out, print_line
 
 if TYPE_CHECKING:
     from tfrs_twotower.bundle.load import LoadedBundle
@@ -82,12 +82,15 @@ def index(
         import_tensorflow()
 
         from tfrs_twotower.bundle.load import load_bundle
+        from tfrs_twotower.experiment.index_choice import index_builder
+        from tfrs_twotower.experiment.sections import IndexSection
         from tfrs_twotower.publishing.catalogue_file import read_catalogue
         from tfrs_twotower.publishing.refresh import refresh_bundle
 
         before = load_bundle(bundle)
         candidates = read_catalogue(catalogue, before)
-        path = refresh_bundle(before, candidates, build_index=index_builder(kind) if kind else None, keep=keep)
+        build_index = index_builder(IndexSection(kind=kind.value)) if kind else None
+        path = refresh_bundle(before, candidates, build_index=build_index, keep=keep)
     id_column = before.manifest.model.candidate.id
     old, new = set(before.candidates[id_column].to_pylist()), set(candidates[id_column].to_pylist())
     print_line(f"{len(new - old)} candidates added, {len(old - new)} removed, {len(old & new)} kept. Published: {path}")

@@ -1,0 +1,201 @@
+"""An experiment is run from its files to a bundle, and the file that is kept with the bundle runs it again."""
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+import tfrs_twotower as tt
+from tests.experiment.conftest import run, shop_experiment
+from tests.experiment.shop import NUM_CUSTOMERS, NUM_EVENTS, NUM_ITEMS
+from tfrs_twotower.experiment import Experiment, inspect_table, parse_experiment, read_experiment, run_experiment
+from tfrs_twotower.experiment.index_choice import index_builder
+from tfrs_twotower.experiment.preparation import prepare, with_settings
+from tfrs_twotower.experiment.resolution import resolve
+from tfrs_twotower.experiment.run import EXPERIMENT_FILE
+from tfrs_twotower.experiment.sections import (
+    DataSection,
+    EvaluationSection,
+    ExportSection,
+    FeaturesSection,
+    IndexSection,
+    MovieLensSection,
+    RatingModelSection,
+    RetrievalModelSection,
+    SplitSection,
+    TrainingSection,
+)
+
+
+def test_a_bundle_is_published_with_its_report_and_the_resolved_file(first_run):
+    path = first_run.outcome.path
+    assert path.name == "1"
+    assert {"report.html", "metrics.json", EXPERIMENT_FILE} <= {file.name for file in (path / "assets.extra").iterdir()}
+    bundle = tt.load_bundle(path)
+    found = bundle.recommend({"customer": ["c0"]}, only={"kind": ["toys"]})
+    assert found.candidate_ids.shape == (1, 5)
+    assert all(int(sku) % 3 == 2 for sku in found.candidate_ids[0] if sku)
+
+
+def test_the_files_are_what_the_experiment_names(first_run):
+    interactions = first_run.prepared.interactions
+    sizes = (interactions.num_events, interactions.num_queries, interactions.num_candidates)
+    assert sizes == (NUM_EVENTS, NUM_CUSTOMERS, NUM_ITEMS)
+    assert set(interactions.candidates.column_names) == {"sku", "title", "kind"}
+    assert set(interactions.queries.column_names) == {"customer", "age"}
+
+
+def test_the_report_breaks_metrics_down_by_columns_with_few_values(first_run):
+    assert set(first_run.outcome.report.by_feature) == {"age"}
+    page = (first_run.outcome.path / "assets.extra" / "report.html").read_text(encoding="utf-8")
+    assert "Item 3" in page  # the title, which is found by its name
+
+
+def test_progress_is_told_from_the_start_to_the_end_of_each_task(first_run):
+    tasks = dict.fromkeys(task for task, _, _ in first_run.progress)
+    for words in ("Training the retrieval model", "Training the rating model", "Ranking", "Exporting"):
+        assert any(words in task for task in tasks), words
+    for task in tasks:
+        calls = [(done, total) for name, done, total in first_run.progress if name == task]
+        assert calls[0][0] == 0
+        assert calls[-1][0] == calls[-1][1] > 0
+
+
+def test_the_resolved_file_gives_every_choice(first_run):
+    experiment = read_experiment(first_run.outcome.path / "assets.extra" / EXPERIMENT_FILE)
+    assert experiment == first_run.outcome.experiment
+    recipe = first_run.outcome.recipe
+    assert experiment.data.query_features == ("age",)
+    assert set(experiment.data.candidate_features) == {"title", "kind"}
+    assert experiment.training.threshold == recipe.threshold
+    for section, settings in ((experiment.retrieval_model, recipe.retrieval), (experiment.rating_model, recipe.rating)):
+        for field in dataclasses.fields(settings):
+            assert getattr(section, field.name) == getattr(settings, field.name), field.name
+
+
+def test_the_resolved_file_runs_again_with_the_same_result(first_run):
+    again = run_experiment(first_run.outcome.experiment)
+    assert again.path == first_run.outcome.path.parent / "2"
+    assert again.report.metrics == first_run.outcome.report.metrics
+    assert again.experiment == first_run.outcome.experiment
+    files = [path / "assets.extra" / EXPERIMENT_FILE for path in (first_run.outcome.path, again.path)]
+    assert files[0].read_text(encoding="utf-8") == files[1].read_text(encoding="utf-8")
+
+
+def test_without_ratings_there_is_no_rating_model(shop, tmp_path):
+    data = DataSection(ratings=str(shop / "ratings.csv"), query_id="customer", candidate_id="sku")
+    done = run(shop_experiment(shop, tmp_path, data=data, export=ExportSection(output=str(tmp_path), k=5)))
+    assert done.outcome.recipe.rating is None
+    assert tt.load_bundle(done.outcome.path).recommend({"customer": ["c0"]}).probabilities is None
+    assert "auc" not in json.loads((done.outcome.path / "assets.extra" / "manifest.json").read_text())["metrics"]
+    assert done.outcome.experiment.rating_model.train is False
+
+
+def test_a_rating_model_can_be_left_out(shop, tmp_path):
+    prepared = prepare(shop_experiment(shop, tmp_path, rating_model=RatingModelSection(train=False)))
+    assert prepared.recipe.rating is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"export": ExportSection(output="x", k=25)},
+            "`export.k` must be at most the catalogue's 24 candidates. Received: 25.",
+        ),
+        (
+            {"export": ExportSection(output="x", filter_by=("knd",))},
+            "`export.filter_by` must name columns of the candidates: sku, title, kind. Received: 'knd'. "
+            "Did you mean `kind`?",
+        ),
+        (
+            {"evaluation": EvaluationSection(segment_by=("gender",))},
+            "`evaluation.segment_by` must name columns of the queries: customer, age. Received: 'gender'.",
+        ),
+        (
+            {"training": TrainingSection(threshold=6)},
+            "The test part must have a positive event whose candidate the query has not seen before. Received: none of "
+            "120 events. Lower `training.threshold`, which is 6; or set `export.recommend_seen`, if queries choose the "
+            "same candidates again and again.",
+        ),
+        (
+            {"evaluation": EvaluationSection(name_column="titel")},
+            "`evaluation.name_column` must name columns of the candidates: sku, title, kind. Received: 'titel'. "
+            "Did you mean `title`?",
+        ),
+        (
+            {"features": FeaturesSection(candidate={"age": None})},
+            "`features.candidate` must name columns of the candidates: sku, title, kind. Received: 'age'.",
+        ),
+    ],
+)
+def test_a_mistake_is_found_before_training_and_nothing_is_published(shop, tmp_path, changes, message, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        run_experiment(shop_experiment(shop, tmp_path / "models", **changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ids_that_are_not_named_are_found_and_said(tmp_path, shop):
+    text = (shop / "ratings.csv").read_text().replace("customer,sku", "user_id,sku")
+    (tmp_path / "ratings.csv").write_text(text)
+    inspection = inspect_table(
+        tt.experiment.Experiment(data=DataSection(ratings=str(tmp_path / "ratings.csv"), rating="stars"))
+    )
+    assert inspection.num_queries == NUM_CUSTOMERS
+    assert "The column `user_id` is taken as the id of the query." in inspection.notes
+    assert "The column `sku` is taken as the id of the candidate." in inspection.notes
+
+
+def test_a_split_by_time_is_made_by_time(shop, tmp_path):
+    inspection = inspect_table(shop_experiment(shop, tmp_path, split=SplitSection(kind="temporal", test=0.25)))
+    days = np.sort([line.split(",")[3] for line in (shop / "ratings.csv").read_text().splitlines()[1:]])
+    # Events of the day on which the last quarter begins are in the test part, too.
+    assert inspection.parts["the test"] == int((days >= days[-NUM_EVENTS // 4]).sum())
+
+
+def test_a_split_that_leaves_the_last_out_leaves_as_many_as_declared(shop, tmp_path):
+    split = SplitSection(kind="leave-last-out", num_test=2)
+    inspection = inspect_table(shop_experiment(shop, tmp_path, split=split))
+    assert inspection.parts["the test"] == 2 * NUM_CUSTOMERS  # every customer has more than three events
+
+
+def test_a_random_split_of_events_with_times_says_that_there_is_another(first_run):
+    assert any("`--split temporal`" in note for note in first_run.prepared.notes)
+
+
+def test_a_model_that_was_not_trained_again_leaves_its_epochs_open(first_run):
+    prepared, recipe = first_run.prepared, first_run.outcome.recipe
+    chosen = dataclasses.replace(recipe, retrieval=dataclasses.replace(recipe.retrieval, epochs=7))
+    experiment = dataclasses.replace(prepared.experiment, retrieval_model=RetrievalModelSection())
+    for is_trained_again, epochs in ((True, 7), (False, None)):
+        resolved = resolve(experiment, prepared.interactions, chosen, is_trained_again=is_trained_again)
+        assert resolved.retrieval_model.epochs == epochs
+        assert resolved.retrieval_model.batch_size == recipe.retrieval.batch_size
+
+
+def test_settings_that_are_given_are_the_only_ones_that_are_tried(first_run):
+    """The recipe of a small table tries nothing else; here it does, with another l2."""
+    recipe = first_run.outcome.recipe
+    others = [dataclasses.replace(recipe.retrieval, l2=l2, epochs=None) for l2 in (0.25, 0.5)]
+    recipe = dataclasses.replace(recipe, retrieval=others[0], other_retrieval=tuple(others[1:]))
+    by_dim, by_l2 = (
+        with_settings(recipe, Experiment(movielens=MovieLensSection(), retrieval_model=section))
+        for section in (RetrievalModelSection(output_dim=8), RetrievalModelSection(l2=0.125))
+    )
+    assert [(each.output_dim, each.l2) for each in (by_dim.retrieval, *by_dim.other_retrieval)] == [(8, 0.25), (8, 0.5)]
+    assert (by_l2.retrieval.l2, by_l2.other_retrieval) == (0.125, ())
+
+
+@pytest.mark.parametrize("kind", ["auto", "portable", "exact"])
+def test_an_index_of_the_declared_kind_is_built(kind):
+    built = index_builder(IndexSection(kind=kind))(np.eye(4, dtype=np.float32), list("abcd"), np.eye(4)[:2])
+    assert built.index.is_exact
+
+
+def test_the_recall_of_the_file_reaches_the_index():
+    build = index_builder(parse_experiment("[movielens]\n[index]\nkind = 'portable'\nrecall_at_10 = 0.9").index)
+    assert build.keywords["target"].recall == {10: 0.9, 100: 0.95}  # the other k keeps its default
+    assert index_builder(IndexSection(max_build_s=60)).keywords["limits"].build_s == 60

@@ -1,0 +1,105 @@
+"""`Experiment`: all that is decided between a table and a published bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from tfrs_twotower.experiment.sections import (
+    DataSection,
+    EvaluationSection,
+    ExportSection,
+    FeaturesSection,
+    IndexSection,
+    MovieLensSection,
+    RatingModelSection,
+    RetrievalModelSection,
+    SplitSection,
+    TrainingSection,
+)
+
+_SUFFIXES = (".gz", ".csv", ".tsv", ".txt", ".dat", ".data", ".parquet", ".feather", ".arrow", ".tfrecord")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Declares an experiment. What is not given is chosen from the data.
+
+    Attributes:
+        data: A table of ratings of your own. Exactly one of `data` and `movielens` must be given.
+        movielens: A MovieLens data set.
+        split: How the events are divided.
+        features: Features that replace those of the recipe.
+        retrieval_model: Settings of the model that ranks.
+        rating_model: Settings of the model that predicts probabilities.
+        training: Seed, threshold, and what else both models share.
+        evaluation: How the test part is evaluated.
+        index: How the bundle finds the best candidates.
+        export: What is published, and where.
+
+    Raises:
+        ValueError: If there is not exactly one source of data, or two keys contradict each other.
+
+    Example:
+        >>> experiment = Experiment(data=DataSection(ratings="shop/ratings.csv", query_id="customer"))
+        >>> experiment.directory.as_posix()
+        'saved_models/ratings'
+    """
+
+    data: DataSection | None = None
+    movielens: MovieLensSection | None = None
+    split: SplitSection = dataclasses.field(default_factory=SplitSection)
+    features: FeaturesSection = dataclasses.field(default_factory=FeaturesSection)
+    retrieval_model: RetrievalModelSection = dataclasses.field(default_factory=RetrievalModelSection)
+    rating_model: RatingModelSection = dataclasses.field(default_factory=RatingModelSection)
+    training: TrainingSection = dataclasses.field(default_factory=TrainingSection)
+    evaluation: EvaluationSection = dataclasses.field(default_factory=EvaluationSection)
+    index: IndexSection = dataclasses.field(default_factory=IndexSection)
+    export: ExportSection = dataclasses.field(default_factory=ExportSection)
+
+    def __post_init__(self) -> None:
+        if (self.data is None) == (self.movielens is None):
+            received = "neither" if self.data is None else "both"
+            raise ValueError(
+                "An experiment must have either the section `data`, for a table of your own, or the section "
+                f"`movielens`. Received: {received}."
+            )
+        _require_keys_of_split(self.split)
+        if self.index.kind == "exact":
+            for name in ("recall_at_10", "recall_at_100", "max_build_s"):
+                if getattr(self.index, name) is not None:
+                    raise ValueError(f"`index.{name}` must not be given for the exact index, which finds everything.")
+        if self.split.kind != "random" and self.data is not None and self.data.timestamp is None:
+            raise ValueError(
+                f"`data.timestamp` must name the column of times, because `split.kind` is {self.split.kind!r}. "
+                "Received: none."
+            )
+
+    @property
+    def name(self) -> str:
+        """Name of the model's folder: as given, or that of the data."""
+        if self.export.name is not None:
+            return self.export.name
+        if self.data is None:
+            assert self.movielens is not None
+            return self.movielens.dataset.replace("/", "-").removesuffix("-ratings")
+        name = Path(self.data.ratings).name
+        while any(name.lower().endswith(suffix) for suffix in _SUFFIXES):
+            name = name.rpartition(".")[0]
+        return name or "model"
+
+    @property
+    def directory(self) -> Path:
+        """Folder of the model's versions."""
+        return Path(self.export.output) / self.name
+
+
+def _require_keys_of_split(split: SplitSection) -> None:
+    shares, numbers = ("test", "validation"), ("num_test", "num_validation")
+    wrong, right = (shares, numbers) if split.kind == "leave-last-out" else (numbers, shares)
+    for name in wrong:
+        if getattr(split, name) is not None:
+            raise ValueError(
+                f"`split.{name}` does not belong to the split {split.kind!r}, which has the keys "
+                f"{' and '.join(right)}. Received: {getattr(split, name)}."
+            )

@@ -1,0 +1,186 @@
+"""All that comes before training: data, split and recipe, with every mistake that can be seen beforehand."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tfrs_twotower._progress import Progress, no_progress
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.splits import Split, leave_last_out_split, random_split, temporal_split
+from tfrs_twotower.experiment.experiment import Experiment
+from tfrs_twotower.experiment.feature_tables import suggestion
+from tfrs_twotower.experiment.sections import ModelSection, SplitSection
+from tfrs_twotower.experiment.sources import load_data
+from tfrs_twotower.model.recipe import ModelSettings, Recipe, choose_recipe
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What is known before training.
+
+    Attributes:
+        experiment: The experiment, with the id columns that were found.
+        interactions: The data.
+        split: Its parts.
+        recipe: The recipe, with what the experiment gives in place of what was chosen.
+        notes: What was assumed or noticed, as full sentences.
+    """
+
+    experiment: Experiment
+    interactions: Interactions
+    split: Split
+    recipe: Recipe
+    notes: tuple[str, ...]
+
+
+def prepare(experiment: Experiment, *, progress: Progress = no_progress) -> Prepared:
+    """Loads and splits the data, and chooses the recipe.
+
+    Args:
+        experiment: The experiment.
+        progress: Called while data are read.
+
+    Raises:
+        ValueError: If the data cannot be used, or the experiment names a column that they do not have.
+        OSError: If the data cannot be read.
+    """
+    loaded = load_data(experiment, progress=progress)
+    experiment, interactions = loaded.experiment, loaded.interactions
+    _check_columns(experiment, interactions)
+    k = experiment.export.k
+    if k is not None and k > interactions.num_candidates:
+        raise ValueError(
+            f"`export.k` must be at most the catalogue's {interactions.num_candidates} candidates. Received: {k}."
+        )
+    split, notes = _split(interactions, experiment.split, experiment.training.seed)
+    # Features are looked at, and sizes chosen, by the training part alone.
+    recipe = with_settings(
+        choose_recipe(
+            split.train,
+            threshold=experiment.training.threshold,
+            query_features=_by_our_names(experiment.features.query, interactions),
+            candidate_features=_by_our_names(experiment.features.candidate, interactions),
+        ),
+        experiment,
+    )
+    _check_test_part(split, recipe, recommend_seen=experiment.export.recommend_seen)
+    return Prepared(
+        experiment=experiment,
+        interactions=interactions,
+        split=split,
+        recipe=recipe,
+        notes=(*loaded.notes, *notes),
+    )
+
+
+def our_name(column: str, interactions: Interactions) -> str:
+    """Returns the name that a column of the user's files has in the tables.
+
+    Args:
+        column: The user's name, or that of the tables.
+        interactions: The data.
+    """
+    ours = {original: name for name, original in interactions.original_names.items()}
+    return ours.get(column, column)
+
+
+def _check_columns(experiment: Experiment, interactions: Interactions) -> None:
+    """Checks the columns that are used after training: an error must not come that late."""
+    evaluation, candidates, queries = experiment.evaluation, interactions.candidates, interactions.queries
+    for key, columns, table, name in (
+        ("export.filter_by", experiment.export.filter_by, candidates, "candidates"),
+        ("evaluation.segment_by", evaluation.segment_by or (), queries, "queries"),
+        ("evaluation.name_column", (evaluation.name_column,), candidates, "candidates"),
+        ("evaluation.group_column", (evaluation.group_column,), candidates, "candidates"),
+        ("features.query", tuple(experiment.features.query), queries, "queries"),
+        ("features.candidate", tuple(experiment.features.candidate), candidates, "candidates"),
+    ):
+        known = [interactions.original_names.get(column, column) for column in table.column_names]
+        for column in columns:
+            if column is not None and our_name(column, interactions) not in table.column_names:
+                raise ValueError(
+                    f"`{key}` must name columns of the {name}: {', '.join(known)}. "
+                    f"Received: {column!r}.{suggestion(column, known)}"
+                )
+
+
+def _split(interactions: Interactions, settings: SplitSection, seed: int) -> tuple[Split, list[str]]:
+    """Splits the data.
+
+    Returns:
+        (split, notes): the parts; sentences about them.
+    """
+    names = ("num_test", "num_validation") if settings.kind == "leave-last-out" else ("test", "validation")
+    given: dict[str, Any] = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+    ways: Mapping[str, Callable[..., Split]] = {"temporal": temporal_split, "leave-last-out": leave_last_out_split}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if settings.kind == "random":
+            split = random_split(interactions, seed=seed, **given)
+        else:
+            split = ways[settings.kind](interactions, **given)
+    notes = [str(note.message) for note in caught]
+    if settings.kind == "random" and interactions.timestamps is not None:
+        notes.append(
+            "The events are split at random although they have times. A split by time, `--split temporal` or "
+            '`kind = "temporal"` in the section `split`, tests as a model in production is tested.'
+        )
+    return split, notes
+
+
+def _check_test_part(split: Split, recipe: Recipe, *, recommend_seen: bool) -> None:
+    """Checks that the test part has something to find: otherwise, a trained model could not be evaluated."""
+    test, seen = split.test, split.seen
+    is_found = test.ratings >= recipe.threshold
+    if not recommend_seen:
+        is_found &= ~np.isin(_pair_codes(test), _pair_codes(seen))
+    if not is_found.any():
+        raise ValueError(
+            "The test part must have a positive event whose candidate the query has not seen before. Received: none of "
+            f"{test.num_events:,} events. Lower `training.threshold`, which is {recipe.threshold:g}; or set "
+            "`export.recommend_seen`, if queries choose the same candidates again and again."
+        )
+
+
+def _pair_codes(events: Interactions) -> np.ndarray:
+    return events.query_rows.astype(np.int64) * events.num_candidates + events.candidate_rows
+
+
+def _by_our_names(features: Mapping[str, Any], interactions: Interactions) -> dict[str, Any]:
+    renamed = {}
+    for column, feature in features.items():
+        name = our_name(column, interactions)
+        renamed[name] = feature if feature is None else dataclasses.replace(feature, name=name)
+    return renamed
+
+
+def with_settings(recipe: Recipe, experiment: Experiment) -> Recipe:
+    """Puts the settings that the experiment gives in place of those that were chosen.
+
+    Args:
+        recipe: What was chosen.
+        experiment: What was given.
+    """
+    retrieval = _changed(recipe.retrieval, experiment.retrieval_model)
+    # Settings that are given leave nothing to try.
+    others = dict.fromkeys(_changed(settings, experiment.retrieval_model) for settings in recipe.other_retrieval)
+    others.pop(retrieval, None)
+    changes: dict[str, Any] = {"retrieval": retrieval, "other_retrieval": tuple(others)}
+    if not experiment.rating_model.train:
+        changes |= {"rating": None, "rating_reason": "left out, as the experiment says."}
+    elif recipe.rating is not None:
+        changes["rating"] = _changed(recipe.rating, experiment.rating_model)
+    return dataclasses.replace(recipe, **changes)
+
+
+def _changed(settings: ModelSettings, section: ModelSection) -> ModelSettings:
+    names = [field.name for field in dataclasses.fields(ModelSection)]
+    given = {name: getattr(section, name) for name in names if getattr(section, name) is not None}
+    if given.get("decay") == 0:
+        given["decay"] = None
+    return dataclasses.replace(settings, **given)

@@ -1,0 +1,149 @@
+"""Evaluating a trained model, and what its report shows of the data."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfrs_twotower._progress import Progress, no_progress
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.evaluation.build import build_report
+from tfrs_twotower.evaluation.html.details import PageDetails
+from tfrs_twotower.evaluation.html.page import build_page
+from tfrs_twotower.evaluation.predictions import predict
+from tfrs_twotower.evaluation.projector import write_projector
+from tfrs_twotower.evaluation.report import Report
+from tfrs_twotower.experiment.preparation import Prepared, our_name
+from tfrs_twotower.model.recipe import Recipe
+from tfrs_twotower.training.recipe import Trained
+
+# A column with more values than these has too few queries of each.
+_MAX_SEGMENTS = 25
+# Names of columns that hold the candidates' names.
+_NAME_COLUMNS = ("title", "name")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What an evaluation gives.
+
+    Attributes:
+        report: The report.
+        page: Its page, as HTML.
+        notes: What was noticed, as full sentences.
+    """
+
+    report: Report
+    page: str
+    notes: tuple[str, ...]
+
+
+def evaluate_trained(
+    trained: Trained, prepared: Prepared, *, fit_s: float, progress: Progress = no_progress
+) -> Evaluated:
+    """Evaluates a model on the test part.
+
+    Args:
+        trained: The model.
+        prepared: What it was trained on.
+        fit_s: Seconds that training took.
+        progress: Called while queries are ranked.
+    """
+    start, settings, split = time.perf_counter(), prepared.experiment.evaluation, prepared.split
+    k = min(settings.k, split.test.num_candidates)
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", UserWarning)
+        predictions = predict(
+            trained.model,
+            split,
+            k=k,
+            recommend_seen=prepared.experiment.export.recommend_seen,
+            max_queries=settings.max_queries,
+            progress=progress,
+        )
+        report = build_report(
+            predictions,
+            split,
+            threshold=trained.model.threshold,
+            segment_by=_segment_columns(prepared),
+            progress=progress,
+        )
+    logs = prepared.experiment.training.logs
+    if logs is not None and predictions.vectors is not None:
+        write_projector(logs, predictions.vectors, split.test.candidates)  # where TensorBoard looks for it
+    details = PageDetails(
+        title=prepared.experiment.directory.name,
+        curves=trained.history,
+        name_column=_name_column(prepared),
+        group_column=_group_column(prepared),
+        model=_describe(trained, prepared),
+        timings={"fit": fit_s, "evaluate": time.perf_counter() - start},
+    )
+    progress("Writing the report", 0, 0)
+    page = build_page(report, predictions, split, threshold=trained.model.threshold, details=details)
+    progress("Writing the report", 1, 1)
+    return Evaluated(report=report, page=page, notes=tuple(str(note.message) for note in notes))
+
+
+def describe_epochs(recipe: Recipe) -> str:
+    """Writes the number of epochs of each model, such as "64 and 56".
+
+    Args:
+        recipe: A recipe that was trained.
+    """
+    settings = [model for model in (recipe.retrieval, recipe.rating) if model is not None]
+    return " and ".join(str(model.epochs) for model in settings)
+
+
+def _describe(trained: Trained, prepared: Prepared) -> dict[str, str]:
+    model: Any = trained.model
+    return {
+        "parameters": f"{model.count_params():,}",
+        "epochs": describe_epochs(trained.recipe),
+        "seed": str(prepared.experiment.training.seed),
+        "positive": f"a rating of at least {model.threshold:g}" if prepared.interactions.has_ratings else "every event",
+    }
+
+
+def _segment_columns(prepared: Prepared) -> list[str]:
+    """Returns the columns to break metrics down by: as the experiment says, or texts with few values."""
+    given, queries = prepared.experiment.evaluation.segment_by, prepared.interactions.queries
+    if given is not None:
+        return [our_name(column, prepared.interactions) for column in given]
+    texts = [field.name for field in queries.schema if pa.types.is_string(field.type)]
+    return [name for name in texts if 2 <= pc.count_distinct(queries[name]).as_py() <= _MAX_SEGMENTS]
+
+
+def _name_column(prepared: Prepared) -> str | None:
+    given, candidates = prepared.experiment.evaluation.name_column, prepared.interactions.candidates
+    if given is not None:
+        return our_name(given, prepared.interactions)
+    texts = [field.name for field in candidates.schema if pa.types.is_string(field.type)]
+    return next((name for name in _NAME_COLUMNS if name in texts), None)
+
+
+def _group_column(prepared: Prepared) -> str | None:
+    """Returns the column of categories with the fewest of them, that of the experiment, or None if there is none."""
+    given, interactions = prepared.experiment.evaluation.group_column, prepared.interactions
+    if given is not None:
+        return our_name(given, interactions)
+    counts = {
+        name: count for name in interactions.candidates.column_names if (count := _num_groups(interactions, name))
+    }
+    return min(counts, key=lambda name: counts[name], default=None)
+
+
+def _num_groups(interactions: Interactions, name: str) -> int | None:
+    """Counts the categories of a column, if it holds some that recur."""
+    column = interactions.candidates[name].combine_chunks()
+    if pa.types.is_list(column.type):
+        column = column.flatten()
+    if name == interactions.candidate_id or not pa.types.is_string(column.type):
+        return None
+    count = int(pc.count_distinct(column).as_py())
+    return count if 2 <= count <= interactions.num_candidates // 2 else None

@@ -132,7 +132,7 @@ def test_a_manifest_that_is_written_is_read(tmp_path):
 def test_the_model_lies_flat_beside_the_catalogue_in_json():
     """The keys are read by other programs, and must not change."""
     content = make_manifest().to_dict()
-    assert sorted(content) == sorted([*OLD, "refreshed_from"])
+    assert sorted(content) == sorted([*OLD, "refreshed_from", "recipe", "original_names", "recommend_seen"])
     assert sorted(content["query"]) == ["features", "histories", "id", "inputs", "ratings_of"]
     assert sorted(content["index"]) == sorted(OLD["index"])
     assert content["metrics"] == {"auc": 0.8}

@@ -47,8 +47,9 @@ def test_sources_are_tried_in_order(tmp_path, monkeypatch, archive, grouplens, e
     monkeypatch.setattr(ml_100k, "grouplens_answers", ask("probe", grouplens))
     monkeypatch.setattr(ml_100k, "archive_from_wheel", ask("wheel"))
     monkeypatch.setattr(prepare, "_download_and_prepare", ask("GroupLens"))
+    write_archive(tmp_path / "ml-100k")
     with pytest.raises(ConnectionError):
-        prepare_movielens(data_dir=tmp_path, archive=tmp_path if archive else None)
+        prepare_movielens(data_dir=tmp_path / "data", archive=tmp_path if archive else None)
     assert asked == expected
     assert not list(tmp_path.rglob("*.tfrecord*"))
 
@@ -85,11 +86,14 @@ def test_a_local_archive_is_prepared_and_its_source_recorded(tmp_path, monkeypat
     }
     assert sorted(ratings.ratings.tolist()) == [3.0, 5.0]
     # Once the data set is prepared, the archive is no longer needed, and the source is still on record.
-    again = load_movielens(data_dir=tmp_path / "data", archive=tmp_path / "gone")
+    again = load_movielens(data_dir=tmp_path / "data")
     assert again.source == ratings.source
     assert again.fingerprint() == ratings.fingerprint()
     record = json.loads(next((tmp_path / "data").rglob("source.json")).read_text())
     assert "no commercial use" in record["terms"]
+    # But a path that leads nowhere is a mistake, which is said.
+    with pytest.raises(FileNotFoundError, match="No MovieLens archive at .*gone"):
+        load_movielens(data_dir=tmp_path / "data", archive=tmp_path / "gone")
 
 
 def test_damaged_prepared_data_says_what_to_delete(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from tfrs_twotower.data.splits import unseen_queries_split
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
 from tfrs_twotower.evaluation.rating import rating_metrics
 from tfrs_twotower.evaluation.relevance import ranking_metrics
-from tfrs_twotower.training.callbacks import AveragedWeights, BestWeights, ProgressLine, ValidationMetrics
+from tfrs_twotower.training.callbacks import AveragedWeights, BestWeights, ValidationMetrics
 from tfrs_twotower.training.optimizers import LazyAdam
 
 
@@ -66,29 +66,6 @@ def test_an_unknown_metric_is_refused():
 def test_an_unknown_mode_is_refused():
     with pytest.raises(ValueError, match="`mode` must be 'min' or 'max'"):
         BestWeights("val_score", mode="auto", patience=1)
-
-
-def test_progress_shows_epochs_and_metric(capsys):
-    model = ScriptedModel([0.25, 0.75])
-    model.compile()
-    data = tf.data.Dataset.from_tensors(np.zeros((1, 1), np.float32))
-    model.fit(data, validation_data=data, epochs=2, callbacks=[ProgressLine("val_score")], verbose=0)
-    output = capsys.readouterr().err
-    assert "2/2" in output
-    assert "val_score 0.7500" in output
-
-
-def test_each_training_has_its_own_line_with_the_first_metric_that_it_has(capsys):
-    data = tf.data.Dataset.from_tensors(np.zeros((1, 1), np.float32))
-    with ProgressLine("val_score", "loss") as line:
-        for validation in ({}, {"validation_data": data}):
-            model = ScriptedModel([0.25, 0.75, 0.5])
-            model.compile()
-            model.fit(data, epochs=3, callbacks=[line], verbose=0, **validation)
-    output = capsys.readouterr().err
-    assert "loss 3.0000" in output
-    assert "val_score 0.5000" in output
-    assert output.count("3/3") >= 2
 
 
 def test_validation_metrics_equal_those_of_the_evaluation(planted, trained):

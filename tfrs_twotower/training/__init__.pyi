@@ -1,6 +1,5 @@
 from .callbacks import AveragedWeights as AveragedWeights
 from .callbacks import BestWeights as BestWeights
-from .callbacks import ProgressLine as ProgressLine
 from .callbacks import ValidationMetrics as ValidationMetrics
 from .fit import EventTraining as EventTraining
 from .fit import JointHistory as JointHistory

@@ -1,15 +1,12 @@
-"""Keras callbacks for the best weights, averaged weights, validation metrics, and progress on one line."""
+"""Keras callbacks for the best weights, averaged weights, and validation metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.data.splits import Split
@@ -225,61 +222,3 @@ class AveragedWeights(tf.keras.callbacks.Callback):
 def _assign(variables: Sequence[tf.Variable], values: Sequence[tf.Variable]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-class ProgressLine(tf.keras.callbacks.Callback):
-    """Shows one live line on stderr: epochs done, time, and the latest value of a metric.
-
-    It is a context manager, so that an interrupted training leaves the terminal as it was. If several models are
-    trained one after the other, each training has a line of its own.
-
-    Args:
-        *monitors: Keys of Keras's logs. The first one that a training has is shown.
-
-    Example:
-        >>> model = tf.keras.Sequential([tf.keras.layers.Dense(1)])
-        >>> model.compile(optimizer="sgd", loss="mse")
-        >>> with ProgressLine("loss") as line:
-        ...     _ = model.fit(tf.ones([2, 1]), tf.ones([2, 1]), epochs=2, callbacks=[line], verbose=0)
-    """
-
-    def __init__(self, *monitors: str) -> None:
-        super().__init__()
-        self._monitors = monitors
-        self._progress = Progress(
-            TextColumn("Training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-            console=Console(stderr=True),
-        )
-
-    def __enter__(self) -> ProgressLine:
-        """Shows the line from the beginning of the training on."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leaves the last state of the line on the screen, however training ended."""
-        self._progress.stop()
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Shows the line."""
-        del logs
-        for finished in self._progress.task_ids:
-            self._progress.remove_task(finished)  # its line stays on the screen
-        self._task = self._progress.add_task("", total=self.params["epochs"])
-        self._progress.start()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Moves the line on."""
-        shown = next((f"{name} {logs[name]:.4f}" for name in self._monitors if logs and name in logs), "")
-        self._progress.update(self._task, completed=epoch + 1, description=shown)
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Fills the bar: if training stopped early, its end is the epoch that was reached."""
-        del logs
-        self._progress.update(self._task, total=self._progress.tasks[-1].completed)
-        self._progress.stop()

@@ -100,7 +100,9 @@ def test_progress_begins_with_nothing_and_ends_with_everything(split):
 
 def test_what_cannot_be_predicted_is_refused(split):
     model = FixedModel(FixedTowers(), None)
-    with pytest.raises(TypeError, match="`split` must be a Split.*Received: Interactions. Split the events first"):
+    with pytest.raises(
+        TypeError, match="`split` must be a `Split`. Received: a Interactions. Make one with a function"
+    ):
         predict(model, split.test, k=1)
     with pytest.raises(ValueError, match="`split` must have a test part with at least one event.*Received: 0 events"):
         predict(model, dataclasses.replace(split, test=split.validation), k=1)

@@ -264,7 +264,11 @@ def test_a_recipe_survives_json(threshold):
 @pytest.mark.parametrize(
     ("train", "error", "message"),
     [
-        (3, TypeError, "`train` must be Interactions, such as `split.train`. Received: int."),
+        (
+            3,
+            TypeError,
+            "`train` must be `Interactions`. Received: a int. Read a table or a file with `load_ratings` first.",
+        ),
         (
             shop().with_events(np.zeros(0, np.int64)),
             ValueError,

@@ -109,7 +109,14 @@ def test_progress_is_told_from_the_first_step_to_the_last(split):
     ("arguments", "message"),
     [
         ({"recipe": "best"}, "`recipe` must be a Recipe, from `choose_recipe`. Received: str."),
-        ({"split": "random"}, "`split` must be a Split, such as from `random_split`. Received: str."),
+        (
+            {"split": "random"},
+            "`split` must be a `Split`. Received: a str. Make one with a function such as `temporal_split`.",
+        ),
+        (
+            {"seed": None},
+            "`seed` must be a whole number of at least 0. Received: None. The same seed gives the same result.",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(split, arguments, message):

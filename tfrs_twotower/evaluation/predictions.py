@@ -10,6 +10,7 @@ import numpy as np
 from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.partition import require_split
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.ranking import Embeddings, event_pairs, rank_candidates, require_k
 from tfrs_twotower.evaluation.rating import pair_probabilities
@@ -151,11 +152,7 @@ def require_test_part(split: Split) -> None:
         TypeError: If it is not a split.
         ValueError: If its test part has no event.
     """
-    if not isinstance(split, Split):
-        raise TypeError(
-            f"`split` must be a Split, such as `random_split` returns. Received: {type(split).__name__}. Split the "
-            "events first."
-        )
+    require_split(split, "split")
     if not split.test.num_events:
         raise ValueError(
             "`split` must have a test part with at least one event, because that is what is measured. "

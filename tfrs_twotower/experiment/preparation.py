@@ -11,6 +11,7 @@ import numpy as np
 
 from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.rows import pair_codes
 from tfrs_twotower.data.splits import Split, leave_last_out_split, random_split, temporal_split
 from tfrs_twotower.experiment.experiment import Experiment
 from tfrs_twotower.experiment.feature_tables import suggestion
@@ -138,17 +139,14 @@ def _check_test_part(split: Split, recipe: Recipe, *, recommend_seen: bool) -> N
     test, seen = split.test, split.seen
     is_found = test.ratings >= recipe.threshold
     if not recommend_seen:
-        is_found &= ~np.isin(_pair_codes(test), _pair_codes(seen))
+        tested, known = (pair_codes(part.query_rows, part.candidate_rows, part.num_candidates) for part in (test, seen))
+        is_found &= ~np.isin(tested, known)
     if not is_found.any():
         raise ValueError(
             "The test part must have a positive event whose candidate the query has not seen before. Received: none of "
             f"{test.num_events:,} events. Lower `training.threshold`, which is {recipe.threshold:g}; or set "
             "`export.recommend_seen`, if queries choose the same candidates again and again."
         )
-
-
-def _pair_codes(events: Interactions) -> np.ndarray:
-    return events.query_rows.astype(np.int64) * events.num_candidates + events.candidate_rows
 
 
 def _by_our_names(features: Mapping[str, Any], interactions: Interactions) -> dict[str, Any]:

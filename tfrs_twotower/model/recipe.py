@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_twotower._settings import whole_number
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.model.feature_choice import FeatureChoice, choose_features
 from tfrs_twotower.model.rating_scale import choose_threshold
@@ -252,15 +252,12 @@ def choose_recipe(
         candidate column sku: Categorical (identifies a row)
         candidate column color: left out (you chose it)
     """
-    if not isinstance(train, Interactions):
-        raise TypeError(f"`train` must be Interactions, such as `split.train`. Received: {type(train).__name__}.")
+    require_interactions(train, "train")
     if not train.num_events:
         raise ValueError("`train` must have an event: a model is chosen by the data.")
-    has_ratings = bool(getattr(train, "has_ratings", True))
-    chosen = choose_threshold(train.ratings, has_ratings=has_ratings, threshold=threshold)
+    chosen = choose_threshold(train.ratings, has_ratings=train.has_ratings, threshold=threshold)
     num_positive = int((train.ratings >= chosen.value).sum())
     retrieval = _retrieval_settings(train)
-    rating_reason = _rating_reason(train.num_events, num_positive, is_scale=chosen.is_scale)
     return Recipe(
         threshold=chosen.value,
         threshold_reason=chosen.reason,
@@ -271,8 +268,8 @@ def choose_recipe(
         ),
         retrieval=retrieval,
         other_retrieval=_other_retrieval_settings(retrieval, train.num_candidates),
-        rating=None if 0 < num_positive == train.num_events or not num_positive else _rating_settings(train),
-        rating_reason=rating_reason,
+        rating=_rating_settings(train) if 0 < num_positive < train.num_events else None,
+        rating_reason=_rating_reason(train.num_events, num_positive),
         other_thresholds=_other_thresholds(train.ratings, chosen.value) if chosen.is_scale else (),
         highest_rating=float(train.ratings.max()),
     )
@@ -294,19 +291,13 @@ def _choose_query_features(train: Interactions, given: Mapping[str, Feature | No
 
 
 def _retrieval_settings(train: Interactions) -> ModelSettings:
-    is_large = train.num_events > _MAX_EVENTS_WITH_L2
     output_dim = _retrieval_dim(train.num_candidates)
-    return ModelSettings(
+    return _settings(
+        train,
         output_dim=output_dim,
         dropout=0.8 if output_dim == _MAX_DIM else 0.7,
-        id_dropout=0.5,
-        l2=0.0 if is_large else _RETRIEVAL_L2,
-        history_length=_history_length(train),
+        l2=_RETRIEVAL_L2,
         batch_size=_batch_size(train, num_steps=8, maximum=128),
-        learning_rate=3e-3,
-        decay=None if is_large else 0.97,
-        max_epochs=_max_epochs(train),
-        patience=1 if is_large else 5,
     )
 
 
@@ -321,14 +312,25 @@ def _other_retrieval_settings(settings: ModelSettings, num_candidates: int) -> t
 
 
 def _rating_settings(train: Interactions) -> ModelSettings:
-    is_large = train.num_events > _MAX_EVENTS_WITH_L2
-    return ModelSettings(
+    return _settings(
+        train,
         output_dim=32,
         dropout=0.3,
-        id_dropout=0.5,
-        l2=0.0 if is_large else _RATING_L2,
-        history_length=_history_length(train),
+        l2=_RATING_L2,
         batch_size=_batch_size(train, num_steps=16, maximum=64),
+    )
+
+
+def _settings(train: Interactions, *, output_dim: int, dropout: float, l2: float, batch_size: int) -> ModelSettings:
+    """Returns the settings of a model, of which most follow from the number of events alone."""
+    is_large = train.num_events > _MAX_EVENTS_WITH_L2
+    return ModelSettings(
+        output_dim=output_dim,
+        dropout=dropout,
+        id_dropout=0.5,
+        l2=0.0 if is_large else l2,
+        history_length=_history_length(train),
+        batch_size=batch_size,
         learning_rate=3e-3,
         decay=None if is_large else 0.97,
         max_epochs=_max_epochs(train),
@@ -362,8 +364,7 @@ def _history_length(train: Interactions) -> int:
     return max(_MIN_HISTORY_LENGTH, int(np.bincount(train.query_rows, minlength=1).max()))
 
 
-def _rating_reason(num_events: int, num_positive: int, *, is_scale: bool) -> str:
-    del is_scale
+def _rating_reason(num_events: int, num_positive: int) -> str:
     if not num_positive:
         return "none, because no rating reaches the threshold."
     if num_positive == num_events:

@@ -12,7 +12,9 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower._progress import Progress, no_progress
+from tfrs_twotower._settings import require_seed
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.partition import require_split
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.recipe import ModelSettings, Recipe
@@ -100,7 +102,7 @@ def fit_recipe(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a model cannot learn from the events.
+        ValueError: If the seed is negative, or a model cannot learn from the events.
 
     Example:
         >>> import pyarrow as pa
@@ -120,8 +122,8 @@ def fit_recipe(
     """
     if not isinstance(recipe, Recipe):
         raise TypeError(f"`recipe` must be a Recipe, from `choose_recipe`. Received: {type(recipe).__name__}.")
-    if not isinstance(split, Split):
-        raise TypeError(f"`split` must be a Split, such as from `random_split`. Received: {type(split).__name__}.")
+    require_split(split, "split")
+    require_seed(seed)
     notes: list[str] = []
     choosing = _with_validation(split, seed, notes)
     # The history of held-out queries is never trained on.

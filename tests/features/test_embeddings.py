@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.features.embeddings import CodeEmbedding, PooledEmbedding, pool
+from tfrs_twotower.features.embeddings import CodeEmbedding, PooledEmbedding, pooling_shares
 
 
 @pytest.mark.parametrize(("pooling", "size"), [("sum", 1), ("mean", 2), ("sqrtn", np.sqrt(2))])
@@ -19,11 +19,10 @@ def test_padding_does_not_change_how_a_list_is_pooled(pooling, size):
 
 @pytest.mark.parametrize("pooling", ["sum", "mean", "sqrtn"])
 def test_an_empty_list_has_a_finite_gradient(pooling):
-    vectors, weights = tf.Variable(tf.ones([1, 2, 3])), tf.Variable([[0.0, 0.0]])
+    weights = tf.Variable([[0.0, 0.0]])
     with tf.GradientTape() as tape:
-        pooled = tf.reduce_sum(pool(vectors, weights, pooling))
-    for gradient in tape.gradient(pooled, [vectors, weights]):
-        assert np.isfinite(gradient).all()
+        total = tf.reduce_sum(pooling_shares(weights, pooling))
+    assert np.isfinite(tape.gradient(total, weights)).all()
 
 
 def test_id_dropout_treats_known_values_as_unknown_in_training_only():

@@ -33,31 +33,12 @@ def ruled_dim(num_codes: int) -> int:
     return min(_MAX_RULED_DIM, round(1.6 * num_codes**0.56))
 
 
-def pool(vectors: tf.Tensor, weights: tf.Tensor, pooling: Pooling) -> tf.Tensor:
-    """Turns the vectors of a list into one.
+def pooling_shares(weights: tf.Tensor, pooling: Pooling) -> tf.Tensor:
+    """Returns what each vector of a list is multiplied by before all are added.
 
     Args:
-        vectors: float32 [batch, any, dim].
         weights: float32 [batch, any], >= 0, 0 for padding.
         pooling: "sum", "mean" (over the sum of the weights), or "sqrtn" (over the root of the sum of their squares).
-
-    Returns:
-        float32 [batch, dim], zero where all weights are zero.
-
-    Example:
-        >>> vectors, weights = tf.constant([[[1.0], [5.0], [9.0]]]), tf.constant([[3.0, 1.0, 0.0]])
-        >>> [pool(vectors, weights, pooling).numpy().item() for pooling in ("sum", "mean")]
-        [8.0, 2.0]
-    """
-    return tf.einsum("bld,bl->bd", vectors, pooling_shares(weights, pooling))
-
-
-def pooling_shares(weights: tf.Tensor, pooling: Pooling) -> tf.Tensor:
-    """Returns what each vector is multiplied by before all are added.
-
-    Args:
-        weights: float32 [batch, any], >= 0.
-        pooling: As in `pool`.
 
     Returns:
         float32 [batch, any], zero where all weights are zero.
@@ -209,7 +190,11 @@ class PooledEmbedding(TableEncoder):
     def call(self, codes: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Encodes int64 [batch, any] as float32 [batch, embedding_dim]."""
         del training
-        return pool(self.table(codes), tf.cast(codes != MISSING_CODE, tf.float32), self.pooling)
+        # Lists differ in length: padding is not looked up.
+        places = tf.where(codes != MISSING_CODE)
+        shares = pooling_shares(tf.cast(codes != MISSING_CODE, tf.float32), self.pooling)
+        vectors = self.table(tf.gather_nd(codes, places)) * tf.expand_dims(tf.gather_nd(shares, places), 1)
+        return tf.math.unsorted_segment_sum(vectors, places[:, 0], tf.shape(codes)[0])
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -141,10 +141,9 @@ EXAMPLES = [
         learnt={"past": WORDS, "past_rating": Moments(3.0, 1.0)},
     ),
 ]
-# `rating_vectors` is the other way in which a rating can count.
-EXAMPLES.append(
-    dataclasses.replace(
-        EXAMPLES[-1], feature=dataclasses.replace(EXAMPLES[-1].feature, half_life=None, rating_vectors=True)
-    )
-)
+# The other ways in which a rating can count.
+EXAMPLES += [
+    dataclasses.replace(EXAMPLES[-1], feature=dataclasses.replace(EXAMPLES[-1].feature, half_life=None, **other))
+    for other in ({"rating_vectors": True}, {"slope_per_entry": True})
+]
 IDS = [f"{type(example.feature).__name__}-{place}" for place, example in enumerate(EXAMPLES)]

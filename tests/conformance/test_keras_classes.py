@@ -88,6 +88,7 @@ EXAMPLES = [
         half_life=2.5,
         name="past",
     ),
+    history.HistoryEmbedding(num_codes=5, embedding_dim=3, length=7, by_rating=True, slope_per_entry=True, name="past"),
     codes.ValueLookup(vocabulary=["a", "b"], mask_token="", oov_token="?", num_oov_indices=2, name="ids"),
     text.WordLookup(vocabulary=["a", "b"], num_oov_buckets=2, max_words=3, name="words"),
     bucketized.Buckets(boundaries=(1.5, 2.5), name="ages"),

@@ -21,6 +21,7 @@ from tfrs_twotower.experiment.sections import (
     ExportSection,
     FeaturesSection,
     IndexSection,
+    LinearPartSection,
     MovieLensSection,
     RatingModelSection,
     RetrievalModelSection,
@@ -70,7 +71,11 @@ def test_the_resolved_file_gives_every_choice(first_run):
     assert experiment.data.query_features == ("age",)
     assert set(experiment.data.candidate_features) == {"title", "kind"}
     assert experiment.training.threshold == recipe.threshold
-    for section, settings in ((experiment.retrieval_model, recipe.retrieval), (experiment.rating_model, recipe.rating)):
+    for section, settings in (
+        (experiment.retrieval_model, recipe.retrieval),
+        (experiment.linear_part, recipe.linear),
+        (experiment.rating_model, recipe.rating),
+    ):
         for field in dataclasses.fields(settings):
             assert getattr(section, field.name) == getattr(settings, field.name), field.name
 
@@ -176,17 +181,22 @@ def test_a_model_that_was_not_trained_again_leaves_its_epochs_open(first_run):
         assert resolved.retrieval_model.batch_size == recipe.retrieval.batch_size
 
 
-def test_settings_that_are_given_are_the_only_ones_that_are_tried(first_run):
-    """The recipe of a small table tries nothing else; here it does, with another l2."""
-    recipe = first_run.outcome.recipe
-    others = [dataclasses.replace(recipe.retrieval, l2=l2, epochs=None) for l2 in (0.25, 0.5)]
-    recipe = dataclasses.replace(recipe, retrieval=others[0], other_retrieval=tuple(others[1:]))
-    by_dim, by_l2 = (
-        with_settings(recipe, Experiment(movielens=MovieLensSection(), retrieval_model=section))
-        for section in (RetrievalModelSection(output_dim=8), RetrievalModelSection(l2=0.125))
+def test_settings_that_are_given_take_the_place_of_those_of_the_recipe(first_run):
+    recipe = first_run.prepared.recipe
+    changed = with_settings(
+        recipe,
+        Experiment(
+            movielens=MovieLensSection(),
+            retrieval_model=RetrievalModelSection(output_dim=8, decay=0.0),
+            linear_part=LinearPartSection(rank=4, weight=0.5),
+            training=TrainingSection(half_life_days=30),
+        ),
     )
-    assert [(each.output_dim, each.l2) for each in (by_dim.retrieval, *by_dim.other_retrieval)] == [(8, 0.25), (8, 0.5)]
-    assert (by_l2.retrieval.l2, by_l2.other_retrieval) == (0.125, ())
+    assert changed.retrieval == dataclasses.replace(recipe.retrieval, output_dim=8, decay=None)
+    assert changed.linear == tt.model.LinearSettings(rank=4, weight=0.5)
+    assert changed.half_life_days == 30
+    without = Experiment(movielens=MovieLensSection(), linear_part=LinearPartSection(train=False))
+    assert with_settings(recipe, without).linear is None
 
 
 @pytest.mark.parametrize("kind", ["auto", "portable", "exact"])

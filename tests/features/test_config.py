@@ -50,7 +50,9 @@ categoricals = st.builds(
 )
 hashed = st.builds(Hashed, name=names, num_buckets=st.integers(2, 10**6), embedding_dim=st.none() | whole_numbers)
 boundaries = st.lists(finite, min_size=1, max_size=5, unique=True).map(sorted)
-ratings = st.fixed_dictionaries({"by_rating": st.booleans()}) | st.just({"by_rating": True, "rating_vectors": True})
+ratings = st.fixed_dictionaries({"by_rating": st.booleans()}) | st.sampled_from(
+    [{"by_rating": True, "rating_vectors": True}, {"by_rating": True, "slope_per_entry": True}]
+)
 dims = st.fixed_dictionaries({"embedding_dim": st.none() | whole_numbers}) | st.just({"shares_embedding": True})
 histories = st.builds(
     lambda dim_settings, rating_settings, **settings: History(**settings, **dim_settings, **rating_settings),
@@ -205,6 +207,7 @@ def test_a_description_names_the_kind_and_every_setting():
         "pooling": "mean",
         "by_rating": False,
         "rating_vectors": False,
+        "slope_per_entry": False,
         "half_life": 2.5,
         "shares_embedding": False,
     }

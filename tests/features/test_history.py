@@ -23,6 +23,11 @@ MOVIE_ID = Categorical(name="movie_id")
         ({"half_life": float("inf")}, "`half_life` of 'history' must be positive and finite"),
         ({"pooling": "max"}, "`pooling` of 'history' must be one of sum, mean, sqrtn. Received: 'max'"),
         ({"rating_vectors": True}, "`rating_vectors` of 'history' need `by_rating`"),
+        ({"slope_per_entry": True}, "`slope_per_entry` of 'history' needs `by_rating` without `rating_vectors`"),
+        (
+            {"slope_per_entry": True, "by_rating": True, "rating_vectors": True},
+            "`slope_per_entry` of 'history' needs `by_rating` without `rating_vectors`",
+        ),
         (
             {"embedding_dim": 3, "shares_embedding": True},
             "`embedding_dim` of 'history' must be left out with `shares_embedding`.*'movie_id'. Received: 3",

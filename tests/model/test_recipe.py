@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import tfrs_twotower as tt
 from tests.conftest import make_interactions
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.bucketized import Bucketized
@@ -291,15 +292,44 @@ def test_an_id_that_cannot_name_an_input_is_refused(name):
 
 
 @pytest.mark.parametrize(
-    ("num_candidates", "dim", "others"),
-    [(1_682, 128, ()), (3_000, 256, ()), (9_742, 512, (3e-5,)), (17_000, 256, (2e-5,)), (48_000, 128, (7e-6,))],
+    ("num_candidates", "l2", "rank"),
+    [(100, 2e-4, 512), (1_682, 6e-5, 512), (9_742, 1e-5, 1024), (48_000, 2e-6, 256), (600_000, 2e-7, None)],
 )
-def test_embeddings_grow_with_the_catalogue_and_less_l2_is_tried_for_a_large_one(num_candidates, dim, others):
+def test_l2_falls_with_the_catalogue_and_the_linear_part_grows_as_long_as_it_is_affordable(num_candidates, l2, rank):
     data = make_interactions([0, 0, 1], [0, 1, 2], [5, 1, 4], num_queries=2, num_candidates=num_candidates)
     recipe = choose_recipe(data)
-    assert recipe.retrieval.output_dim == dim
-    assert recipe.retrieval.l2 == 2e-4
-    assert tuple(settings.l2 for settings in recipe.other_retrieval) == others
+    assert (recipe.retrieval.output_dim, recipe.retrieval.l2) == (128, l2)
+    assert recipe.linear == (None if rank is None else tt.model.LinearSettings(rank=rank))
+
+
+def test_candidates_that_share_vectors_leave_no_room_for_a_linear_part():
+    data = shop()
+    hashed = tt.Hashed(name=data.candidate_id, num_buckets=4)
+    recipe = choose_recipe(data, candidate_features={data.candidate_id: hashed})
+    assert recipe.linear is None
+    assert "Linear part" not in str(recipe)
+
+
+def test_the_linear_part_is_explained():
+    recipe = choose_recipe(shop())
+    open_line = "Linear part of the retrieval model: at most 512 directions, chosen by the validation part"
+    assert open_line in recipe.lines()
+    chosen = dataclasses.replace(recipe, linear=tt.model.LinearSettings(rank=8, l2=100, weight=0.5))
+    assert "Linear part of the retrieval model: 8 directions, l2 100, weight 0.5" in chosen.lines()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"rank": 0}, ValueError, "`rank` must be at least 1. Received: 0."),
+        ({"rank": 8, "l2": 0.0}, ValueError, "`l2` must be positive and finite, or None. Received: 0.0."),
+        ({"rank": 8, "weight": np.inf}, ValueError, "`weight` must be positive and finite, or None. Received: inf."),
+    ],
+)
+def test_impossible_settings_of_a_linear_part_are_refused(settings, error, message):
+    with pytest.raises(error) as raised:
+        tt.model.LinearSettings(**settings)
+    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize(("num_queries", "retrieval", "rating"), [(2, 16, 16), (94, 16, 16), (943, 128, 64)])

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import tfrs_twotower as tt
-from tests.conftest import make_planted
+from tests.conftest import make_interactions, make_planted
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
+from tfrs_twotower.training import fitting
 from tfrs_twotower.training import recipe as recipe_module
 from tfrs_twotower.training.recipe import fit_recipe
 
@@ -30,7 +31,13 @@ def test_planted_preferences_are_found_and_the_validation_part_chooses_the_epoch
     metrics = tt.evaluate(trained.model, split, k=1).metrics
     assert metrics["precision@1"] >= 0.95
     assert metrics["auc"] >= 0.95
-    assert dataclasses.replace(trained.recipe, retrieval=recipe.retrieval, rating=recipe.rating) == recipe
+    chosen = {
+        "retrieval": recipe.retrieval,
+        "rating": recipe.rating,
+        "linear": recipe.linear,
+        "starts_from_biases": None,
+    }
+    assert dataclasses.replace(trained.recipe, **chosen) == recipe
 
 
 def test_the_same_seed_gives_the_same_model(split):
@@ -42,9 +49,9 @@ def test_the_same_seed_gives_the_same_model(split):
 
 def test_a_given_number_of_epochs_is_trained_at_once_on_training_and_validation_part(split, monkeypatch):
     trained_on = []
-    fit = recipe_module.fit_by_query
+    fit = fitting.fit_by_query
     monkeypatch.setattr(
-        recipe_module,
+        fitting,
         "fit_by_query",
         lambda model, train, **_: trained_on.append(train.num_events) or fit(model, train, **_),
     )
@@ -55,8 +62,8 @@ def test_a_given_number_of_epochs_is_trained_at_once_on_training_and_validation_
 
 
 def test_without_a_second_training_the_best_epochs_weights_are_kept(split):
-    recipe = dataclasses.replace(tt.choose_recipe(split.train).with_settings(**QUICK), rating=None)
-    trained = fit_recipe(recipe, split, seed=0, retrain=False)
+    recipe = tt.choose_recipe(split.train).with_settings(**QUICK)
+    trained = fit_recipe(dataclasses.replace(recipe, rating=None, linear=None), split, seed=0, retrain=False)
     assert isinstance(trained.model, TwoTowerModel)
     best = max(trained.history["retrieval"]["val_ndcg@10"])
     measured = tt.training.ValidationMetrics(split)
@@ -71,7 +78,8 @@ def test_without_a_second_training_the_best_epochs_weights_are_kept(split):
 
 def test_a_split_without_a_validation_part_gets_one(split):
     nothing = split.validation.with_events(np.zeros(0, np.int64))
-    recipe = dataclasses.replace(tt.choose_recipe(split.train).with_settings(**{**QUICK, "max_epochs": 2}), rating=None)
+    recipe = tt.choose_recipe(split.train).with_settings(**{**QUICK, "max_epochs": 2})
+    recipe = dataclasses.replace(recipe, rating=None, linear=None)
     trained = fit_recipe(recipe, dataclasses.replace(split, validation=nothing), seed=0)
     assert trained.recipe.retrieval.epochs in (1, 2)
     assert trained.notes == (
@@ -125,13 +133,86 @@ def test_wrong_arguments_are_refused(split, arguments, message):
     assert str(raised.value) == message
 
 
-def test_of_several_settings_the_validation_part_takes_the_best(split):
-    """With a learning rate of next to nothing, a model stays at popularity."""
+def test_the_linear_part_is_chosen_by_the_validation_part(split):
     recipe = dataclasses.replace(tt.choose_recipe(split.train).with_settings(**QUICK), rating=None)
-    useless = dataclasses.replace(recipe.retrieval, learning_rate=1e-9, l2=0.125, max_epochs=3)
-    for first, second in ((recipe.retrieval, useless), (useless, recipe.retrieval)):
-        both = dataclasses.replace(recipe, retrieval=first, other_retrieval=(second,))
-        trained = fit_recipe(both, split, seed=0, retrain=False)
-        assert trained.recipe.retrieval.learning_rate == recipe.retrieval.learning_rate
-        assert trained.recipe.other_retrieval == ()
-        assert "Of 2 settings of the retrieval model, the best had an l2 of 0.0002." in trained.notes
+    useless = dataclasses.replace(recipe, retrieval=dataclasses.replace(recipe.retrieval, learning_rate=1e-9))
+    # A model that has learnt nothing but popularity gains from it.
+    trained = fit_recipe(useless, split, seed=0)
+    assert trained.recipe.linear.l2 in (100, 300)
+    assert trained.recipe.linear.weight in (0.25, 0.5, 1)
+    assert trained.model.embedding_dim > QUICK["output_dim"] + 1
+    without = fit_recipe(dataclasses.replace(useless, linear=None), split, seed=0)
+    values = [tt.evaluate(each.model, split, k=1).metrics["precision@1"] for each in (trained, without)]
+    assert values[0] > values[1] + 0.2
+
+
+def test_where_the_history_tells_nothing_there_is_no_linear_part():
+    rng = np.random.default_rng(0)
+    pairs = np.argwhere(rng.random((200, 40)) < np.linspace(0.9, 0.01, 40))
+    alike = make_interactions(*pairs.T, np.ones(len(pairs)), num_queries=200, num_candidates=40)
+    noise = tt.random_split(alike, test=0.1, validation=0.2, seed=0)
+    trained = fit_recipe(tt.choose_recipe(noise.train).with_settings(**QUICK), noise, seed=0)
+    assert trained.recipe.linear is None
+    assert trained.model.embedding_dim == QUICK["output_dim"] + 1
+    assert "The retrieval model has no linear part: the validation part is ranked better without one." in trained.notes
+
+
+@pytest.mark.parametrize("given", [{"l2": 5.0, "weight": 2.0}, {"l2": 5.0}, {}])
+def test_what_is_given_of_the_linear_part_stays(split, given):
+    recipe = dataclasses.replace(
+        tt.choose_recipe(split.train).with_settings(**QUICK, epochs=1),
+        rating=None,
+        linear=tt.model.LinearSettings(rank=4, **given),
+    )
+    trained = fit_recipe(recipe, split, seed=0)
+    # The epochs are given, so that no model is at hand to choose the rest by.
+    assert trained.recipe.linear == tt.model.LinearSettings(rank=4, **{"l2": 300.0, "weight": 0.25, **given})
+    assert trained.model.embedding_dim == QUICK["output_dim"] + 4 + 1
+
+
+def test_biases_that_predict_better_than_the_model_are_where_it_starts_again(split, monkeypatch):
+    recipe = tt.choose_recipe(split.train).with_settings(**QUICK)
+    # Next to nothing is learnt.
+    useless = dataclasses.replace(recipe.rating, learning_rate=1e-9, max_epochs=2)
+    retrieval = dataclasses.replace(recipe.retrieval, epochs=1)
+    recipe = dataclasses.replace(recipe, retrieval=retrieval, rating=useless, linear=None)
+    note = "Biases alone predicted the validation part better than the rating model, which therefore starts from them."
+    for of_biases, starts in ((0.0, True), (9.0, False)):
+        monkeypatch.setattr(recipe_module, "rating_metrics", lambda *_, value=of_biases: {"log_loss": value})
+        trained = fit_recipe(recipe, split, seed=0)
+        assert trained.recipe.starts_from_biases is starts
+        assert (note in trained.notes) is starts
+    given = fit_recipe(dataclasses.replace(recipe, starts_from_biases=True), split, seed=0)
+    assert given.recipe.starts_from_biases is True
+    assert note not in given.notes
+    biased, unbiased = (each.model.rating_model.candidate_tower.get_weights() for each in (given, trained))
+    assert not all(np.array_equal(ours, theirs) for ours, theirs in zip(biased, unbiased, strict=True))
+
+
+@pytest.mark.parametrize(("gain", "is_better"), [(1.03, True), (1.01, False)])
+def test_columns_are_left_out_where_ids_alone_rank_the_validation_part_better(split, monkeypatch, gain, is_better):
+    recipe = tt.choose_recipe(split.train).with_settings(**{**QUICK, "max_epochs": 2})
+    recipe = dataclasses.replace(recipe, rating=None, linear=None)
+    columns = [choice.column for choice in recipe.candidate_features if choice.feature is not None]
+    assert len(columns) > 1
+    choose = fitting.Fitting.choose
+
+    def judged(self, *arguments, variant="", **settings):
+        chosen = choose(self, *arguments, variant=variant, **settings)
+        return dataclasses.replace(chosen, value=gain if variant else 1.0)
+
+    monkeypatch.setattr(fitting.Fitting, "choose", judged)
+    trained = fit_recipe(recipe, split, seed=0)
+    assert trained.model.candidate_tower.feature_names == (columns[:1] if is_better else columns)
+    kept = [choice.column for choice in trained.recipe.candidate_features if choice.feature is not None]
+    assert kept == trained.model.candidate_tower.feature_names
+    assert any("columns are left out" in note for note in trained.notes) is is_better
+
+
+def test_columns_that_the_user_chose_stay(split):
+    genres = tt.MultiCategorical(name="genres")
+    recipe = tt.choose_recipe(split.train, candidate_features={"genres": genres}).with_ids_alone()
+    assert [choice.column for choice in recipe.candidate_features if choice.feature is not None] == [
+        "movie_id",
+        "genres",
+    ]

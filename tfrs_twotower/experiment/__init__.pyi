@@ -10,6 +10,7 @@ from .sections import EvaluationSection as EvaluationSection
 from .sections import ExportSection as ExportSection
 from .sections import FeaturesSection as FeaturesSection
 from .sections import IndexSection as IndexSection
+from .sections import LinearPartSection as LinearPartSection
 from .sections import MovieLensSection as MovieLensSection
 from .sections import RatingModelSection as RatingModelSection
 from .sections import RetrievalModelSection as RetrievalModelSection

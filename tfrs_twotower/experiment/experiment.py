@@ -11,6 +11,7 @@ from tfrs_twotower.experiment.sections import (
     ExportSection,
     FeaturesSection,
     IndexSection,
+    LinearPartSection,
     MovieLensSection,
     RatingModelSection,
     RetrievalModelSection,
@@ -31,6 +32,7 @@ class Experiment:
         split: How the events are divided.
         features: Features that replace those of the recipe.
         retrieval_model: Settings of the model that ranks.
+        linear_part: Settings of the linear part of the model that ranks.
         rating_model: Settings of the model that predicts probabilities.
         training: Seed, threshold, and what else both models share.
         evaluation: How the test part is evaluated.
@@ -51,6 +53,7 @@ class Experiment:
     split: SplitSection = dataclasses.field(default_factory=SplitSection)
     features: FeaturesSection = dataclasses.field(default_factory=FeaturesSection)
     retrieval_model: RetrievalModelSection = dataclasses.field(default_factory=RetrievalModelSection)
+    linear_part: LinearPartSection = dataclasses.field(default_factory=LinearPartSection)
     rating_model: RatingModelSection = dataclasses.field(default_factory=RatingModelSection)
     training: TrainingSection = dataclasses.field(default_factory=TrainingSection)
     evaluation: EvaluationSection = dataclasses.field(default_factory=EvaluationSection)

@@ -13,11 +13,13 @@ from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.rows import pair_codes
 from tfrs_twotower.data.splits import Split, leave_last_out_split, random_split, temporal_split
+from tfrs_twotower.experiment.checks import Section
 from tfrs_twotower.experiment.experiment import Experiment
 from tfrs_twotower.experiment.feature_tables import suggestion
 from tfrs_twotower.experiment.sections import ModelSection, SplitSection
 from tfrs_twotower.experiment.sources import load_data
-from tfrs_twotower.model.recipe import ModelSettings, Recipe, choose_recipe
+from tfrs_twotower.model.recipe import Recipe, choose_recipe
+from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,21 +166,29 @@ def with_settings(recipe: Recipe, experiment: Experiment) -> Recipe:
         recipe: What was chosen.
         experiment: What was given.
     """
-    retrieval = _changed(recipe.retrieval, experiment.retrieval_model)
-    # Settings that are given leave nothing to try.
-    others = dict.fromkeys(_changed(settings, experiment.retrieval_model) for settings in recipe.other_retrieval)
-    others.pop(retrieval, None)
-    changes: dict[str, Any] = {"retrieval": retrieval, "other_retrieval": tuple(others)}
+    changes: dict[str, Any] = {"retrieval": _changed(recipe.retrieval, experiment.retrieval_model)}
+    if experiment.training.half_life_days is not None:
+        changes["half_life_days"] = experiment.training.half_life_days
+    if not experiment.linear_part.train:
+        changes["linear"] = None
+    elif recipe.linear is not None:
+        changes["linear"] = dataclasses.replace(recipe.linear, **_given(experiment.linear_part, LinearSettings))
     if not experiment.rating_model.train:
         changes |= {"rating": None, "rating_reason": "left out, as the experiment says."}
     elif recipe.rating is not None:
+        changes["starts_from_biases"] = experiment.rating_model.starts_from_biases
         changes["rating"] = _changed(recipe.rating, experiment.rating_model)
     return dataclasses.replace(recipe, **changes)
 
 
 def _changed(settings: ModelSettings, section: ModelSection) -> ModelSettings:
-    names = [field.name for field in dataclasses.fields(ModelSection)]
-    given = {name: getattr(section, name) for name in names if getattr(section, name) is not None}
+    given = _given(section, ModelSettings)
     if given.get("decay") == 0:
         given["decay"] = None
     return dataclasses.replace(settings, **given)
+
+
+def _given(section: Section, kind: type[ModelSettings] | type[LinearSettings]) -> dict[str, Any]:
+    """Returns the values that a section gives for the settings of a kind."""
+    values = {field.name: getattr(section, field.name) for field in dataclasses.fields(kind)}
+    return {name: value for name, value in values.items() if value is not None}

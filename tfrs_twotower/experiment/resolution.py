@@ -11,7 +11,8 @@ from tfrs_twotower.experiment.experiment import Experiment
 from tfrs_twotower.experiment.sections import FeaturesSection, ModelSection
 from tfrs_twotower.features.feature import ColumnFeature
 from tfrs_twotower.model.feature_choice import FeatureChoice
-from tfrs_twotower.model.recipe import ModelSettings, Recipe
+from tfrs_twotower.model.recipe import Recipe
+from tfrs_twotower.model.recipe_settings import ModelSettings
 
 
 def resolve(
@@ -37,7 +38,10 @@ def resolve(
     retrieval = _settings(recipe.retrieval)
     # Ratings that are no scale have no threshold to give: every event is positive.
     threshold = recipe.threshold if recipe.is_scale else experiment.training.threshold
-    rating: dict[str, Any] = {"train": False} if recipe.rating is None else _settings(recipe.rating)
+    linear = {"train": False} if recipe.linear is None else dataclasses.asdict(recipe.linear)
+    rating: dict[str, Any] = {"train": False}
+    if recipe.rating is not None:
+        rating = _settings(recipe.rating) | {"starts_from_biases": recipe.starts_from_biases}
     if not is_trained_again:
         retrieval["epochs"] = experiment.retrieval_model.epochs
         rating["epochs"] = experiment.rating_model.epochs
@@ -51,8 +55,9 @@ def resolve(
             candidate=chosen_for_candidates | dict(experiment.features.candidate),
         ),
         retrieval_model=dataclasses.replace(experiment.retrieval_model, **retrieval),
+        linear_part=dataclasses.replace(experiment.linear_part, **linear),
         rating_model=dataclasses.replace(experiment.rating_model, **rating),
-        training=dataclasses.replace(experiment.training, threshold=threshold),
+        training=dataclasses.replace(experiment.training, threshold=threshold, half_life_days=recipe.half_life_days),
         export=dataclasses.replace(experiment.export, name=experiment.name),
     )
 

@@ -184,11 +184,36 @@ class RetrievalModelSection(ModelSection):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearPartSection(Section):
+    """`[linear_part]`: the linear autoencoder in the retrieval model.
+
+    Attributes:
+        train: Whether there may be one at all.
+        rank: Number of directions, by which the embeddings grow; by default the recipe's.
+        l2: Squared norm that stands against those of the directions; by default the validation part chooses.
+        weight: Spread of its scores, as a share of the spread of the model's; by default the validation part chooses.
+
+    Example:
+        >>> LinearPartSection(train=False).rank is None
+        True
+    """
+
+    section: ClassVar[str] = "linear_part"
+
+    train: bool = key(True)
+    rank: int | None = key(None, at_least(1))
+    l2: float | None = key(None, POSITIVE)
+    weight: float | None = key(None, POSITIVE)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RatingModelSection(ModelSection):
-    """`[rating_model]`: the model that predicts probabilities; keys as in `ModelSection`, and one more.
+    """`[rating_model]`: the model that predicts probabilities; keys as in `ModelSection`, and two more.
 
     Attributes:
         train: Whether there is a rating model at all, where the data allow one.
+        starts_from_biases: Whether it starts from the biases of a logistic regression; by default if these alone
+            predict the validation part better than the model.
 
     Example:
         >>> RatingModelSection(train=False).train
@@ -198,6 +223,7 @@ class RatingModelSection(ModelSection):
     section: ClassVar[str] = "rating_model"
 
     train: bool = key(True)
+    starts_from_biases: bool | None = key(None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -209,6 +235,8 @@ class TrainingSection(Section):
         threshold: A rating of at least this is positive; by default the recipe chooses by the scale of the ratings.
         retrain: Whether the models are trained again on training and validation part together, after the validation
             part has chosen the epochs; by default as `fit_recipe` decides.
+        half_life_days: Days after which the weight of an event in the retrieval model's loss has halved; by default the
+            validation part says whether there is one.
         logs: Folder for TensorBoard: training curves, and the candidates for its projector.
 
     Example:
@@ -221,6 +249,7 @@ class TrainingSection(Section):
     seed: int = key(0, at_least(0))
     threshold: float | None = key(None)
     retrain: bool | None = key(None)
+    half_life_days: float | None = key(None, POSITIVE)
     logs: str | None = key(None, NOT_EMPTY)
 
 

@@ -40,6 +40,7 @@ class History(Feature):
         rating_vectors: With `by_rating`, whether each candidate has a second vector, which its rating multiplies, in
             place of one slope for all: the first stands for having met it, the second for having liked it (Koren 2008,
             "SVD++").
+        slope_per_entry: With `by_rating`, whether each entry of the vector has a slope of its own.
         half_life: Number of later candidates after which a candidate's weight has halved, > 0; None weighs all alike.
         shares_embedding: Whether to use the candidate tower's vectors of `of` rather than to learn others.
 
@@ -57,6 +58,7 @@ class History(Feature):
     pooling: Pooling = "mean"
     by_rating: bool = False
     rating_vectors: bool = False
+    slope_per_entry: bool = False
     half_life: float | None = None
     shares_embedding: bool = False
 
@@ -69,6 +71,8 @@ class History(Feature):
             raise TypeError(f"`of` must be the candidate id's Categorical or Hashed. Received: {self.of!r}.")
         if self.rating_vectors and not self.by_rating:
             raise ValueError(f"`rating_vectors` of {self.name!r} need `by_rating`.")
+        if self.slope_per_entry and (self.rating_vectors or not self.by_rating):
+            raise ValueError(f"`slope_per_entry` of {self.name!r} needs `by_rating` without `rating_vectors`.")
         if self.half_life is not None and not 0 < self.half_life < math.inf:
             raise ValueError(f"`half_life` of {self.name!r} must be positive and finite. Received: {self.half_life}.")
         if self.shares_embedding and self.embedding_dim is not None:
@@ -143,6 +147,7 @@ class History(Feature):
             length=self.length,
             by_rating=self.by_rating,
             rating_vectors=self.rating_vectors,
+            slope_per_entry=self.slope_per_entry,
             half_life=self.half_life,
             table=table,
             regularizer=regularizer,
@@ -190,6 +195,7 @@ class HistoryEmbedding(TableEncoder):
         length: Maximum number of candidates that count, the latest ones.
         by_rating: Whether to multiply by 1 + slope * rating.
         rating_vectors: Whether to add rating * (a second vector) in place of that.
+        slope_per_entry: Whether each entry has a slope of its own.
         half_life: Number of later candidates after which the weight has halved; None weighs all alike.
         table: Table of another layer, used instead of a table of its own; not part of the configuration.
 
@@ -206,17 +212,19 @@ class HistoryEmbedding(TableEncoder):
         length: int,
         by_rating: bool = False,
         rating_vectors: bool = False,
+        slope_per_entry: bool = False,
         half_life: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.pooling, self.length, self.half_life = pooling, length, half_life
-        self.by_rating, self.rating_vectors = by_rating, rating_vectors
+        self.by_rating, self.rating_vectors, self.slope_per_entry = by_rating, rating_vectors, slope_per_entry
         self.rating_table = None
         if rating_vectors:
             self.rating_table = self.build_table("rating_table")
         elif by_rating:
-            self.slope = self.add_weight(name="slope", shape=(), initializer=tf.keras.initializers.Constant(0.5))
+            shape = (self.embedding_dim,) if slope_per_entry else ()
+            self.slope = self.add_weight(name="slope", shape=shape, initializer=tf.keras.initializers.Constant(0.5))
 
     def call(self, codes: tf.Tensor, ratings: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Encodes a history.
@@ -253,12 +261,15 @@ class HistoryEmbedding(TableEncoder):
             weights *= 0.5 ** (num_later / self.half_life)
         # The rating is left out of the denominator, or else a list of one would not show it.
         shares = pooling_shares(weights, self.pooling)
-        if self.by_rating and not self.rating_vectors:
+        has_one_slope = self.by_rating and not self.rating_vectors and not self.slope_per_entry
+        if has_one_slope:
             shares *= 1 + self.slope * ratings
         codes = tf.gather_nd(codes, places)
         vectors = self.table(codes)
         if self.rating_table is not None:
             vectors += self.rating_table(codes) * tf.expand_dims(tf.gather_nd(ratings, places), 1)
+        elif self.slope_per_entry:
+            vectors *= 1 + self.slope * tf.expand_dims(tf.gather_nd(ratings, places), 1)
         return vectors * tf.expand_dims(tf.gather_nd(shares, places), 1)
 
     def get_config(self) -> dict[str, Any]:
@@ -269,5 +280,6 @@ class HistoryEmbedding(TableEncoder):
             "length": self.length,
             "by_rating": self.by_rating,
             "rating_vectors": self.rating_vectors,
+            "slope_per_entry": self.slope_per_entry,
             "half_life": self.half_life,
         }

@@ -39,20 +39,23 @@ class FeatureChoice:
         column: Name of the column.
         feature: The feature that is made of it; None if it is left out.
         reason: Why, for people.
+        is_given: Whether the user chose it.
 
     Example:
-        >>> FeatureChoice(column="color", feature=Categorical(name="color"), reason="3 recurring texts")
-        FeatureChoice(column='color', feature=Categorical(name='color', ...), reason='3 recurring texts')
+        >>> choice = FeatureChoice(column="color", feature=Categorical(name="color"), reason="3 recurring texts")
+        >>> FeatureChoice.from_dict(choice.to_dict()) == choice
+        True
     """
 
     column: str
     feature: Feature | None
     reason: str
+    is_given: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, for JSON."""
         feature = None if self.feature is None else to_config(self.feature)
-        return {"column": self.column, "feature": feature, "reason": self.reason}
+        return {"column": self.column, "feature": feature, "reason": self.reason, "is_given": self.is_given}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> FeatureChoice:
@@ -98,7 +101,7 @@ def choose_features(
     choices = []
     for name in columns:
         if name in given:
-            choices.append(FeatureChoice(column=name, feature=given[name], reason="you chose it"))
+            choices.append(FeatureChoice(column=name, feature=given[name], reason="you chose it", is_given=True))
         elif name == id_column:
             choices.append(FeatureChoice(column=name, feature=Categorical(name=name), reason="identifies a row"))
         else:

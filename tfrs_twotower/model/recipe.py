@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_twotower._settings import whole_number
 from tfrs_twotower.data.interactions import Interactions, require_interactions
+from tfrs_twotower.features.categorical import Categorical
 from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.model.feature_choice import FeatureChoice, choose_features
 from tfrs_twotower.model.rating_scale import choose_threshold
+from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
 
 # A finer scale than this has thresholds at quantiles.
 _MAX_THRESHOLDS = 10
@@ -25,75 +26,25 @@ _MAX_THRESHOLDS = 10
 # gender and occupation cost .010 of NDCG@10 and .001 of log loss.
 _MIN_TELLING_HISTORY = 10
 _MIN_BATCH_SIZE = 16
-_RETRIEVAL_L2, _RATING_L2 = 2e-4, 3e-5
-# Catalogue size times l2 at which each candidate's share of the loss is weighed against its l2 as on MovieLens 100K.
-_L2_TIMES_CANDIDATES = 0.34
+_MAX_RETRIEVAL_L2, _MAX_RATING_L2 = 2e-4, 3e-4
+# The loss is a mean over events, of which each of many candidates has a small share: l2 falls with their number.
+_L2_TIMES_CANDIDATES = 0.1
+# A rating tells about its query and its candidate, however many there are: their l2 is a share of the number of events.
+_L2_TIMES_EVENTS = 3.0
 # Above this number of events l2 is too weak to matter, and it costs a pass over all tables at every step; so does the
 # average of the weights.
 _MAX_EVENTS_WITH_L2 = 3_000_000
-# Large catalogues need long embeddings: on tables with 10,000 candidates, EASE cut down to 128 dimensions lost a tenth
-# to a half of its NDCG@10. Above _MAX_TABLE_SIZE numbers in the candidates' table, a step would take too long.
-_CANDIDATES_PER_DIMENSION, _MAX_TABLE_SIZE = 13, 5_000_000
-_MIN_DIM, _MAX_DIM = 128, 512
+# A linear autoencoder needs more directions for a larger catalogue. With more than some 6,000 candidates, 1,024 of them
+# found more than 512, and with fewer they found no more. The table of candidates must stay small enough.
+_MAX_CANDIDATES_OF_FEW_DIRECTIONS, _FEW_DIRECTIONS, _MANY_DIRECTIONS = 6_000, 512, 1024
+_MAX_TABLE_SIZE, _MIN_DIRECTIONS = 2**24, 32
 # Training sees each event up to a hundred times, and a large table fewer times.
 _MAX_EVENTS_IN_TRAINING, _MIN_EPOCHS, _MAX_EPOCHS = 150_000_000, 4, 100
 # Histories go on growing after training.
 _MIN_HISTORY_LENGTH = 1000
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelSettings:
-    """The sizes of one of the two models, and how it is trained.
-
-    Attributes:
-        output_dim: Length of the embeddings, >= 1.
-        dropout: Share of a query's entries that training drops, in [0, 1).
-        id_dropout: Share of query ids that training replaces by an unknown one, in [0, 1): the query is then described
-            by its history and its other features alone.
-        l2: Weight of the squared norms of all vectors in the loss, >= 0.
-        history_length: Maximum number of past candidates that describe a query, the latest ones, >= 1.
-        batch_size: Queries per step, >= 1.
-        learning_rate: Learning rate of `LazyAdam`, > 0.
-        decay: Decay of the moving average of the weights, in (0, 1); None for no average.
-        max_epochs: Maximum number of epochs, >= 1.
-        patience: Measurements of the validation part without a better value after which training stops, >= 1.
-        epochs: Number of epochs, >= 1; None if the validation part chooses it.
-
-    Example:
-        >>> settings = ModelSettings(
-        ...     output_dim=128, dropout=0.7, id_dropout=0.5, l2=2e-4, history_length=1000, batch_size=128,
-        ...     learning_rate=3e-3, decay=0.97, max_epochs=100, patience=5,
-        ... )
-        >>> dataclasses.replace(settings, epochs=20).epochs
-        20
-    """
-
-    output_dim: int
-    dropout: float
-    id_dropout: float
-    l2: float
-    history_length: int
-    batch_size: int
-    learning_rate: float
-    decay: float | None
-    max_epochs: int
-    patience: int
-    epochs: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("output_dim", "history_length", "batch_size", "max_epochs", "patience"):
-            whole_number(getattr(self, name), f"`{name}`", 1)
-        if self.epochs is not None:
-            whole_number(self.epochs, "`epochs`", 1)
-        for name in ("dropout", "id_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be in [0, 1). Received: {getattr(self, name)}.")
-        if not 0 <= self.l2 < np.inf:
-            raise ValueError(f"`l2` must be finite and at least 0. Received: {self.l2}.")
-        if not 0 < self.learning_rate < np.inf:
-            raise ValueError(f"`learning_rate` must be positive and finite. Received: {self.learning_rate}.")
-        if self.decay is not None and not 0 < self.decay < 1:
-            raise ValueError(f"`decay` must be in (0, 1), or None. Received: {self.decay}.")
+# Part of a recipe -> the kind of its settings.
+_SETTINGS = {"retrieval": ModelSettings, "linear": LinearSettings, "rating": ModelSettings}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,11 +60,13 @@ class Recipe:
         query_features: What becomes of each column of the queries, the id first.
         candidate_features: What becomes of each column of the candidates, the id first.
         retrieval: Settings of the retrieval model.
-        other_retrieval: Other settings of the retrieval model to try: the validation part takes the best.
+        linear: The linear autoencoder that is added to the retrieval model; None for none.
         rating: Settings of the rating model; None if there is none.
         rating_reason: Why there is a rating model or not, a sentence for people.
         other_thresholds: Other ratings at which the rating model learns to tell ratings apart.
         highest_rating: The highest training rating.
+        starts_from_biases: Whether the rating model starts from the biases of a logistic regression; None if it does
+            where these alone predict the validation part better than the model.
         half_life_days: Days after which the weight of an event in the retrieval model's loss has halved; None if the
             validation part chooses it, or if all events weigh the same.
 
@@ -135,11 +88,12 @@ class Recipe:
     query_features: tuple[FeatureChoice, ...]
     candidate_features: tuple[FeatureChoice, ...]
     retrieval: ModelSettings
-    other_retrieval: tuple[ModelSettings, ...]
+    linear: LinearSettings | None
     rating: ModelSettings | None
     rating_reason: str
     other_thresholds: tuple[float, ...]
     highest_rating: float
+    starts_from_biases: bool | None = None
     half_life_days: float | None = None
 
     def with_settings(self, **changes: Any) -> Recipe:
@@ -162,16 +116,23 @@ class Recipe:
             >>> choose_recipe(ratings).with_settings(epochs=20).retrieval.epochs
             20
         """
-        retrieval = dataclasses.replace(self.retrieval, **changes)
-        # Settings that are given leave nothing to try.
-        others = dict.fromkeys(dataclasses.replace(settings, **changes) for settings in self.other_retrieval)
-        others.pop(retrieval, None)
         return dataclasses.replace(
             self,
-            retrieval=retrieval,
-            other_retrieval=tuple(others),
+            retrieval=dataclasses.replace(self.retrieval, **changes),
             rating=None if self.rating is None else dataclasses.replace(self.rating, **changes),
         )
+
+    def with_ids_alone(self) -> Recipe:
+        """Returns the recipe without the candidates' columns beside the id, except those that the user chose."""
+        candidate_id, *others = self.candidate_features
+        reason = "the validation part is ranked better without it"
+        choices = [
+            choice
+            if choice.feature is None or choice.is_given
+            else dataclasses.replace(choice, feature=None, reason=reason)
+            for choice in others
+        ]
+        return dataclasses.replace(self, candidate_features=(candidate_id, *choices))
 
     def lines(self) -> list[str]:
         """Returns the explanation, line by line."""
@@ -182,7 +143,8 @@ class Recipe:
                 lines.append(f"{side} column {choice.column}: {kind} ({choice.reason})")
         lines.append("history: the candidates of a query's other events describe the query")
         lines.append(f"Retrieval model: {_describe(self.retrieval)}")
-        lines += [f"Retrieval model, also tried: {_describe(settings)}" for settings in self.other_retrieval]
+        if self.linear is not None:
+            lines.append(f"Linear part of the retrieval model: {_describe_linear(self.linear)}")
         lines.append(f"Rating model: {self.rating_reason if self.rating is None else _describe(self.rating)}")
         return lines
 
@@ -195,9 +157,8 @@ class Recipe:
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for side in ("query_features", "candidate_features"):
             content[side] = [choice.to_dict() for choice in content[side]]
-        for model in ("retrieval", "rating"):
-            content[model] = None if content[model] is None else dataclasses.asdict(content[model])
-        content["other_retrieval"] = [dataclasses.asdict(settings) for settings in self.other_retrieval]
+        for part in _SETTINGS:
+            content[part] = None if content[part] is None else dataclasses.asdict(content[part])
         return {**content, "other_thresholds": list(self.other_thresholds)}
 
     @classmethod
@@ -210,9 +171,8 @@ class Recipe:
         values = dict(content)
         for side in ("query_features", "candidate_features"):
             values[side] = tuple(FeatureChoice.from_dict(choice) for choice in values[side])
-        for model in ("retrieval", "rating"):
-            values[model] = None if values[model] is None else ModelSettings(**values[model])
-        values["other_retrieval"] = tuple(ModelSettings(**settings) for settings in values["other_retrieval"])
+        for part, kind in _SETTINGS.items():
+            values[part] = None if values[part] is None else kind(**values[part])
         return cls(**{**values, "other_thresholds": tuple(values["other_thresholds"])})
 
 
@@ -257,17 +217,17 @@ def choose_recipe(
         raise ValueError("`train` must have an event: a model is chosen by the data.")
     chosen = choose_threshold(train.ratings, has_ratings=train.has_ratings, threshold=threshold)
     num_positive = int((train.ratings >= chosen.value).sum())
-    retrieval = _retrieval_settings(train)
+    candidate_choices = choose_features(
+        train.candidates, train.candidate_id, candidate_features or {}, "`candidate_features`"
+    )
     return Recipe(
         threshold=chosen.value,
         threshold_reason=chosen.reason,
         is_scale=chosen.is_scale,
         query_features=_choose_query_features(train, query_features or {}),
-        candidate_features=choose_features(
-            train.candidates, train.candidate_id, candidate_features or {}, "`candidate_features`"
-        ),
-        retrieval=retrieval,
-        other_retrieval=_other_retrieval_settings(retrieval, train.num_candidates),
+        candidate_features=candidate_choices,
+        retrieval=_retrieval_settings(train),
+        linear=_linear_settings(train, candidate_choices[0].feature),
         rating=_rating_settings(train) if 0 < num_positive < train.num_events else None,
         rating_reason=_rating_reason(train.num_events, num_positive),
         other_thresholds=_other_thresholds(train.ratings, chosen.value) if chosen.is_scale else (),
@@ -291,34 +251,37 @@ def _choose_query_features(train: Interactions, given: Mapping[str, Feature | No
 
 
 def _retrieval_settings(train: Interactions) -> ModelSettings:
-    output_dim = _retrieval_dim(train.num_candidates)
     return _settings(
         train,
-        output_dim=output_dim,
-        dropout=0.8 if output_dim == _MAX_DIM else 0.7,
-        l2=_RETRIEVAL_L2,
+        output_dim=128,
+        dropout=0.7,
+        l2=_rounded(min(_MAX_RETRIEVAL_L2, _L2_TIMES_CANDIDATES / train.num_candidates)),
         batch_size=_batch_size(train, num_steps=8, maximum=128),
     )
 
 
-def _other_retrieval_settings(settings: ModelSettings, num_candidates: int) -> tuple[ModelSettings, ...]:
-    """Returns what is worth a try beside the settings: less l2 for a large catalogue.
-
-    The loss is a mean over events, of which each of many candidates has a small share. Whether it also needs less l2
-    differs from table to table.
-    """
-    less = _L2_TIMES_CANDIDATES / num_candidates
-    return (dataclasses.replace(settings, l2=float(f"{less:.1g}")),) if less < settings.l2 / 2 else ()
+def _linear_settings(train: Interactions, candidate_id: Feature | None) -> LinearSettings | None:
+    """Returns the linear part; None where candidates share vectors, or there are too many for a direction."""
+    num_candidates = train.num_candidates
+    is_small = num_candidates <= _MAX_CANDIDATES_OF_FEW_DIRECTIONS
+    affordable = 2 ** math.floor(math.log2(max(1.0, _MAX_TABLE_SIZE / num_candidates)))
+    rank = min(_FEW_DIRECTIONS if is_small else _MANY_DIRECTIONS, affordable)
+    has_room = isinstance(candidate_id, Categorical) and rank >= _MIN_DIRECTIONS
+    return LinearSettings(rank=rank) if has_room else None
 
 
 def _rating_settings(train: Interactions) -> ModelSettings:
     return _settings(
         train,
         output_dim=32,
-        dropout=0.3,
-        l2=_RATING_L2,
+        dropout=0.5,
+        l2=_rounded(min(_MAX_RATING_L2, _L2_TIMES_EVENTS / train.num_events)),
         batch_size=_batch_size(train, num_steps=16, maximum=64),
     )
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.1g}")
 
 
 def _settings(train: Interactions, *, output_dim: int, dropout: float, l2: float, batch_size: int) -> ModelSettings:
@@ -336,13 +299,6 @@ def _settings(train: Interactions, *, output_dim: int, dropout: float, l2: float
         max_epochs=_max_epochs(train),
         patience=1 if is_large else 5,
     )
-
-
-def _retrieval_dim(num_candidates: int) -> int:
-    """Returns a power of two that grows with the catalogue, as long as the catalogue's table stays small enough."""
-    wanted = 2 ** round(math.log2(max(1.0, num_candidates / _CANDIDATES_PER_DIMENSION)))
-    affordable = 2 ** math.floor(math.log2(max(1.0, _MAX_TABLE_SIZE / num_candidates)))
-    return int(np.clip(min(wanted, affordable), _MIN_DIM, _MAX_DIM))
 
 
 def _batch_size(train: Interactions, *, num_steps: int, maximum: int) -> int:
@@ -386,3 +342,9 @@ def _describe(settings: ModelSettings) -> str:
         f"{settings.output_dim} dimensions, dropout {settings.dropout:g}, l2 {settings.l2:.2g}, "
         f"{settings.batch_size} queries a step, {epochs}"
     )
+
+
+def _describe_linear(settings: LinearSettings) -> str:
+    if settings.l2 is None or settings.weight is None:
+        return f"at most {settings.rank} directions, chosen by the validation part"
+    return f"{settings.rank} directions, l2 {settings.l2:g}, weight {settings.weight:g}"

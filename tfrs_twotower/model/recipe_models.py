@@ -14,7 +14,8 @@ from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.history import History
 from tfrs_twotower.model.build import build_two_tower
 from tfrs_twotower.model.joint import JointModel
-from tfrs_twotower.model.recipe import ModelSettings, Recipe
+from tfrs_twotower.model.recipe import Recipe
+from tfrs_twotower.model.recipe_settings import ModelSettings
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.sum_tower import SumTowerConfig
 from tfrs_twotower.model.tasks.full_softmax import FullSoftmaxTask

@@ -7,7 +7,7 @@ from .fit import QueryTraining as QueryTraining
 from .fit import fit_by_query as fit_by_query
 from .fit import fit_joint as fit_joint
 from .fit import fit_two_tower as fit_two_tower
+from .fitting import StepProgress as StepProgress
 from .optimizers import LazyAdam as LazyAdam
-from .recipe import StepProgress as StepProgress
 from .recipe import Trained as Trained
 from .recipe import fit_recipe as fit_recipe

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.data.splits import Split
-from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
 from tfrs_twotower.evaluation.rating import has_both_classes, pair_probabilities, rating_metrics
-from tfrs_twotower.evaluation.relevance import ranking_metrics
+from tfrs_twotower.training.validation import ValidationRanking
 
 
 class BestWeights(tf.keras.callbacks.EarlyStopping):
@@ -71,6 +69,7 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
             patience in epochs, so its patience should be a few times this number.
 
     Example:
+        >>> import numpy as np
         >>> import pyarrow as pa
         >>> from tfrs_twotower.data.interactions import Interactions
         >>> from tfrs_twotower.data.splits import random_split
@@ -105,18 +104,9 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         super().__init__()
         if k is not None and not 1 <= k <= split.train.num_candidates:
             raise ValueError(f"`k` must be in 1..num_candidates, {split.train.num_candidates}. Received: {k}.")
-        self._ranked_part = split.validation
         self._split, self._k, self._every = split, k, whole_number(every, "`every`", 1)
         self._latest: dict[str, float] = {}
-        self._context = split.context
-        self._seen = np.zeros((0, 2), np.int64) if recommend_seen else event_pairs(self._context)
-        self._queries = np.unique(split.validation.query_rows)
-        if max_queries is not None and len(self._queries) > whole_number(max_queries, "`max_queries`", 1):
-            drawn = np.random.default_rng(0).choice(self._queries, max_queries, replace=False)
-            self._queries = np.sort(drawn)
-            # The other queries' events must not count as missed.
-            rows = np.flatnonzero(np.isin(split.validation.query_rows, self._queries))
-            self._ranked_part = split.validation.with_events(rows)
+        self._ranker = ValidationRanking(split, recommend_seen=recommend_seen, max_queries=max_queries)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Discards the values of an earlier training."""
@@ -134,18 +124,15 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
     def _measure(self) -> dict[str, float]:
         validation, threshold = self._split.validation, self.model.threshold
         retrieval, rating = self.model.retrieval_model, self.model.rating_model
-        embedded = retrieval.embed(validation, known=self._context)
-        metrics = {} if self._k is None else self._ranking(embedded, self._k, threshold)
+        embedded = retrieval.embed(validation, known=self._ranker.known)
+        metrics = {}
+        if self._k is not None:
+            metrics = self._ranker.metrics(*embedded, k=self._k, threshold=threshold)
+            del metrics["num_queries"]
         labels = validation.ratings >= threshold
         if rating is not None and has_both_classes(labels):
-            pairs = embedded if rating is retrieval else rating.embed(validation, known=self._context)
+            pairs = embedded if rating is retrieval else rating.embed(validation, known=self._ranker.known)
             metrics.update(rating_metrics(labels, pair_probabilities(pairs[0], pairs[1], validation)))
-        return metrics
-
-    def _ranking(self, embedded: tuple[np.ndarray, np.ndarray], k: int, threshold: float) -> dict[str, float]:
-        ranked = rank_candidates(*embedded, self._seen, k=k, query_rows=self._queries)
-        metrics = ranking_metrics(ranked, self._ranked_part, self._seen, threshold=threshold)
-        del metrics["num_queries"]
         return metrics
 
 
@@ -166,6 +153,7 @@ class AveragedWeights(tf.keras.callbacks.Callback):
         Polyak & Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging".
 
     Example:
+        >>> import numpy as np
         >>> model = tf.keras.Sequential([tf.keras.Input([1]), tf.keras.layers.Dense(1, use_bias=False)])
         >>> model.set_weights([np.zeros((1, 1))])
         >>> model.compile(optimizer=tf.keras.optimizers.SGD(1.0), loss=lambda labels, outputs: -outputs)

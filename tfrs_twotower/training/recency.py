@@ -9,8 +9,7 @@ import pyarrow as pa
 
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
-from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
-from tfrs_twotower.evaluation.relevance import ranking_metrics
+from tfrs_twotower.training.validation import ValidationRanking
 
 _DAY = 86_400
 # Half-lives that are tried: the time between the first and the last training event, over each of these.
@@ -56,21 +55,16 @@ def choose_half_life(split: Split, *, threshold: float) -> float | None:
         return None
     days = float(train.timestamps.max() - train.timestamps.min()) / _DAY
     positive = train.ratings >= threshold
-    queries = np.unique(validation.query_rows[validation.ratings >= threshold])
-    if not days or not len(queries) or not positive.any():
+    if not days or not positive.any() or not (validation.ratings >= threshold).any():
         return None
-    if len(queries) > _MAX_QUERIES:
-        queries = np.sort(np.random.default_rng(0).choice(queries, _MAX_QUERIES, replace=False))
-        validation = validation.with_events(np.flatnonzero(np.isin(validation.query_rows, queries)))
-    seen, k = event_pairs(split.context), min(10, train.num_candidates)
-    seen = seen[np.isin(seen[:, 0], queries)]
+    ranking, k = ValidationRanking(split, max_queries=_MAX_QUERIES), min(10, train.num_candidates)
     ones = np.ones((train.num_queries, 1), np.float32)
 
     def ndcg(half_life: float | None) -> float:
         weights = positive if half_life is None else positive * _weights(train, half_life)
         popularity = np.bincount(train.candidate_rows, weights, minlength=train.num_candidates)
-        ranked = rank_candidates(ones, popularity[:, np.newaxis].astype(np.float32), seen, k=k, query_rows=queries)
-        return ranking_metrics(ranked, validation, seen, threshold=threshold)[f"ndcg@{k}"]
+        candidates = popularity[:, np.newaxis].astype(np.float32)
+        return ranking.metrics(ones, candidates, k=k, threshold=threshold)[f"ndcg@{k}"]
 
     without = ndcg(None)
     best, half_life = max((ndcg(days / divisor), days / divisor) for divisor in _DIVISORS)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -16,25 +14,26 @@ from tfrs_twotower._settings import require_seed
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.partition import require_split
 from tfrs_twotower.data.splits import Split
+from tfrs_twotower.evaluation.baselines import biases
+from tfrs_twotower.evaluation.rating import pair_probabilities, rating_metrics
 from tfrs_twotower.model.joint import JointModel
-from tfrs_twotower.model.recipe import ModelSettings, Recipe
+from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.recipe_models import build_rating_model, build_retrieval_model
+from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.two_tower import TwoTowerModel
-from tfrs_twotower.training.callbacks import BestWeights, ValidationMetrics
-from tfrs_twotower.training.fit import QueryTraining, fit_by_query
-from tfrs_twotower.training.recency import choose_half_life, weigh_by_recency
+from tfrs_twotower.training.fitting import DEFAULT_EPOCHS, MAX_RANKED_QUERIES, Chosen, Fitting, Logs
+from tfrs_twotower.training.initial_biases import start_from_biases
+from tfrs_twotower.training.linear import add_linear_part, choose_linear_settings, with_defaults
+from tfrs_twotower.training.recency import choose_half_life
+from tfrs_twotower.training.validation import ValidationRanking
 
-# Steps from one measurement of the validation part to the next; an epoch of more steps is measured at its end.
-_MIN_STEPS_BETWEEN = 30
-# Queries by which the ranking of the validation part is measured: more would take longer than they are worth.
-_MAX_RANKED_QUERIES = 10_000
+# Columns describe new candidates. They are left out where the known ones are ranked this much better without them.
+_MIN_GAIN_OF_IDS_ALONE = 1.02
 # Above this number of events, the validation part is too small a share of what is known to train twice for it.
 _MAX_EVENTS_TO_RETRAIN = 3_000_000
 # Share of the events that is set aside if a split has no validation part, and the fewest events that are worth it.
 _VALIDATION_SHARE, _MIN_VALIDATION_EVENTS = 0.1, 50
-# Epochs if there is nothing to choose them by.
-_DEFAULT_EPOCHS = 30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,9 +83,9 @@ def fit_recipe(
     """Trains the models of a recipe.
 
     Each model is trained on the training part until the validation part no longer improves: NDCG@10 of the retrieval
-    model, the log loss of the rating model. Then it is trained again, for as many epochs, on training and validation
-    part together. If popularity changes with time, later events weigh more in the retrieval model's loss
-    (`choose_half_life`). The test part is never used.
+    model, the log loss of the rating model. The validation part also chooses the retrieval model's linear part. Then
+    both are trained again, for as many epochs, on training and validation part together. If popularity changes with
+    time, later events weigh more in the retrieval model's loss (`choose_half_life`). The test part is never used.
 
     Args:
         recipe: From `choose_recipe`. A model whose settings have a number of epochs is trained for it at once.
@@ -140,7 +139,7 @@ def fit_recipe(
             "Popularity changes with time: for the retrieval model, the weight of an event halves every "
             f"{recipe.half_life_days:.3g} days."
         )
-    job = _Job(
+    fitting = Fitting(
         recommend_seen=recommend_seen,
         choosing=choosing,
         seen=seen,
@@ -149,179 +148,97 @@ def fit_recipe(
         progress=progress,
         callbacks=tuple(callbacks),
     )
+    retrieval, recipe, logs = _fit_retrieval(recipe, fitting, notes)
+    model: Recommender = retrieval
+    histories = {"retrieval": logs}
+    if recipe.rating is not None:
+        rating, recipe, histories["rating"] = _fit_rating(recipe, recipe.rating, fitting, notes)
+        model = JointModel(retrieval_model=retrieval, rating_model=rating)
+    return Trained(model=model, recipe=recipe, history=histories, notes=tuple(notes), trained_again=trains_again)
 
-    def build_retrieval(settings: ModelSettings, train: Interactions) -> TwoTowerModel:
+
+def _fit_retrieval(recipe: Recipe, fitting: Fitting, notes: list[str]) -> tuple[TwoTowerModel, Recipe, Logs]:
+    """Returns the retrieval model with its linear part, the recipe with what was chosen for it, and Keras's logs."""
+
+    def build(settings: ModelSettings, train: Interactions) -> TwoTowerModel:
         return build_retrieval_model(dataclasses.replace(recipe, retrieval=settings), train)
 
-    tried = (recipe.retrieval, *recipe.other_retrieval)
-    retrieval, settings, of_retrieval = job.run("retrieval", tried, build_retrieval, recipe.half_life_days)
-    if len(tried) > 1 and recipe.retrieval.epochs is None and choosing is not None:
-        notes.append(f"Of {len(tried)} settings of the retrieval model, the best had an l2 of {settings.l2:.2g}.")
-    recipe = dataclasses.replace(recipe, retrieval=settings, other_retrieval=())
-    if recipe.rating is None:
-        return Trained(
-            model=retrieval,
-            recipe=recipe,
-            history={"retrieval": of_retrieval},
-            notes=tuple(notes),
-            trained_again=trains_again,
-        )
+    def build_with_ids_alone(settings: ModelSettings, train: Interactions) -> TwoTowerModel:
+        return build_retrieval_model(dataclasses.replace(recipe.with_ids_alone(), retrieval=settings), train)
 
-    def build_rating(settings: ModelSettings, train: Interactions) -> TwoTowerModel:
+    half_life_days = recipe.half_life_days
+    chosen = fitting.choose("retrieval", recipe.retrieval, build, half_life_days)
+    if fitting.again and chosen.value is not None and recipe.with_ids_alone() != recipe:
+        other = fitting.choose(
+            "retrieval", recipe.retrieval, build_with_ids_alone, half_life_days, variant=" with ids alone"
+        )
+        if other.value is not None and other.value > _MIN_GAIN_OF_IDS_ALONE * chosen.value:
+            chosen, recipe = other, recipe.with_ids_alone()
+            notes.append(
+                "The candidates' columns are left out, because the validation part is ranked better without them. A "
+                "new candidate is therefore known only after a training with events of it."
+            )
+    linear = _choose_linear(recipe.linear, chosen, fitting, notes)
+    model, logs = fitting.finish("retrieval", chosen, build, half_life_days)
+    if linear is not None:
+        model = add_linear_part(model, fitting.trained_on, linear)
+    return model, dataclasses.replace(recipe, retrieval=chosen.settings, linear=linear), logs
+
+
+def _choose_linear(
+    settings: LinearSettings | None, chosen: Chosen, fitting: Fitting, notes: list[str]
+) -> LinearSettings | None:
+    """Chooses what is open of the linear part by the model that chose the epochs; None for no linear part."""
+    if settings is None or (settings.l2 is not None and settings.weight is not None):
+        return settings
+    if chosen.model is None or fitting.choosing is None:
+        return with_defaults(settings)
+    task = "Choosing the linear part of the retrieval model"
+    ranking = ValidationRanking(fitting.choosing, recommend_seen=fitting.recommend_seen, max_queries=MAX_RANKED_QUERIES)
+    fitting.progress(task, 0, 0)
+    linear = choose_linear_settings(settings, chosen.model, fitting.choosing, ranking)
+    fitting.progress(task, 1, 1)
+    if linear is None:
+        notes.append("The retrieval model has no linear part: the validation part is ranked better without one.")
+    return linear
+
+
+def _fit_rating(
+    recipe: Recipe, settings: ModelSettings, fitting: Fitting, notes: list[str]
+) -> tuple[TwoTowerModel, Recipe, Logs]:
+    """Returns the rating model, the recipe with what was chosen for it, and Keras's logs."""
+
+    def build(settings: ModelSettings, train: Interactions) -> TwoTowerModel:
         model = build_rating_model(dataclasses.replace(recipe, rating=settings), train)
         assert model is not None  # the recipe has one
         return model
 
-    rating, settings, of_rating = job.run("rating", (recipe.rating,), build_rating)
-    return Trained(
-        model=JointModel(retrieval_model=retrieval, rating_model=rating),
-        recipe=dataclasses.replace(recipe, rating=settings),
-        history={"retrieval": of_retrieval, "rating": of_rating},
-        notes=tuple(notes),
-        trained_again=trains_again,
-    )
-
-
-_Name = Literal["retrieval", "rating"]
-_Build = Callable[[ModelSettings, Interactions], TwoTowerModel]
-_Logs = Mapping[str, Sequence[float]]
-
-
-_NO_LOGS: _Logs = {}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Candidate:
-    """A model that was trained on the training part to see how good it is."""
-
-    model: TwoTowerModel
-    settings: ModelSettings
-    logs: _Logs
-    value: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Job:
-    """What both models' trainings share."""
-
-    choosing: Split | None
-    seen: Interactions
-    again: bool
-    recommend_seen: bool
-    seed: int
-    progress: Progress
-    callbacks: tuple[tf.keras.callbacks.Callback, ...]
-
-    def run(
-        self, name: _Name, tried: Sequence[ModelSettings], build: _Build, half_life_days: float | None = None
-    ) -> tuple[TwoTowerModel, ModelSettings, _Logs]:
-        """Returns a trained model, its settings with the number of epochs, and Keras's logs."""
-
-        def weigh(train: Interactions) -> Interactions:
-            return train if half_life_days is None else weigh_by_recency(train, half_life_days)
-
-        settings, logs = tried[0], _NO_LOGS
-        if self.choosing is None and settings.epochs is None:
-            settings = dataclasses.replace(settings, epochs=min(_DEFAULT_EPOCHS, settings.max_epochs))
-        elif self.choosing is not None and settings.epochs is None:
-            train = weigh(self.choosing.train)
-            candidates = [self._choose_epochs(name, each, build, train, self.choosing) for each in tried]
-            best = max(candidates, key=lambda candidate: candidate.value)
-            if not self.again:
-                return best.model, best.settings, best.logs
-            settings, logs = best.settings, best.logs
-        model, again = self._fit(f"Training the {name} model on all events", settings, build, weigh(self.seen), ())
-        return model, settings, logs or again
-
-    def _choose_epochs(
-        self, name: _Name, settings: ModelSettings, build: _Build, train: Interactions, split: Split
-    ) -> _Candidate:
-        k = min(10, train.num_candidates)
-        mode: Literal["min", "max"] = "max" if name == "retrieval" else "min"
-        monitor = f"val_ndcg@{k}" if name == "retrieval" else "val_log_loss"
-        steps = math.ceil(len(np.unique(train.query_rows)) / settings.batch_size)
-        every = max(1, round(_MIN_STEPS_BETWEEN / steps))
-        watching = [
-            ValidationMetrics(
-                split,
-                k=k if name == "retrieval" else None,
-                every=every,
-                recommend_seen=self.recommend_seen,
-                max_queries=_MAX_RANKED_QUERIES,
-            ),
-            BestWeights(monitor, mode=mode, patience=every * settings.patience),
-        ]
-        planned = dataclasses.replace(settings, epochs=settings.max_epochs)
-        model, logs = self._fit(f"Training the {name} model", planned, build, train, watching)
-        values = np.array(logs[monitor]) * (1 if mode == "max" else -1)
-        best = int(values.argmax())
-        return _Candidate(
-            model=model,
-            settings=dataclasses.replace(settings, epochs=best + 1),
-            logs=logs,
-            value=float(values[best]),
-        )
-
-    def _fit(
-        self,
-        task: str,
-        settings: ModelSettings,
-        build: _Build,
-        train: Interactions,
-        watching: Sequence[tf.keras.callbacks.Callback],
-    ) -> tuple[TwoTowerModel, _Logs]:
-        tf.keras.utils.set_random_seed(self.seed)
+    def build_from_biases(settings: ModelSettings, train: Interactions) -> TwoTowerModel:
         model = build(settings, train)
-        assert settings.epochs is not None  # chosen by now
-        training = QueryTraining(
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            decay=settings.decay,
-        )
-        callbacks = [*watching, StepProgress(task, self.progress), *self.callbacks]
-        return model, fit_by_query(model, train, seed=self.seed, training=training, callbacks=callbacks).history
+        start_from_biases(model, train)
+        return model
+
+    starts = recipe.starts_from_biases
+    chosen = fitting.choose("rating", settings, build_from_biases if starts else build)
+    if starts is None:
+        starts = _is_worse_than_biases(chosen, recipe.threshold, fitting.choosing)
+        if starts:
+            notes.append(
+                "Biases alone predicted the validation part better than the rating model, which therefore starts from "
+                "them."
+            )
+            chosen = fitting.choose("rating", settings, build_from_biases)
+    model, logs = fitting.finish("rating", chosen, build_from_biases if starts else build)
+    return model, dataclasses.replace(recipe, rating=chosen.settings, starts_from_biases=starts), logs
 
 
-class StepProgress(tf.keras.callbacks.Callback):
-    """Tells a `Progress` how many steps have been done.
-
-    Args:
-        task: What is being done, such as "Training the rating model".
-        progress: The function to tell.
-
-    Example:
-        >>> model = tf.keras.Sequential([tf.keras.layers.Dense(1)])
-        >>> model.compile(optimizer="sgd", loss="mse")
-        >>> line = StepProgress("Training", lambda task, done, total: print(task, done, "of", total))
-        >>> _ = model.fit(tf.ones([4, 1]), tf.ones([4, 1]), batch_size=2, callbacks=[line], verbose=0)
-        Training 0 of 2
-        Training 1 of 2
-        Training 2 of 2
-    """
-
-    def __init__(self, task: str, progress: Progress) -> None:
-        super().__init__()
-        self._task, self._progress = task, progress
-        self._done = self._total = 0
-
-    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
-        """Shows the task."""
-        del logs
-        self._done, self._total = 0, self.params["epochs"] * (self.params["steps"] or 0)
-        self._progress(self._task, 0, self._total)
-
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Counts a step."""
-        del batch, logs
-        self._done += 1
-        if self._done < self._total:
-            self._progress(self._task, self._done, self._total)
-
-    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
-        """Ends the task, which may have been stopped early."""
-        del logs
-        self._progress(self._task, self._total, self._total)
+def _is_worse_than_biases(chosen: Chosen, threshold: float, choosing: Split | None) -> bool:
+    """Tells whether biases alone predict the validation part better than the model that chose the epochs."""
+    if chosen.value is None or choosing is None:
+        return False
+    probabilities = pair_probabilities(*biases(choosing.train, threshold=threshold), choosing.validation)
+    of_biases = rating_metrics(choosing.validation.ratings >= threshold, probabilities)["log_loss"]
+    return of_biases < chosen.value
 
 
 def _with_validation(split: Split, seed: int, notes: list[str]) -> Split | None:
@@ -331,7 +248,7 @@ def _with_validation(split: Split, seed: int, notes: list[str]) -> Split | None:
     train = split.train
     num = int(train.num_events * _VALIDATION_SHARE)
     if num < _MIN_VALIDATION_EVENTS:
-        notes.append(f"There are too few events to choose the epochs by: {_DEFAULT_EPOCHS} were taken.")
+        notes.append(f"There are too few events to choose the epochs by: {DEFAULT_EPOCHS} were taken.")
         return None
     notes.append("The split has no validation part: a tenth of the training events was set aside to choose the epochs.")
     order = np.random.default_rng(seed).permutation(train.num_events)

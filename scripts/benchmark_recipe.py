@@ -30,7 +30,7 @@ from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
 
 _L2 = (10.0, 30.0, 100.0, 300.0, 1000.0)
 _K = 10
-_SCHEMA = tt.Schema(query_id="customer", candidate_id="sku", rating="stars", timestamp="when")
+OWN_SCHEMA = tt.Schema(query_id="customer", candidate_id="sku", rating="stars", timestamp="when")
 _SHOWN = {"model": ("ndcg@10", "auc", "log_loss"), "biases": ("auc",)}
 
 
@@ -46,7 +46,7 @@ class Case:
     """
 
     write: Callable[[Path], Path]
-    schema: tt.Schema = _SCHEMA
+    schema: tt.Schema = OWN_SCHEMA
     threshold: float | None = None
     by_time: bool = False
 
@@ -54,7 +54,7 @@ class Case:
 def main() -> None:
     """Trains and evaluates each case for each seed, and shows the figures and their means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flat = _flat(tt.load_movielens("movielens/100k-ratings"))
+    flat = flat_table(tt.load_movielens("movielens/100k-ratings"))
     cases = _cases(flat)
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds, from 0 up (default 1)")
     parser.add_argument("--case", choices=cases, action="append", help="run only this case; repeatable")
@@ -76,19 +76,19 @@ def _cases(flat: pa.Table) -> dict[str, Case]:
     doubled, liked = flat.set_column(2, "stars", pa.array(2 * stars)), pa.array(stars >= 3)
     no_ratings = tt.Schema(query_id="customer", candidate_id="sku", timestamp="when")
     return {
-        "own CSV": Case(write=lambda folder: _write_csv(flat, folder)),
+        "own CSV": Case(write=lambda folder: write_csv(flat, folder)),
         "own Parquet": Case(write=lambda folder: _write_parquet(flat, folder)),
         "without ratings": Case(
-            write=lambda folder: _write_csv(flat.drop_columns(["stars"]), folder), schema=no_ratings
+            write=lambda folder: write_csv(flat.drop_columns(["stars"]), folder), schema=no_ratings
         ),
-        "ratings of 0 to 10": Case(write=lambda folder: _write_csv(doubled, folder), threshold=6.0),
-        "liked or not": Case(write=lambda folder: _write_csv(flat.set_column(2, "stars", liked), folder)),
-        "split by time": Case(write=lambda folder: _write_csv(flat, folder), by_time=True),
-        "a tenth of the users": Case(write=lambda folder: _write_csv(_tenth(flat, "customer"), folder)),
-        "a tenth of the items": Case(write=lambda folder: _write_csv(_tenth(flat, "sku"), folder)),
-        "short histories": Case(write=lambda folder: _write_csv(_short(flat, 10), folder)),
-        "ten times the items": Case(write=lambda folder: _write_csv(_more_items(flat, 10), folder)),
-        "planted taste": Case(write=lambda folder: _write_csv(_planted(3_000, 2_000, 150_000), folder)),
+        "ratings of 0 to 10": Case(write=lambda folder: write_csv(doubled, folder), threshold=6.0),
+        "liked or not": Case(write=lambda folder: write_csv(flat.set_column(2, "stars", liked), folder)),
+        "split by time": Case(write=lambda folder: write_csv(flat, folder), by_time=True),
+        "a tenth of the users": Case(write=lambda folder: write_csv(_tenth(flat, "customer"), folder)),
+        "a tenth of the items": Case(write=lambda folder: write_csv(_tenth(flat, "sku"), folder)),
+        "short histories": Case(write=lambda folder: write_csv(_short(flat, 10), folder)),
+        "ten times the items": Case(write=lambda folder: write_csv(_more_items(flat, 10), folder)),
+        "planted taste": Case(write=lambda folder: write_csv(_planted(3_000, 2_000, 150_000), folder)),
     }
 
 
@@ -124,7 +124,7 @@ def _tuned_ease(split: Split, threshold: float) -> tuple[np.ndarray, np.ndarray]
     return ease(split.seen, threshold=threshold, l2=max(_L2, key=ndcg))
 
 
-def _flat(ratings: tt.Interactions) -> pa.Table:
+def flat_table(ratings: tt.Interactions) -> pa.Table:
     """Returns MovieLens as somebody's own flat table: customer, sku, stars, when, kind."""
     candidate_rows = pa.array(ratings.candidate_rows)
     kinds = pc.binary_join(ratings.candidates["genres"].combine_chunks(), "|")
@@ -139,7 +139,13 @@ def _flat(ratings: tt.Interactions) -> pa.Table:
     )
 
 
-def _write_csv(table: pa.Table, folder: Path) -> Path:
+def write_csv(table: pa.Table, folder: Path) -> Path:
+    """Writes a table as a CSV file, and returns its path.
+
+    Args:
+        table: The table.
+        folder: Where it is written.
+    """
     path = folder / "ratings.csv"
     pyarrow.csv.write_csv(table, path)
     return path

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tfrs_twotower.data.interactions import Interactions
     from tfrs_twotower.model.recipe import Recipe
-    from tfrs_twotower.model.recipe_settings import ModelSettings
 
 # Seconds per event and epoch. The retrieval model's hold up to so many candidates, and grow with their number above.
 _RETRIEVAL_S, _RATING_S = 8e-6, 4.3e-6
@@ -24,7 +23,8 @@ class Cost:
 
     Attributes:
         epoch_s: Seconds of an epoch of each model together.
-        max_s: Seconds if every model is trained for its maximum number of epochs, and then again on all events.
+        max_s: Seconds if every model is trained for its maximum number of epochs in every form that may be tried, and
+            then again on all events.
         memory_bytes: Memory of the whole process.
 
     Example:
@@ -52,13 +52,19 @@ def estimate_cost(train: Interactions, recipe: Recipe) -> Cost:
         recipe: The recipe; its epochs, or else its maximum numbers of epochs, are what is counted.
     """
     scale = max(1.0, train.num_candidates / _MAX_CANDIDATES)
+    # A model is trained to choose the epochs, perhaps again in another form, and at last on all events.
+    retrieval_trainings = 2 + (recipe.with_ids_alone() != recipe)
+    rating_trainings = 2 + (recipe.starts_from_biases is None)
     epoch_s = max_s = num_weights = 0.0
-    for settings, event_s in ((recipe.retrieval, _RETRIEVAL_S * scale), (recipe.rating, _RATING_S)):
+    for settings, event_s, num_trainings in (
+        (recipe.retrieval, _RETRIEVAL_S * scale, retrieval_trainings),
+        (recipe.rating, _RATING_S, rating_trainings),
+    ):
         if settings is None:
             continue
         seconds = event_s * train.num_events
         epoch_s += seconds
-        max_s += seconds * _num_epochs(settings)
+        max_s += seconds * (settings.epochs or num_trainings * settings.max_epochs)
         # Ids of both sides, and the candidates of histories.
         num_weights += settings.output_dim * (train.num_queries + 2 * train.num_candidates)
     memory_bytes = _BASE_BYTES + _EVENT_BYTES * train.num_events + _WEIGHT_BYTES * num_weights
@@ -78,8 +84,3 @@ def format_duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _num_epochs(settings: ModelSettings) -> int:
-    """Counts the epochs: those that are given, or twice the maximum, because the model is trained once more at last."""
-    return settings.epochs if settings.epochs is not None else 2 * settings.max_epochs

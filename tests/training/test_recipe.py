@@ -21,7 +21,7 @@ def split() -> tt.splits.Split:
 
 
 def test_planted_preferences_are_found_and_the_validation_part_chooses_the_epochs(split):
-    recipe = tt.choose_recipe(split.train).with_settings(**QUICK)
+    recipe = tt.choose_recipe(split.train).with_settings(**QUICK).with_ids_alone()
     trained = fit_recipe(recipe, split, seed=0)
     assert isinstance(trained.model, JointModel)
     for name, monitor, pick in (("retrieval", "val_ndcg@10", np.argmax), ("rating", "val_log_loss", np.argmin)):
@@ -97,7 +97,8 @@ def test_implicit_feedback_gives_a_retrieval_model_that_finds_what_was_planted(s
         for name, part in ((name, getattr(split, name)) for name in ("train", "validation", "test", "history"))
     }
     implicit = tt.splits.Split(**liked)
-    trained = fit_recipe(tt.choose_recipe(implicit.train).with_settings(**QUICK), implicit, seed=0)
+    recipe = tt.choose_recipe(implicit.train).with_settings(**QUICK).with_ids_alone()
+    trained = fit_recipe(recipe, implicit, seed=0)
     assert trained.model.rating_model is None
     assert tt.evaluate(trained.model, implicit, k=1).metrics["precision@1"] >= 0.95
 
@@ -135,7 +136,9 @@ def test_wrong_arguments_are_refused(split, arguments, message):
 
 def test_the_linear_part_is_chosen_by_the_validation_part(split):
     recipe = dataclasses.replace(tt.choose_recipe(split.train).with_settings(**QUICK), rating=None)
-    useless = dataclasses.replace(recipe, retrieval=dataclasses.replace(recipe.retrieval, learning_rate=1e-9))
+    useless = dataclasses.replace(
+        recipe.with_ids_alone(), retrieval=dataclasses.replace(recipe.retrieval, learning_rate=1e-9, max_epochs=2)
+    )
     # A model that has learnt nothing but popularity gains from it.
     trained = fit_recipe(useless, split, seed=0)
     assert trained.recipe.linear.l2 in (100, 300)

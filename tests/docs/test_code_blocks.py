@@ -35,7 +35,7 @@ ONCE = {
 
 #: Page -> what the tests replace in its Python blocks, so that training takes a moment.
 SUBSTITUTIONS = {
-    "README.md": {"epochs=100": "epochs=1", FIT: ONCE[FIT].replace("max_epochs=1", "max_epochs=40")},
+    "README.md": {"epochs=100": "epochs=1", FIT: ONCE[FIT].replace("max_epochs=1", "epochs=40")},
     "docs/guides/bundles.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},
     "docs/guides/evaluation.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},
     "docs/guides/publishing.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},

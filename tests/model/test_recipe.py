@@ -302,6 +302,13 @@ def test_l2_falls_with_the_catalogue_and_the_linear_part_grows_as_long_as_it_is_
     assert recipe.linear == (None if rank is None else tt.model.LinearSettings(rank=rank))
 
 
+@pytest.mark.parametrize(("num_queries", "rank"), [(160_000, 512), (1_000_000, 128), (5_000_000, None)])
+def test_the_linear_part_is_smaller_for_millions_of_queries(num_queries, rank):
+    data = make_interactions([0, 0, 1], [0, 1, 2], [5, 1, 4], num_queries=num_queries, num_candidates=3)
+    recipe = choose_recipe(data)
+    assert recipe.linear == (None if rank is None else tt.model.LinearSettings(rank=rank))
+
+
 def test_candidates_that_share_vectors_leave_no_room_for_a_linear_part():
     data = shop()
     hashed = tt.Hashed(name=data.candidate_id, num_buckets=4)

@@ -38,6 +38,8 @@ _MAX_EVENTS_WITH_L2 = 3_000_000
 # found more than 512, and with fewer they found no more. The table of candidates must stay small enough.
 _MAX_CANDIDATES_OF_FEW_DIRECTIONS, _FEW_DIRECTIONS, _MANY_DIRECTIONS = 6_000, 512, 1024
 _MAX_TABLE_SIZE, _MIN_DIRECTIONS = 2**24, 32
+# All queries are embedded at once where the validation part is ranked.
+_MAX_QUERIES_SIZE = 2**27
 # Training sees each event up to a hundred times, and a large table fewer times.
 _MAX_EVENTS_IN_TRAINING, _MIN_EPOCHS, _MAX_EPOCHS = 150_000_000, 4, 100
 # Histories go on growing after training.
@@ -264,7 +266,8 @@ def _linear_settings(train: Interactions, candidate_id: Feature | None) -> Linea
     """Returns the linear part; None where candidates share vectors, or there are too many for a direction."""
     num_candidates = train.num_candidates
     is_small = num_candidates <= _MAX_CANDIDATES_OF_FEW_DIRECTIONS
-    affordable = 2 ** math.floor(math.log2(max(1.0, _MAX_TABLE_SIZE / num_candidates)))
+    affordable = min(_MAX_TABLE_SIZE / num_candidates, _MAX_QUERIES_SIZE / train.num_queries)
+    affordable = 2 ** math.floor(math.log2(max(1.0, affordable)))
     rank = min(_FEW_DIRECTIONS if is_small else _MANY_DIRECTIONS, affordable)
     has_room = isinstance(candidate_id, Categorical) and rank >= _MIN_DIRECTIONS
     return LinearSettings(rank=rank) if has_room else None

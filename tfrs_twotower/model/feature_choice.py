@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,6 +108,23 @@ def choose_features(
             choices.append(_choose(name, table[name].combine_chunks()))
     require_suitable_columns([choice.feature for choice in choices if choice.feature is not None], table)
     return tuple(choices)
+
+
+def leave_out_columns(choices: Sequence[FeatureChoice], reason: str) -> tuple[FeatureChoice, ...]:
+    """Leaves out all columns except the id and those that the user chose.
+
+    Args:
+        choices: From `choose_features`, the id first.
+        reason: Why they are left out.
+    """
+    id_choice, *others = choices
+    kept = [
+        choice
+        if choice.feature is None or choice.is_given
+        else dataclasses.replace(choice, feature=None, reason=reason)
+        for choice in others
+    ]
+    return (id_choice, *kept)
 
 
 def _choose(name: str, column: pa.Array) -> FeatureChoice:

@@ -16,7 +16,7 @@ import numpy as np
 from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.features.categorical import Categorical
 from tfrs_twotower.features.feature import Feature
-from tfrs_twotower.model.feature_choice import FeatureChoice, choose_features
+from tfrs_twotower.model.feature_choice import FeatureChoice, choose_features, leave_out_columns
 from tfrs_twotower.model.rating_scale import choose_threshold
 from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
 
@@ -126,15 +126,8 @@ class Recipe:
 
     def with_ids_alone(self) -> Recipe:
         """Returns the recipe without the candidates' columns beside the id, except those that the user chose."""
-        candidate_id, *others = self.candidate_features
         reason = "the validation part is ranked better without it"
-        choices = [
-            choice
-            if choice.feature is None or choice.is_given
-            else dataclasses.replace(choice, feature=None, reason=reason)
-            for choice in others
-        ]
-        return dataclasses.replace(self, candidate_features=(candidate_id, *choices))
+        return dataclasses.replace(self, candidate_features=leave_out_columns(self.candidate_features, reason))
 
     def lines(self) -> list[str]:
         """Returns the explanation, line by line."""
@@ -243,13 +236,7 @@ def _choose_query_features(train: Interactions, given: Mapping[str, Feature | No
     typical = int(np.median(lengths[lengths > 0]))
     if typical < _MIN_TELLING_HISTORY:
         return choices
-    reason = f"the typical query has {typical} events, which describe it better"
-    return tuple(
-        choice
-        if choice.feature is None or choice.column == train.query_id or choice.column in given
-        else dataclasses.replace(choice, feature=None, reason=reason)
-        for choice in choices
-    )
+    return leave_out_columns(choices, f"the typical query has {typical} events, which describe it better")
 
 
 def _retrieval_settings(train: Interactions) -> ModelSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -155,3 +156,33 @@ def require_no_nan(column: pa.Array, name: str) -> None:
     """
     is_given = column.is_valid().to_numpy(zero_copy_only=False)
     require_not(is_given & np.isnan(as_float32(column)), column, name, "have no NaN; a missing value is null")
+
+
+def to_raw_tensor(values: Any, spec: tf.TensorSpec) -> tf.Tensor:
+    """Returns a raw input as a dense tensor of the dtype that its feature wants, and of no other.
+
+    Args:
+        values: Tensor or array, or a ragged tensor of lists.
+        spec: Name, shape and dtype of the input.
+
+    Raises:
+        ValueError: If it is no tensor, or has another shape.
+        TypeError: If it has another dtype: whole numbers of any width serve as integers, and all numbers as float32.
+    """
+    is_ragged = isinstance(values, tf.RaggedTensor)
+    if is_ragged and spec.shape.as_list() != [None, None]:
+        raise ValueError(f"`{spec.name}` must have the shape {spec.shape}. Received a ragged tensor: {values.shape}.")
+    try:
+        values = values if is_ragged else tf.convert_to_tensor(values)
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        raise ValueError(f"`{spec.name}` cannot be made a {spec.dtype.name} tensor: {error}") from error
+    is_whole = values.dtype.is_integer and values.dtype != tf.uint64
+    if (spec.dtype == tf.int64 and is_whole) or (spec.dtype == tf.float32 and (is_whole or values.dtype.is_floating)):
+        values = tf.cast(values, spec.dtype)
+    if is_ragged:
+        values = values.to_tensor(MISSING.get(values.dtype))
+    if values.dtype != spec.dtype:
+        raise TypeError(f"`{spec.name}` must be {spec.dtype.name}. Received: {values.dtype.name}.")
+    if not spec.shape.is_compatible_with(values.shape):
+        raise ValueError(f"`{spec.name}` must have the shape {spec.shape}. Received: {values.shape}.")
+    return values

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.batches.encoded import EncodedHistory
 from tfrs_twotower.features.categorical import Categorical
-from tfrs_twotower.features.columns import MISSING, read_columns
+from tfrs_twotower.features.columns import read_columns, to_raw_tensor
 from tfrs_twotower.features.config import Declaration, from_config, to_config
 from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.history import History, histories
@@ -254,7 +254,7 @@ class Tower(tf.keras.Model, abc.ABC):
                 if spec.name not in raw:
                     names = ", ".join(spec.name for spec in self.raw_specs)
                     raise ValueError(f"`{spec.name}` is missing. The {self.name} tower takes: {names}.")
-                found[spec.name] = self.lookups[spec.name](_to_tensor(raw[spec.name], spec))
+                found[spec.name] = self.lookups[spec.name](to_raw_tensor(raw[spec.name], spec))
             codes.update(feature.align(found))
         return codes
 
@@ -386,24 +386,3 @@ class Tower(tf.keras.Model, abc.ABC):
         del custom_objects
         vocabularies = Vocabularies.from_config(config["vocabularies"])
         return cls.create(from_config(config["config"]), vocabularies, name=config["name"])
-
-
-def _to_tensor(values: Any, spec: tf.TensorSpec) -> tf.Tensor:
-    """Returns a raw input as a dense tensor of the dtype that its feature wants, and of no other."""
-    is_ragged = isinstance(values, tf.RaggedTensor)
-    if is_ragged and spec.shape.as_list() != [None, None]:
-        raise ValueError(f"`{spec.name}` must have the shape {spec.shape}. Received a ragged tensor: {values.shape}.")
-    try:
-        values = values if is_ragged else tf.convert_to_tensor(values)
-    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
-        raise ValueError(f"`{spec.name}` cannot be made a {spec.dtype.name} tensor: {error}") from error
-    is_whole = values.dtype.is_integer and values.dtype != tf.uint64
-    if (spec.dtype == tf.int64 and is_whole) or (spec.dtype == tf.float32 and (is_whole or values.dtype.is_floating)):
-        values = tf.cast(values, spec.dtype)
-    if is_ragged:
-        values = values.to_tensor(MISSING.get(values.dtype))
-    if values.dtype != spec.dtype:
-        raise TypeError(f"`{spec.name}` must be {spec.dtype.name}. Received: {values.dtype.name}.")
-    if not spec.shape.is_compatible_with(values.shape):
-        raise ValueError(f"`{spec.name}` must have the shape {spec.shape}. Received: {values.shape}.")
-    return values

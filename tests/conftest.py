@@ -20,7 +20,7 @@ from tfrs_twotower.data.splits import Split
 from tfrs_twotower.index.kinds import build_exact_index
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.publishing import export
-from tfrs_twotower.publishing.versions import lock
+from tfrs_twotower.publishing.locks import lock
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -149,8 +149,8 @@ def bundle_of(model, known: tt.Interactions, build_index=build_exact_index, *, k
 
 
 def export_version(model, known: tt.Interactions, directory, *, metrics=None, gate=None, keep=None, **config) -> Path:
-    """Calls `export_bundle` with the settings of an `ExportConfig` as arguments."""
-    config = tt.ExportConfig(**config)
+    """Calls `export_bundle` with the settings of an `ExportConfig` as arguments, and by default for no twin."""
+    config = tt.ExportConfig(**{"with_portable": False, **config})
     return tt.export_bundle(model, known, directory, config=config, metrics=metrics, gate=gate, keep=keep)
 
 

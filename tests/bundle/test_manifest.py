@@ -112,6 +112,9 @@ manifests = st.builds(
     k=counts,
     filter_by=st.lists(names, unique=True).map(tuple),
     rerank=st.none() | st.builds(Rerank, first=counts, weight=st.floats(0, 1)),
+    recommend_seen=st.booleans(),
+    export_id=st.none() | names,
+    is_twin=st.booleans(),
     index=st.builds(IndexEntry, requested=names, kind=names, is_exact=st.booleans(), outcome=outcomes),
 )
 
@@ -132,7 +135,8 @@ def test_a_manifest_that_is_written_is_read(tmp_path):
 def test_the_model_lies_flat_beside_the_catalogue_in_json():
     """The keys are read by other programs, and must not change."""
     content = make_manifest().to_dict()
-    assert sorted(content) == sorted([*OLD, "refreshed_from", "recipe", "original_names", "recommend_seen"])
+    added = ["refreshed_from", "recipe", "original_names", "recommend_seen", "export_id", "is_twin"]
+    assert sorted(content) == sorted([*OLD, *added])
     assert sorted(content["query"]) == ["features", "histories", "id", "inputs", "ratings_of"]
     assert sorted(content["index"]) == sorted(OLD["index"])
     assert content["metrics"] == {"auc": 0.8}

@@ -49,7 +49,7 @@ def test_every_option_sets_its_key():
         "output": "out",
         "name": "shop",
         "keep": 2,
-        "with_portable": True,
+        "with_portable": False,
         "index": "exact",
         "config": None,
     }
@@ -80,7 +80,7 @@ def test_every_option_sets_its_key():
             filter_by=("kind", "color"),
             recommend_seen=True,
             keep=2,
-            with_portable=True,
+            with_portable=False,
         ),
         index=IndexSection(kind="exact"),
     )

@@ -2,17 +2,43 @@
 
 from pathlib import Path
 
+from tests.bundle.manifests import make_manifest
+from tfrs_twotower.bundle.layout import EXTRA_FOLDER, MODEL_FILE, portable_twin, versions
+from tfrs_twotower.bundle.manifest import Manifest
 from tfrs_twotower.publishing.publish import Publication, publish
 
 
 def write(folder: Path) -> None:
-    (folder / "saved_model.pb").write_text("model")
+    (folder / MODEL_FILE).write_text("model")
 
 
 def accept(folder: Path) -> None:
-    assert (folder / "saved_model.pb").read_text() == "model"
+    assert (folder / MODEL_FILE).read_text() == "model"
 
 
 def publish_one(directory: Path, write=write, check=accept, **options) -> Path:
     (path,) = publish([Publication(directory=directory, write=write, check=check)], **options)
     return path
+
+
+def publication(directory: Path, *, export_id: str, is_twin: bool, needs_scann: bool = False) -> Publication:
+    """A publication of a bundle with nothing but a manifest."""
+    packages = {"tfrs_twotower": "0.2.0", **({"scann": "1.4.2"} if needs_scann else {})}
+
+    def write_with_manifest(folder: Path) -> None:
+        write(folder)
+        (folder / EXTRA_FOLDER).mkdir()
+        make_manifest(export_id=export_id, is_twin=is_twin, versions=packages).write(folder)
+
+    return Publication(directory=directory, write=write_with_manifest, check=accept)
+
+
+def publish_pair(directory: Path, export_id: str, **options) -> Path:
+    """Publishes a bundle that needs ScaNN, and its twin."""
+    twin = publication(portable_twin(directory), export_id=export_id, is_twin=True)
+    return publish([publication(directory, export_id=export_id, is_twin=False, needs_scann=True), twin], **options)[0]
+
+
+def export_ids(directory: Path) -> dict[int, str | None]:
+    """Reads the export id of each published version."""
+    return {number: Manifest.read(directory / str(number)).export_id for number in versions(directory)}

@@ -124,18 +124,40 @@ def test_a_bundle_below_its_gate_is_not_published(planted, trained, tmp_path, un
 
 
 @pytest.mark.scann
-def test_a_portable_bundle_is_published_beside_one_with_scann(planted, trained, tmp_path):
-    directory = tmp_path / "shop"
-    path = export_version(
-        trained, planted.split.seen, directory, k=10, build_index=tt.index.build_scann_index, with_portable=True
-    )
+def test_a_bundle_and_its_portable_twin_are_published_and_refreshed_as_one(planted, trained, tmp_path):
+    """After a refresh from 24 to 12 candidates no removed one is recommended, by whichever of the two."""
+    directory, candidates = tmp_path / "shop", planted.split.seen.candidates
+    index = {"build_index": tt.index.build_scann_index, "with_portable": True}
+    path = export_version(trained, planted.split.seen, directory, k=10, **index)
     scann, portable = tt.load_bundle(path), tt.load_bundle(tmp_path / "shop-portable")
     assert (scann.manifest.index.kind, portable.manifest.index.kind) == ("scann", "exact")
+    assert scann.manifest.export_id == portable.manifest.export_id
     assert set(scann.module.signatures) == set(portable.module.signatures)
     for ours, theirs in zip(scann.recommend({"user_id": ["u0"]}), portable.recommend({"user_id": ["u0"]}), strict=True):
         assert (ours == theirs).all()
-    refreshed = tt.refresh_bundle(tmp_path / "shop-portable", planted.split.seen.candidates)
-    assert tt.load_bundle(refreshed).manifest.index.requested == "portable"
+    with pytest.raises(ValueError, match="shop-portable holds the portable twins of .*/shop, and changes only with it"):
+        tt.refresh_bundle(tmp_path / "shop-portable", candidates)
+    with pytest.raises(ValueError, match="shop-portable holds the portable twins"):
+        export_version(trained, planted.split.seen, tmp_path / "shop-portable")
+    # Whatever index the new catalogue gets, the twin comes along.
+    refreshed = tt.refresh_bundle(directory, candidates.slice(0, 12), build_index=tt.index.build_exact_index)
+    left = set(candidates["movie_id"][:12].to_pylist())
+    pair = [tt.load_bundle(refreshed), tt.load_bundle(tmp_path / "shop-portable")]
+    assert pair[0].manifest.export_id == pair[1].manifest.export_id != scann.manifest.export_id
+    for bundle in pair:
+        assert (bundle.path.name, bundle.manifest.index.requested == "portable") == ("2", bundle.manifest.is_twin)
+        assert bundle.candidates.equals(candidates.slice(0, 12))
+        assert set(bundle.recommend({"user_id": ["u0", "stranger"]}).candidate_ids.ravel()) - {""} <= left
+
+
+def test_columns_of_categories_are_filtered_by_if_nobody_says_otherwise(planted, trained, tmp_path, unchecked):
+    index = {"build_index": tt.index.build_exact_index}
+    bundle = tt.load_bundle(export_version(trained, planted.split.seen, tmp_path / "default", **index))
+    assert bundle.manifest.filter_by == ("genres",)
+    found = bundle.recommend({"user_id": ["stranger"]}, only={"genres": "Rare"}).candidate_ids[0]
+    assert {int(name[1:]) % 2 for name in found if name} == {1}
+    none = export_version(trained, planted.split.seen, tmp_path / "none", filter_by=(), **index)
+    assert tt.load_bundle(none).manifest.filter_by == ()
 
 
 def test_the_warmup_file_has_a_request_of_every_signature_at_every_size(planted, trained, tmp_path, unchecked):

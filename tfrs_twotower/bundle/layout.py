@@ -12,6 +12,7 @@ METRICS_FILE = f"{EXTRA_FOLDER}/metrics.json"
 REPORT_FILE = f"{EXTRA_FOLDER}/report.html"
 #: The name is TensorFlow Serving's.
 WARMUP_FILE = f"{EXTRA_FOLDER}/tf_serving_warmup_requests"
+_TWIN_SUFFIX = "-portable"
 
 
 def versions(directory: Path) -> list[int]:
@@ -49,10 +50,21 @@ def portable_twin(directory: Path) -> Path:
     """Returns where the same bundle lies for hosts without ScaNN, beside `saved_models/<name>`.
 
     Args:
-        directory: `saved_models/<name>`.
+        directory: `saved_models/<name>`, or a link to it.
     """
-    directory = directory.absolute()
-    return directory.with_name(f"{directory.name}-portable")
+    directory = directory.resolve()
+    return directory.with_name(f"{directory.name}{_TWIN_SUFFIX}")
+
+
+def main_of_twin(directory: Path) -> Path | None:
+    """Returns the folder of the bundle whose twins a folder holds by its name; None if it is not such a name.
+
+    Args:
+        directory: `saved_models/<name>-portable`, or another folder.
+    """
+    directory = directory.resolve()
+    name = directory.name.removesuffix(_TWIN_SUFFIX)
+    return None if name in ("", directory.name) else directory.with_name(name)
 
 
 def version_numbers(directory: Path, prefix: str) -> list[int]:

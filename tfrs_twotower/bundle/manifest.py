@@ -185,6 +185,9 @@ class Manifest:
         rerank: How the first candidates that are found are reordered; None if they are not.
         index: The index.
         recommend_seen: Whether candidates that a query has seen may be recommended again.
+        export_id: Identifies the export, which a bundle that needs ScaNN and its portable twin share; None if version
+            0.1 of this library wrote the bundle.
+        is_twin: Whether this is the portable twin of a bundle that needs ScaNN.
 
     Example:
         >>> user = InputSpec(name="user_id", dtype="string", shape=(None,))
@@ -229,6 +232,8 @@ class Manifest:
     rerank: Rerank | None
     index: IndexEntry
     recommend_seen: bool = False
+    export_id: str | None = None
+    is_twin: bool = False
 
     @property
     def needs_scann(self) -> bool:
@@ -241,6 +246,8 @@ class Manifest:
         return {
             "versions": dict(self.versions),
             "created": self.created,
+            "export_id": self.export_id,
+            "is_twin": self.is_twin,
             **dataclasses.asdict(self.model),
             "num_candidates": self.num_candidates,
             "requested_k": self.requested_k,
@@ -285,6 +292,8 @@ class Manifest:
                 rerank=Rerank(**content["rerank"]) if content["rerank"] else None,
                 index=entry,
                 recommend_seen=content.get("recommend_seen", False),
+                export_id=content.get("export_id"),
+                is_twin=content.get("is_twin", False),
             )
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"The manifest lacks something or is damaged: {error!r}.") from error

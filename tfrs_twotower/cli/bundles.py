@@ -81,6 +81,7 @@ def index(
     with err.status("Indexing the catalogue, and checking the bundle in a fresh process"):
         import_tensorflow()
 
+        from tfrs_twotower.bundle.layout import portable_twin
         from tfrs_twotower.bundle.load import load_bundle
         from tfrs_twotower.experiment.index_choice import index_builder
         from tfrs_twotower.experiment.sections import IndexSection
@@ -94,7 +95,8 @@ def index(
     id_column = before.manifest.model.candidate.id
     old, new = set(before.candidates[id_column].to_pylist()), set(candidates[id_column].to_pylist())
     print_line(f"{len(new - old)} candidates added, {len(old - new)} removed, {len(old & new)} kept. Published: {path}")
-    _mention_twin(path.parent)
+    if (twin := portable_twin(path.parent) / path.name).is_dir():
+        print_line(f"Its portable twin: {twin}")
 
 
 @app.command("list")
@@ -129,10 +131,13 @@ def rollback(
     to: Annotated[int | None, typer.Option(help="The version to go back to. Default: the one before.")] = None,
 ) -> None:
     """Withdraws the newest versions, so that a server goes back to an older one; nothing is removed."""
+    from tfrs_twotower.bundle.layout import portable_twin
     from tfrs_twotower.publishing import versions
 
-    print_line(f"Served from now on: {versions.rollback(bundle, to=to)}")
-    _mention_twin(bundle)
+    path = versions.rollback(bundle, to=to)
+    print_line(f"Served from now on: {path}")
+    if (twin := portable_twin(bundle) / path.name).is_dir():
+        print_line(f"Its portable twin: {twin}")
 
 
 @app.command("serving-config")
@@ -154,14 +159,6 @@ def serving_config(
         print_line(f"Written: {output / name}")
     for note in config.notes:
         print_line(note)
-
-
-def _mention_twin(directory: Path) -> None:
-    from tfrs_twotower.bundle.layout import portable_twin
-
-    twin = portable_twin(directory)
-    if twin.is_dir():
-        print_line(f"Its portable twin {twin} has versions of its own and was not changed: do the same there.")
 
 
 def _parse_values(loaded: LoadedBundle, name: str, text: str) -> list[str]:

@@ -52,10 +52,11 @@ K = Annotated[
     int | None, typer.Option("-k", "--k", help="Recommendations per query that the bundle gives. Default: 100.")
 ]
 FilterBy = Annotated[
-    list[str] | None, typer.Option(help="Column of the candidates to filter by, such as genres; repeatable.")
+    list[str] | None,
+    typer.Option(help="Column of the candidates to filter by; repeatable. Default: those that hold categories."),
 ]
 RecommendSeen = Annotated[
-    bool, typer.Option("--recommend-seen", help="Recommend what a query has seen again, and evaluate so.")
+    bool | None, typer.Option("--recommend-seen", help="Recommend what a query has seen again, and evaluate so.")
 ]
 Output = Annotated[str | None, typer.Option(help="Where the model's folder is created. Default: saved_models.")]
 Name = Annotated[str | None, typer.Option(help="Name of the model's folder. Default: that of the data.")]
@@ -64,7 +65,11 @@ Index = Annotated[
     typer.Option(help="auto, scann, portable or exact. Default: auto, ScaNN's if it is installed."),
 ]
 WithPortable = Annotated[
-    bool, typer.Option("--with-portable", help="Publish a portable twin beside a bundle that needs ScaNN.")
+    bool | None,
+    typer.Option(
+        "--with-portable/--without-portable",
+        help="Whether a portable twin is published beside a bundle that needs ScaNN. Default: it is.",
+    ),
 ]
 Keep = Annotated[int | None, typer.Option(help="Number of versions that stay, the newest. Default: all.")]
 Logs = Annotated[
@@ -178,7 +183,7 @@ def options_named(parameters: Mapping[str, Any]) -> Iterator[None]:
 def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the parameters that were given and set a key, in the order of `_KEYS`."""
     given: dict[str, Any] = {name: parameters.get(name) for name in _KEYS}
-    given = {name: value for name, value in given.items() if value is not None and value is not False and value != ()}
+    given = {name: value for name, value in given.items() if value is not None and value != ()}
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value != []}
     if "column_names" in given:
         given["column_names"] = [name.strip() for name in given["column_names"].split(",")]

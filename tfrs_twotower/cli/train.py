@@ -46,9 +46,9 @@ def train(
     name: options.Name = None,
     k: options.K = None,
     index: options.Index = None,
-    with_portable: options.WithPortable = False,
+    with_portable: options.WithPortable = None,
     filter_by: options.FilterBy = None,
-    recommend_seen: options.RecommendSeen = False,
+    recommend_seen: options.RecommendSeen = None,
     keep: options.Keep = None,
     logs: options.Logs = None,
 ) -> None:

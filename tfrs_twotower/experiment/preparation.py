@@ -96,7 +96,7 @@ def _check_columns(experiment: Experiment, interactions: Interactions) -> None:
     """Checks the columns that are used after training: an error must not come that late."""
     evaluation, candidates, queries = experiment.evaluation, interactions.candidates, interactions.queries
     for key, columns, table, name in (
-        ("export.filter_by", experiment.export.filter_by, candidates, "candidates"),
+        ("export.filter_by", experiment.export.filter_by or (), candidates, "candidates"),
         ("evaluation.segment_by", evaluation.segment_by or (), queries, "queries"),
         ("evaluation.name_column", (evaluation.name_column,), candidates, "candidates"),
         ("evaluation.group_column", (evaluation.group_column,), candidates, "candidates"),

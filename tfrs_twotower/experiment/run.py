@@ -22,6 +22,7 @@ from tfrs_twotower.experiment.writing import format_experiment
 from tfrs_twotower.index.build import BuildIndex
 from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.publishing.export import ExportConfig, export_bundle
+from tfrs_twotower.publishing.pairs import require_place
 from tfrs_twotower.publishing.publish import require_writable
 from tfrs_twotower.training.recipe import Trained, fit_recipe
 
@@ -106,6 +107,7 @@ def run_experiment(
     """
     directory = experiment.directory
     require_writable(directory)
+    require_place(directory, with_portable=experiment.export.with_portable)
     if experiment.movielens is not None and experiment.movielens.data_dir is not None:
         require_writable(Path(experiment.movielens.data_dir))
     build_index = index_builder(experiment.index)  # an unusable ScaNN is an error now rather than after the training
@@ -149,11 +151,12 @@ def _fit(prepared: Prepared, progress: Progress) -> Trained:
 
 def _export_config(prepared: Prepared, build_index: BuildIndex) -> ExportConfig:
     settings = prepared.experiment.export
+    columns = settings.filter_by
     return ExportConfig(
         k=settings.k,
         build_index=build_index,
         with_portable=settings.with_portable,
-        filter_by=[our_name(column, prepared.interactions) for column in settings.filter_by],
+        filter_by=None if columns is None else [our_name(column, prepared.interactions) for column in columns],
         recommend_seen=settings.recommend_seen,
     )
 

@@ -311,7 +311,8 @@ class ExportSection(Section):
         name: Name of the model's folder; by default that of the data.
         k: Recommendations per query; by default 100, or all candidates if there are fewer.
         with_portable: Whether a portable twin is published beside a bundle that needs ScaNN.
-        filter_by: Columns of the candidates that recommendations can be filtered by.
+        filter_by: Columns of the candidates that recommendations can be filtered by; by default those whose values are
+            categories.
         recommend_seen: Whether candidates that a query has seen may be recommended again, in the evaluation and in the
             bundle.
         keep: Number of newest versions that stay; by default all.
@@ -326,7 +327,7 @@ class ExportSection(Section):
     output: str = key("saved_models", NOT_EMPTY)
     name: str | None = key(None, NOT_EMPTY)
     k: int | None = key(None, at_least(1))
-    with_portable: bool = key(False)
-    filter_by: tuple[str, ...] = key(())
+    with_portable: bool = key(True)
+    filter_by: tuple[str, ...] | None = key(None)
     recommend_seen: bool = key(False)
     keep: int | None = key(None, at_least(1))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import keyword
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower.data.columns import require_columns
+from tfrs_twotower.data.input_names import is_input_name
 
 # Codes of values: a value that no candidate has, and padding. The values themselves are numbered from 1.
 _UNKNOWN, _PADDING = -1, 0
+# Values of a column by which candidates are filtered without anybody asking for it: people choose among so many.
+_MAX_DEFAULT_VALUES = 1_000
 
 
 class CandidateFilters(tf.Module):
@@ -154,6 +159,28 @@ def require_filterable(candidates: pa.Table, feature: str) -> None:
         )
 
 
+def default_filters(candidates: pa.Table, id_column: str) -> tuple[str, ...]:
+    """Names the columns by which a catalogue is filtered if nobody says otherwise: those whose values are categories.
+
+    Args:
+        candidates: The catalogue.
+        id_column: Column of the ids.
+
+    Returns:
+        The columns that filters can take, whose values are few and repeat: at most 1,000, each in two rows or more on
+        average.
+
+    Example:
+        >>> movies = pa.table({
+        ...     "movie_id": ["a", "b", "c", "d"], "title": ["A", "B", "C", "D"], "year": [1994, 1995, 1995, 1994],
+        ...     "genres": [["War"], ["Drama", "War"], ["Drama"], []], "length": [1.5, 2.0, 2.0, 1.5],
+        ... })
+        >>> default_filters(movies, "movie_id")
+        ('year', 'genres')
+    """
+    return tuple(name for name in candidates.column_names if name != id_column and _holds_categories(candidates, name))
+
+
 def filter_values(candidates: pa.Table, feature: str) -> list[tuple[str, ...]]:
     """Lists the values by which each candidate can be filtered.
 
@@ -172,6 +199,19 @@ def filter_values(candidates: pa.Table, feature: str) -> list[tuple[str, ...]]:
     rows = column.to_pylist() if _is_list(column.type) else [[value] for value in column.to_pylist()]
     # The empty string is padding, not a value.
     return [tuple(sorted({as_text(value) for value in values or [] if value not in (None, "")})) for values in rows]
+
+
+def _holds_categories(candidates: pa.Table, feature: str) -> bool:
+    if not is_input_name(feature) or keyword.iskeyword(feature):
+        return False
+    try:
+        require_filterable(candidates, feature)
+    except ValueError:
+        return False
+    column = candidates[feature].combine_chunks()
+    values = pc.list_flatten(column) if _is_list(column.type) else column
+    num_distinct = pc.count_distinct(values).as_py()
+    return 0 < num_distinct <= min(_MAX_DEFAULT_VALUES, (len(values) - values.null_count) / 2)
 
 
 def _is_list(kind: pa.DataType) -> bool:

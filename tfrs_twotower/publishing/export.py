@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from tfrs_twotower.bundle.warmup import require_batch_sizes, write_warmup
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.index.build import BuildIndex
+from tfrs_twotower.index.filters import default_filters
 from tfrs_twotower.index.kinds import build_best_index, build_portable_index
 from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.publishing.gate import QualityGate
+from tfrs_twotower.publishing.pairs import has_twins, require_place
 from tfrs_twotower.publishing.publish import Publication, publish, require_keep
 
 #: Rows of the requests that TensorFlow Serving replays: one query, and a batch.
@@ -34,10 +37,11 @@ class ExportConfig:
         build_index: `build_scann_index`, `build_portable_index`, `build_exact_index`, or a function of your own; by
             default ScaNN's index if scann is installed, else the portable one. `functools.partial` sets a target or
             limits.
-        with_portable: Whether a twin for hosts without ScaNN is published in `<directory>-portable` if the index needs
-            ScaNN's operations. Either both appear or neither.
+        with_portable: Whether a twin for hosts without ScaNN, such as the stock image of TensorFlow Serving, is
+            published in `<directory>-portable` if the index needs ScaNN's operations. Both appear under one number, or
+            neither does.
         filter_by: Columns of the candidates that `recommend_filtered` takes: strings, integers or booleans, or lists of
-            them.
+            them; by default those whose values are categories (`default_filters`).
         rerank: How the first candidates that are found are reordered; None leaves them in the order of the retrieval
             model's scores.
         recommend_seen: Whether candidates that a query has seen may be recommended again, as for goods that are bought
@@ -47,13 +51,13 @@ class ExportConfig:
 
     Example:
         >>> ExportConfig(k=20, filter_by=("genres",)).with_portable
-        False
+        True
     """
 
     k: int | None = None
     build_index: BuildIndex = build_best_index
-    with_portable: bool = False
-    filter_by: Sequence[str] = ()
+    with_portable: bool = True
+    filter_by: Sequence[str] | None = None
     rerank: Rerank | None = None
     recommend_seen: bool = False
     extra_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -109,7 +113,8 @@ def export_bundle(
 
     Raises:
         ValueError: If `k` or another number is out of range, the embeddings are not finite, a column cannot be filtered
-            by, or `rerank` needs probabilities that the model does not predict.
+            by, `rerank` needs probabilities that the model does not predict, or the folder holds portable twins or
+            has twins that would be left behind.
         ImportError: If a ScaNN index was requested and scann is unusable.
         OSError: If a folder cannot be written.
         QualityError: If the bundle does not meet the gate's requirements. Nothing is published then.
@@ -135,6 +140,7 @@ def export_bundle(
     directory, catalogue, config = Path(directory), known.candidates, config or ExportConfig()
     k = config.num_recommended(catalogue.num_rows)
     require_keep(keep)
+    require_place(directory, with_portable=config.with_portable)
     figures = metrics.metrics if isinstance(metrics, Report) else dict(metrics or {})
     require_metrics(figures)
     extra_files = dict(config.extra_files)
@@ -143,37 +149,48 @@ def export_bundle(
     sides = build_sides(
         model,
         known,
-        filter_by=config.filter_by,
+        filter_by=default_filters(catalogue, known.candidate_id) if config.filter_by is None else config.filter_by,
         rerank=config.rerank,
         recommend_seen=config.recommend_seen,
         metrics=figures,
         recipe=recipe,
     )
     embeddings = sides.embed(catalogue)
-    bundles = {directory: build_bundle(sides, catalogue, embeddings, config.build_index, k=k)}
-    if config.with_portable and bundles[directory].manifest.needs_scann:
-        bundles[portable_twin(directory)] = build_bundle(sides, catalogue, embeddings, build_portable_index, k=k)
-    bundles = {path: dataclasses.replace(bundle, extra_files=extra_files) for path, bundle in bundles.items()}
-    return publish_bundles(bundles, gate=gate, keep=keep, warmup_batch_sizes=config.warmup_batch_sizes)[0]
+    bundle = build_bundle(sides, catalogue, embeddings, config.build_index, k=k)
+    twin = None
+    if config.with_portable and (bundle.manifest.needs_scann or has_twins(directory)):
+        twin = build_bundle(sides, catalogue, embeddings, build_portable_index, k=k)
+    return publish_bundle(
+        directory,
+        dataclasses.replace(bundle, extra_files=extra_files),
+        twin and dataclasses.replace(twin, extra_files=extra_files),
+        gate=gate,
+        keep=keep,
+        warmup_batch_sizes=config.warmup_batch_sizes,
+    )
 
 
-def publish_bundles(
-    bundles: Mapping[Path, Bundle],
+def publish_bundle(
+    directory: Path,
+    bundle: Bundle,
+    twin: Bundle | None,
     *,
     gate: QualityGate | None = None,
     keep: int | None = None,
     warmup_batch_sizes: Sequence[int] = WARMUP_BATCH_SIZES,
-) -> list[Path]:
-    """Writes bundles as the next versions in their folders, if each predicts in a fresh process as it does here.
+) -> Path:
+    """Writes a bundle, and its twin, as the next version if each predicts in a fresh process as it does here.
 
     Args:
-        bundles: Folder -> what is published in it.
+        directory: `saved_models/<name>`.
+        bundle: What is published in it.
+        twin: What is published under the same number in the twin's folder; None for no twin.
         gate: As in `export_bundle`.
         keep: As in `export_bundle`.
         warmup_batch_sizes: As in `ExportConfig`, checked.
 
     Returns:
-        The versions' folders.
+        The version's folder.
 
     Raises:
         ValueError: If `keep` is less than 1.
@@ -181,17 +198,24 @@ def publish_bundles(
         QualityError: If a bundle does not meet the gate's requirements. Nothing is published then.
         RuntimeError: If a written bundle does not predict like the one in memory. Nothing is published then.
     """
+    export_id = uuid.uuid4().hex
 
-    def publication(directory: Path, bundle: Bundle) -> Publication:
+    def publication(directory: Path, bundle: Bundle, is_twin: bool) -> Publication:
+        manifest = dataclasses.replace(bundle.manifest, export_id=export_id, is_twin=is_twin)
+        identified = dataclasses.replace(bundle, manifest=manifest)
+
         def write(path: Path) -> None:
-            bundle.save(path)
+            identified.save(path)
             write_warmup(path, bundle.requests, warmup_batch_sizes, name=directory.name)
 
         def check(path: Path) -> None:
-            check_in_fresh_process(path, bundle)
+            check_in_fresh_process(path, identified)
             if gate is not None:
-                gate.require(bundle.manifest, directory)
+                gate.require(manifest, directory)
 
         return Publication(directory=directory, write=write, check=check)
 
-    return publish([publication(*item) for item in bundles.items()], keep=keep)
+    publications = [publication(directory, bundle, False)]
+    if twin is not None:
+        publications.append(publication(portable_twin(directory), twin, True))
+    return publish(publications, keep=keep)[0]

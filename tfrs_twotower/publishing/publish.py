@@ -1,4 +1,7 @@
-"""Publishes a version all at once or not at all: it is written aside, checked, and renamed to the next integer."""
+"""Publishes a version all at once or not at all: it is written aside, checked, and renamed to the next integer.
+
+A bundle that needs ScaNN and its portable twin are published as one: in two folders, under the same number.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tfrs_twotower.publishing.versions import lock, next_version, remove_leftovers, remove_old, try_lock
+from tfrs_twotower.publishing.locks import flush, try_lock
+from tfrs_twotower.publishing.pairs import hold
+from tfrs_twotower.publishing.renames import rename_all
+from tfrs_twotower.publishing.versions import next_version, remove_leftovers, remove_old
 
 _INCOMPLETE = f".incomplete-{re.sub('[^A-Za-z0-9]', '', socket.gethostname())}-"
 
@@ -34,11 +40,12 @@ class Publication:
 
 
 def publish(publications: Sequence[Publication], *, keep: int | None = None) -> list[Path]:
-    """Publishes the next version in each of some folders, after all of them were written and checked.
+    """Publishes the next version in each of some folders, under one number, after all were written and checked.
 
     Args:
-        publications: Publications, in the order in which the versions appear.
-        keep: Number of newest versions that stay in each folder, >= 1; by default all stay.
+        publications: That of a bundle and, if it has one, that of its portable twin, in this order.
+        keep: Number of newest versions that stay in each folder, >= 1; by default all stay. The version before the new
+            one stays until the next publication, since readers may be loading it.
 
     Returns:
         `directory/<integer version>` of each.
@@ -46,36 +53,29 @@ def publish(publications: Sequence[Publication], *, keep: int | None = None) -> 
     Raises:
         ValueError: If `keep` is less than 1.
         OSError: If a directory cannot be written.
-        Exception: Whatever `write` or `check` raise; nothing is left behind then. Only if the process is killed between
-            two renames is the first published alone.
+        Exception: Whatever `write` or `check` raise; nothing is left behind then. If the process is killed between two
+            renames, the next publication or rollback does the second.
     """
     require_keep(keep)
     for publication in publications:
         require_writable(publication.directory)
+    home = publications[0].directory
     with contextlib.ExitStack() as stack:
         written = []
         for publication in publications:
-            aside = stack.enter_context(_folder_aside(publication.directory))
+            aside = stack.enter_context(_folder_aside(publication.directory, home))
             publication.write(aside)
             publication.check(aside)
             _flush(aside)
-            written.append((aside, publication.directory))
-        paths: list[Path] = []
-        try:
-            for aside, directory in written:
-                paths.append(_rename_to_next(aside, directory))
-        except BaseException:
-            for path, (aside, _) in zip(paths, written, strict=False):
-                path.rename(aside)
-            raise
+            written.append((publication.directory, aside.name))
+        version = _rename_to_next(home, written)
     if keep is not None:
-        for _, directory in written:
-            try:
-                with lock(directory):
-                    remove_old(directory, keep)
-            except OSError as error:
-                warnings.warn(f"Published, but old versions in {directory} stay: {error}", stacklevel=2)
-    return paths
+        try:
+            with hold(home):
+                remove_old(home, keep)
+        except OSError as error:
+            warnings.warn(f"Published, but old versions in {home} stay: {error}", stacklevel=2)
+    return [directory / version for directory, _ in written]
 
 
 def require_keep(keep: int | None) -> None:
@@ -106,14 +106,15 @@ def require_writable(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _folder_aside(directory: Path) -> Iterator[Path]:
+def _folder_aside(directory: Path, home: Path) -> Iterator[Path]:
     """Creates a folder beside the versions, which is removed at the end unless it was renamed.
 
     It is locked for as long as this process lives; the leftovers of a killed process are not.
     """
+    home.mkdir(parents=True, exist_ok=True)
     directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
-        with lock(directory):
+        with hold(home):  # finishes what a killed publisher left, before its folders are taken for abandoned
             _remove_abandoned(directory)
             remove_leftovers(directory)
             aside = Path(tempfile.mkdtemp(prefix=_INCOMPLETE, dir=directory))
@@ -136,31 +137,19 @@ def _remove_abandoned(directory: Path) -> None:
 def _flush(folder: Path) -> None:
     """Makes sure that files are on the disk before they get the name of a version."""
     for path in (*folder.rglob("*"), folder):
-        _flush_one(path)
+        flush(path)
 
 
-def _flush_one(path: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _rename_to_next(aside: Path, directory: Path) -> Path:
-    with lock(directory):
-        version = next_version(directory)
+def _rename_to_next(home: Path, written: Sequence[tuple[Path, str]]) -> str:
+    """Gives the next number to folders aside, each of which is a directory and a name in it."""
+    with hold(home):
+        number = next_version(home)
         while True:
-            target = directory / str(version)
             try:
                 # On POSIX a rename onto a folder fails unless that is empty; ours never are.
-                aside.rename(target)
-                break
+                rename_all(home, [(directory, aside, str(number)) for directory, aside in written])
+                return str(number)
             except OSError:
-                if not os.path.lexists(target):
+                if not any(os.path.lexists(directory / str(number)) for directory, _ in written):
                     raise
-                version += 1  # without locks, another publisher was faster
-    _flush_one(directory)
-    return target
+                number += 1  # without locks, another publisher was faster

@@ -16,9 +16,10 @@ from tfrs_twotower.bundle.signatures import Inputs
 from tfrs_twotower.bundle.warmup import require_batch_sizes
 from tfrs_twotower.data.columns import check_ids, plain_table, require_columns
 from tfrs_twotower.index.build import BuildIndex
-from tfrs_twotower.index.kinds import builder_of
-from tfrs_twotower.publishing.export import WARMUP_BATCH_SIZES, publish_bundles
+from tfrs_twotower.index.kinds import build_portable_index, builder_of
+from tfrs_twotower.publishing.export import WARMUP_BATCH_SIZES, publish_bundle
 from tfrs_twotower.publishing.gate import QualityGate
+from tfrs_twotower.publishing.pairs import has_twins, is_served_as_pair, require_no_twins
 from tfrs_twotower.publishing.publish import require_keep
 
 
@@ -34,7 +35,8 @@ def refresh_bundle(
     """Publishes a bundle with another catalogue as the next version beside it.
 
     The query side stays as it is. Every candidate is embedded from its features by the trained candidate tower: an
-    added candidate is ranked by its features alone, and a removed one is no longer recommended or found.
+    added candidate is ranked by its features alone, and a removed one is no longer recommended or found. A portable
+    twin is published with it.
 
     Args:
         bundle: A version's folder, or the folder of all versions, of which the newest is taken; or a bundle that
@@ -53,8 +55,8 @@ def refresh_bundle(
 
     Raises:
         FileNotFoundError: If there is no bundle.
-        ValueError: If the folder holds something else, ids are missing or repeated, the catalogue is empty, or the
-            bundle's index is of a user's own kind and `build_index` is not given.
+        ValueError: If the folder holds something else or portable twins, ids are missing or repeated, the catalogue is
+            empty, or the bundle's index is of a user's own kind and `build_index` is not given.
         TypeError: If ids are not strings, or a column holds something else than the candidate tower takes.
         ImportError: If the bundle's index needs scann and that is unusable here.
         OSError: If the folder cannot be written.
@@ -76,6 +78,8 @@ def refresh_bundle(
         raise ValueError(f"{folder} was made by an older version of this library. Export it again.")
     if not folder.name.isdecimal():
         raise ValueError(f"{folder} is not a version in a folder of versions. Move it to {folder / '1'}.")
+    directory = folder.parent
+    require_no_twins(directory)
     build_index = build_index or builder_of(manifest.index.requested)
     catalogue = _checked(candidates, manifest.model.candidate.id)
     require_columns(catalogue, manifest.filter_by, "`candidates`, by whose columns the bundle filters,")
@@ -95,8 +99,12 @@ def refresh_bundle(
         # The metrics are those of the other catalogue.
         entry=dataclasses.replace(manifest.model, metrics={}, refreshed_from=folder.name),
     )
-    refreshed = build_bundle(sides, catalogue, sides.embed(catalogue), build_index, k=manifest.requested_k)
-    return publish_bundles({folder.parent: refreshed}, gate=gate, keep=keep, warmup_batch_sizes=warmup_batch_sizes)[0]
+    embeddings = sides.embed(catalogue)
+    refreshed = build_bundle(sides, catalogue, embeddings, build_index, k=manifest.requested_k)
+    twin = None
+    if has_twins(directory) or is_served_as_pair(directory):
+        twin = build_bundle(sides, catalogue, embeddings, build_portable_index, k=manifest.requested_k)
+    return publish_bundle(directory, refreshed, twin, gate=gate, keep=keep, warmup_batch_sizes=warmup_batch_sizes)
 
 
 def _checked(candidates: Any, id_column: str) -> pa.Table:

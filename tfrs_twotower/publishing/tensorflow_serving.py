@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from tfrs_twotower.bundle.layout import portable_twin, versions
 from tfrs_twotower.bundle.manifest import read_manifest
+from tfrs_twotower.publishing.pairs import is_served_as_pair
 
 #: A release of the stock image that serves bundles of TensorFlow 2.20's operations.
 STOCK_IMAGE = "tensorflow/serving:2.19.1"
@@ -153,7 +154,8 @@ def serving_config(
 
     Raises:
         FileNotFoundError: If a folder holds no version of a bundle.
-        ValueError: If two folders have the same name, or nothing is left that the image can serve.
+        ValueError: If two folders have the same name, a portable twin is behind its bundle, or nothing is left that the
+            image can serve.
 
     Example:
         >>> serving_config(["saved_models/nothing"])
@@ -211,6 +213,11 @@ def _choose_served(paths: Mapping[str, Path], image: str) -> tuple[dict[str, Pat
             )
             if paths.get(twin.name, twin) != twin:
                 raise ValueError(f"`directories` names another {twin.name} than the portable twin {twin}.")
+            if versions(twin) and not is_served_as_pair(path):
+                raise ValueError(
+                    f"{twin} is behind {path}: their newest versions are not of one export. Publish again, which "
+                    "renews both: tfrs-twotower train, or tfrs-twotower index."
+                )
             if versions(twin):
                 served[twin.name] = twin
                 notes.append(f"{twin.name} is served in its place.")

@@ -7,26 +7,18 @@ folder without a SavedModel is not a version, whatever its name, and is left alo
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import shutil
-import tempfile
-import time
-from collections.abc import Iterator
+import uuid
 from pathlib import Path
 
-from tfrs_twotower.bundle.layout import MODEL_FILE, version_digits, version_numbers, versions
+from tfrs_twotower.bundle.layout import MODEL_FILE, portable_twin, version_digits, version_numbers, versions
 from tfrs_twotower.bundle.manifest import Manifest, read_manifest
-
-try:
-    import fcntl
-except ImportError:  # Windows has no locks: what another publisher may still be writing is left alone
-    fcntl = None  # type: ignore[assignment]
+from tfrs_twotower.publishing.pairs import hold, require_no_twins, twin_numbers
+from tfrs_twotower.publishing.renames import Rename, rename_all
 
 _WITHDRAWN = ".withdrawn-"
 _REMOVED = ".removed-"
-_PATIENCE_S = 120
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,7 +83,7 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
     """Withdraws the newest versions, so that an older one becomes the newest: a server goes back to it by itself.
 
     A withdrawn version stays as `.withdrawn-<version>`, and its number is not given to another. Renaming it to its
-    number publishes it again.
+    number publishes it again. What is withdrawn of a bundle that needs ScaNN is withdrawn of its portable twin as well.
 
     Args:
         directory: `saved_models/<name>`.
@@ -102,7 +94,8 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
 
     Raises:
         FileNotFoundError: If there is no version.
-        ValueError: If there is no such version, or no version before the newest.
+        ValueError: If there is no such version, or no version before the newest, or the folder holds portable twins,
+            which are withdrawn with their bundle.
         OSError: If the folder cannot be written.
 
     Example:
@@ -113,7 +106,8 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
     directory = Path(directory)
     if not versions(directory):
         raise FileNotFoundError(f"{directory} holds no version of a bundle.")
-    with lock(directory):
+    require_no_twins(directory)
+    with hold(directory):
         published = versions(directory)
         if to is None:
             if len(published) < 2:
@@ -121,13 +115,16 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
             to = published[-2]
         if to not in published:
             raise ValueError(f"`to` must be one of {', '.join(map(str, published))}. Received: {to}.")
-        newer = {directory / str(number): directory / f"{_WITHDRAWN}{number}" for number in published if number > to}
-        for withdrawn in newer.values():
-            if withdrawn.exists():
-                raise FileExistsError(f"{withdrawn} already exists. Remove it, or move it elsewhere.")
+        twin, twins = portable_twin(directory), twin_numbers(directory)
+        renames: list[Rename] = []
         # The newest first: if this is interrupted, a server sees versions that it has seen before.
-        for path in reversed(newer):
-            path.rename(newer[path])
+        for number in sorted({number for number in (*published, *twins) if number > to}, reverse=True):
+            folders = [directory] * (number in published) + [twin] * (number in twins)
+            renames += [(folder, str(number), f"{_WITHDRAWN}{number}") for folder in folders]
+        for folder, _, withdrawn in renames:
+            if (folder / withdrawn).exists():
+                raise FileExistsError(f"{folder / withdrawn} already exists. Remove it, or move it elsewhere.")
+        rename_all(directory, renames)
     return directory / str(to)
 
 
@@ -137,80 +134,48 @@ def next_version(directory: Path) -> int:
     Args:
         directory: `saved_models/<name>`.
     """
-    return max([0, *map(int, version_digits(directory, "")), *map(int, version_digits(directory, _WITHDRAWN))]) + 1
+    folders = (directory, portable_twin(directory))
+    digits = [digits for folder in folders for prefix in ("", _WITHDRAWN) for digits in version_digits(folder, prefix)]
+    return max([0, *map(int, digits)]) + 1
 
 
 def remove_old(directory: Path, keep: int) -> None:
     """Removes all but the newest published versions, and withdrawn versions older than the oldest that is kept.
 
+    The version before the newest stays in any case: readers may be loading it.
+
     Args:
-        directory: `saved_models/<name>`, whose lock the caller holds.
+        directory: `saved_models/<name>`, which the caller holds.
         keep: How many, >= 1.
     """
-    published = versions(directory)
-    kept = published[-keep:]
-    paths = [directory / str(number) for number in published[:-keep]]
-    paths += [directory / f"{_WITHDRAWN}{number}" for number in _withdrawn(directory) if kept and number < kept[0]]
-    for path in paths:
-        grave = Path(tempfile.mkdtemp(prefix=_REMOVED, dir=directory))
-        path.rename(grave / path.name)
-    remove_leftovers(directory)
+    kept = versions(directory)[-max(keep, 2) :]
+    if not kept:
+        return
+    numbers = {
+        (directory, ""): versions(directory),
+        (directory, _WITHDRAWN): _withdrawn(directory),
+        (portable_twin(directory), ""): twin_numbers(directory),
+        (portable_twin(directory), _WITHDRAWN): twin_numbers(directory, _WITHDRAWN),
+    }
+    old = [
+        (folder, f"{prefix}{number}", f"{_REMOVED}{uuid.uuid4().hex}")
+        for (folder, prefix), found in numbers.items()
+        for number in found
+        if number < kept[0]
+    ]
+    rename_all(directory, sorted(old, key=lambda rename: rename[1]))
+    for folder in {folder for folder, _, _ in old}:
+        remove_leftovers(folder)
 
 
 def remove_leftovers(directory: Path) -> None:
     """Finishes removals that were interrupted, in a folder whose lock the caller holds.
 
     Args:
-        directory: `saved_models/<name>`.
+        directory: `saved_models/<name>`, or its twin's folder.
     """
     for path in directory.glob(f"{_REMOVED}*"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Holds a folder's lock, which ends with the process; on a file system without locks, goes on without one.
-
-    Raises:
-        TimeoutError: If another process holds it for two minutes.
-    """
-    start = time.monotonic()
-    while True:
-        with try_lock(folder) as is_mine:
-            if is_mine is not False:
-                yield
-                return
-        if time.monotonic() - start > _PATIENCE_S:
-            raise TimeoutError(f"{folder} is locked by another process. Wait for it, or end it.")
-        time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def try_lock(folder: Path) -> Iterator[bool | None]:
-    """Holds a folder's lock if that is possible at once; yields False if another has it, None if there are no locks.
-
-    Args:
-        folder: The folder.
-    """
-    if fcntl is None:
-        yield None
-        return
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # renamed or removed meanwhile
-        yield None
-        return
-    try:
-        is_mine: bool | None = True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            is_mine = False
-        except OSError:
-            is_mine = None
-        yield is_mine
-    finally:
-        os.close(descriptor)
 
 
 def _withdrawn(directory: Path) -> list[int]:

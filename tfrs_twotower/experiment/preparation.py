@@ -167,8 +167,9 @@ def with_settings(recipe: Recipe, experiment: Experiment) -> Recipe:
         experiment: What was given.
     """
     changes: dict[str, Any] = {"retrieval": _changed(recipe.retrieval, experiment.retrieval_model)}
-    if experiment.training.half_life_days is not None:
-        changes["half_life_days"] = experiment.training.half_life_days
+    for name in ("half_life_days", "trend_weight"):
+        if getattr(experiment.training, name) is not None:
+            changes[name] = getattr(experiment.training, name)
     if not experiment.linear_part.train:
         changes["linear"] = None
     elif recipe.linear is not None:

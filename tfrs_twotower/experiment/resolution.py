@@ -57,7 +57,12 @@ def resolve(
         retrieval_model=dataclasses.replace(experiment.retrieval_model, **retrieval),
         linear_part=dataclasses.replace(experiment.linear_part, **linear),
         rating_model=dataclasses.replace(experiment.rating_model, **rating),
-        training=dataclasses.replace(experiment.training, threshold=threshold, half_life_days=recipe.half_life_days),
+        training=dataclasses.replace(
+            experiment.training,
+            threshold=threshold,
+            half_life_days=recipe.half_life_days,
+            trend_weight=recipe.trend_weight,
+        ),
         export=dataclasses.replace(experiment.export, name=experiment.name),
     )
 

@@ -237,6 +237,8 @@ class TrainingSection(Section):
             part has chosen the epochs; by default as `fit_recipe` decides.
         half_life_days: Days after which the weight of an event in the retrieval model's loss has halved; by default the
             validation part says whether there is one.
+        trend_weight: Weight of recent popularity, by this half-life, in the retrieval model's biases; by default the
+            validation part chooses it.
         logs: Folder for TensorBoard: training curves, and the candidates for its projector.
 
     Example:
@@ -250,6 +252,7 @@ class TrainingSection(Section):
     threshold: float | None = key(None)
     retrain: bool | None = key(None)
     half_life_days: float | None = key(None, POSITIVE)
+    trend_weight: float | None = key(None, at_least(0))
     logs: str | None = key(None, NOT_EMPTY)
 
 

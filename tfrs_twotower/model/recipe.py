@@ -71,6 +71,8 @@ class Recipe:
             where these alone predict the validation part better than the model.
         half_life_days: Days after which the weight of an event in the retrieval model's loss has halved; None if the
             validation part chooses it, or if all events weigh the same.
+        trend_weight: Weight of recent popularity, by this half-life, in the retrieval model's biases; None if the
+            validation part chooses it.
 
     Example:
         >>> import pyarrow as pa
@@ -97,6 +99,7 @@ class Recipe:
     highest_rating: float
     starts_from_biases: bool | None = None
     half_life_days: float | None = None
+    trend_weight: float | None = None
 
     def with_settings(self, **changes: Any) -> Recipe:
         """Returns the same recipe with other settings for both models.

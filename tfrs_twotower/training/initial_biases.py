@@ -38,6 +38,20 @@ def start_from_biases(model: TwoTowerModel, train: Interactions) -> None:
             _set_biases(tower.encoders[id_column], tower.encode_table(table)[id_column], values, unknown)
 
 
+def add_to_biases(encoder: TableEncoder, codes: np.ndarray, values: np.ndarray) -> None:
+    """Adds to the biases of ids, the last entries of their vectors.
+
+    Args:
+        encoder: Of the ids.
+        codes: Code of each id; ids that are unknown to the encoder are left out.
+        values: What is added to each.
+    """
+    vectors = encoder.table.embeddings.numpy()
+    is_known = codes >= FIRST_UNKNOWN_CODE + encoder.num_unknown
+    vectors[codes[is_known], -1] += values[is_known]
+    encoder.table.embeddings.assign(vectors)
+
+
 def _drawn_to_zero(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     counts = np.bincount(rows, minlength=len(values))
     return values * counts / (counts + _PRIOR_EVENTS)

@@ -61,14 +61,29 @@ def choose_half_life(split: Split, *, threshold: float) -> float | None:
     ones = np.ones((train.num_queries, 1), np.float32)
 
     def ndcg(half_life: float | None) -> float:
-        weights = positive if half_life is None else positive * _weights(train, half_life)
-        popularity = np.bincount(train.candidate_rows, weights, minlength=train.num_candidates)
+        popularity = recent_popularity(train, threshold=threshold, half_life_days=half_life)
         candidates = popularity[:, np.newaxis].astype(np.float32)
         return ranking.metrics(ones, candidates, k=k, threshold=threshold)[f"ndcg@{k}"]
 
     without = ndcg(None)
     best, half_life = max((ndcg(days / divisor), days / divisor) for divisor in _DIVISORS)
     return half_life if best > _MIN_GAIN * without else None
+
+
+def recent_popularity(train: Interactions, *, threshold: float, half_life_days: float | None) -> np.ndarray:
+    """Counts the positive events of each candidate, weighted by their age.
+
+    Args:
+        train: Events with times.
+        threshold: A rating of at least this is positive.
+        half_life_days: Days after which an event counts half; None if all count the same.
+
+    Returns:
+        float64 [num_candidates].
+    """
+    positive = train.ratings >= threshold
+    weights = positive if half_life_days is None else positive * _weights(train, half_life_days)
+    return np.bincount(train.candidate_rows, weights, minlength=train.num_candidates)
 
 
 def weigh_by_recency(interactions: Interactions, half_life_days: float) -> Interactions:

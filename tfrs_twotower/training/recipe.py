@@ -26,6 +26,7 @@ from tfrs_twotower.training.fitting import DEFAULT_EPOCHS, MAX_RANKED_QUERIES, C
 from tfrs_twotower.training.initial_biases import start_from_biases
 from tfrs_twotower.training.linear import add_linear_part, choose_linear_settings, with_defaults
 from tfrs_twotower.training.recency import choose_half_life
+from tfrs_twotower.training.trend import add_trend, choose_trend_weight
 from tfrs_twotower.training.validation import ValidationRanking
 
 # Columns describe new candidates. They are left out where the known ones are ranked this much better without them.
@@ -178,11 +179,33 @@ def _fit_retrieval(recipe: Recipe, fitting: Fitting, notes: list[str]) -> tuple[
                 "The candidates' columns are left out, because the validation part is ranked better without them. A "
                 "new candidate is therefore known only after a training with events of it."
             )
+    trend_weight = _choose_trend_weight(recipe, chosen, fitting, notes)
     linear = _choose_linear(recipe.linear, chosen, fitting, notes)
     model, logs = fitting.finish("retrieval", chosen, build, half_life_days)
+    if trend_weight and half_life_days is not None and model is not chosen.model:
+        add_trend(model, fitting.trained_on, half_life_days=half_life_days, weight=trend_weight)
     if linear is not None:
         model = add_linear_part(model, fitting.trained_on, linear)
-    return model, dataclasses.replace(recipe, retrieval=chosen.settings, linear=linear), logs
+    chosen_recipe = dataclasses.replace(recipe, retrieval=chosen.settings, linear=linear, trend_weight=trend_weight)
+    return model, chosen_recipe, logs
+
+
+def _choose_trend_weight(recipe: Recipe, chosen: Chosen, fitting: Fitting, notes: list[str]) -> float | None:
+    """Chooses the weight of recent popularity by the model that chose the epochs, to which it adds it."""
+    weight, half_life_days, choosing = recipe.trend_weight, recipe.half_life_days, fitting.choosing
+    if half_life_days is None or chosen.model is None or choosing is None:
+        return weight
+    if weight is None:
+        ranking = _validation_ranking(choosing, fitting)
+        weight = choose_trend_weight(chosen.model, choosing, ranking, half_life_days=half_life_days)
+        if weight:
+            notes.append(f"What is popular now is added to the retrieval model's biases, with the weight {weight:g}.")
+    add_trend(chosen.model, choosing.train, half_life_days=half_life_days, weight=weight)
+    return weight
+
+
+def _validation_ranking(choosing: Split, fitting: Fitting) -> ValidationRanking:
+    return ValidationRanking(choosing, recommend_seen=fitting.recommend_seen, max_queries=MAX_RANKED_QUERIES)
 
 
 def _choose_linear(
@@ -194,8 +217,8 @@ def _choose_linear(
     if chosen.model is None or fitting.choosing is None:
         return with_defaults(settings)
     task = "Choosing the linear part of the retrieval model"
-    ranking = ValidationRanking(fitting.choosing, recommend_seen=fitting.recommend_seen, max_queries=MAX_RANKED_QUERIES)
     fitting.progress(task, 0, 0)
+    ranking = _validation_ranking(fitting.choosing, fitting)
     linear = choose_linear_settings(settings, chosen.model, fitting.choosing, ranking)
     fitting.progress(task, 1, 1)
     if linear is None:

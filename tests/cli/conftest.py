@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tfrs_twotower.cli import app, main
+from tfrs_twotower.cli import main, screen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def call(monkeypatch, capsys) -> Callable[..., Result]:
         ("PIP_CONFIG_FILE", os.devnull),
     ):
         monkeypatch.setenv(name, value)
-    for console in (app.out, app.err):
+    for console in (screen.out, screen.err):
         monkeypatch.setattr(console, "_width", 200)
     loggers = [logging.getLogger(name) for name in ("tensorflow", "absl", "tfrs_twotower")]
     levels = [logger.level for logger in loggers]

@@ -4,9 +4,9 @@ import io
 import re
 
 import pytest
-from rich.console import Console
 
 from tfrs_twotower.cli.progress import ProgressBars, ProgressLines, show_progress
+from tfrs_twotower.cli.screen import Screen
 
 
 class Clock:
@@ -19,12 +19,12 @@ class Clock:
 
 
 @pytest.fixture
-def console() -> Console:
-    return Console(file=io.StringIO(), width=100)
+def console() -> Screen:
+    return Screen(file=io.StringIO(), width=100)
 
 
-def terminal() -> Console:
-    return Console(file=io.StringIO(), width=120, force_terminal=True)
+def terminal() -> Screen:
+    return Screen(file=io.StringIO(), width=120, force_terminal=True)
 
 
 def test_the_kind_of_display_follows_from_the_console(console):
@@ -81,7 +81,7 @@ def test_a_task_can_come_again(console):
     assert console.file.getvalue().splitlines() == ["Ranking ...", "Ranking: done in 0 s"] * 2
 
 
-def shown(console: Console) -> str:
+def shown(console: Screen) -> str:
     """Returns what was written to a terminal, without its control sequences."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
 

@@ -1,4 +1,4 @@
-"""The command line's frame: the application, its streams, and what its commands share.
+"""The command line's frame: the application, its exit codes, and how its commands start TensorFlow.
 
 A user's mistake is reported in one line, with exit code 2. Commands import TensorFlow, their help does not.
 """
@@ -6,21 +6,24 @@ A user's mistake is reported in one line, with exit code 2. Commands import Tens
 from __future__ import annotations
 
 import enum
+import io
 import logging
 import os
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+
+from tfrs_twotower.cli.screen import print_error, print_traceback, print_warning
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-out = Console()
-err = Console(stderr=True)
 
 # The base of errors about options. It is click's or Typer's own, by the version of Typer.
 _UsageError: Any = typer.BadParameter.__base__
+
+# What the library raises when a user can put something right; anything else is a defect, whose traceback is shown.
+_MISTAKES = (ValueError, TypeError, OSError, ImportError, RuntimeError)
 
 
 class IndexKind(str, enum.Enum):
@@ -35,26 +38,28 @@ class IndexKind(str, enum.Enum):
 def main() -> None:
     """Runs the command line; the entry point of `tfrs-twotower`."""
     silence_tensorflow()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # letters that its encoding lacks; stderr does so anyway
     try:
-        sys.exit(app(standalone_mode=False))
+        with warnings.catch_warnings():
+            warnings.showwarning = print_warning
+            sys.exit(app(standalone_mode=False))
     except _UsageError as error:
-        _print_error(error.format_message())
+        message = error.format_message()
+        if message:  # it is empty where the help has been printed because there were no arguments
+            print_error(message)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:  # the reader of the output, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
-        if "--debug" in sys.argv:
-            raise
-        _print_error(str(error))
-        sys.exit(2)
-
-
-def _print_error(message: str) -> None:
-    if message:  # it is empty where the help has been printed because there were no arguments
-        err.print(f"[bold red]Error:[/] {escape(' '.join(message.split()))}", soft_wrap=True, highlight=False)
+    except Exception as error:
+        if isinstance(error, _MISTAKES) and "--debug" not in sys.argv:
+            print_error(str(error))
+            sys.exit(2)
+        print_traceback(error)
+        sys.exit(1)
 
 
 @app.callback()
@@ -63,11 +68,6 @@ def _root(
 ) -> None:
     """Two-tower recommenders: train on ratings, publish a SavedModel, and manage its versions."""
     del debug  # `main` looks for it, since an error may come before the arguments are parsed
-
-
-def print_line(text: str) -> None:
-    """Prints text as it is: without markup or colours, and wrapped by the terminal only."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def import_tensorflow() -> Any:

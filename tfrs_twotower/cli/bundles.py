@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from tfrs_twotower.cli.app import IndexKind, app, err, import_tensorflow, out, print_line
+from tfrs_twotower.cli.app import IndexKind, app, import_tensorflow
+from tfrs_twotower.cli.screen import err, out, print_line
 
 if TYPE_CHECKING:
     from tfrs_twotower.bundle.load import LoadedBundle
@@ -48,7 +48,7 @@ def recommend(
             only={name: _parse_values(loaded, name, text) for name, text in filters.items()},
         )
     titles = _titles(loaded.candidates, loaded.manifest.model.candidate.id)
-    table = Table(title=escape(f"For {', '.join(query)} (version {loaded.path.name})"), title_justify="left")
+    table = Table(title=f"For {', '.join(query)} (version {loaded.path.name})", title_justify="left")
     for column, justify in (
         ("rank", "right"),
         ("id", "right"),
@@ -62,9 +62,9 @@ def recommend(
     probabilities = None if found.probabilities is None else [f"{value:.3f}" for value in found.probabilities[0]]
     for rank, (candidate_id, score) in enumerate(zip(ids, scores, strict=True), start=1):
         if candidate_id:
-            title = escape(titles.get(candidate_id) or "")
+            title = titles.get(candidate_id) or ""
             probability = probabilities[rank - 1] if probabilities else ""
-            table.add_row(str(rank), escape(candidate_id), title, f"{score:.3f}", probability)
+            table.add_row(str(rank), candidate_id, title, f"{score:.3f}", probability)
     out.print(table)
 
 
@@ -104,7 +104,7 @@ def list_bundles(bundle: Annotated[Path, typer.Argument(help="The folder of all 
     """Prints the versions in a folder, and which one a server takes."""
     from tfrs_twotower.publishing.versions import list_versions
 
-    table = Table(title=escape(str(bundle)), title_justify="left")
+    table = Table(title=str(bundle), title_justify="left")
     for column in ("version", "", "created", "index", "candidates", "auc", "ndcg@10"):
         table.add_column(column, justify="left" if column in ("", "created", "index") else "right")
     for version in list_versions(bundle):
@@ -145,14 +145,17 @@ def serving_config(
     bundles: Annotated[list[Path], typer.Argument(help="Folders of all versions; their names are the models'.")],
     output: Annotated[Path, typer.Option(help="Where the files go; created if it does not exist.")] = Path("serving"),
     image: Annotated[str | None, typer.Option(help="Image of TensorFlow Serving. Default: the stock one.")] = None,
+    host: Annotated[
+        str,
+        typer.Option(help="IP address at which Compose publishes the ports; 0.0.0.0 opens them to the whole network."),
+    ] = "127.0.0.1",
     batching: Annotated[bool, typer.Option("--batching", help="Join requests to batches.")] = False,
 ) -> None:
     """Writes files that start TensorFlow Serving: models.config, batching.config, compose.yaml, kubernetes.yaml."""
     from tfrs_twotower.publishing import tensorflow_serving
 
-    config = tensorflow_serving.serving_config(
-        bundles, image=image or tensorflow_serving.STOCK_IMAGE, batching=batching
-    )
+    image = tensorflow_serving.STOCK_IMAGE if image is None else image
+    config = tensorflow_serving.serving_config(bundles, image=image, host=host, batching=batching)
     output.mkdir(parents=True, exist_ok=True)
     for name, text in config.files.items():
         (output / name).write_text(text, encoding="utf-8")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from tfrs_twotower.cli import options
-from tfrs_twotower.cli.app import app, err, import_tensorflow, out, print_line
+from tfrs_twotower.cli.app import app, import_tensorflow
 from tfrs_twotower.cli.options import make_experiment, options_named
 from tfrs_twotower.cli.progress import show_progress
+from tfrs_twotower.cli.screen import err, out, print_line
 
 _MAX_EXAMPLE_LENGTH = 40
 
@@ -56,9 +56,7 @@ def inspect(
     for summary in inspection.columns:
         num_values = "" if summary.num_values is None else f"{summary.num_values:,}"
         example = summary.example[:_MAX_EXAMPLE_LENGTH]
-        table.add_row(
-            summary.table, escape(summary.name), summary.type, num_values, f"{summary.num_missing:,}", escape(example)
-        )
+        table.add_row(summary.table, summary.name, summary.type, num_values, f"{summary.num_missing:,}", example)
     out.print(table)
     for line in inspection.lines():
         print_line(line)

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Container
 from types import TracebackType
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TaskProgressColumn, TextColumn
 from rich.text import Text
 
+from tfrs_twotower._control_characters import show_control_characters
+from tfrs_twotower.cli.screen import Screen
 from tfrs_twotower.experiment.cost import format_duration
 
 # Seconds between two plain lines about the same task.
@@ -27,7 +27,7 @@ class ProgressBars:
         console: Where the bars are shown.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Screen) -> None:
         self._console = console
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
@@ -48,7 +48,7 @@ class ProgressBars:
             return
         if self._progress is None:
             self._progress = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TaskProgressColumn(),
                 _TimeColumn(),
@@ -59,7 +59,7 @@ class ProgressBars:
             )
             self._progress.start()
         if task not in self._tasks:
-            self._tasks[task] = self._progress.add_task(escape(task), total=total or None)
+            self._tasks[task] = self._progress.add_task(show_control_characters(task), total=total or None)
         self._progress.update(self._tasks[task], completed=done, total=total or None)
         if total and done >= total:
             finished = self._tasks.pop(task)
@@ -103,7 +103,7 @@ class ProgressLines:
         clock: Returns the time in seconds.
     """
 
-    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Screen, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console, clock
         self._tasks: dict[str, _Task] = {}
 
@@ -139,7 +139,7 @@ class ProgressLines:
         """Does nothing: printed lines do not disturb each other."""
 
     def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(line, soft_wrap=True)
 
 
 def _is_over(task: str, done: int, total: int, active: Container[str]) -> bool:
@@ -147,7 +147,7 @@ def _is_over(task: str, done: int, total: int, active: Container[str]) -> bool:
     return task not in active and bool(total) and done >= total
 
 
-def show_progress(console: Console) -> ProgressBars | ProgressLines:
+def show_progress(console: Screen) -> ProgressBars | ProgressLines:
     """Returns what shows progress on a console, by whether it is a terminal.
 
     Args:

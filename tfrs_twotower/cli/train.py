@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
 
 from tfrs_twotower.cli import options
-from tfrs_twotower.cli.app import app, err, import_tensorflow, out, print_line
+from tfrs_twotower.cli.app import app, import_tensorflow
 from tfrs_twotower.cli.options import make_experiment, options_named
 from tfrs_twotower.cli.progress import show_progress
+from tfrs_twotower.cli.screen import err, out, print_line
 
 if TYPE_CHECKING:
     from tfrs_twotower.evaluation.report import Report
@@ -68,7 +70,8 @@ def train(
         print_line(f"Note: {note}")
     print_line(f"{describe_epochs(outcome.recipe)} epochs in {outcome.fit_s:.0f} s. Published: {outcome.path}")
     print_line(f"Report: {outcome.path / 'assets.extra' / 'report.html'}")
-    print_line(f"To run it again: tfrs-twotower train --config {outcome.path / 'assets.extra' / EXPERIMENT_FILE}")
+    file = outcome.path / "assets.extra" / EXPERIMENT_FILE
+    print_line(f"To run it again: tfrs-twotower train --config {shlex.quote(str(file))}")
 
 
 def _print_prepared(prepared: Prepared) -> None:

@@ -1,114 +1,42 @@
 """Files that start TensorFlow Serving on published bundles.
 
-Two choices, and their reasons:
+Three choices, and their reasons:
 - The stock image has no ScaNN: if a bundle's index needs its operations, the portable twin is served instead.
 - Batching is off unless it is requested. TensorFlow Serving would pad lists of unequal length with the first element of
   a request's first row, so that another row of the request would exclude, or filter by, a value that it never named.
   Padding is therefore off, and with batching all clients must send lists of one agreed length, padded with "".
+- Compose publishes the ports on this machine alone unless another address is given, since the server asks nobody who
+  they are.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
+import ipaddress
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
+from tfrs_twotower._control_characters import require_no_control_characters
+from tfrs_twotower._settings import whole_number
 from tfrs_twotower.bundle.layout import portable_twin, versions
 from tfrs_twotower.bundle.manifest import read_manifest
 from tfrs_twotower.publishing.pairs import is_served_as_pair
+from tfrs_twotower.publishing.serving_files import (
+    Server,
+    write_batching,
+    write_compose,
+    write_kubernetes,
+    write_models,
+)
 
 #: A release of the stock image that serves bundles of TensorFlow 2.20's operations.
 STOCK_IMAGE = "tensorflow/serving:2.19.1"
 
-_HEADER = "# Written by tfrs-twotower serving-config.\n"
-
-_COMPOSE = """{header}# docker compose up
-# curl http://localhost:{rest_port}{path}
-services:
-  serving:
-    image: {image}
-    command:
-{arguments}
-    ports:
-      - "{grpc_port}:8500"
-      - "{rest_port}:8501"
-    volumes:
-      - {{type: bind, source: ., target: /config, read_only: true}}
-{volumes}
-    restart: unless-stopped
-"""
-
-_KUBERNETES = """{header}# kubectl create configmap {name} --from-file=models.config --from-file=batching.config
-# kubectl apply -f kubernetes.yaml
-# The claim `models` holds the folders of the bundles: {folders}.
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: {name}
-spec:
-  replicas: 2
-  selector:
-    matchLabels:
-      app: {name}
-  template:
-    metadata:
-      labels:
-        app: {name}
-    spec:
-      containers:
-        - name: serving
-          image: {image}
-          args:
-{arguments}
-          ports:
-            - containerPort: 8500
-            - containerPort: 8501
-          # Ready once the bundle is loaded and warmed up.
-          readinessProbe:
-            httpGet:
-              path: {probe}
-              port: 8501
-            periodSeconds: 5
-          volumeMounts:
-            - name: models
-              mountPath: /models
-              readOnly: true
-            - name: config
-              mountPath: /config
-              readOnly: true
-      volumes:
-        - name: models
-          persistentVolumeClaim:
-            claimName: models
-            readOnly: true
-        - name: config
-          configMap:
-            name: {name}
----
-apiVersion: v1
-kind: Service
-metadata:
-  name: {name}
-spec:
-  selector:
-    app: {name}
-  ports:
-    - name: grpc
-      port: 8500
-    - name: rest
-      port: 8501
-"""
-
-_BATCHING = """{header}# Takes effect with --enable_batching. Lists are not padded: the server would pad them
-# with a request's first element.
-max_batch_size {{ value: 64 }}
-batch_timeout_micros {{ value: 500 }}
-num_batch_threads {{ value: {num_threads} }}
-max_enqueued_batches {{ value: 100 }}
-pad_variable_length_inputs: false
-"""
+_MAX_PORT = 65_535
+_MIB = 2**20
+# What the server takes without a model, and the multiple of a bundle's size on disk that it takes with it.
+_BASE_MIB, _MEMORY_PER_SIZE, _MEMORY_STEP_MIB = 1024, 4, 256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,17 +62,22 @@ def serving_config(
     *,
     image: str = STOCK_IMAGE,
     batching: bool = False,
+    host: str = "127.0.0.1",
     grpc_port: int = 8500,
     rest_port: int = 8501,
     num_threads: int = 4,
 ) -> ServingConfig:
     """Writes the texts of the files that start TensorFlow Serving on bundles.
 
+    The server may take 1 GiB of memory and 4 times the size of the served versions on disk, rounded up to 256 MiB.
+
     Args:
         directories: `saved_models/<name>`, each with a published version; their names are the models' names.
         image: Image of TensorFlow Serving. With another image than the stock one, bundles that need ScaNN's operations
             are served, too: it must have them.
         batching: Whether the server joins requests to batches; all clients must then send lists of one length.
+        host: IP address of the interface at which Compose publishes the ports. By default, only programs on the same
+            machine reach the server, which checks no passwords; "0.0.0.0" opens it to the network.
         grpc_port: Port of the host for gRPC.
         rest_port: Port of the host for REST.
         num_threads: Batches at a time, as many as there are cores.
@@ -154,46 +87,104 @@ def serving_config(
 
     Raises:
         FileNotFoundError: If a folder holds no version of a bundle.
-        ValueError: If two folders have the same name, a portable twin is behind its bundle, or nothing is left that the
-            image can serve.
+        ValueError: If two folders have the same name, a portable twin is behind its bundle, a path or the image contains
+            control characters, the image contains spaces, the host is not an IP address, a port or a number is
+            impossible, or nothing is left that the image can serve.
+        TypeError: If a port or the number of threads is not a whole number.
 
     Example:
         >>> serving_config(["saved_models/nothing"])
         Traceback (most recent call last):
         FileNotFoundError: ...nothing holds no version of a bundle.
     """
-    paths = {path.name: path for path in (Path(directory).absolute() for directory in directories)}
+    _check_image(image)
+    address = _parse_host(host)
+    _check_ports(grpc_port, rest_port)
+    num_threads = whole_number(num_threads, "`num_threads`", 1)
+    paths = {path.name: path for path in map(_absolute, directories)}
     if len(paths) < len(directories):
         raise ValueError(f"`directories` must have different names. Received: {[str(path) for path in directories]}.")
     served, notes = _choose_served(paths, image)
     if not served:
         raise ValueError(" ".join([f"There is no bundle that {image} can serve.", *notes]))
-    arguments = ["--model_config_file=/config/models.config", "--file_system_poll_wait_seconds=5"]
+    options = ["--model_config_file=/config/models.config", "--file_system_poll_wait_seconds=5"]
     if batching:
-        arguments += ["--enable_batching=true", "--batching_parameters_file=/config/batching.config"]
+        options += ["--enable_batching=true", "--batching_parameters_file=/config/batching.config"]
         notes.append('With batching all clients must send lists of one agreed length, padded with "".')
-    first = next(iter(served))
-    values = {
-        "header": _HEADER,
-        "image": image,
-        "path": f"/v1/models/{quote(first)}",
-        "probe": _quoted(f"/v1/models/{quote(first)}"),
-        "name": _label(f"{first}-serving"),
-        "folders": ", ".join(served),
-        "grpc_port": grpc_port,
-        "rest_port": rest_port,
-        "num_threads": num_threads,
-        "volumes": _volumes(served),
-    }
+    if not address.is_loopback:
+        notes.append(f"Everyone who reaches {address} can ask the server, which checks no passwords.")
+    size_bytes = sum(map(_size_bytes, served.values()))
+    server = Server(
+        image=image,
+        bundles=served,
+        options=tuple(options),
+        host=address,
+        grpc_port=grpc_port,
+        rest_port=rest_port,
+        size_mib=math.ceil(size_bytes / _MIB),
+        memory_mib=_memory_mib(size_bytes),
+    )
     return ServingConfig(
         files={
-            "models.config": _models_config(served),
-            "batching.config": _BATCHING.format(**values),
-            "compose.yaml": _COMPOSE.format(arguments=_listed(arguments, 6), **values),
-            "kubernetes.yaml": _KUBERNETES.format(arguments=_listed(arguments, 12), **values),
+            "models.config": write_models(served),
+            "batching.config": write_batching(num_threads),
+            "compose.yaml": write_compose(server),
+            "kubernetes.yaml": write_kubernetes(server),
         },
         notes=tuple(notes),
     )
+
+
+def _check_image(image: str) -> None:
+    require_no_control_characters(image, "`image`")
+    if not image or any(map(str.isspace, image)):
+        raise ValueError(f"`image` must name an image, such as {STOCK_IMAGE}, without spaces. Received: {image!r}.")
+
+
+def _parse_host(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        if "%" in host:  # a zone, which may be any text, and which Docker does not take
+            raise ValueError("it has a zone")
+        return ipaddress.ip_address(host)
+    except (ValueError, TypeError):
+        raise ValueError(f"`host` must be an IP address, such as 127.0.0.1 or ::1. Received: {host!r}.") from None
+
+
+def _check_ports(grpc_port: int, rest_port: int) -> None:
+    for name, port in (("`grpc_port`", grpc_port), ("`rest_port`", rest_port)):
+        if whole_number(port, name, 1) > _MAX_PORT:
+            raise ValueError(f"{name} must be at most {_MAX_PORT}. Received: {port}.")
+    if grpc_port == rest_port:
+        raise ValueError(f"`grpc_port` and `rest_port` must differ. Received: {grpc_port} for both.")
+
+
+def _absolute(directory: str | Path) -> Path:
+    """Returns the absolute path of a folder, whose last part is the model's name: that of a link, if it is one."""
+    path = Path(directory)
+    path = path.resolve() if ".." in path.parts else path.absolute()
+    require_no_control_characters(str(path), "A path in `directories`")
+    if not path.name:
+        raise ValueError(f"`directories` must be folders with names. Received: {str(directory)!r}.")
+    return path
+
+
+def _size_bytes(directory: Path) -> int:
+    """Returns the size on disk of the version that is served."""
+    served = directory / str(versions(directory)[-1])
+    return sum(path.stat().st_size for path in served.rglob("*") if path.is_file())
+
+
+def _memory_mib(size_bytes: int) -> int:
+    """Returns the memory that a server may take.
+
+    While a new version is loaded, the old one is still served. In a process with TensorFlow, loading a SavedModel of
+    202 MiB and then another beside it took 941 MiB at most, and with 788 MiB each, 2,145 MiB.
+
+    Args:
+        size_bytes: Size of the served versions on disk.
+    """
+    needed = _BASE_MIB + _MEMORY_PER_SIZE * size_bytes / _MIB
+    return math.ceil(needed / _MEMORY_STEP_MIB) * _MEMORY_STEP_MIB
 
 
 def _choose_served(paths: Mapping[str, Path], image: str) -> tuple[dict[str, Path], list[str]]:
@@ -226,28 +217,6 @@ def _choose_served(paths: Mapping[str, Path], image: str) -> tuple[dict[str, Pat
     return served, notes
 
 
-def _models_config(served: Mapping[str, Path]) -> str:
-    models = "".join(
-        f"  config {{\n    name: {_quoted(name)}\n    base_path: {_quoted(f'/models/{name}')}\n"
-        '    model_platform: "tensorflow"\n  }\n'
-        for name in served
-    )
-    return f"{_HEADER}model_config_list {{\n{models}}}\n"
-
-
-def _volumes(served: Mapping[str, Path]) -> str:
-    """Returns the lines of compose.yaml that mount the bundles; Compose reads `$$` as a dollar sign."""
-    return "\n".join(
-        f"      - {{type: bind, source: {_quoted(str(path).replace('$', '$$'))}, "
-        f"target: {_quoted(f'/models/{name}'.replace('$', '$$'))}, read_only: true}}"
-        for name, path in served.items()
-    )
-
-
-def _listed(arguments: Sequence[str], indentation: int) -> str:
-    return "\n".join(f"{' ' * indentation}- {argument}" for argument in arguments)
-
-
 def needs_scann(directory: Path) -> bool:
     """Tells whether the served version's index needs ScaNN's operations.
 
@@ -266,15 +235,3 @@ def needs_scann(directory: Path) -> bool:
     if manifest is None:
         raise ValueError(f"{served} has no manifest that names its index. Export it again.")
     return manifest.needs_scann
-
-
-def _label(text: str) -> str:
-    """Returns a name as Kubernetes takes it: at most 63 of a-z, 0-9 and -, the first a letter."""
-    label = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
-    return (label if label[:1].isalpha() else f"bundle-{label}")[:63].rstrip("-")
-
-
-def _quoted(text: str) -> str:
-    """Quotes text for YAML and for protobuf's text format."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -92,7 +92,11 @@ def test_a_section_without_content_is_left_out(planted, predictions):
 def test_text_from_the_data_never_becomes_markup(planted, predictions):
     """One title looks like a script, and others look like mathematics to Matplotlib."""
     test = planted.split.test
-    titles = ["<script>alert(1)</script>", "$\\frac{1}{$ \x0b", *(f"$T_{row}" for row in range(2, test.num_candidates))]
+    titles = [
+        "<script>alert(1)</script>",
+        "$\\frac{1}{$ \x0b\u202e",
+        *(f"$T_{row}" for row in range(2, test.num_candidates)),
+    ]
     genres = [["$\\frac{1}{$"], [], None, *([["<b>"]] * (test.num_candidates - 3))]
     candidates = test.candidates.set_column(1, "title", pa.array(titles)).set_column(2, "genres", pa.array(genres))
     parts = {
@@ -107,6 +111,7 @@ def test_text_from_the_data_never_becomes_markup(planted, predictions):
     )
     assert not page.all("script") + page.all("b")
     assert "<script>" in page.text
+    assert r"$\frac{1}{$ \x0b\u202e" in page.text
     for picture in page.all("img"):
         # A browser shows nothing if the picture is not well-formed.
         xml.etree.ElementTree.fromstring(base64.b64decode(picture["src"].split(",")[1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import string
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.html import neighbours, sections
 from tfrs_twotower.evaluation.html.details import PageDetails
-from tfrs_twotower.evaluation.html.markup import to_anchor, to_text
+from tfrs_twotower.evaluation.html.markup import to_anchor, to_html, to_text
 from tfrs_twotower.evaluation.predictions import Predictions
 from tfrs_twotower.evaluation.ranking import event_pairs
 from tfrs_twotower.evaluation.relevance import query_metrics
@@ -90,5 +89,5 @@ def build_page(
         for title, body in bodies.items()
     )
     return string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=html.escape(details.title), lead=sections.show_lead(report, k), links=links, sections=content
+        title=to_html(details.title), lead=sections.show_lead(report, k), links=links, sections=content
     )

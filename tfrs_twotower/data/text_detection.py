@@ -93,6 +93,11 @@ def find_format(
             num_header_lines=0,
             has_quotes=has_quotes,
         )
+    if not is_whole and _LINE_END.search(sample.decode("utf-8", "ignore")) is None:
+        raise ValueError(
+            f"{path} has a first line of more than {_SAMPLE_BYTES:,} bytes. It must have a line of the names of "
+            "its columns, and a line for each row."
+        )
     names, num_lines = _read_header(sample.decode("utf-8", "ignore"), delimiter)
     if len(set(names)) < len(names):
         if looks_like_values(names):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,13 @@ from typing import BinaryIO
 UNIT_SEPARATOR = "\x1f"
 
 _CHUNK_BYTES = 2**22
+#: How far a compressed file may expand, so that a small one cannot fill the memory. Tables of events expand 3 to 20
+#: times, and tables of many columns that are nearly always empty about 100 times; gzip can reach 1,030 times. Up to 256
+#: MiB, any ratio is harmless.
+_MAX_RATIO = 200
+_HARMLESS_BYTES = 2**28
+#: A longer line is no row of a table: Arrow reads rows of at most this length, too.
+_MAX_LINE_CHARACTERS = 2**24
 
 
 def is_single_byte(delimiter: str) -> bool:
@@ -78,10 +86,13 @@ class TextStream(io.RawIOBase):
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self._delimiter = delimiter
         self._on_bytes = on_bytes
+        self._num_bytes = 0
+        self._max_bytes = max(_HARMLESS_BYTES, _MAX_RATIO * os.fstat(self._raw.fileno()).st_size) if is_gzip else None
         self._ready = b""
         self._carried = ""
         self.num_quotes = 0
         self._num_lines = 0
+        self._line_length = 0
         self._is_first = True
         self._is_done = False
 
@@ -101,7 +112,8 @@ class TextStream(io.RawIOBase):
             size: Number of bytes.
 
         Raises:
-            ValueError: If the file is damaged or has another encoding (the file is named).
+            ValueError: If the file is damaged, has another encoding, expands without measure, or has a line without end
+                (the file is named).
         """
         while not self._is_done and (size < 0 or len(self._ready) < size):
             self._ready += self._next()
@@ -127,7 +139,15 @@ class TextStream(io.RawIOBase):
                 f"{self.path} is damaged: its compressed data is cut off or is not gzip. Copy or make the file again."
             ) from error
         self._is_done = not chunk
+        self._num_bytes += len(chunk)
+        if self._max_bytes is not None and self._num_bytes > self._max_bytes:
+            raise ValueError(
+                f"{self.path} expands to more than {self._max_bytes >> 20:,} MiB, over {_MAX_RATIO} times its size. "
+                "The rest was not read, because a file that is made to fill the memory looks like this. If the data is "
+                "real, decompress it (gunzip) and name the result."
+            )
         text = self._decode(chunk)
+        self._check_line(text)
         if self._on_bytes is not None:
             self._on_bytes(self._raw.tell())
         if is_single_byte(self._delimiter):
@@ -139,9 +159,18 @@ class TextStream(io.RawIOBase):
             )
         # A delimiter may be cut by the end of a chunk, but no line end is part of one.
         text = self._carried + text
-        end = len(text) if self._is_done else text.rfind("\n") + 1
+        end = len(text) if self._is_done else _last_line_end(text) + 1
         self._carried = text[end:]
         return text[:end].replace(self._delimiter, UNIT_SEPARATOR).encode()
+
+    def _check_line(self, text: str) -> None:
+        last = _last_line_end(text)
+        self._line_length = len(text) - last - 1 if last >= 0 else self._line_length + len(text)
+        if self._line_length > _MAX_LINE_CHARACTERS:
+            raise ValueError(
+                f"{self.path} has a line of more than {_MAX_LINE_CHARACTERS >> 20} million characters. It must have a "
+                "line for each row."
+            )
 
     def _decode(self, chunk: bytes) -> str:
         try:
@@ -167,3 +196,8 @@ class TextStream(io.RawIOBase):
         return (
             f"{text} Name its encoding, probably with text_format=TextFormat(encoding={guess!r}), or save it as UTF-8."
         )
+
+
+def _last_line_end(text: str) -> int:
+    """Finds the last character that Arrow takes as the end of a line, or -1."""
+    return max(text.rfind("\n"), text.rfind("\r"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO
 
+from tfrs_twotower.movielens.checksums import sha256_of
 from tfrs_twotower.movielens.zips import open_member, open_zip
 
 
@@ -29,7 +31,7 @@ class ArchiveFiles:
 
         Raises:
             FileNotFoundError: If there is nothing at `path`.
-            ValueError: If the zip file is damaged, or there is more than one archive at `path`.
+            ValueError: If the zip file is damaged or refused, or there is more than one archive at `path`.
         """
         if not path.exists():
             raise FileNotFoundError(
@@ -52,6 +54,40 @@ class ArchiveFiles:
         """The folder of the files; in a zip file, a path inside it."""
         return self.path / self._folder
 
+    def size_bytes(self, name: str) -> int:
+        """Gives the size of a file; in a zip file, the declared one.
+
+        Args:
+            name: Its bare name.
+
+        Raises:
+            FileNotFoundError: If the archive has no such file.
+        """
+        member = self._member(name)
+        return (self.path / member).stat().st_size if self._zip is None else self._zip.getinfo(member).file_size
+
+    def describe_checksum(self, names: Collection[str]) -> str:
+        """Describes the SHA-256 of the zip file or, for a folder, of what `sha256sum` says about some of its files.
+
+        Args:
+            names: Bare names of the files of the folder.
+
+        Raises:
+            FileNotFoundError: If a folder has no such file.
+        """
+        if self.is_zip:
+            return f"SHA-256 {self.zip_sha256()}"
+        lines = ""
+        for name in names:
+            with self.open(name) as file:
+                lines += f"{sha256_of(file)}  {name}\n"
+        return f"SHA-256 {hashlib.sha256(lines.encode()).hexdigest()} of the output of sha256sum {' '.join(names)}"
+
+    def zip_sha256(self) -> str:
+        """Computes the SHA-256 of the zip file."""
+        with self.path.open("rb") as file:
+            return sha256_of(file)
+
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """Opens a file for reading.
@@ -61,16 +97,17 @@ class ArchiveFiles:
 
         Raises:
             FileNotFoundError: If the archive has no such file.
-            ValueError: If the file cannot be read from the zip file.
+            ValueError: If the file cannot be read from the zip file, or is not as long as declared there. This can be
+                found while it is read.
         """
+        member = self._member(name)
+        with (self.path / member).open("rb") if self._zip is None else open_member(self._zip, member) as file:
+            yield file
+
+    def _member(self, name: str) -> str:
         if name not in self._members:
             raise FileNotFoundError(f"{self.path} holds no {name}: the archive is incomplete.")
-        if self._zip is None:
-            with (self.path / self._members[name]).open("rb") as file:
-                yield file
-        else:
-            with open_member(self._zip, self._members[name]) as member:
-                yield member
+        return self._members[name]
 
 
 def _files_of_folder(path: Path) -> list[str]:

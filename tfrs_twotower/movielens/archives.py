@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,14 @@ from tfrs_twotower.movielens.layout import Layout, RatingsForm
 from tfrs_twotower.movielens.reading import check_lines, read_table, require_header
 
 _LAYOUTS = (layout_100k.LAYOUT, layout_1m.LAYOUT, layout_csv.LAYOUT)
+#: Bounds of zip files, so that a small one cannot fill a disk or the memory. The largest archive, ML-32M, has ratings
+#: of 0.9 GB and movies of 4 MB. The files of ML-1M are the longest in relation to their zip file: 4.2 times.
+_MAX_RATINGS_BYTES = 2**32
+_MAX_TABLE_BYTES = 2**26
+_MAX_RATIO = 25
+#: Files of this size harm nobody, whatever the zip file's size is.
+_HARMLESS_BYTES = 2**24
+
 _RATING_TYPES = {"user_id": pa.int32(), "movie_id": pa.int32(), "rating": pa.float32(), "timestamp": pa.int64()}
 
 
@@ -35,8 +44,9 @@ def read_archive(path: str | os.PathLike[str]) -> Interactions:
 
     Raises:
         FileNotFoundError: If there is no archive at `path`, or one of its files is missing.
-        ValueError: If a zip file is damaged, a line is broken (the file and the line are named), or a rating is of a
-            movie or by a user that the archive does not list.
+        ValueError: If a zip file is damaged, refused, or expands beyond the bounds; if a line is broken (the file and
+            the line are named); or if a rating is of a movie or by a user that the archive does not list, or lists
+            twice.
 
     Example:
         >>> import tempfile
@@ -49,8 +59,7 @@ def read_archive(path: str | os.PathLike[str]) -> Interactions:
         >>> ratings.ratings.tolist()
         [4.5]
     """
-    files = _find_files(Path(path))
-    layout = _find_layout(files)
+    files, layout = find_archive(Path(path))
     ratings = _read_ratings(files, layout.ratings)
     movies = read_table(files, layout.movies)
     candidate_rows = _match_ids(ratings["movie_id"], movies["movie_id"], files, layout.ratings, layout.movies.name)
@@ -74,50 +83,66 @@ def read_archive(path: str | os.PathLike[str]) -> Interactions:
         ),
         query_id="user_id",
         candidate_id="movie_id",
-        source=f"the archive {files.path.name}",
+        source=f"the archive {files.path.name} ({files.describe_checksum(layout.file_names)})",
     )
 
 
-def require_archive(path: str | os.PathLike[str]) -> None:
-    """Checks that there is a MovieLens archive, without reading its ratings.
+def find_archive(path: Path) -> tuple[ArchiveFiles, Layout]:
+    """Finds the files of an archive and their layout, without reading them.
 
     Args:
         path: A folder or zip file, as in `read_archive`.
 
     Raises:
         FileNotFoundError: If there is no archive at `path`.
-        ValueError: If a zip file is damaged.
+        ValueError: If a zip file is damaged or refused, or would expand beyond the bounds (the member is named).
 
     Example:
-        >>> require_archive("missing.zip")
+        >>> find_archive(Path("missing.zip"))
         Traceback (most recent call last):
         FileNotFoundError: No MovieLens archive at missing.zip. ...
     """
-    _find_layout(_find_files(Path(path)))
+    files = ArchiveFiles(path, [layout.ratings.name for layout in _LAYOUTS])
+    layout = _find_layout(files)
+    if files.is_zip:
+        _require_bounded(files, layout)
+    return files, layout
 
 
-def unpack_archive(path: str | os.PathLike[str], workspace: Path) -> Path:
+def unpack_archive(path: Path, workspace: Path) -> Path:
     """Finds the folder of an archive's files; those of a zip file are unpacked first.
 
     Args:
         path: A folder or zip file, as in `read_archive`.
-        workspace: An empty folder that a zip file is unpacked into.
+        workspace: A folder in which the files of a zip file appear all at once, or not at all.
 
     Returns:
         The folder that holds the files.
 
     Raises:
         FileNotFoundError: As in `read_archive`.
-        ValueError: As in `read_archive`.
+        OSError: If the disk of `workspace` has not enough space.
+        ValueError: As in `find_archive`, or if a member is damaged or not as long as declared.
     """
-    files = _find_files(Path(path))
-    layout = _find_layout(files)
+    files, layout = find_archive(path)
     if not files.is_zip:
         return files.folder
-    for name in layout.file_names:
-        with files.open(name) as source, (workspace / name).open("wb") as target:
-            shutil.copyfileobj(source, target)
-    return workspace
+    num_bytes = sum(files.size_bytes(name) for name in layout.file_names)
+    free = shutil.disk_usage(workspace).free
+    if num_bytes > free:
+        raise OSError(
+            f"{path} needs {num_bytes:,} bytes in {workspace}, which has {free:,}. Make space, or name another folder "
+            "for temporary files with the environment variable TMPDIR."
+        )
+    target = workspace / "unpacked"
+    with tempfile.TemporaryDirectory(prefix="unpacking-", dir=workspace) as aside:
+        folder = Path(aside) / "files"
+        folder.mkdir()
+        for name in layout.file_names:
+            with files.open(name) as source, (folder / name).open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+        folder.rename(target)
+    return target
 
 
 def release_years(titles: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -136,16 +161,28 @@ def release_years(titles: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.struct_field(pc.extract_regex(titles, r".*\((?P<year>\d{4})\)"), "year")
 
 
-def _find_files(path: Path) -> ArchiveFiles:
-    return ArchiveFiles(path, [layout.ratings.name for layout in _LAYOUTS])
-
-
 def _find_layout(files: ArchiveFiles) -> Layout:
     for layout in _LAYOUTS:
         if layout.ratings.name in files.names:
             return layout
     wanted = ", ".join(layout.ratings.name for layout in _LAYOUTS)
     raise FileNotFoundError(f"{files.path} is not a MovieLens archive: it holds none of {wanted}.")
+
+
+def _require_bounded(files: ArchiveFiles, layout: Layout) -> None:
+    """Checks the declared sizes of the files that are read from a zip file."""
+    zip_bytes = files.path.stat().st_size
+    sizes = {name: files.size_bytes(name) for name in layout.file_names if name in files.names}
+    limits = {name: _MAX_RATINGS_BYTES if name == layout.ratings.name else _MAX_TABLE_BYTES for name in sizes}
+    too_large = [name for name in sizes if sizes[name] > limits[name]]
+    if not too_large and sum(sizes.values()) > max(_HARMLESS_BYTES, _MAX_RATIO * zip_bytes):
+        too_large = [max(sizes, key=sizes.__getitem__)]
+    for name in too_large:
+        raise ValueError(
+            f"{files.path} is refused: its member {name} would expand to {sizes[name]:,} bytes, and the zip file has "
+            f"{zip_bytes:,}. At most {limits[name]:,} bytes and {_MAX_RATIO} times the zip file are read. If the data "
+            "is real, unpack it and name the folder."
+        )
 
 
 def _read_ratings(files: ArchiveFiles, form: RatingsForm) -> pa.Table:
@@ -183,6 +220,12 @@ def _match_ids(
         numbers = listed.combine_chunks().cast(pa.int32())
     except pa.ArrowInvalid as error:
         raise ValueError(f"{files.folder / table} holds an id that is not a number: {error}.") from error
+    counts = numbers.value_counts()
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        raise ValueError(
+            f"{files.folder / table} must list each id once. Received twice: {repeated[0]['values'].as_py()}."
+        )
     rows = pc.index_in(ids.combine_chunks(), value_set=numbers)
     if rows.null_count:
         place = int(np.flatnonzero(rows.is_null().to_numpy(zero_copy_only=False))[0])

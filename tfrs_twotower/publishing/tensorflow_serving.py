@@ -87,8 +87,8 @@ def serving_config(
 
     Raises:
         FileNotFoundError: If a folder holds no version of a bundle.
-        ValueError: If two folders have the same name, a portable twin is behind its bundle, a path or the image contains
-            control characters, the image contains spaces, the host is not an IP address, a port or a number is
+        ValueError: If two folders have the same name, a portable twin is behind its bundle, a path or the image
+            contains control characters, the image contains spaces, the host is not an IP address, a port or a number is
             impossible, or nothing is left that the image can serve.
         TypeError: If a port or the number of threads is not a whole number.
 

@@ -200,7 +200,7 @@ def build_sides(
             positive_threshold=model.threshold,
             has_probabilities=model.rating_model is not None,
             metrics=dict(metrics or {}),
-            data=DataSource(source=known.source, fingerprint=known.fingerprint()),
+            data=DataSource(source=_as_utf_8(known.source), fingerprint=known.fingerprint()),
             recipe=None if recipe is None else recipe.to_dict(),
             original_names=dict(known.original_names),
         ),
@@ -297,3 +297,8 @@ def _features(towers: Sequence[Tower]) -> tuple[dict[str, Any], ...]:
         if feature not in features:
             features.append(feature)
     return tuple(features)
+
+
+def _as_utf_8(text: str) -> str:
+    """Returns a text that can be written: a file's name may hold bytes that are not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -87,9 +87,9 @@ def load_bundle(path: str | Path) -> LoadedBundle:
     folder = find_version(Path(path))
     try:
         manifest = Manifest.read(folder)
-    except (OSError, ValueError) as error:
+    except FileNotFoundError as error:
         raise ValueError(
-            f"{folder} is a SavedModel, but not one of this library's: {MANIFEST_FILE} is missing or damaged."
+            f"{folder} is a SavedModel, but not one of this library's: {MANIFEST_FILE} is missing."
         ) from error
     if manifest.needs_scann:
         require_scann()

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tfrs_twotower.bundle.layout import portable_twin, versions
-from tfrs_twotower.bundle.manifest import read_manifest
+from tfrs_twotower.bundle.manifest import Manifest
 
 #: A release of the stock image that serves bundles of TensorFlow 2.20's operations.
 STOCK_IMAGE = "tensorflow/serving:2.19.1"
@@ -248,17 +248,13 @@ def needs_scann(directory: Path) -> bool:
         directory: `saved_models/<name>`.
 
     Raises:
-        FileNotFoundError: If there is no version.
-        ValueError: If its manifest is missing or damaged.
+        FileNotFoundError: If there is no version, or it has no manifest.
+        ValueError: If its manifest is damaged.
     """
     published = versions(directory)
     if not published:
         raise FileNotFoundError(f"{directory} holds no version of a bundle.")
-    served = directory / str(published[-1])
-    manifest = read_manifest(served)
-    if manifest is None:
-        raise ValueError(f"{served} has no manifest that names its index. Export it again.")
-    return manifest.needs_scann
+    return Manifest.read(directory / str(published[-1])).needs_scann
 
 
 def _label(text: str) -> str:

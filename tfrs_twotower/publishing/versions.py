@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfrs_twotower.bundle.layout import MODEL_FILE, version_digits, version_numbers, versions
-from tfrs_twotower.bundle.manifest import Manifest, read_manifest
+from tfrs_twotower.bundle.manifest import Manifest
 
 try:
     import fcntl
@@ -39,6 +39,7 @@ class Version:
         is_served: Whether it is the version that a server takes.
         is_withdrawn: Whether `rollback` took it back.
         manifest: Its manifest; None if it cannot be read.
+        problem: Reason why its manifest cannot be read; None if it can.
 
     Example:
         >>> version = Version(
@@ -53,6 +54,7 @@ class Version:
     is_served: bool
     is_withdrawn: bool
     manifest: Manifest | None
+    problem: str | None = None
 
 
 def list_versions(directory: str | Path) -> list[Version]:
@@ -76,12 +78,14 @@ def list_versions(directory: str | Path) -> list[Version]:
     listed = [(number, directory / str(number), False) for number in published]
     listed += [(number, directory / f"{_WITHDRAWN}{number}", True) for number in withdrawn]
     return [
-        Version(
-            number=number,
-            path=path,
-            is_served=not is_withdrawn and number == published[-1],
-            is_withdrawn=is_withdrawn,
-            manifest=read_manifest(path),
+        _with_manifest(
+            Version(
+                number=number,
+                path=path,
+                is_served=not is_withdrawn and number == published[-1],
+                is_withdrawn=is_withdrawn,
+                manifest=None,
+            )
         )
         for number, path, is_withdrawn in sorted(listed)
     ]
@@ -211,6 +215,13 @@ def try_lock(folder: Path) -> Iterator[bool | None]:
         yield is_mine
     finally:
         os.close(descriptor)
+
+
+def _with_manifest(version: Version) -> Version:
+    try:
+        return dataclasses.replace(version, manifest=Manifest.read(version.path))
+    except (OSError, ValueError) as error:
+        return dataclasses.replace(version, problem=str(error))
 
 
 def _withdrawn(directory: Path) -> list[int]:

@@ -131,6 +131,7 @@ manifests = st.builds(
     requested_k=st.integers(100, 10**9),
     k=st.integers(1, 100),
     filter_by=st.lists(names, unique=True).map(tuple),
+    candidates_sha256=st.none() | names,
     rerank=st.none() | st.builds(Rerank, first=counts, weight=st.floats(0, 1)),
     index=st.builds(IndexEntry, requested=names, kind=names, is_exact=st.booleans(), outcome=outcomes),
 )
@@ -152,7 +153,9 @@ def test_a_manifest_that_is_written_is_read(tmp_path):
 def test_the_model_lies_flat_beside_the_catalogue_in_json():
     """The keys are read by other programs, and must not change."""
     content = make_manifest().to_dict()
-    assert sorted(content) == sorted([*OLD, "refreshed_from", "recipe", "original_names", "recommend_seen"])
+    assert sorted(content) == sorted(
+        [*OLD, "refreshed_from", "recipe", "original_names", "candidates_sha256", "recommend_seen"]
+    )
     assert sorted(content["query"]) == ["features", "histories", "id", "inputs", "ratings_of"]
     assert sorted(content["index"]) == sorted(OLD["index"])
     assert content["metrics"] == {"auc": 0.8}
@@ -259,6 +262,7 @@ DAMAGED = [
     (("index", "kind"), 5, "`index.kind` must be a text. Received: 5"),
     (("index", "is_exact"), "yes", "`index.is_exact` must be true or false. Received: 'yes'"),
     (("index", "recall"), {"ten": 1.0}, "`index.recall` must have whole numbers as keys. Received: 'ten'"),
+    (("candidates_sha256",), 0, "`candidates_sha256` must be a text. Received: 0"),
     (("recommend_seen",), "no", "`recommend_seen` must be true or false. Received: 'no'"),
     (("refreshed_from",), 3, "`refreshed_from` must be a text. Received: 3"),
     (("recipe",), [], "`recipe` must be an object with keys. Received: a list"),

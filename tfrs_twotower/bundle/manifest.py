@@ -190,6 +190,8 @@ class Manifest:
         filter_by: Columns of the candidates that recommendations may be filtered by.
         rerank: How the first candidates that are found are reordered; None if they are not.
         index: The index.
+        candidates_sha256: SHA-256 of the file `candidates.parquet`, in hexadecimal; None before the bundle is written,
+            and in bundles of older versions.
         recommend_seen: Whether candidates that a query has seen may be recommended again.
 
     Example:
@@ -234,6 +236,7 @@ class Manifest:
     filter_by: tuple[str, ...]
     rerank: Rerank | None
     index: IndexEntry
+    candidates_sha256: str | None = None
     recommend_seen: bool = False
 
     @property
@@ -253,6 +256,7 @@ class Manifest:
             "k": self.k,
             "filter_by": list(self.filter_by),
             "rerank": None if self.rerank is None else dataclasses.asdict(self.rerank),
+            "candidates_sha256": self.candidates_sha256,
             "recommend_seen": self.recommend_seen,
             "index": {
                 "requested": index.requested,
@@ -356,6 +360,7 @@ def _read(content: JsonValue) -> Manifest:
             is_exact=index["is_exact"].truth(),
             outcome=read_outcome(index),
         ),
+        candidates_sha256=content.optional("candidates_sha256", JsonValue.text),
         recommend_seen=bool(content.optional("recommend_seen", JsonValue.truth)),
     )
 

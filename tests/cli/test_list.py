@@ -61,3 +61,11 @@ def test_texts_of_a_manifest_are_shown_as_they_are(tmp_path, call):
     assert result.returncode == 0, result.stderr
     assert "[/red] [bold]?[2J" in result.stdout
     assert "[link=x]" in result.stdout
+
+
+def test_what_only_a_server_takes_for_a_version_is_named(tmp_path, call):
+    add_version(tmp_path, changed())
+    (tmp_path / "007").mkdir()
+    result = call("list", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"{tmp_path}/007 is no version, but TensorFlow Serving takes it for version 7. Rename it." in result.stdout

@@ -100,6 +100,7 @@ def index(
 @app.command("list")
 def list_bundles(bundle: Annotated[Path, typer.Argument(help="The folder of all versions.")]) -> None:
     """Prints the versions in a folder, and which one a server takes."""
+    from tfrs_twotower.bundle.layout import strays
     from tfrs_twotower.publishing.versions import list_versions
 
     table = Table(title=escape(str(bundle)), title_justify="left")
@@ -113,6 +114,8 @@ def list_bundles(bundle: Annotated[Path, typer.Argument(help="The folder of all 
     for version in listed:
         if version.problem is not None:
             print_line(f"Version {version.number}: {version.problem}")
+    for path in strays(bundle):
+        print_line(f"{path} is no version, but TensorFlow Serving takes it for version {int(path.name)}. Rename it.")
 
 
 def _described(manifest: Manifest | None) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfrs_twotower._progress import Progress, no_progress
-from tfrs_twotower.bundle.layout import REPORT_FILE
+from tfrs_twotower.bundle.layout import REPORT_FILE, portable_twin
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.experiment.curves import PerModelTensorBoard
 from tfrs_twotower.experiment.experiment import Experiment
@@ -22,7 +22,7 @@ from tfrs_twotower.experiment.writing import format_experiment
 from tfrs_twotower.index.build import BuildIndex
 from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.publishing.export import ExportConfig, export_bundle
-from tfrs_twotower.publishing.publish import require_writable
+from tfrs_twotower.publishing.publish import require_publishable, require_writable
 from tfrs_twotower.training.recipe import Trained, fit_recipe
 
 #: Name of the file in a version's `assets.extra` with the resolved experiment.
@@ -105,7 +105,9 @@ def run_experiment(
         'ratings/1'
     """
     directory = experiment.directory
-    require_writable(directory)
+    require_publishable(directory)
+    if experiment.export.with_portable:
+        require_publishable(portable_twin(directory))
     if experiment.movielens is not None and experiment.movielens.data_dir is not None:
         require_writable(Path(experiment.movielens.data_dir))
     build_index = index_builder(experiment.index)  # an unusable ScaNN is an error now rather than after the training

@@ -16,7 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfrs_twotower.bundle.layout import MODEL_FILE, version_digits, version_numbers, versions
+from tfrs_twotower._settings import whole_number
+from tfrs_twotower.bundle.layout import MAX_VERSION, MODEL_FILE, version_digits, version_numbers, versions
 from tfrs_twotower.bundle.manifest import Manifest
 
 try:
@@ -107,6 +108,7 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
     Raises:
         FileNotFoundError: If there is no version.
         ValueError: If there is no such version, or no version before the newest.
+        TypeError: If `to` is not a whole number.
         OSError: If the folder cannot be written.
 
     Example:
@@ -115,6 +117,8 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
         FileNotFoundError: saved_models/nothing holds no version of a bundle.
     """
     directory = Path(directory)
+    if to is not None:
+        to = whole_number(to, "`to`", 0)
     if not versions(directory):
         raise FileNotFoundError(f"{directory} holds no version of a bundle.")
     with lock(directory):
@@ -140,8 +144,17 @@ def next_version(directory: Path) -> int:
 
     Args:
         directory: `saved_models/<name>`.
+
+    Raises:
+        OSError: If there is no greater number that TensorFlow Serving can read.
     """
-    return max([0, *map(int, version_digits(directory, "")), *map(int, version_digits(directory, _WITHDRAWN))]) + 1
+    greatest = max([0, *map(int, version_digits(directory, "")), *map(int, version_digits(directory, _WITHDRAWN))])
+    if greatest == MAX_VERSION:
+        raise OSError(
+            f"{directory} holds {greatest}, and TensorFlow Serving reads no greater number as a version. Rename it, or "
+            "choose another output folder."
+        )
+    return greatest + 1
 
 
 def remove_old(directory: Path, keep: int) -> None:

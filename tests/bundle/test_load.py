@@ -90,11 +90,12 @@ def test_a_folder_that_is_not_a_bundle_is_named(tmp_path, bundle_path):
     foreign = tmp_path / "1"
     shutil.copytree(bundle_path, foreign)
     shutil.rmtree(foreign / "assets.extra")
-    for manifest in (None, "{", "[]", '{"index": {"kind": "exact"}}'):
-        if manifest is not None:
-            (foreign / "assets.extra").mkdir(exist_ok=True)
-            (foreign / "assets.extra" / "manifest.json").write_text(manifest)
-        with pytest.raises(ValueError, match="is a SavedModel, but not one of this library's"):
+    with pytest.raises(ValueError, match="is a SavedModel, but not one of this library's"):
+        tt.load_bundle(tmp_path)
+    (foreign / "assets.extra").mkdir()
+    for manifest in ("{", "[]", '{"index": {"kind": "exact"}}'):
+        (foreign / "assets.extra" / "manifest.json").write_text(manifest)
+        with pytest.raises(ValueError, match=r"The manifest \S+1/assets.extra/manifest.json is damaged: "):
             tt.load_bundle(tmp_path)
 
 

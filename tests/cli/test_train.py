@@ -112,6 +112,14 @@ def test_a_mistake_before_training_is_one_line_and_changes_nothing(call, tmp_pat
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize(("name", "options"), [("shop", []), ("shop-portable", ["--with-portable"])])
+def test_a_folder_that_leads_nowhere_is_named_before_the_data_are_read(call, tmp_path, name, options):
+    (tmp_path / name).symlink_to("nowhere")
+    result = call("train", tmp_path / "none.csv", *OPTIONS, "--output", tmp_path, "--name", "shop", *options)
+    assert f"{tmp_path / name} cannot be written (" in result.error()
+    assert "is a link that leads to no folder" in result.error()
+
+
 @pytest.mark.movielens
 @pytest.mark.parametrize(
     ("arguments", "message"),

@@ -1,5 +1,7 @@
 """The versions in a folder: listing them, and rolling back to one."""
 
+import re
+
 import pytest
 
 from tests.publishing.folders import accept, publish_one
@@ -54,3 +56,4 @@ def test_a_version_with_a_damaged_manifest_is_listed_without_it(tmp_path):
     (path / "assets.extra" / "manifest.json").write_text("{")
     (version,) = list_versions(tmp_path)
     assert (version.number, version.path, version.is_served, version.manifest) == (1, path, True, None)
+    assert re.match(rf"The manifest {path}/assets.extra/manifest.json is damaged: It must be JSON", version.problem)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import tensorflow as tf
 
 from tfrs_twotower._version import __version__
@@ -34,6 +33,7 @@ from tfrs_twotower.bundle.manifest import (
 from tfrs_twotower.bundle.query_side import QuerySide, query_inputs, query_towers
 from tfrs_twotower.bundle.requests import NUM_CHECKED, Request, raw_candidates, sample_requests
 from tfrs_twotower.bundle.signatures import Inputs, Signatures, build_signatures
+from tfrs_twotower.bundle.stored_candidates import write_candidates
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.config import describe
 from tfrs_twotower.features.input_names import require_input_name
@@ -83,8 +83,8 @@ class Bundle:
         except tf.errors.OpError as error:
             raise OSError(f"The SavedModel cannot be written to {path}: {error.message}") from error
         (path / EXTRA_FOLDER).mkdir()
-        pq.write_table(self.candidates, path / CANDIDATES_FILE)
-        self.manifest.write(path)
+        candidates_sha256 = write_candidates(path, self.candidates)
+        dataclasses.replace(self.manifest, candidates_sha256=candidates_sha256).write(path)
         for name, text in self.extra_files.items():
             (path / EXTRA_FOLDER / name).write_text(text, encoding="utf-8")
 
@@ -200,7 +200,7 @@ def build_sides(
             positive_threshold=model.threshold,
             has_probabilities=model.rating_model is not None,
             metrics=dict(metrics or {}),
-            data=DataSource(source=known.source, fingerprint=known.fingerprint()),
+            data=DataSource(source=_as_utf_8(known.source), fingerprint=known.fingerprint()),
             recipe=None if recipe is None else recipe.to_dict(),
             original_names=dict(known.original_names),
         ),
@@ -297,3 +297,8 @@ def _features(towers: Sequence[Tower]) -> tuple[dict[str, Any], ...]:
         if feature not in features:
             features.append(feature)
     return tuple(features)
+
+
+def _as_utf_8(text: str) -> str:
+    """Returns a text that can be written: a file's name may hold bytes that are not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,13 +88,17 @@ def ask_in_fresh_process(path: Path, requests: Sequence[Request], *, python: str
         }
         for request in requests
     ]
-    with tempfile.TemporaryDirectory(prefix="bundle-check-") as workspace:
-        requests_file, replies_file = Path(workspace) / "requests.json", Path(workspace) / "replies.json"
-        requests_file.write_text(json.dumps(described), encoding="utf-8")
-        command = [python, fresh_process.__file__, str(path), str(requests_file), str(replies_file)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        if result.returncode:
-            reason = (result.stderr.strip() or f"exit code {result.returncode}").splitlines()[-1]
-            raise RuntimeError(f"The exported bundle does not load and predict in a fresh process: {reason}")
-        replies: list[Reply] = json.loads(replies_file.read_text(encoding="utf-8"))
+    # Through pipes, because files would stay behind if this process were killed.
+    result = subprocess.run(
+        [python, fresh_process.__file__, str(path)],
+        input=json.dumps(described),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    if result.returncode:
+        reason = (result.stderr.strip() or f"exit code {result.returncode}").splitlines()[-1]
+        raise RuntimeError(f"The exported bundle does not load and predict in a fresh process: {reason}")
+    replies: list[Reply] = json.loads(result.stdout)
     return replies

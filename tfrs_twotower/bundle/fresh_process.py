@@ -11,13 +11,28 @@ from pathlib import Path
 from typing import Any
 
 
-def main(bundle: str, requests_file: str, replies_file: str) -> None:
-    """Calls a bundle's signatures and writes their outputs.
+def main(bundle: str) -> None:
+    """Calls a bundle's signatures with the inputs that stand in the standard input, and prints their outputs.
+
+    The input is JSON, a list of `{"signature": name, "inputs": {name: {"dtype": ..., "values": ...}}}`. The output is
+    JSON, for each of them `{output name: values}`.
 
     Args:
         bundle: A version's folder.
-        requests_file: JSON, a list of `{"signature": name, "inputs": {name: {"dtype": ..., "values": ...}}}`.
-        replies_file: Where to write JSON, for each request `{output name: values}`.
+    """
+    # What TensorFlow or an operation prints must not be taken for a part of the output.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as output:
+        os.dup2(2, 1)
+        requests = json.loads(sys.stdin.buffer.read())
+        json.dump(replies_to(requests, bundle), output)
+
+
+def replies_to(requests: Any, bundle: str) -> list[dict[str, Any]]:
+    """Calls a bundle's signatures.
+
+    Args:
+        requests: Requests as `main` reads them.
+        bundle: A version's folder.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
@@ -27,11 +42,11 @@ def main(bundle: str, requests_file: str, replies_file: str) -> None:
         tf.load_op_library(str(Path(scann.origin).parent / "scann_ops" / "cc" / "_scann_ops.so"))
     signatures = tf.saved_model.load(bundle).signatures
     replies = []
-    for request in json.loads(Path(requests_file).read_text(encoding="utf-8")):
+    for request in requests:
         inputs = {name: tf.constant(x["values"], x["dtype"]) for name, x in request["inputs"].items()}
         outputs = signatures[request["signature"]](**inputs)
         replies.append({name: to_plain(values.numpy().tolist()) for name, values in outputs.items()})
-    Path(replies_file).write_text(json.dumps(replies), encoding="utf-8")
+    return replies
 
 
 def to_plain(values: Any) -> Any:

@@ -13,6 +13,8 @@ REPORT_FILE = f"{EXTRA_FOLDER}/report.html"
 #: The name is TensorFlow Serving's.
 WARMUP_FILE = f"{EXTRA_FOLDER}/tf_serving_warmup_requests"
 _TWIN_SUFFIX = "-portable"
+#: TensorFlow Serving reads the names of versions as int64, and ignores greater numbers.
+MAX_VERSION = 2**63 - 1
 
 
 def versions(directory: Path) -> list[int]:
@@ -25,6 +27,19 @@ def versions(directory: Path) -> list[int]:
         directory: `saved_models/<name>`.
     """
     return [number for number in version_numbers(directory, "") if (directory / str(number) / MODEL_FILE).is_file()]
+
+
+def strays(directory: Path) -> list[Path]:
+    """Returns what is no version although TensorFlow Serving takes it for one, because its name is an integer.
+
+    That is a file, a folder without a SavedModel, a link that leads nowhere, or a name with leading zeros, such as 007,
+    which a server reads as 7.
+
+    Args:
+        directory: `saved_models/<name>`.
+    """
+    names = {str(number) for number in versions(directory)}
+    return [directory / name for name in sorted(version_digits(directory, "")) if name not in names]
 
 
 def find_version(path: Path) -> Path:
@@ -78,13 +93,15 @@ def version_numbers(directory: Path, prefix: str) -> list[int]:
 
 
 def version_digits(directory: Path, prefix: str) -> list[str]:
-    """Returns the names in a folder that are digits after a prefix, without the prefix; none if there is no folder.
+    """Returns the names in a folder that are a number after a prefix, without the prefix; none if there is no folder.
+
+    Numbers above `MAX_VERSION` are left out.
 
     Args:
         directory: Any folder.
-        prefix: What goes before the digits.
+        prefix: What goes before the number.
     """
     if not directory.is_dir():
         return []
     names = [path.name.removeprefix(prefix) for path in directory.iterdir() if path.name.startswith(prefix)]
-    return [name for name in names if name.isascii() and name.isdecimal()]
+    return [name for name in names if name.isascii() and name.isdecimal() and int(name) <= MAX_VERSION]

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
-from tfrs_twotower.bundle.layout import CANDIDATES_FILE, MANIFEST_FILE, find_version
+from tfrs_twotower.bundle.layout import MANIFEST_FILE, find_version
 from tfrs_twotower.bundle.manifest import Manifest
+from tfrs_twotower.bundle.stored_candidates import read_candidates
 from tfrs_twotower.bundle.values import (
     filter_values,
     ids_tensor,
@@ -87,15 +87,15 @@ def load_bundle(path: str | Path) -> LoadedBundle:
     folder = find_version(Path(path))
     try:
         manifest = Manifest.read(folder)
-    except (OSError, ValueError) as error:
+    except FileNotFoundError as error:
         raise ValueError(
-            f"{folder} is a SavedModel, but not one of this library's: {MANIFEST_FILE} is missing or damaged."
+            f"{folder} is a SavedModel, but not one of this library's: {MANIFEST_FILE} is missing."
         ) from error
     if manifest.needs_scann:
         require_scann()
     try:
         loaded = tf.saved_model.load(str(folder))
-        candidates = pq.read_table(folder / CANDIDATES_FILE)
+        candidates = read_candidates(folder, manifest, loaded)
     except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
         raise ValueError(
             f"{folder} is damaged and cannot be loaded ({str(error).splitlines()[0]}). Export it again."

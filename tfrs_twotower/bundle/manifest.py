@@ -9,11 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfrs_twotower._json_values import JsonValue, read_json
 from tfrs_twotower.bundle.layout import MANIFEST_FILE
-from tfrs_twotower.index.outcome import IndexOutcome
+from tfrs_twotower.index.outcome import IndexOutcome, read_outcome
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+#: The dtypes that raw inputs have.
+_DTYPES = ("string", "float32", "int64")
+# Manifests have kilobytes. Reading a file of any size could use up the memory.
+_MAX_BYTES = 16 * 2**20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -184,6 +190,8 @@ class Manifest:
         filter_by: Columns of the candidates that recommendations may be filtered by.
         rerank: How the first candidates that are found are reordered; None if they are not.
         index: The index.
+        candidates_sha256: SHA-256 of the file `candidates.parquet`, in hexadecimal; None before the bundle is written,
+            and in bundles of older versions.
         recommend_seen: Whether candidates that a query has seen may be recommended again.
         export_id: Identifies the export, which a bundle that needs ScaNN and its portable twin share; None if version
             0.1 of this library wrote the bundle.
@@ -231,6 +239,7 @@ class Manifest:
     filter_by: tuple[str, ...]
     rerank: Rerank | None
     index: IndexEntry
+    candidates_sha256: str | None = None
     recommend_seen: bool = False
     export_id: str | None = None
     is_twin: bool = False
@@ -254,6 +263,7 @@ class Manifest:
             "k": self.k,
             "filter_by": list(self.filter_by),
             "rerank": None if self.rerank is None else dataclasses.asdict(self.rerank),
+            "candidates_sha256": self.candidates_sha256,
             "recommend_seen": self.recommend_seen,
             "index": {
                 "requested": index.requested,
@@ -274,29 +284,9 @@ class Manifest:
             ValueError: If something is missing, or not what it should be.
         """
         try:
-            index = dict(content["index"])
-            entry = IndexEntry(
-                requested=index.pop("requested"),
-                kind=index.pop("kind"),
-                is_exact=index.pop("is_exact"),
-                outcome=IndexOutcome.from_dict(index),
-            )
-            return cls(
-                versions=dict(content["versions"]),
-                created=content["created"],
-                model=_model_entry(content),
-                num_candidates=content["num_candidates"],
-                requested_k=content["requested_k"],
-                k=content["k"],
-                filter_by=tuple(content["filter_by"]),
-                rerank=Rerank(**content["rerank"]) if content["rerank"] else None,
-                index=entry,
-                recommend_seen=content.get("recommend_seen", False),
-                export_id=content.get("export_id"),
-                is_twin=content.get("is_twin", False),
-            )
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"The manifest lacks something or is damaged: {error!r}.") from error
+            return _read(JsonValue(content))
+        except ValueError as error:
+            raise ValueError(f"The manifest is damaged: {error}") from error
 
     def write(self, folder: Path) -> None:
         """Writes the manifest of a bundle.
@@ -306,9 +296,13 @@ class Manifest:
 
         Raises:
             OSError: If it cannot be written.
+            ValueError: If it could not be read again.
         """
-        text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
-        (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+        data = (json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n").encode("utf-8")
+        if len(data) > _MAX_BYTES:
+            raise ValueError(f"A manifest must have at most {_MAX_BYTES:,} bytes. Received: {len(data):,}.")
+        Manifest.from_dict(self.to_dict())  # what is written can be read
+        (folder / MANIFEST_FILE).write_bytes(data)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -318,10 +312,14 @@ class Manifest:
             folder: The version's folder.
 
         Raises:
-            OSError: If there is none.
-            ValueError: If it is damaged.
+            OSError: If there is none, or it cannot be read.
+            ValueError: If it is damaged; names the file, the key, and what was expected there.
         """
-        return cls.from_dict(json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8")))
+        path = folder / MANIFEST_FILE
+        try:
+            return _read(read_json(path, _MAX_BYTES))
+        except ValueError as error:
+            raise ValueError(f"The manifest {path} is damaged: {error}") from error
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -350,38 +348,99 @@ def require_metrics(metrics: Mapping[str, float]) -> None:
             raise ValueError(f"`metrics` must be finite numbers. Received for {name!r}: {value!r}.")
 
 
-def _model_entry(content: Mapping[str, Any]) -> ModelEntry:
-    query, metrics = content["query"], content["metrics"]
-    return ModelEntry(
-        query=QuerySchema(**_side(query), **_history_inputs(query)),
-        candidate=SideSchema(**_side(content["candidate"])),
-        num_queries=content["num_queries"],
-        positive_threshold=content["positive_threshold"],
-        has_probabilities=content["has_probabilities"],
-        metrics=dict(metrics["cases"]["model"] if "cases" in metrics else metrics),  # 0.1 kept the whole report here
-        data=DataSource(**content["data"]),
-        refreshed_from=content.get("refreshed_from"),
-        recipe=content.get("recipe"),
-        original_names=dict(content.get("original_names", {})),
+def _read(content: JsonValue) -> Manifest:
+    """Reads a manifest, of which every part is checked here: nothing else has to doubt it."""
+    index, num_candidates = content["index"], content["num_candidates"].whole_number(1)
+    requested_k = content["requested_k"].whole_number(1)
+    return Manifest(
+        versions=_texts(content["versions"]),
+        created=content["created"].text(),
+        model=_read_model(content),
+        num_candidates=num_candidates,
+        requested_k=requested_k,
+        k=content["k"].whole_number(1, min(requested_k, num_candidates)),
+        filter_by=tuple(name.text() for name in content["filter_by"].items()),
+        rerank=content["rerank"].nullable(_read_rerank),
+        index=IndexEntry(
+            requested=index["requested"].text(),
+            kind=index["kind"].text(),
+            is_exact=index["is_exact"].truth(),
+            outcome=read_outcome(index),
+        ),
+        candidates_sha256=content.optional("candidates_sha256", JsonValue.text),
+        recommend_seen=bool(content.optional("recommend_seen", JsonValue.truth)),
+        export_id=content.optional("export_id", JsonValue.text),
+        is_twin=bool(content.optional("is_twin", JsonValue.truth)),
     )
 
 
-def _history_inputs(query: Mapping[str, Any]) -> dict[str, Any]:
-    if "histories" in query:
-        return {"histories": tuple(query["histories"]), "ratings_of": dict(query["ratings_of"])}
-    # Version 0.1 described histories only by their features.
-    past = [feature for feature in query["features"] if feature["kind"] == "History"]
+def _read_model(content: JsonValue) -> ModelEntry:
+    metrics, data = content["metrics"], content["data"]
+    if "cases" in metrics.entries():  # version 0.1 kept the whole report here
+        metrics = metrics["cases"]["model"]
+    return ModelEntry(
+        query=_read_query(content["query"]),
+        candidate=SideSchema(**_read_side(content["candidate"])),
+        num_queries=content["num_queries"].whole_number(0),
+        positive_threshold=content["positive_threshold"].number(),
+        has_probabilities=content["has_probabilities"].truth(),
+        metrics={name: value.number() for name, value in metrics.entries().items()},
+        data=DataSource(source=data["source"].text(), fingerprint=data["fingerprint"].text()),
+        refreshed_from=content.optional("refreshed_from", JsonValue.text),
+        recipe=content.optional("recipe", _read_description),
+        original_names=content.optional("original_names", _texts) or {},
+    )
+
+
+def _read_query(query: JsonValue) -> QuerySchema:
+    side = _read_side(query)
+    inputs = [spec.name for spec in side["inputs"]]
+    if "histories" in query.entries():
+        histories = tuple(name.choice(inputs, "an input's name") for name in query["histories"].items())
+        ratings_of = {
+            name: history.choice(histories, "a history's name")
+            for name, history in query["ratings_of"].entries().items()
+        }
+    else:
+        # Version 0.1 described histories only by their features.
+        past = [feature for feature in query["features"].items() if feature["kind"].text() == "History"]
+        histories = tuple(sorted({feature["name"].choice(inputs, "an input's name") for feature in past}))
+        rated = [feature["name"].text() for feature in past if feature["by_rating"].truth()]
+        ratings_of = {f"{name}_rating": name for name in rated}
+    for name in ratings_of:
+        if name not in inputs:
+            raise ValueError(f"`query.ratings_of` must have inputs' names as keys. Received: {name!a}.")
+    return QuerySchema(**side, histories=histories, ratings_of=ratings_of)
+
+
+def _read_side(side: JsonValue) -> dict[str, Any]:
+    inputs = tuple(map(_read_input, side["inputs"].items()))
+    if len({spec.name for spec in inputs}) < len(inputs):
+        raise ValueError(f"`{side.path}.inputs` must have different names.")
     return {
-        "histories": tuple(sorted({feature["name"] for feature in past})),
-        "ratings_of": {f"{feature['name']}_rating": feature["name"] for feature in past if feature["by_rating"]},
+        "id": side["id"].text(),
+        "features": tuple(map(_read_description, side["features"].items())),
+        "inputs": inputs,
     }
 
 
-def _side(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "id": content["id"],
-        "features": tuple(content["features"]),
-        "inputs": tuple(
-            InputSpec(name=spec["name"], dtype=spec["dtype"], shape=tuple(spec["shape"])) for spec in content["inputs"]
-        ),
-    }
+def _read_input(spec: JsonValue) -> InputSpec:
+    shape = spec["shape"]
+    sizes = tuple(size.nullable(lambda size: size.whole_number(1)) for size in shape.items())
+    if sizes[:1] != (None,):
+        raise shape.error("a list that begins with null")
+    return InputSpec(name=spec["name"].text(), dtype=spec["dtype"].choice(_DTYPES, " or ".join(_DTYPES)), shape=sizes)
+
+
+def _read_rerank(rerank: JsonValue) -> Rerank:
+    return Rerank(first=rerank["first"].whole_number(1), weight=rerank["weight"].number(0, 1))
+
+
+def _read_description(value: JsonValue) -> Mapping[str, Any]:
+    value.entries()
+    description: Mapping[str, Any] = value.plain()
+    return description
+
+
+def _texts(value: JsonValue) -> dict[str, str]:
+    return {name: item.text() for name, item in value.entries().items()}

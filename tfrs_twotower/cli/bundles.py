@@ -13,7 +13,7 @@ from tfrs_twotower.cli.screen import err, out, print_line
 
 if TYPE_CHECKING:
     from tfrs_twotower.bundle.load import LoadedBundle
-    from tfrs_twotower.bundle.manifest import InputSpec
+    from tfrs_twotower.bundle.manifest import InputSpec, Manifest
 
 
 @app.command()
@@ -102,27 +102,35 @@ def index(
 @app.command("list")
 def list_bundles(bundle: Annotated[Path, typer.Argument(help="The folder of all versions.")]) -> None:
     """Prints the versions in a folder, and which one a server takes."""
+    from tfrs_twotower.bundle.layout import strays
     from tfrs_twotower.publishing.versions import list_versions
 
     table = Table(title=str(bundle), title_justify="left")
     for column in ("version", "", "created", "index", "candidates", "auc", "ndcg@10"):
         table.add_column(column, justify="left" if column in ("", "created", "index") else "right")
-    for version in list_versions(bundle):
+    listed = list_versions(bundle)
+    for version in listed:
         state = "served" if version.is_served else "withdrawn" if version.is_withdrawn else ""
-        manifest = version.manifest
-        if manifest is None:
-            table.add_row(str(version.number), state, *[""] * 5)
-            continue
-        metrics = manifest.model.metrics
-        table.add_row(
-            str(version.number),
-            state,
-            manifest.created,
-            manifest.index.kind,
-            f"{manifest.num_candidates:,}",
-            *(f"{metrics[name]:.4f}" if name in metrics else "" for name in ("auc", "ndcg@10")),
-        )
+        table.add_row(str(version.number), state, *_described(version.manifest))
     out.print(table)
+    for version in listed:
+        if version.problem is not None:
+            print_line(f"Version {version.number}: {version.problem}")
+    for path in strays(bundle):
+        print_line(f"{path} is no version, but TensorFlow Serving takes it for version {int(path.name)}. Rename it.")
+
+
+def _described(manifest: Manifest | None) -> list[str]:
+    """Returns the cells of a table that describe a version."""
+    if manifest is None:
+        return ["no readable manifest", "", "", "", ""]
+    metrics = manifest.model.metrics
+    return [
+        manifest.created,
+        manifest.index.kind,
+        f"{manifest.num_candidates:,}",
+        *(f"{metrics[name]:.4f}" if name in metrics else "" for name in ("auc", "ndcg@10")),
+    ]
 
 
 @app.command()

@@ -23,7 +23,7 @@ from tfrs_twotower.index.build import BuildIndex
 from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.publishing.export import ExportConfig, export_bundle
 from tfrs_twotower.publishing.pairs import require_place
-from tfrs_twotower.publishing.publish import require_writable
+from tfrs_twotower.publishing.publish import require_publishable, require_writable
 from tfrs_twotower.training.recipe import Trained, fit_recipe
 
 #: Name of the file in a version's `assets.extra` with the resolved experiment.
@@ -106,7 +106,7 @@ def run_experiment(
         'ratings/1'
     """
     directory = experiment.directory
-    require_writable(directory)
+    require_publishable(directory)
     require_place(directory, with_portable=experiment.export.with_portable)
     if experiment.movielens is not None and experiment.movielens.data_dir is not None:
         require_writable(Path(experiment.movielens.data_dir))

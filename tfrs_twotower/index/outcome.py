@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from tfrs_twotower._json_values import JsonValue
+
 #: Parameters of an index: name -> value. The value of `excluding` maps maximum numbers of exclusions to multiples of
 #: the effort.
 Parameters: TypeAlias = Mapping[str, bool | int | float | str | Mapping[int, int] | None]
@@ -73,23 +75,29 @@ class IndexOutcome:
         Raises:
             ValueError: If a key is missing, or a value is not of the type that `to_dict` writes.
         """
-        try:
-            return cls(
-                parameters={
-                    name: _with_int_keys(value) if isinstance(value, Mapping) else value
-                    for name, value in values["parameters"].items()
-                },
-                recall=_with_int_keys(values["recall"]),
-                latency_ms=_with_int_keys(values["latency_ms"]),
-                build_s=values["build_s"],
-                size_bytes=values["size_bytes"],
-                note=values["note"],
-            )
-        except KeyError as error:
-            raise ValueError(f"The outcome of building an index has no key {error}.") from error
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"The outcome of building an index is damaged: {error}.") from error
+        return read_outcome(JsonValue(values))
 
 
-def _with_int_keys(values: Mapping[str, Any]) -> dict[int, Any]:
-    return {int(key): value for key, value in values.items()}
+def read_outcome(value: JsonValue) -> IndexOutcome:
+    """Reads an outcome, as `IndexOutcome.from_dict`, where it stands within other JSON.
+
+    Args:
+        value: The object that has the outcome's keys.
+
+    Raises:
+        ValueError: If a key is missing, or a value is not of the type that `to_dict` writes; names the key.
+    """
+    return IndexOutcome(
+        parameters={name: _parameter(given) for name, given in value["parameters"].entries().items()},
+        recall={k: share.number(0, 1) for k, share in value["recall"].numbered().items()},
+        latency_ms={batch: time.number(0) for batch, time in value["latency_ms"].numbered().items()},
+        build_s=value["build_s"].number(0),
+        size_bytes=value["size_bytes"].whole_number(0),
+        note=value["note"].nullable(JsonValue.text),
+    )
+
+
+def _parameter(value: JsonValue) -> Any:
+    if isinstance(value.content, Mapping):
+        return {key: item.whole_number(0) for key, item in value.numbered().items()}
+    return value.plain()

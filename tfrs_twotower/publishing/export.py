@@ -22,7 +22,7 @@ from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.publishing.gate import QualityGate
 from tfrs_twotower.publishing.pairs import has_twins, require_place
-from tfrs_twotower.publishing.publish import Publication, publish, require_keep
+from tfrs_twotower.publishing.publish import Publication, publish, require_keep, require_publishable
 
 #: Rows of the requests that TensorFlow Serving replays: one query, and a batch.
 WARMUP_BATCH_SIZES = (1, 32)
@@ -140,6 +140,7 @@ def export_bundle(
     directory, catalogue, config = Path(directory), known.candidates, config or ExportConfig()
     k = config.num_recommended(catalogue.num_rows)
     require_keep(keep)
+    require_publishable(directory)
     require_place(directory, with_portable=config.with_portable)
     figures = metrics.metrics if isinstance(metrics, Report) else dict(metrics or {})
     require_metrics(figures)

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tfrs_twotower._settings import whole_number
 from tfrs_twotower.publishing.locks import flush, try_lock
 from tfrs_twotower.publishing.pairs import hold
 from tfrs_twotower.publishing.renames import rename_all
@@ -51,14 +52,15 @@ def publish(publications: Sequence[Publication], *, keep: int | None = None) -> 
         `directory/<integer version>` of each.
 
     Raises:
+        TypeError: If `keep` is not a whole number.
         ValueError: If `keep` is less than 1.
-        OSError: If a directory cannot be written.
+        OSError: If a directory cannot be written, or has no number left for a version.
         Exception: Whatever `write` or `check` raise; nothing is left behind then. If the process is killed between two
             renames, the next publication or rollback does the second.
     """
     require_keep(keep)
     for publication in publications:
-        require_writable(publication.directory)
+        require_publishable(publication.directory)
     home = publications[0].directory
     with contextlib.ExitStack() as stack:
         written = []
@@ -82,10 +84,24 @@ def require_keep(keep: int | None) -> None:
     """Checks the number of versions that are to stay.
 
     Raises:
+        TypeError: If it is not a whole number.
         ValueError: If it is less than 1.
     """
-    if keep is not None and keep < 1:
-        raise ValueError(f"`keep` must be at least 1. Received: {keep}.")
+    if keep is not None:
+        whole_number(keep, "`keep`", 1)
+
+
+def require_publishable(directory: Path) -> None:
+    """Raises an error if a folder cannot take another version, so that it comes before a long training.
+
+    Args:
+        directory: `saved_models/<name>`, or where it is to be created.
+
+    Raises:
+        OSError: If `directory` cannot be created or written, or there is no greater number for a version.
+    """
+    require_writable(directory)
+    next_version(directory)
 
 
 def require_writable(directory: Path) -> None:
@@ -97,12 +113,26 @@ def require_writable(directory: Path) -> None:
     Raises:
         OSError: If `directory` cannot be created or written.
     """
-    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     try:
+        existing = _nearest_existing(directory.absolute())
+        if not existing.is_dir():
+            what = "a link that leads to no folder" if existing.is_symlink() else "not a folder"
+            raise OSError(f"{directory} cannot be written ({existing} is {what}). Choose another output folder.")
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(f"{directory} cannot be written ({error.strerror}). Choose another output folder.") from error
+
+
+def _nearest_existing(path: Path) -> Path:
+    """Returns a path, or else the nearest folder above it, that is there, be it a link that leads nowhere."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return _nearest_existing(path.parent)
+    return path
 
 
 @contextlib.contextmanager

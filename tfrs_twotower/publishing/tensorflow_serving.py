@@ -20,7 +20,7 @@ from pathlib import Path
 from tfrs_twotower._control_characters import require_no_control_characters
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.bundle.layout import portable_twin, versions
-from tfrs_twotower.bundle.manifest import read_manifest
+from tfrs_twotower.bundle.manifest import Manifest
 from tfrs_twotower.publishing.pairs import is_served_as_pair
 from tfrs_twotower.publishing.serving_files import (
     Server,
@@ -224,14 +224,10 @@ def needs_scann(directory: Path) -> bool:
         directory: `saved_models/<name>`.
 
     Raises:
-        FileNotFoundError: If there is no version.
-        ValueError: If its manifest is missing or damaged.
+        FileNotFoundError: If there is no version, or it has no manifest.
+        ValueError: If its manifest is damaged.
     """
     published = versions(directory)
     if not published:
         raise FileNotFoundError(f"{directory} holds no version of a bundle.")
-    served = directory / str(published[-1])
-    manifest = read_manifest(served)
-    if manifest is None:
-        raise ValueError(f"{served} has no manifest that names its index. Export it again.")
-    return manifest.needs_scann
+    return Manifest.read(directory / str(published[-1])).needs_scann

@@ -12,8 +12,16 @@ import shutil
 import uuid
 from pathlib import Path
 
-from tfrs_twotower.bundle.layout import MODEL_FILE, portable_twin, version_digits, version_numbers, versions
-from tfrs_twotower.bundle.manifest import Manifest, read_manifest
+from tfrs_twotower._settings import whole_number
+from tfrs_twotower.bundle.layout import (
+    MAX_VERSION,
+    MODEL_FILE,
+    portable_twin,
+    version_digits,
+    version_numbers,
+    versions,
+)
+from tfrs_twotower.bundle.manifest import Manifest
 from tfrs_twotower.publishing.pairs import hold, require_no_twins, twin_numbers
 from tfrs_twotower.publishing.renames import Rename, rename_all
 
@@ -31,6 +39,7 @@ class Version:
         is_served: Whether it is the version that a server takes.
         is_withdrawn: Whether `rollback` took it back.
         manifest: Its manifest; None if it cannot be read.
+        problem: Reason why its manifest cannot be read; None if it can.
 
     Example:
         >>> version = Version(
@@ -45,6 +54,7 @@ class Version:
     is_served: bool
     is_withdrawn: bool
     manifest: Manifest | None
+    problem: str | None = None
 
 
 def list_versions(directory: str | Path) -> list[Version]:
@@ -68,12 +78,14 @@ def list_versions(directory: str | Path) -> list[Version]:
     listed = [(number, directory / str(number), False) for number in published]
     listed += [(number, directory / f"{_WITHDRAWN}{number}", True) for number in withdrawn]
     return [
-        Version(
-            number=number,
-            path=path,
-            is_served=not is_withdrawn and number == published[-1],
-            is_withdrawn=is_withdrawn,
-            manifest=read_manifest(path),
+        _with_manifest(
+            Version(
+                number=number,
+                path=path,
+                is_served=not is_withdrawn and number == published[-1],
+                is_withdrawn=is_withdrawn,
+                manifest=None,
+            )
         )
         for number, path, is_withdrawn in sorted(listed)
     ]
@@ -96,6 +108,7 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
         FileNotFoundError: If there is no version.
         ValueError: If there is no such version, or no version before the newest, or the folder holds portable twins,
             which are withdrawn with their bundle.
+        TypeError: If `to` is not a whole number.
         OSError: If the folder cannot be written.
 
     Example:
@@ -104,6 +117,8 @@ def rollback(directory: str | Path, *, to: int | None = None) -> Path:
         FileNotFoundError: saved_models/nothing holds no version of a bundle.
     """
     directory = Path(directory)
+    if to is not None:
+        to = whole_number(to, "`to`", 0)
     if not versions(directory):
         raise FileNotFoundError(f"{directory} holds no version of a bundle.")
     require_no_twins(directory)
@@ -133,10 +148,19 @@ def next_version(directory: Path) -> int:
 
     Args:
         directory: `saved_models/<name>`.
+
+    Raises:
+        OSError: If there is no greater number that TensorFlow Serving can read.
     """
     folders = (directory, portable_twin(directory))
     digits = [digits for folder in folders for prefix in ("", _WITHDRAWN) for digits in version_digits(folder, prefix)]
-    return max([0, *map(int, digits)]) + 1
+    greatest = max([0, *map(int, digits)])
+    if greatest == MAX_VERSION:
+        raise OSError(
+            f"{directory} holds {greatest}, and TensorFlow Serving reads no greater number as a version. Rename it, or "
+            "choose another output folder."
+        )
+    return greatest + 1
 
 
 def remove_old(directory: Path, keep: int) -> None:
@@ -176,6 +200,13 @@ def remove_leftovers(directory: Path) -> None:
     """
     for path in directory.glob(f"{_REMOVED}*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _with_manifest(version: Version) -> Version:
+    try:
+        return dataclasses.replace(version, manifest=Manifest.read(version.path))
+    except (OSError, ValueError) as error:
+        return dataclasses.replace(version, problem=str(error))
 
 
 def _withdrawn(directory: Path) -> list[int]:

@@ -243,6 +243,7 @@ def test_progress_of_every_task_begins_with_nothing_and_ends_with_everything(pla
         "Ranking at random",
         "Ranking by popularity",
         "Ranking by itself",
+        "Fitting the biases",
         "Ranking by biases",
         "Measuring the predictions",
     ]

@@ -54,8 +54,8 @@ def test_what_lies_beside_versions(tmp_path, name, make, published, following, i
     assert strays(tmp_path) == ([tmp_path / name] if is_stray else [])
     require_publishable(tmp_path)
     assert publish_one(tmp_path, keep=1) == tmp_path / str(following)
-    assert versions(tmp_path) == [following]
-    assert os.path.lexists(tmp_path / name) == (name not in (*map(str, published), ".withdrawn-9"))
+    assert versions(tmp_path) == [published[-1], following]  # the one before the newest has readers
+    assert os.path.lexists(tmp_path / name) == (name not in map(str, published[:-1]))
 
 
 @pytest.mark.parametrize("name", [str(2**63 - 1), f"00{2**63 - 1}", f".withdrawn-{2**63 - 1}"])
@@ -69,6 +69,13 @@ def test_after_the_last_number_nothing_is_written(tmp_path, name):
         with pytest.raises(OSError, match="holds 9223372036854775807, and TensorFlow Serving reads no greater number"):
             publish(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(("name", "place"), [("sh\nop", "U\\+000A as character 3"), ("shop\u202e", "U\\+202E as")])
+def test_a_name_that_no_file_for_a_server_can_hold_is_refused_before_any_work(tmp_path, name, place):
+    with pytest.raises(ValueError, match=f"name of the model's folder must not contain control .* with {place}"):
+        publish_one(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def make_link(path: Path) -> Path:

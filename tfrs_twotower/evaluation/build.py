@@ -32,6 +32,7 @@ from tfrs_twotower.evaluation.shared_order import rank_by_value
 if TYPE_CHECKING:
     from tfrs_twotower.model.recommender import Recommender
 
+_FITTING = "Fitting the biases"
 _MEASURING = "Measuring the predictions"
 _LAST_CASES = ("all-positive", "biases")
 
@@ -183,7 +184,9 @@ def build_report(
         rankings[name] = measure(ranked)
     of_biases = None
     if has_both_classes(labels) and has_both_classes(seen.ratings >= threshold):
+        progress(_FITTING, 0, 0)
         of_biases = biases(seen, threshold=threshold)
+        progress(_FITTING, 1, 1)
         rankings["biases"] = rank("biases", of_biases[1][:, 1])
     progress(_MEASURING, 0, 3)
     of_model, probabilities = rankings["model"], predictions.probabilities

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tfrs_twotower._control_characters import require_no_control_characters
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.publishing.locks import flush, try_lock
 from tfrs_twotower.publishing.pairs import hold
@@ -98,8 +99,10 @@ def require_publishable(directory: Path) -> None:
         directory: `saved_models/<name>`, or where it is to be created.
 
     Raises:
+        ValueError: If its name contains control characters, which files that start a server cannot hold.
         OSError: If `directory` cannot be created or written, or there is no greater number for a version.
     """
+    require_no_control_characters(directory.name, "The name of the model's folder")
     require_writable(directory)
     next_version(directory)
 

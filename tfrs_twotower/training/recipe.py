@@ -244,7 +244,7 @@ def _fit_rating(
     starts = recipe.starts_from_biases
     chosen = fitting.choose("rating", settings, build_from_biases if starts else build)
     if starts is None:
-        starts = _is_worse_than_biases(chosen, recipe.threshold, fitting.choosing)
+        starts = _is_worse_than_biases(chosen, recipe.threshold, fitting)
         if starts:
             notes.append(
                 "Biases alone predicted the validation part better than the rating model, which therefore starts from "
@@ -255,11 +255,15 @@ def _fit_rating(
     return model, dataclasses.replace(recipe, rating=chosen.settings, starts_from_biases=starts), logs
 
 
-def _is_worse_than_biases(chosen: Chosen, threshold: float, choosing: Split | None) -> bool:
+def _is_worse_than_biases(chosen: Chosen, threshold: float, fitting: Fitting) -> bool:
     """Tells whether biases alone predict the validation part better than the model that chose the epochs."""
+    choosing = fitting.choosing
     if chosen.value is None or choosing is None:
         return False
+    task = "Comparing the rating model with biases"
+    fitting.progress(task, 0, 0)
     probabilities = pair_probabilities(*biases(choosing.train, threshold=threshold), choosing.validation)
+    fitting.progress(task, 1, 1)
     of_biases = rating_metrics(choosing.validation.ratings >= threshold, probabilities)["log_loss"]
     return of_biases < chosen.value
 

@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+import tfrs_twotower as tt
+
 pytestmark = [pytest.mark.movielens, pytest.mark.scann]
 
 REPOSITORY = Path(__file__).parents[2]
@@ -229,6 +231,17 @@ def test_the_shop_recommends_what_the_customer_likes(finish):
     assert len(recommended) == 5
     # Customer 7 likes the items whose number leaves the remainder 1 when divided by 3.
     assert sum(int(sku) % 3 == 1 for sku in recommended) >= 4
+
+
+def test_the_demo_without_an_option_is_a_pair_that_a_stock_server_can_serve(finish):
+    models = finish("README.md").folder / "saved_models"
+    config = tt.publishing.serving_config([models / "movielens-100k"])
+    assert 'base_path: "/models/movielens-100k-portable"' in config.files["models.config"]
+    main, twin = (models / name / "1" for name in ("movielens-100k", "movielens-100k-portable"))
+    ours, theirs = (tt.bundle.Manifest.read(version) for version in (main, twin))
+    assert ours.export_id == theirs.export_id
+    assert (ours.filter_by, theirs.filter_by) == (("release_year", "genres"), ("release_year", "genres"))
+    assert [b"Scann>" in (version / "saved_model.pb").read_bytes() for version in (main, twin)] == [True, False]
 
 
 def test_the_written_server_files_serve_the_portable_twin(finish):

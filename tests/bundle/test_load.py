@@ -1,6 +1,7 @@
 """A published bundle from Python: finding and loading it, plain values in, arrays out."""
 
 import dataclasses
+import pydoc
 import shutil
 
 import numpy as np
@@ -112,6 +113,64 @@ def test_a_damaged_bundle_is_named(tmp_path, bundle_path, damaged):
     (tmp_path / "1" / damaged).write_bytes(b"damaged")
     with pytest.raises(ValueError, match="is damaged and cannot be loaded"):
         tt.load_bundle(tmp_path)
+
+
+# The steps of loading: reading the manifest, the SavedModel, and the catalogue.
+STEPS = ["Manifest.read", "tf.saved_model.load", "pq.read_table"]
+
+
+def before(monkeypatch, step: str, act) -> None:
+    """Lets something happen before a step of loading: what another process does meanwhile."""
+    *owners, name = f"tfrs_twotower.bundle.load.{step}".split(".")
+    owner = pydoc.locate(".".join(owners))
+    original = getattr(owner, name)
+
+    def patched(*arguments):
+        act()
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, name, patched)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_version_that_is_removed_while_it_is_loaded_is_replaced_by_the_newest(
+    monkeypatch, tmp_path, bundle_path, step
+):
+    shutil.copytree(bundle_path, tmp_path / "1")
+
+    def publish_with_keep_1():
+        if (tmp_path / "1").exists():
+            shutil.copytree(bundle_path, tmp_path / "2")
+            (tmp_path / "1").rename(tmp_path / ".removed-1")
+
+    before(monkeypatch, step, publish_with_keep_1)
+    assert tt.load_bundle(tmp_path).path == tmp_path / "2"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_named_version_that_is_removed_while_it_is_loaded_is_missing_and_not_damaged(
+    monkeypatch, tmp_path, bundle_path, step
+):
+    shutil.copytree(bundle_path, tmp_path / "1")
+    shutil.copytree(bundle_path, tmp_path / "2")
+    before(monkeypatch, step, lambda: shutil.rmtree(tmp_path / "1"))
+    with pytest.raises(FileNotFoundError, match="/1 was removed while it was being loaded. Load the newest version"):
+        tt.load_bundle(tmp_path / "1")
+
+
+def test_loading_ends_where_every_version_is_removed_meanwhile(monkeypatch, tmp_path, bundle_path):
+    shutil.copytree(bundle_path, tmp_path / "1")
+    tried = []
+
+    def replace_the_newest():
+        number = len(tried) + 1
+        tried.append(number)
+        (tmp_path / str(number)).rename(tmp_path / str(number + 1))
+
+    before(monkeypatch, "Manifest.read", replace_the_newest)
+    with pytest.raises(FileNotFoundError, match="was removed while it was being loaded"):
+        tt.load_bundle(tmp_path)
+    assert 1 < len(tried) < 100
 
 
 @pytest.fixture(scope="module")

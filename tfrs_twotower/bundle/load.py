@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
-from tfrs_twotower.bundle.layout import CANDIDATES_FILE, MANIFEST_FILE, find_version
+from tfrs_twotower.bundle.first_calls import FirstCalls
+from tfrs_twotower.bundle.layout import CANDIDATES_FILE, MANIFEST_FILE, MODEL_FILE, find_version
 from tfrs_twotower.bundle.manifest import Manifest
 from tfrs_twotower.bundle.values import (
     filter_values,
@@ -24,6 +25,9 @@ from tfrs_twotower.bundle.values import (
     to_tensor,
 )
 from tfrs_twotower.features.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX
+
+# Versions that are removed one after the other, each while it is being loaded.
+_MAX_VERSIONS_TRIED = 10
 
 
 class Recommendations(NamedTuple):
@@ -75,7 +79,7 @@ def load_bundle(path: str | Path) -> LoadedBundle:
         path: A version's folder, or the folder of all versions, of which the newest is taken.
 
     Raises:
-        FileNotFoundError: If there is no bundle.
+        FileNotFoundError: If there is no bundle, or the version is removed while it is being loaded.
         ValueError: If the folder holds something else, or a damaged bundle.
         ImportError: If the bundle's index needs scann and that is unusable here.
 
@@ -84,7 +88,23 @@ def load_bundle(path: str | Path) -> LoadedBundle:
         Traceback (most recent call last):
         FileNotFoundError: There is no bundle at saved_models/nothing. Make one with: tfrs-twotower train
     """
-    folder = find_version(Path(path))
+    path = Path(path)
+    for _ in range(_MAX_VERSIONS_TRIED):
+        folder = find_version(path)
+        try:
+            return _load_version(folder)
+        except (OSError, ValueError) as error:
+            # Another process may publish a newer version and remove this one.
+            if (folder / MODEL_FILE).exists():
+                raise
+            removed = FileNotFoundError(f"{folder} was removed while it was being loaded. Load the newest version.")
+            removed.__cause__ = error
+        if folder == path:
+            break
+    raise removed
+
+
+def _load_version(folder: Path) -> LoadedBundle:
     try:
         manifest = Manifest.read(folder)
     except (OSError, ValueError) as error:
@@ -105,6 +125,9 @@ def load_bundle(path: str | Path) -> LoadedBundle:
 
 class LoadedBundle:
     """A bundle that recommends from Python; made by `load_bundle`.
+
+    Any number of threads may call one bundle. TensorFlow prepares a signature in its first call, which takes longer:
+    one thread makes it, and the others wait. Functions that are called through `module.signatures` are not guarded so.
 
     Attributes:
         path: The version's folder.
@@ -133,6 +156,7 @@ class LoadedBundle:
         self.manifest = manifest
         self.candidates = candidates
         self.module = loaded
+        self._first_calls = FirstCalls()
 
     def recommend(
         self,
@@ -199,7 +223,7 @@ class LoadedBundle:
         if len(ids) != batch:
             raise ValueError(f"`candidate_ids` must be one for each query. Received: {len(ids)} for {batch} queries.")
         tensors[CANDIDATE_INPUT] = ids_tensor(ids)
-        return Scores(**{name: values.numpy() for name, values in self.module.signatures["score"](**tensors).items()})
+        return Scores(**{name: values.numpy() for name, values in self._call("score", tensors).items()})
 
     def _ask(self, signature: str, tensors: Mapping[str, tf.Tensor], k: int | None) -> Recommendations:
         limit = self.manifest.k
@@ -212,10 +236,13 @@ class LoadedBundle:
                 else ""
             )
             raise ValueError(f"`k` must be in 1..{limit}, the bundle's. Received: k={k}.{advice}")
-        outputs = self.module.signatures[signature](**tensors)
+        outputs = self._call(signature, tensors)
         arrays = {name: values.numpy()[:, :k] for name, values in outputs.items()}
         ids = np.vectorize(bytes.decode, otypes=[object])(arrays.pop("candidate_ids"))
         return Recommendations(candidate_ids=ids, **arrays)
+
+    def _call(self, signature: str, tensors: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        return self._first_calls.call(signature, self.module.signatures[signature], tensors)
 
     def _filter_tensors(self, only: Mapping[str, Any], batch: int) -> dict[str, tf.Tensor]:
         features = self.manifest.filter_by

@@ -71,6 +71,20 @@ def test_a_list_is_written_with_commas(planted, tmp_path):
     check_error(error, "`history_rating` must be a number. Received: 'good'.")
 
 
+def test_a_query_that_the_bundle_does_not_know_is_named(bundle_path):
+    for given, note in (
+        (["user_id=99999"], "The bundle does not know user_id '99999': these are general recommendations."),
+        (
+            ["user_id= u0", "age=30"],
+            "The bundle does not know user_id ' u0': only the other features count. It knows 'u0'.",
+        ),
+    ):
+        result = run("recommend", bundle_path, *(word for pair in given for word in ("--query", pair)))
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.splitlines()[0] == note
+        assert result.stdout.count("Title ") == 10
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
 from tfrs_twotower.bundle.first_calls import FirstCalls
+from tfrs_twotower.bundle.known_queries import are_known
 from tfrs_twotower.bundle.layout import CANDIDATES_FILE, MANIFEST_FILE, MODEL_FILE, find_version
 from tfrs_twotower.bundle.manifest import Manifest
 from tfrs_twotower.bundle.values import (
@@ -21,6 +22,7 @@ from tfrs_twotower.bundle.values import (
     ids_tensor,
     lists_tensor,
     require_equal_lists,
+    require_features,
     to_list,
     to_tensor,
 )
@@ -72,8 +74,8 @@ class Scores(NamedTuple):
 def load_bundle(path: str | Path) -> LoadedBundle:
     """Loads a published bundle.
 
-    Loading version after version in one process leaks memory, since TensorFlow keeps what it has loaded: replace the
-    process instead.
+    Loading version after version in one process leaks memory, about as much as a version is large, since TensorFlow
+    keeps what it has loaded: load each version in a process of its own, and end that with the version.
 
     Args:
         path: A version's folder, or the folder of all versions, of which the newest is taken.
@@ -169,8 +171,8 @@ class LoadedBundle:
         """Recommends candidates, best first, without those that the query has seen, as far as the bundle knows.
 
         Args:
-            queries: Feature name -> one value or a sequence, equally many each. A feature that is left out is missing:
-                for a known query id the bundle's own record is taken.
+            queries: Feature name -> one value or a sequence, equally many each, perhaps none. A feature that is left
+                out is missing: for a known query id the bundle's own record is taken.
             k: Recommendations per query, 1 <= k <= the bundle's; by default the bundle's.
             exclude: For each query the ids of candidates that it must not get; unknown ids are harmless.
             only: Feature of the candidates -> values of which a candidate must have one, for all queries; or a list of
@@ -178,7 +180,7 @@ class LoadedBundle:
 
         Raises:
             ValueError: If a feature is unknown, lengths differ, or `k` is out of range.
-            TypeError: If a value has the wrong type.
+            TypeError: If a value has the wrong type. Ids are strings.
         """
         tensors = self._query_tensors(queries)
         signature, batch = "recommend", len(next(iter(tensors.values())))
@@ -201,10 +203,10 @@ class LoadedBundle:
             Candidates and scores, without probabilities.
 
         Raises:
-            ValueError: If `k` is out of range, or there is no id.
+            ValueError: If `k` is out of range.
             TypeError: If an id is not a string.
         """
-        return self._ask("similar", {CANDIDATE_INPUT: ids_tensor(to_list(candidate_ids))}, k)
+        return self._ask("similar", {CANDIDATE_INPUT: ids_tensor("candidate_ids", to_list(candidate_ids))}, k)
 
     def score(self, queries: Mapping[str, Any], candidate_ids: Sequence[str]) -> Scores:
         """Scores pairs of a query and a candidate.
@@ -221,21 +223,43 @@ class LoadedBundle:
         batch = next(iter(tensors.values())).shape[0]
         ids = to_list(candidate_ids)
         if len(ids) != batch:
-            raise ValueError(f"`candidate_ids` must be one for each query. Received: {len(ids)} for {batch} queries.")
-        tensors[CANDIDATE_INPUT] = ids_tensor(ids)
+            raise ValueError(
+                f"`candidate_ids` must be one for each query. Received: {len(ids)} for {batch} queries. Repeat a query "
+                "for each of its candidates."
+            )
+        tensors[CANDIDATE_INPUT] = ids_tensor("candidate_ids", ids)
         return Scores(**{name: values.numpy() for name, values in self._call("score", tensors).items()})
 
-    def _ask(self, signature: str, tensors: Mapping[str, tf.Tensor], k: int | None) -> Recommendations:
-        limit = self.manifest.k
-        k = limit if k is None else operator.index(k)
-        if not 1 <= k <= limit:
-            num_candidates = self.manifest.num_candidates
-            advice = (
-                f" Export the bundle with a larger k to get more of its {num_candidates} candidates."
-                if k > limit
-                else ""
+    def knows(self, query_ids: Any) -> np.ndarray:
+        """Tells which queries the bundle knows, whose features and events it remembers.
+
+        An unknown id is not an error: the query is described by its other features, and without any the recommendations
+        are general.
+
+        Args:
+            query_ids: One id or a sequence.
+
+        Returns:
+            bool [num_ids].
+
+        Raises:
+            ValueError: If the bundle does not recognise queries by an id, or cannot tell because an older version of
+                this library made it.
+            TypeError: If an id is not a string.
+        """
+        query = self.manifest.model.query
+        if query.id not in [spec.name for spec in query.inputs]:
+            raise ValueError(f"{self.path} knows no query by its id, since the model uses neither ids nor histories.")
+        known = getattr(getattr(self.module, "query_side", None), "queries", None)
+        if known is None:
+            raise ValueError(
+                f"{self.path} was made by an older version of this library, and cannot tell which queries it knows. "
+                "Export it again."
             )
-            raise ValueError(f"`k` must be in 1..{limit}, the bundle's. Received: k={k}.{advice}")
+        return are_known(known.table, ids_tensor("query_ids", to_list(query_ids)))
+
+    def _ask(self, signature: str, tensors: Mapping[str, tf.Tensor], k: int | None) -> Recommendations:
+        k = self._checked_k(k)
         outputs = self._call(signature, tensors)
         arrays = {name: values.numpy()[:, :k] for name, values in outputs.items()}
         ids = np.vectorize(bytes.decode, otypes=[object])(arrays.pop("candidate_ids"))
@@ -244,7 +268,25 @@ class LoadedBundle:
     def _call(self, signature: str, tensors: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
         return self._first_calls.call(signature, self.module.signatures[signature], tensors)
 
+    def _checked_k(self, k: Any) -> int:
+        limit, num_candidates = self.manifest.k, self.manifest.num_candidates
+        if k is None:
+            return limit
+        try:
+            number = operator.index(k)
+        except TypeError:
+            raise TypeError(f"`k` must be a whole number. Received: {k!r} ({type(k).__name__}).") from None
+        if number > limit >= num_candidates:
+            raise ValueError(f"`k` must be in 1..{limit}: the catalogue has only {limit} candidates. Received: k={k}.")
+        if not 1 <= number <= limit:
+            advice = f" Export the bundle with a larger k to get more of its {num_candidates} candidates."
+            raise ValueError(
+                f"`k` must be in 1..{limit}, the bundle's. Received: k={k}.{advice if number > limit else ''}"
+            )
+        return number
+
     def _filter_tensors(self, only: Mapping[str, Any], batch: int) -> dict[str, tf.Tensor]:
+        require_features(only, "only")
         features = self.manifest.filter_by
         unknown = [name for name in only if name not in features]
         if unknown:
@@ -258,6 +300,7 @@ class LoadedBundle:
         return tensors
 
     def _query_tensors(self, queries: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        require_features(queries, "queries")
         schema = self.manifest.model.query
         inputs = {spec.name: spec for spec in schema.inputs}
         unknown = [name for name in queries if name not in inputs]
@@ -265,10 +308,10 @@ class LoadedBundle:
             raise ValueError(f"Unknown query feature {', '.join(map(repr, unknown))}. Known: {', '.join(inputs)}.")
         columns = {name: to_list(values) for name, values in queries.items()}
         lengths = {name: len(values) for name, values in columns.items()}
-        if len(set(lengths.values())) != 1 or 0 in lengths.values():
-            raise ValueError(
-                f"All query features must have equally many values, at least one. Received: {lengths or 'none'}."
-            )
+        if not lengths:
+            raise ValueError(f"`queries` must give at least one feature. Known: {', '.join(inputs)}.")
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"All query features must have equally many values. Received: {lengths}.")
         require_equal_lists(columns, schema.ratings_of)
         batch = next(iter(lengths.values()))
         return {name: to_tensor(spec, columns.get(name), batch) for name, spec in inputs.items()}

@@ -67,6 +67,13 @@ def test_a_list_is_written_with_commas(planted, tmp_path):
     assert result.returncode == 0, result.stderr
     shown = set(re.findall(r"Title (\d+) ", result.stdout))
     assert shown == {str(row) for row in range(24)} - {"1", "2"}
+    # Without a number, there are as many as the bundle gives, up to ten; an empty text is an empty list.
+    path = export_unchecked(
+        model, planted.split.seen, tmp_path / "history", k=3, build_index=tt.index.build_exact_index
+    )
+    result = run("recommend", path, "--query", "history=", "--query", "history_rating=")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("Title ") == 3
     error = run("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,good")
     check_error(error, "`history_rating` must be a number. Received: 'good'.")
 

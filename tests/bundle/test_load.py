@@ -1,7 +1,9 @@
 """A published bundle from Python: finding and loading it, plain values in, arrays out."""
 
 import dataclasses
+import pydoc
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -50,17 +52,21 @@ def test_ids_are_strings_and_k_is_the_number_of_columns(bundle, planted):
     ("queries", "error", "message"),
     [
         ({"uid": "u0"}, ValueError, "Unknown query feature 'uid'. Known: user_id, age."),
-        ({"user_id": 42}, TypeError, r"`user_id` must be strings. Received in row 0: 42 \(int\)"),
+        ({"user_id": 42}, TypeError, r"`user_id` must be strings. Received in row 0: 42 \(int\). Write '42'."),
         ({"user_id": ["u0", None]}, TypeError, r"`user_id` must be strings. Received in row 1: None"),
         ({"user_id": "u0", "age": "30"}, TypeError, r"`age` must be numbers. Received in row 0: '30' \(str\)"),
         ({"user_id": "u0", "age": True}, TypeError, r"`age` must be numbers. Received in row 0: True \(bool\)"),
         (
             {"user_id": ["u0", "u1"], "age": 30},
             ValueError,
-            "must have equally many values, at least one. Received: {'user_id': 2, 'age': 1}",
+            "All query features must have equally many values. Received: {'user_id': 2, 'age': 1}",
         ),
-        ({}, ValueError, "at least one. Received: none"),
-        ({"user_id": []}, ValueError, "at least one. Received: {'user_id': 0}"),
+        ({"user_id": [], "age": 30}, ValueError, "equally many values. Received: {'user_id': 0, 'age': 1}"),
+        ({"user_id": "u0", "age": 1e300}, ValueError, "`age` must be numbers that float32 can hold"),
+        ({}, ValueError, "`queries` must give at least one feature. Known: user_id, age."),
+        ("u0", TypeError, "`queries` must map features to values, such as {'user_id': '42'}. Received: a str."),
+        (["u0"], TypeError, "`queries` must map features to values, such as {'user_id': '42'}. Received: a list."),
+        (None, TypeError, "`queries` must map features to values, such as {'user_id': '42'}. Received: a NoneType."),
     ],
 )
 def test_a_mistake_is_named(bundle, queries, error, message):
@@ -68,15 +74,58 @@ def test_a_mistake_is_named(bundle, queries, error, message):
         bundle.recommend(queries)
 
 
-def test_k_is_an_integer(bundle):
-    with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
-        bundle.recommend({"user_id": "u0"}, k=2.0)
+def test_no_query_gives_no_recommendations(bundle, filtering):
+    for loaded in (bundle, filtering):
+        none = {"user_id": []}
+        for arguments in ({}, {"exclude": []}, {"exclude": [], "k": 3}):
+            found = loaded.recommend(none, **arguments)
+            k = arguments.get("k", loaded.manifest.k)
+            assert found.candidate_ids.shape == found.scores.shape == found.probabilities.shape == (0, k)
+        similar, scores = loaded.similar([], k=2), loaded.score(none, [])
+        assert similar.candidate_ids.shape == similar.scores.shape == (0, 2)
+        assert scores.scores.shape == scores.probabilities.shape == (0,)
+    for only in ({"year": 1991}, {"year": []}):
+        assert filtering.recommend(none, only=only, k=3).candidate_ids.shape == (0, 3)
 
 
-@pytest.mark.parametrize("k", [0, 11])
-def test_k_must_fit_the_bundle(bundle, k):
-    with pytest.raises(ValueError, match=rf"`k` must be in 1..10, the bundle's. Received: k={k}"):
+def test_one_query_may_be_given_as_a_value(bundle):
+    assert bundle.score({"user_id": "u0"}, "m1").scores.shape == (1,)
+    assert bundle.score({"user_id": pa.scalar("u0")}, np.array("m1")).scores.shape == (1,)
+    assert bundle.similar(tf.constant("m1"), k=2).candidate_ids.shape == (1, 2)
+
+
+@pytest.mark.parametrize(("queries", "ids"), [(1, ["m1", "m2"]), (2, ["m1"]), (2, "m1"), (1, [])])
+def test_each_query_is_scored_with_one_candidate(bundle, queries, ids):
+    received = 1 if isinstance(ids, str) else len(ids)
+    message = f"`candidate_ids` must be one for each query. Received: {received} for {queries} queries. Repeat a query"
+    with pytest.raises(ValueError, match=message):
+        bundle.score({"user_id": ["u0"] * queries}, ids)
+
+
+@pytest.mark.parametrize("k", [2.0, "3"])
+def test_k_is_an_integer(bundle, k):
+    with pytest.raises(TypeError, match=rf"`k` must be a whole number. Received: {k!r} \({type(k).__name__}\)"):
         bundle.recommend({"user_id": "u0"}, k=k)
+
+
+@pytest.mark.parametrize(
+    ("changes", "k", "message"),
+    [
+        ({"k": 10, "num_candidates": 24}, 0, r"`k` must be in 1..10, the bundle's. Received: k=0.$"),
+        (
+            {"k": 10, "num_candidates": 24},
+            11,
+            "`k` must be in 1..10, the bundle's. Received: k=11. Export the bundle with a larger k to get more of its "
+            "24 candidates.$",
+        ),
+        ({"k": 24, "num_candidates": 24}, 25, "in 1..24: the catalogue has only 24 candidates. Received: k=25.$"),
+    ],
+)
+def test_k_must_fit_the_bundle(bundle, changes, k, message):
+    manifest = dataclasses.replace(bundle.manifest, **changes)
+    loaded = LoadedBundle(bundle.path, manifest, bundle.candidates, bundle.module)
+    with pytest.raises(ValueError, match=message):
+        loaded.recommend({"user_id": "u0"}, k=k)
 
 
 def test_a_missing_bundle_is_an_error_that_says_how_to_make_one(tmp_path):
@@ -113,6 +162,64 @@ def test_a_damaged_bundle_is_named(tmp_path, bundle_path, damaged):
     (tmp_path / "1" / damaged).write_bytes(b"damaged")
     with pytest.raises(ValueError, match="is damaged and cannot be loaded"):
         tt.load_bundle(tmp_path)
+
+
+# The steps of loading: reading the manifest, the SavedModel, and the catalogue.
+STEPS = ["Manifest.read", "tf.saved_model.load", "pq.read_table"]
+
+
+def before(monkeypatch, step: str, act) -> None:
+    """Lets something happen before a step of loading: what another process does meanwhile."""
+    *owners, name = f"tfrs_twotower.bundle.load.{step}".split(".")
+    owner = pydoc.locate(".".join(owners))
+    original = getattr(owner, name)
+
+    def patched(*arguments):
+        act()
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, name, patched)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_version_that_is_removed_while_it_is_loaded_is_replaced_by_the_newest(
+    monkeypatch, tmp_path, bundle_path, step
+):
+    shutil.copytree(bundle_path, tmp_path / "1")
+
+    def publish_with_keep_1():
+        if (tmp_path / "1").exists():
+            shutil.copytree(bundle_path, tmp_path / "2")
+            (tmp_path / "1").rename(tmp_path / ".removed-1")
+
+    before(monkeypatch, step, publish_with_keep_1)
+    assert tt.load_bundle(tmp_path).path == tmp_path / "2"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_named_version_that_is_removed_while_it_is_loaded_is_missing_and_not_damaged(
+    monkeypatch, tmp_path, bundle_path, step
+):
+    shutil.copytree(bundle_path, tmp_path / "1")
+    shutil.copytree(bundle_path, tmp_path / "2")
+    before(monkeypatch, step, lambda: shutil.rmtree(tmp_path / "1"))
+    with pytest.raises(FileNotFoundError, match="/1 was removed while it was being loaded. Load the newest version"):
+        tt.load_bundle(tmp_path / "1")
+
+
+def test_loading_ends_where_every_version_is_removed_meanwhile(monkeypatch, tmp_path, bundle_path):
+    shutil.copytree(bundle_path, tmp_path / "1")
+    tried = []
+
+    def replace_the_newest():
+        number = len(tried) + 1
+        tried.append(number)
+        (tmp_path / str(number)).rename(tmp_path / str(number + 1))
+
+    before(monkeypatch, "Manifest.read", replace_the_newest)
+    with pytest.raises(FileNotFoundError, match="was removed while it was being loaded"):
+        tt.load_bundle(tmp_path)
+    assert 1 < len(tried) < 100
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +293,7 @@ def test_a_candidate_is_not_among_those_similar_to_it(filtering):
             "does not filter by 'title'. Those it was exported with: genres, year",
         ),
         ({"only": {"genres": [["Rare"], []]}}, ValueError, "`genres` must be a list of strings for each of 1 queries"),
+        ({"only": "genres"}, TypeError, "`only` must map features to values"),
         ({"only": {"genres": [1.5]}}, TypeError, "`genres` must be strings. Received in row 0: 1.5"),
     ],
 )
@@ -204,8 +312,32 @@ def test_a_filter_of_a_bundle_without_filters_is_an_error(bundle):
         bundle.recommend({"user_id": "u0"}, only={"genres": ["Rare"]})
 
 
-def test_similar_needs_ids(bundle):
-    with pytest.raises(ValueError, match="`candidate_ids` must be at least one"):
-        bundle.similar([])
+def test_ids_of_candidates_are_strings(bundle):
     with pytest.raises(TypeError, match="`candidate_ids` must be strings. Received in row 0: 7"):
         bundle.similar([7])
+
+
+@pytest.mark.parametrize("ids", [["u0", "99999", " u0", "", "u39"], np.array([b"u0", b"x", b"U0", b"", b"u1"])])
+def test_a_bundle_tells_which_queries_it_knows(bundle, ids):
+    known = bundle.knows(ids)
+    assert known.dtype == bool
+    assert known.tolist() == [True, False, False, False, True]
+    assert bundle.knows("u0").tolist() == [True]
+    assert bundle.knows([]).tolist() == []
+
+
+def test_ids_of_queries_are_strings(bundle):
+    with pytest.raises(TypeError, match=r"`query_ids` must be strings. Received in row 0: 42 \(int\). Write '42'."):
+        bundle.knows(42)
+
+
+def test_a_bundle_that_knows_no_ids_says_so(bundle):
+    module = SimpleNamespace(query_side=SimpleNamespace())
+    older = LoadedBundle(bundle.path, bundle.manifest, bundle.candidates, module)
+    with pytest.raises(ValueError, match="made by an older version of this library, and cannot tell which queries"):
+        older.knows("u0")
+    model = bundle.manifest.model
+    query = dataclasses.replace(model.query, inputs=model.query.inputs[1:])
+    manifest = dataclasses.replace(bundle.manifest, model=dataclasses.replace(model, query=query))
+    with pytest.raises(ValueError, match="knows no query by its id, since the model uses neither ids nor histories"):
+        LoadedBundle(bundle.path, manifest, bundle.candidates, bundle.module).knows("u0")

@@ -1,6 +1,7 @@
 """Plain Python values become tensors, and mistakes are named."""
 
 import datetime
+import math
 import re
 
 import numpy as np
@@ -53,10 +54,12 @@ def test_one_value_becomes_a_list_of_one(value):
     assert to_list(value) == [value]
 
 
-def test_scalars_of_numpy_and_tensorflow_become_a_list_of_one():
+def test_scalars_of_numpy_tensorflow_and_arrow_become_a_list_of_one():
     assert to_list(np.float32(1.5)) == [1.5]
     assert to_list(tf.constant("a")) == [b"a"]
     assert to_list(np.str_("a")) == ["a"]
+    assert to_list(np.array("a")) == ["a"]
+    assert to_list(pa.scalar("a")) == ["a"]
 
 
 def test_nested_lists_stay_nested():
@@ -132,20 +135,56 @@ def test_a_datetime_becomes_whole_seconds_since_1970(when, seconds):
 @pytest.mark.parametrize(
     ("spec", "values", "message"),
     [
-        (NAME, ["a", 5], "`name` must be strings. Received in row 1: 5 (int)."),
-        (NAME, [None], "`name` must be strings. Received in row 0: None (NoneType)."),
+        (NAME, ["a", 5], "`name` must be strings. Received in row 1: 5 (int). Write '5'."),
+        (NAME, [42.0], "`name` must be strings. Received in row 0: 42.0 (float). Write '42'."),
+        (NAME, [4.5], "`name` must be strings. Received in row 0: 4.5 (float). Write '4.5'."),
+        (NAME, [True], "`name` must be strings. Received in row 0: True (bool)."),
+        (NAME, [None], '`name` must be strings. Received in row 0: None (NoneType). A missing value is "".'),
+        (NAME, [math.nan], '`name` must be strings. Received in row 0: nan (float). A missing value is "".'),
         (NAME, [["a"]], "`name` must be strings. Received in row 0: ['a'] (list)."),
         (AGE, ["30"], "`age` must be numbers. Received in row 0: '30' (str)."),
         (AGE, [1.0, True], "`age` must be numbers. Received in row 1: True (bool)."),
         (TIME, [1.0], "`time` must be whole seconds since 1970 or datetimes. Received in row 0: 1.0 (float)."),
-        (TIME, [pd.NaT], "`time` must be whole seconds since 1970 or datetimes. Received in row 0: NaT (NaTType)."),
-        (TAGS, [["a"], ["b", 3]], "`tags` must be strings. Received in row 1: 3 (int)."),
-        (FACE, [[1.0, None]], "`face` must be numbers. Received in row 0: None (NoneType)."),
+        (
+            TIME,
+            [pd.NaT],
+            "`time` must be whole seconds since 1970 or datetimes. Received in row 0: NaT (NaTType). A missing value "
+            f"is {NO_TIME}.",
+        ),
+        (TAGS, [["a"], ["b", 3]], "`tags` must be strings. Received in row 1: 3 (int). Write '3'."),
+        (FACE, [[1.0, None]], "`face` must be numbers. Received in row 0: None (NoneType). A missing value is NaN."),
     ],
 )
 def test_a_value_of_a_wrong_type_is_named_with_its_row(spec, values, message):
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
         to_tensor(spec, values, len(values))
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "message"),
+    [
+        (AGE, 1e39, "`age` must be numbers that float32 can hold. Received in row 0: 1e+39."),
+        (AGE, 10**400, "`age` must be numbers that float32 can hold. Received in row 0: '10000000000000000000...'."),
+        (TIME, 2**63, "`time` must be whole seconds since 1970 or datetimes that int64 can hold. Received in row 0: 9"),
+        (NAME, "a\ud800", "`name` must be strings that string can hold. Received in row 0: 'a\\ud800'."),
+    ],
+)
+def test_a_value_that_the_input_cannot_hold_is_named(spec, value, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        to_tensor(spec, [value], 1)
+
+
+def test_infinity_is_taken_as_it_is():
+    assert to_tensor(AGE, [math.inf, -math.inf], 2).numpy().tolist() == [math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("spec", [NAME, AGE, TIME, TAGS, RATINGS, FACE], ids=lambda spec: spec.name)
+def test_no_row_is_a_tensor_of_the_inputs_shape(spec):
+    for values in ([], None):
+        tensor = to_tensor(spec, values, 0)
+        assert tensor.dtype.name == spec.dtype
+        assert spec.tensor_spec.shape.is_compatible_with(tensor.shape)
+        assert tensor.shape[0] == 0
 
 
 @pytest.mark.parametrize("values", [[[1.0, 2.0], [1.0]], [[1.0, 2.0], [1.0, 2.0, 3.0]]])
@@ -155,12 +194,11 @@ def test_a_vector_of_a_wrong_length_is_named_with_its_row(values):
         to_tensor(FACE, values, 2)
 
 
-def test_ids_must_be_strings_and_at_least_one():
-    assert ids_tensor(["m1", "m2"]).numpy().tolist() == [b"m1", b"m2"]
-    with pytest.raises(ValueError, match="`candidate_ids` must be at least one"):
-        ids_tensor([])
+def test_ids_must_be_strings():
+    assert ids_tensor("candidate_ids", ["m1", "m2"]).numpy().tolist() == [b"m1", b"m2"]
+    assert ids_tensor("candidate_ids", []).shape == [0]
     with pytest.raises(TypeError, match="`candidate_ids` must be strings. Received in row 0: 7"):
-        ids_tensor([7])
+        ids_tensor("candidate_ids", [7])
 
 
 def test_a_list_for_each_query_is_padded():

@@ -67,8 +67,29 @@ def test_a_list_is_written_with_commas(planted, tmp_path):
     assert result.returncode == 0, result.stderr
     shown = set(re.findall(r"Title (\d+) ", result.stdout))
     assert shown == {str(row) for row in range(24)} - {"1", "2"}
+    # Without a number, there are as many as the bundle gives, up to ten; an empty text is an empty list.
+    path = export_unchecked(
+        model, planted.split.seen, tmp_path / "history", k=3, build_index=tt.index.build_exact_index
+    )
+    result = run("recommend", path, "--query", "history=", "--query", "history_rating=")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("Title ") == 3
     error = run("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,good")
     check_error(error, "`history_rating` must be a number. Received: 'good'.")
+
+
+def test_a_query_that_the_bundle_does_not_know_is_named(bundle_path):
+    for given, note in (
+        (["user_id=99999"], "The bundle does not know user_id '99999': these are general recommendations."),
+        (
+            ["user_id= u0", "age=30"],
+            "The bundle does not know user_id ' u0': only the other features count. It knows 'u0'.",
+        ),
+    ):
+        result = run("recommend", bundle_path, *(word for pair in given for word in ("--query", pair)))
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.splitlines()[0] == note
+        assert result.stdout.count("Title ") == 10
 
 
 @pytest.mark.parametrize(

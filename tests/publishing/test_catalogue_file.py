@@ -66,3 +66,58 @@ def test_columns_keep_the_users_names_and_lists_that_are_written_as_text(bundle,
         {"sku": "008", "year": 1995, "is_new": True, "kinds": ["new", "sale"]},
         {"sku": "009", "year": 1996, "is_new": False, "kinds": []},
     ]
+
+
+@pytest.fixture
+def with_lists(bundle) -> LoadedBundle:
+    """A bundle whose candidate tower takes lists and a vector, and that filters by lists of numbers."""
+    candidate = SideSchema(
+        id="sku",
+        features=(),
+        inputs=(
+            InputSpec(name="sku", dtype="string", shape=(None,)),
+            InputSpec(name="kinds", dtype="string", shape=(None, None)),
+            InputSpec(name="face", dtype="float32", shape=(None, 2)),
+            InputSpec(name="awards", dtype="string", shape=(None, None)),  # its catalogue has no such column
+        ),
+    )
+    candidates = pa.table(
+        {"sku": ["007"], "kinds": [["new"]], "face": [[1.0, 2.0]], "sizes": [[1, 2]], "tags": [["a"]], "none": [[]]}
+    )
+    manifest = make_manifest(candidate=candidate, filter_by=("sizes", "tags"))
+    return LoadedBundle(bundle.path, manifest, candidates, None)
+
+
+@pytest.mark.parametrize(
+    ("column", "texts", "lists"),
+    [
+        ("kinds", ["Action|Comedy", "Drama", ""], [["Action", "Comedy"], ["Drama"], []]),
+        ("kinds", ["Action | Comedy", " Drama ", ""], [["Action", "Comedy"], ["Drama"], []]),
+        ("kinds", ['["Action", "Comedy"]', "['Drama']", "[]"], [["Action", "Comedy"], ["Drama"], []]),
+        ("kinds", ["7", "8", "9"], [["7"], ["8"], ["9"]]),
+        ("kinds", ["[1, 2]", "[3]", ""], [["1", "2"], ["3"], None]),
+        ("awards", ["gold", "silver|gold", ""], [["gold"], ["silver", "gold"], []]),
+        ("sizes", ["1|2", "3", ""], [[1, 2], [3], []]),
+        ("sizes", ["1", "2", "3"], [[1], [2], [3]]),
+        ("sizes", ["[1, 2]", "[3]", "[]"], [[1, 2], [3], []]),
+        ("tags", ["01|02", "1.50", "x"], [["01", "02"], ["1.50"], ["x"]]),
+        ("face", ["0.5|1", "1|2", ""], [[0.5, 1.0], [1.0, 2.0], None]),
+        ("face", ["[0.5, 1]", "[1, 2]", ""], [[0.5, 1.0], [1.0, 2.0], None]),
+        ("none", ["a|b", "", "c"], [["a", "b"], [], ["c"]]),
+    ],
+)
+def test_lists_are_read_from_text_in_the_type_that_they_had(with_lists, tmp_path, column, texts, lists):
+    quoted = [text.replace('"', '""') for text in texts]
+    file = tmp_path / "items.csv"
+    file.write_text(f"sku,{column}\n" + "".join(f'{row},"{text}"\n' for row, text in enumerate(quoted)))
+    table = read_catalogue(file, with_lists)
+    assert table[column].to_pylist() == lists
+    if column in with_lists.candidates.column_names and column != "none":
+        assert table.schema.field(column).type == with_lists.candidates.schema.field(column).type
+
+
+def test_text_that_is_no_list_of_numbers_is_named(with_lists, tmp_path):
+    file = tmp_path / "items.csv"
+    file.write_text("sku,sizes\n008,1|two\n")
+    with pytest.raises(ValueError, match=r"`sizes` must hold list<item: int64>, .*written as 1\|2 .*'two'"):
+        read_catalogue(file, with_lists)

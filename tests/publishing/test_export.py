@@ -1,6 +1,7 @@
 """Exporting a trained model: what is checked before, written, compared in a fresh process, and published."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY, export_version
+from tests.conftest import CANDIDATE, QUERY, export_unchecked, export_version
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides
 from tfrs_twotower.bundle.layout import versions
 
@@ -219,3 +220,14 @@ def test_a_rating_embedding_that_is_not_finite_is_named(planted, trained):
         build_bundle(
             sides, planted.split.seen.candidates, {**embeddings, "rating": rating}, tt.index.build_exact_index, k=1
         )
+
+
+def test_a_model_that_was_never_trained_is_published_with_a_warning(planted, trained, tmp_path):
+    seen, options = planted.split.seen, {"build_index": tt.index.build_exact_index}
+    untrained = tt.build_two_tower(seen, query=QUERY, candidate=CANDIDATE)
+    with pytest.warns(UserWarning, match="seems never to have been trained") as warned:
+        export_unchecked(untrained, seen, tmp_path, **options)
+    assert sum("never to have been trained" in str(warning.message) for warning in warned) == 1
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The model seems")
+        export_unchecked(trained, seen, tmp_path, **options)

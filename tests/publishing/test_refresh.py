@@ -61,6 +61,8 @@ def test_candidates_are_added_and_removed_and_the_others_keep_their_scores(plant
     assert path.name == "2"
     assert after.manifest.num_candidates == 29
     assert after.manifest.model.refreshed_from == "1"
+    for bundle in (before, after):
+        assert bundle.knows(["u0", "stranger", ""]).tolist() == [True, False, False]
     removed = {f"m{row}" for row in range(5)}
     for old, new in zip(scores_by_id(before), scores_by_id(after), strict=True):
         assert not removed & set(new)
@@ -106,6 +108,37 @@ def test_a_catalogue_may_be_a_data_frame_with_only_the_columns_that_are_needed(p
     frame = planted.split.seen.candidates.select(["movie_id", "genres"]).to_pandas()
     bundle = tt.load_bundle(tt.refresh_bundle(directory, frame, build_index=tt.index.build_exact_index))
     assert bundle.candidates.column_names == ["movie_id", "genres"]
+
+
+def test_nan_is_a_missing_value_of_text_and_of_numbers(planted, directory, unchecked):
+    columns = planted.split.seen.candidates.to_pydict()
+    columns["title"] = [float("nan"), *columns["title"][1:]]
+    columns["price"] = np.array([1.5, np.nan, *range(22)])
+    columns["genres"] = [*columns["genres"][:-1], None]
+    bundle = tt.load_bundle(tt.refresh_bundle(directory, columns, build_index=tt.index.build_exact_index))
+    assert bundle.candidates["title"].null_count == bundle.candidates["price"].null_count == 1
+    assert bundle.candidates["title"][0].as_py() is None
+    assert bundle.candidates["price"][1].as_py() is None
+
+
+def test_a_path_is_no_table(directory):
+    with pytest.raises(TypeError, match=r"must be a table. Received a path: items.csv. Read it with: .*read_catalogue"):
+        tt.refresh_bundle(directory, "items.csv")
+
+
+def test_lists_may_come_from_a_text_file(planted, directory, unchecked, tmp_path):
+    """The candidate tower takes genres, and the bundle filters by them."""
+    before = tt.load_bundle(directory)
+    rows = planted.split.seen.candidates.to_pylist()
+    file = tmp_path / "items.csv"
+    file.write_text("movie_id,genres\n" + "".join(f"{row['movie_id']},{'|'.join(row['genres'])}\n" for row in rows))
+    catalogue = tt.publishing.read_catalogue(file, before)
+    after = tt.load_bundle(tt.refresh_bundle(before, catalogue, build_index=tt.index.build_exact_index))
+    for only in ({}, {"genres": ["Rare"]}):
+        expected = before.recommend({"user_id": "stranger"}, only=only)
+        found = after.recommend({"user_id": "stranger"}, only=only)
+        assert found.candidate_ids.tolist() == expected.candidate_ids.tolist()
+    assert any(found.candidate_ids[0])
 
 
 def test_a_small_catalogue_gives_fewer_columns_until_a_larger_one_follows(planted, directory, unchecked):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.batches.histories import Timeline
 from tfrs_twotower.index.tables import build_table
+
+#: Row of a query that is not known.
+UNKNOWN = 0
 
 
 class KnownQueries(tf.Module):
@@ -24,7 +28,7 @@ class KnownQueries(tf.Module):
         known = timeline.interactions
         self.id_input = id_input
         ids = known.queries[known.query_id].to_pylist()
-        self.table = build_table(ids, np.arange(1, len(ids) + 1), default=0)
+        self.table = build_table(ids, np.arange(1, len(ids) + 1), default=UNKNOWN)
         # The last one is the padding: the number of candidates, where tables of candidates hold the padding's entry.
         seen = np.append(timeline.candidate_rows, known.num_candidates).astype(np.int32)
         self.seen = tf.Variable(seen, trainable=False, name="seen_rows")
@@ -40,6 +44,19 @@ class KnownQueries(tf.Module):
         if self.id_input is None:
             return tf.zeros(tf.shape(next(iter(features.values())))[:1], tf.int32)
         return self.table.lookup(features[self.id_input])
+
+
+def are_known(table: Any, ids: tf.Tensor) -> np.ndarray:
+    """Tells which ids are those of known queries, as bool [num_ids].
+
+    Args:
+        table: That of `KnownQueries`, also as TensorFlow loads it, without the methods of its class.
+        ids: string [num_ids].
+    """
+    default = tf.constant(UNKNOWN, tf.int32)
+    rows = tf.raw_ops.LookupTableFindV2(table_handle=table.resource_handle, keys=ids, default_value=default)
+    known: np.ndarray = rows.numpy() != UNKNOWN
+    return known
 
 
 class PastEvents:

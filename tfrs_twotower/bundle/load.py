@@ -12,7 +12,9 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower._scann import require_scann
-from tfrs_twotower.bundle.layout import MANIFEST_FILE, find_version
+from tfrs_twotower.bundle.first_calls import FirstCalls
+from tfrs_twotower.bundle.known_queries import are_known
+from tfrs_twotower.bundle.layout import MANIFEST_FILE, MODEL_FILE, find_version
 from tfrs_twotower.bundle.manifest import Manifest
 from tfrs_twotower.bundle.stored_candidates import read_candidates
 from tfrs_twotower.bundle.values import (
@@ -20,10 +22,14 @@ from tfrs_twotower.bundle.values import (
     ids_tensor,
     lists_tensor,
     require_equal_lists,
+    require_features,
     to_list,
     to_tensor,
 )
 from tfrs_twotower.features.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX
+
+# Versions that are removed one after the other, each while it is being loaded.
+_MAX_VERSIONS_TRIED = 10
 
 
 class Recommendations(NamedTuple):
@@ -68,14 +74,14 @@ class Scores(NamedTuple):
 def load_bundle(path: str | Path) -> LoadedBundle:
     """Loads a published bundle.
 
-    Loading version after version in one process leaks memory, since TensorFlow keeps what it has loaded: replace the
-    process instead.
+    Loading version after version in one process leaks memory, about as much as a version is large, since TensorFlow
+    keeps what it has loaded: load each version in a process of its own, and end that with the version.
 
     Args:
         path: A version's folder, or the folder of all versions, of which the newest is taken.
 
     Raises:
-        FileNotFoundError: If there is no bundle.
+        FileNotFoundError: If there is no bundle, or the version is removed while it is being loaded.
         ValueError: If the folder holds something else, or a damaged bundle.
         ImportError: If the bundle's index needs scann and that is unusable here.
 
@@ -84,7 +90,23 @@ def load_bundle(path: str | Path) -> LoadedBundle:
         Traceback (most recent call last):
         FileNotFoundError: There is no bundle at saved_models/nothing. Make one with: tfrs-twotower train
     """
-    folder = find_version(Path(path))
+    path = Path(path)
+    for _ in range(_MAX_VERSIONS_TRIED):
+        folder = find_version(path)
+        try:
+            return _load_version(folder)
+        except (OSError, ValueError) as error:
+            # Another process may publish a newer version and remove this one.
+            if (folder / MODEL_FILE).exists():
+                raise
+            removed = FileNotFoundError(f"{folder} was removed while it was being loaded. Load the newest version.")
+            removed.__cause__ = error
+        if folder == path:
+            break
+    raise removed
+
+
+def _load_version(folder: Path) -> LoadedBundle:
     try:
         manifest = Manifest.read(folder)
     except FileNotFoundError as error:
@@ -105,6 +127,9 @@ def load_bundle(path: str | Path) -> LoadedBundle:
 
 class LoadedBundle:
     """A bundle that recommends from Python; made by `load_bundle`.
+
+    Any number of threads may call one bundle. TensorFlow prepares a signature in its first call, which takes longer:
+    one thread makes it, and the others wait. Functions that are called through `module.signatures` are not guarded so.
 
     Attributes:
         path: The version's folder.
@@ -133,6 +158,7 @@ class LoadedBundle:
         self.manifest = manifest
         self.candidates = candidates
         self.module = loaded
+        self._first_calls = FirstCalls()
 
     def recommend(
         self,
@@ -145,8 +171,8 @@ class LoadedBundle:
         """Recommends candidates, best first, without those that the query has seen, as far as the bundle knows.
 
         Args:
-            queries: Feature name -> one value or a sequence, equally many each. A feature that is left out is missing:
-                for a known query id the bundle's own record is taken.
+            queries: Feature name -> one value or a sequence, equally many each, perhaps none. A feature that is left
+                out is missing: for a known query id the bundle's own record is taken.
             k: Recommendations per query, 1 <= k <= the bundle's; by default the bundle's.
             exclude: For each query the ids of candidates that it must not get; unknown ids are harmless.
             only: Feature of the candidates -> values of which a candidate must have one, for all queries; or a list of
@@ -154,7 +180,7 @@ class LoadedBundle:
 
         Raises:
             ValueError: If a feature is unknown, lengths differ, or `k` is out of range.
-            TypeError: If a value has the wrong type.
+            TypeError: If a value has the wrong type. Ids are strings.
         """
         tensors = self._query_tensors(queries)
         signature, batch = "recommend", len(next(iter(tensors.values())))
@@ -177,10 +203,10 @@ class LoadedBundle:
             Candidates and scores, without probabilities.
 
         Raises:
-            ValueError: If `k` is out of range, or there is no id.
+            ValueError: If `k` is out of range.
             TypeError: If an id is not a string.
         """
-        return self._ask("similar", {CANDIDATE_INPUT: ids_tensor(to_list(candidate_ids))}, k)
+        return self._ask("similar", {CANDIDATE_INPUT: ids_tensor("candidate_ids", to_list(candidate_ids))}, k)
 
     def score(self, queries: Mapping[str, Any], candidate_ids: Sequence[str]) -> Scores:
         """Scores pairs of a query and a candidate.
@@ -197,27 +223,70 @@ class LoadedBundle:
         batch = next(iter(tensors.values())).shape[0]
         ids = to_list(candidate_ids)
         if len(ids) != batch:
-            raise ValueError(f"`candidate_ids` must be one for each query. Received: {len(ids)} for {batch} queries.")
-        tensors[CANDIDATE_INPUT] = ids_tensor(ids)
-        return Scores(**{name: values.numpy() for name, values in self.module.signatures["score"](**tensors).items()})
+            raise ValueError(
+                f"`candidate_ids` must be one for each query. Received: {len(ids)} for {batch} queries. Repeat a query "
+                "for each of its candidates."
+            )
+        tensors[CANDIDATE_INPUT] = ids_tensor("candidate_ids", ids)
+        return Scores(**{name: values.numpy() for name, values in self._call("score", tensors).items()})
+
+    def knows(self, query_ids: Any) -> np.ndarray:
+        """Tells which queries the bundle knows, whose features and events it remembers.
+
+        An unknown id is not an error: the query is described by its other features, and without any the recommendations
+        are general.
+
+        Args:
+            query_ids: One id or a sequence.
+
+        Returns:
+            bool [num_ids].
+
+        Raises:
+            ValueError: If the bundle does not recognise queries by an id, or cannot tell because an older version of
+                this library made it.
+            TypeError: If an id is not a string.
+        """
+        query = self.manifest.model.query
+        if query.id not in [spec.name for spec in query.inputs]:
+            raise ValueError(f"{self.path} knows no query by its id, since the model uses neither ids nor histories.")
+        known = getattr(getattr(self.module, "query_side", None), "queries", None)
+        if known is None:
+            raise ValueError(
+                f"{self.path} was made by an older version of this library, and cannot tell which queries it knows. "
+                "Export it again."
+            )
+        return are_known(known.table, ids_tensor("query_ids", to_list(query_ids)))
 
     def _ask(self, signature: str, tensors: Mapping[str, tf.Tensor], k: int | None) -> Recommendations:
-        limit = self.manifest.k
-        k = limit if k is None else operator.index(k)
-        if not 1 <= k <= limit:
-            num_candidates = self.manifest.num_candidates
-            advice = (
-                f" Export the bundle with a larger k to get more of its {num_candidates} candidates."
-                if k > limit
-                else ""
-            )
-            raise ValueError(f"`k` must be in 1..{limit}, the bundle's. Received: k={k}.{advice}")
-        outputs = self.module.signatures[signature](**tensors)
+        k = self._checked_k(k)
+        outputs = self._call(signature, tensors)
         arrays = {name: values.numpy()[:, :k] for name, values in outputs.items()}
         ids = np.vectorize(bytes.decode, otypes=[object])(arrays.pop("candidate_ids"))
         return Recommendations(candidate_ids=ids, **arrays)
 
+    def _call(self, signature: str, tensors: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        return self._first_calls.call(signature, self.module.signatures[signature], tensors)
+
+    def _checked_k(self, k: Any) -> int:
+        limit, num_candidates = self.manifest.k, self.manifest.num_candidates
+        if k is None:
+            return limit
+        try:
+            number = operator.index(k)
+        except TypeError:
+            raise TypeError(f"`k` must be a whole number. Received: {k!r} ({type(k).__name__}).") from None
+        if number > limit >= num_candidates:
+            raise ValueError(f"`k` must be in 1..{limit}: the catalogue has only {limit} candidates. Received: k={k}.")
+        if not 1 <= number <= limit:
+            advice = f" Export the bundle with a larger k to get more of its {num_candidates} candidates."
+            raise ValueError(
+                f"`k` must be in 1..{limit}, the bundle's. Received: k={k}.{advice if number > limit else ''}"
+            )
+        return number
+
     def _filter_tensors(self, only: Mapping[str, Any], batch: int) -> dict[str, tf.Tensor]:
+        require_features(only, "only")
         features = self.manifest.filter_by
         unknown = [name for name in only if name not in features]
         if unknown:
@@ -231,6 +300,7 @@ class LoadedBundle:
         return tensors
 
     def _query_tensors(self, queries: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        require_features(queries, "queries")
         schema = self.manifest.model.query
         inputs = {spec.name: spec for spec in schema.inputs}
         unknown = [name for name in queries if name not in inputs]
@@ -238,10 +308,10 @@ class LoadedBundle:
             raise ValueError(f"Unknown query feature {', '.join(map(repr, unknown))}. Known: {', '.join(inputs)}.")
         columns = {name: to_list(values) for name, values in queries.items()}
         lengths = {name: len(values) for name, values in columns.items()}
-        if len(set(lengths.values())) != 1 or 0 in lengths.values():
-            raise ValueError(
-                f"All query features must have equally many values, at least one. Received: {lengths or 'none'}."
-            )
+        if not lengths:
+            raise ValueError(f"`queries` must give at least one feature. Known: {', '.join(inputs)}.")
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"All query features must have equally many values. Received: {lengths}.")
         require_equal_lists(columns, schema.ratings_of)
         batch = next(iter(lengths.values()))
         return {name: to_tensor(spec, columns.get(name), batch) for name, spec in inputs.items()}

@@ -20,6 +20,17 @@ class RestoredQuerySide(tf.Module):
         self.embed, self.recall = side.embed, side.recall
         self.resources = _Resources([self.embed, self.recall])
         self.candidate_ids, self.sample, self.sample_ids = side.candidate_ids, side.sample, side.sample_ids
+        # Refreshed bundles lacked the known queries at first, except where functions look them up.
+        if hasattr(side, "queries"):
+            self.queries = _RestoredKnownQueries(self.resources.copy_of(side.queries.table))
+
+
+class _RestoredKnownQueries(tf.Module):
+    """What `are_known` needs of the `KnownQueries` of a loaded bundle."""
+
+    def __init__(self, table: tf.lookup.StaticHashTable) -> None:
+        super().__init__(name="restored_known_queries")
+        self.table = table
 
 
 class RestoredCandidateSide(tf.Module):
@@ -60,6 +71,16 @@ class _Resources(tf.Module):
                     captures[place] = tables[id(capture)].resource_handle
             function.set_external_captures(captures)
         self.tables = list(tables.values())
+        self._replaced = tuple(tables)
+
+    def copy_of(self, table: Any) -> tf.lookup.StaticHashTable:
+        """Returns the table that replaces a loaded one, or a new copy if no function looks anything up in it.
+
+        Args:
+            table: As TensorFlow loads it.
+        """
+        handle = table.resource_handle
+        return self.tables[self._replaced.index(id(handle))] if id(handle) in self._replaced else _copy_table(handle)
 
 
 def _copy_table(handle: tf.Tensor) -> tf.lookup.StaticHashTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,23 +11,22 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.bundle.manifest import InputSpec
+from tfrs_twotower.data.times import NO_TIME
 from tfrs_twotower.features.columns import MISSING
 from tfrs_twotower.index.filters import as_text
 
 
-def ids_tensor(ids: list[Any]) -> tf.Tensor:
-    """Makes string [batch] of candidate ids.
+def ids_tensor(name: str, ids: list[Any]) -> tf.Tensor:
+    """Makes string [batch] of ids.
 
     Args:
-        ids: At least one string.
+        name: Name of the argument, for errors.
+        ids: Strings.
 
     Raises:
-        ValueError: If there is none.
         TypeError: If one is not a string.
     """
-    if not ids:
-        raise ValueError("`candidate_ids` must be at least one.")
-    return to_tensor(InputSpec(name="candidate_ids", dtype="string", shape=(None,)), ids, len(ids))
+    return to_tensor(InputSpec(name=name, dtype="string", shape=(None,)), ids, len(ids))
 
 
 def lists_tensor(name: str, lists: Any, batch: int) -> tf.Tensor:
@@ -58,6 +58,22 @@ def filter_values(value: Any) -> Any:
     return as_text(value) if isinstance(value, bool | int) else value
 
 
+def require_features(values: Any, name: str) -> None:
+    """Checks that values come by feature: a mapping, or a data frame, whose columns are features.
+
+    Args:
+        values: What a user gave.
+        name: Name of the argument, for errors.
+
+    Raises:
+        TypeError: If they do not.
+    """
+    if not isinstance(values, Mapping) and not hasattr(values, "items"):
+        raise TypeError(
+            f"`{name}` must map features to values, such as {{'user_id': '42'}}. Received: a {type(values).__name__}."
+        )
+
+
 def require_equal_lists(columns: Mapping[str, list[Any]], ratings_of: Mapping[str, str]) -> None:
     """Checks that each rating of a history belongs to one of its candidates.
 
@@ -83,7 +99,7 @@ def require_equal_lists(columns: Mapping[str, list[Any]], ratings_of: Mapping[st
 
 def to_list(values: Any) -> list[Any]:
     """Returns one value, a sequence, or a column of Arrow, pandas, TensorFlow or NumPy as a list of plain values."""
-    for convert in ("to_pylist", "to_list", "numpy"):
+    for convert in ("to_pylist", "as_py", "to_list", "numpy"):
         if hasattr(values, convert):
             values = getattr(values, convert)()
     if isinstance(values, np.ndarray | np.generic):
@@ -107,7 +123,7 @@ def to_tensor(spec: InputSpec, values: list[Any] | None, batch: int) -> tf.Tenso
         batch: Number of rows.
 
     Raises:
-        ValueError: If a list has a wrong length.
+        ValueError: If a list has a wrong length, or a value is none that the dtype can hold.
         TypeError: If a value has a wrong type.
     """
     name, dtype, (_, *inner) = spec.name, tf.as_dtype(spec.dtype), spec.shape
@@ -120,7 +136,8 @@ def to_tensor(spec: InputSpec, values: list[Any] | None, batch: int) -> tf.Tenso
             raise ValueError(f"`{name}` must be lists of {inner[0]} numbers. Received in row {row}: {len(items)}.")
     if not inner:
         return tf.constant([items[0] for items in rows], dtype)
-    return tf.ragged.constant(rows, dtype, ragged_rank=1).to_tensor(default_value=MISSING[dtype])
+    lists = tf.ragged.constant(rows, dtype, ragged_rank=1)
+    return lists.to_tensor(default_value=MISSING[dtype], shape=[batch, inner[0]])
 
 
 def _to_item(name: str, dtype: tf.DType, item: Any, row: int) -> Any:
@@ -131,10 +148,38 @@ def _to_item(name: str, dtype: tf.DType, item: Any, row: int) -> Any:
         return int(aware.timestamp() // 1)
     wanted, kinds = _WANTED[dtype]
     if isinstance(item, bool) or not isinstance(item, kinds):
-        raise TypeError(f"`{name}` must be {wanted}. Received in row {row}: {item!r} ({type(item).__name__}).")
+        raise TypeError(
+            f"`{name}` must be {wanted}. Received in row {row}: {item!r} ({type(item).__name__}).{_advice(dtype, item)}"
+        )
+    if not _is_possible(dtype, item):
+        shown = item if len(repr(item)) < 50 else f"{repr(item)[:20]}..."
+        raise ValueError(f"`{name}` must be {wanted} that {dtype.name} can hold. Received in row {row}: {shown!r}.")
     return item
 
 
+def _advice(dtype: tf.DType, item: Any) -> str:
+    """Says what to write instead of a value of a wrong type, if that is clear."""
+    # NaN is what pandas makes of a missing text, NaT of a missing time. Both differ from themselves.
+    if item is None or (isinstance(item, float | datetime.datetime) and item != item):
+        return f" A missing value is {_WRITTEN[dtype]}."
+    if dtype == tf.string and isinstance(item, int | float) and not isinstance(item, bool):
+        is_whole = isinstance(item, int) or item.is_integer()
+        return f" Write {str(int(item) if is_whole else item)!r}."
+    return ""
+
+
+def _is_possible(dtype: tf.DType, item: Any) -> bool:
+    if dtype == tf.string:
+        # Half of a surrogate pair is a Python string, but no text.
+        return isinstance(item, bytes) or item.isascii() or not any("\ud800" <= char <= "\udfff" for char in item)
+    if dtype == tf.int64:
+        return -(2**63) <= item < 2**63
+    # Infinity counts as missing, as NaN does. A large number must not become infinity.
+    return not _MAX_FLOAT32 < abs(item) < math.inf
+
+
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+_WRITTEN = {tf.string: '""', tf.float32: "NaN", tf.int64: str(NO_TIME)}
 _WANTED: dict[tf.DType, tuple[str, tuple[type, ...]]] = {
     tf.string: ("strings", (str, bytes)),
     tf.float32: ("numbers", (int, float)),

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def recommend(
     bundle: Annotated[Path, typer.Argument(help="A version's folder, or the folder of all versions.")],
     query: Annotated[list[str], typer.Option(help="feature=value, such as user_id=42 or history=50,172; repeatable.")],
-    k: Annotated[int, typer.Option("-k", "--k", help="Number of recommendations.")] = 10,
+    k: Annotated[
+        int | None, typer.Option("-k", "--k", help="Number of recommendations. Default: 10, or all if there are fewer.")
+    ] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Id of a candidate to leave out; repeatable.")] = None,
     only: Annotated[
         list[str] | None,
@@ -30,7 +32,7 @@ def recommend(
     ] = None,
 ) -> None:
     """Prints the best candidates for one query, with their titles from the catalogue."""
-    if k < 1:
+    if k is not None and k < 1:
         raise ValueError(f"`-k` must be at least 1. Received: {k}.")
     pairs, filters = _parse_pairs("--query", query), _parse_pairs("--only", only or [])
     with err.status("Loading the bundle"):
@@ -43,10 +45,13 @@ def recommend(
         features = {name: [_parse_value(schema.input(name), text)] for name, text in pairs.items()}
         found = loaded.recommend(
             features,
-            k=k,
+            k=min(10, loaded.manifest.k) if k is None else k,
             exclude=[exclude] if exclude else None,
             only={name: _parse_values(loaded, name, text) for name, text in filters.items()},
         )
+        note = _note_on_unknown_id(loaded, pairs)
+    if note:
+        print_line(note)
     titles = _titles(loaded.candidates, loaded.manifest.model.candidate.id)
     table = Table(title=f"For {', '.join(query)} (version {loaded.path.name})", title_justify="left")
     for column, justify in (
@@ -181,6 +186,25 @@ def _parse_values(loaded: LoadedBundle, name: str, text: str) -> list[str]:
     return [value.lower() for value in values] if is_truth else values
 
 
+def _note_on_unknown_id(loaded: LoadedBundle, given: dict[str, str]) -> str | None:
+    """Says that the recommendations are not for the query that was named, since the bundle does not know it."""
+    name = loaded.manifest.model.query.id
+    query_id = given.get(name)
+    if not query_id:
+        return None
+    others = dict.fromkeys((query_id.strip(), query_id.lower(), query_id.upper(), query_id.strip().lstrip("0")))
+    try:
+        is_known, *are_known = loaded.knows([query_id, *others]).tolist()
+    except ValueError:  # it knows no query by its id, or cannot tell
+        return None
+    if is_known:
+        return None
+    meant = [other for other, is_other_known in zip(others, are_known, strict=True) if is_other_known]
+    what = "only the other features count" if len(given) > 1 else "these are general recommendations"
+    hint = f" It knows {meant[0]!r}." if meant else ""
+    return f"The bundle does not know {name} {query_id!r}: {what}.{hint}"
+
+
 def _titles(candidates: Any, id_column: str) -> dict[str, str]:
     if "title" not in candidates.column_names:
         return {}
@@ -203,7 +227,7 @@ def _parse_value(spec: InputSpec | None, text: str) -> Any:
     """Parses a value as its input wants it, a list from comma-separated parts; an unknown feature is refused later."""
     if spec is None:
         return text
-    parts = text.split(",") if spec.is_list else [text]
+    parts = (text.split(",") if text else []) if spec.is_list else [text]
     parse = {"string": lambda name, part: part, "float32": _parse_number, "int64": _parse_seconds}[spec.dtype]
     values = [parse(spec.name, part) for part in parts]
     return values if spec.is_list else values[0]

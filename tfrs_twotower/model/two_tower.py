@@ -30,6 +30,7 @@ from tfrs_twotower.model.sum_tower import SumTower
 from tfrs_twotower.model.tasks.task import EventTask, QueryTask, Task
 from tfrs_twotower.model.tower import Tower, TowerConfig
 from tfrs_twotower.model.tower_pair import build_tower_pair
+from tfrs_twotower.model.untrained import fingerprint
 
 
 def join_towers(
@@ -58,7 +59,9 @@ def join_towers(
         query_vocabularies=query_vocabularies,
         candidate_vocabularies=candidate_vocabularies,
     )
-    return TwoTowerModel(query_tower=query_tower, candidate_tower=candidate_tower, task=task)
+    model = TwoTowerModel(query_tower=query_tower, candidate_tower=candidate_tower, task=task)
+    model.initial_fingerprint = fingerprint(model.trainable_variables)
+    return model
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
@@ -98,6 +101,8 @@ class TwoTowerModel(Recommender):
         self.query_tower = query_tower
         self.candidate_tower = candidate_tower
         self.task = task
+        # Towers that are given may be trained already; `join_towers` makes new ones, and sets this.
+        self.initial_fingerprint: str | None = None
         # The towers have their variables: Keras may restore an optimizer's state before the first batch.
         self.built = True
 
@@ -115,6 +120,11 @@ class TwoTowerModel(Recommender):
     def threshold(self) -> float:
         """A rating of at least this is positive."""
         return self.task.threshold
+
+    @property
+    def seems_untrained(self) -> bool:
+        """Whether the weights are still those that the model was built with: neither trained nor loaded."""
+        return self.initial_fingerprint == fingerprint(self.trainable_variables)
 
     @property
     def embedding_dim(self) -> int:

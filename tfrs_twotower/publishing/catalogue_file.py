@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.data.files import read_files
@@ -12,7 +13,10 @@ from tfrs_twotower.data.list_text import parse_lists
 
 
 def read_catalogue(path: str | os.PathLike[str], bundle: LoadedBundle) -> pa.Table:
-    r"""Reads a catalogue for `refresh_bundle`: ids and texts stay text, and filters have the types that they had.
+    r"""Reads a catalogue for `refresh_bundle`: ids and texts stay text, lists and filters have the types that they had.
+
+    A text file writes a list with bars, such as Action|Comedy, or as JSON or Python do, such as ["Action", "Comedy"],
+    in all rows of the column. An empty text is an empty list, or a missing vector.
 
     Args:
         path: A file or a folder of files, as `read_files` takes it. Its columns have the names that they had in the
@@ -42,31 +46,54 @@ def read_catalogue(path: str | os.PathLike[str], bundle: LoadedBundle) -> pa.Tab
         ...     read_catalogue(path, bundle).to_pylist()
         [{'sku': '008', 'shelf': '12'}]
     """
-    schema = bundle.candidates.schema
-    text_columns = {bundle.manifest.model.candidate.id}
-    text_columns.update(spec.name for spec in bundle.manifest.model.candidate.inputs if spec.dtype == "string")
-    text_columns.update(field.name for field in schema if field.type == "string")
-    original_names = bundle.manifest.model.original_names
-    text_columns.update(original for name, original in original_names.items() if name in text_columns)
+    model, lists = bundle.manifest.model, _list_columns(bundle)
+    text_columns = {model.candidate.id, *lists}
+    text_columns.update(spec.name for spec in model.candidate.inputs if spec.dtype == "string")
+    text_columns.update(field.name for field in bundle.candidates.schema if field.type == "string")
+    text_columns.update(original for name, original in model.original_names.items() if name in text_columns)
     table = read_files(path, text_columns=sorted(text_columns))
-    names = {original: name for name, original in original_names.items() if name not in table.column_names}
+    names = {original: name for name, original in model.original_names.items() if name not in table.column_names}
     table = table.rename_columns([names.get(column, column) for column in table.column_names])
-    for place, column in enumerate(table.column_names):
-        is_list = column in schema.names and pa.types.is_list(schema.field(column).type)
-        if is_list and pa.types.is_string(table[column].type):
-            table = table.set_column(place, column, parse_lists(table[column]))
+    for name, kind in lists.items():
+        if name in table.column_names and pa.types.is_string(table[name].type):
+            table = _with(table, name, _to_lists(table[name], kind, name))
     for name in bundle.manifest.filter_by:
-        table = _with_type(table, name, schema.field(name).type)
+        if name in table.column_names:  # `refresh_bundle` names what is missing
+            table = _with(table, name, _to_filter(table[name], bundle.candidates.schema.field(name).type, name))
     return table
 
 
-def _with_type(table: pa.Table, name: str, kind: pa.DataType) -> pa.Table:
-    if name not in table.column_names:
-        return table  # `refresh_bundle` names what is missing
-    place = table.column_names.index(name)
+def _list_columns(bundle: LoadedBundle) -> dict[str, pa.DataType]:
+    """Returns the columns of lists with their types: those of the catalogue, and features that it did without."""
+    values = {"string": pa.string(), "float32": pa.float32(), "int64": pa.int64()}
+    inputs = [spec for spec in bundle.manifest.model.candidate.inputs if spec.is_list]
+    columns = {spec.name: pa.list_(values[spec.dtype]) for spec in inputs}
+    columns.update((field.name, field.type) for field in bundle.candidates.schema if pa.types.is_list(field.type))
+    return columns
+
+
+def _to_lists(column: pa.ChunkedArray, kind: pa.DataType, name: str) -> pa.ChunkedArray:
+    lists = parse_lists(column)
+    if pa.types.is_floating(kind.value_type):
+        # A vector that is missing is a null: it has no length.
+        lists = pc.if_else(pc.equal(pc.list_value_length(lists), 0), pa.scalar(None, lists.type), lists)
+    if pa.types.is_null(kind.value_type):  # all lists of the bundle's catalogue are empty
+        return lists
     try:
-        return table.set_column(place, name, table[name].cast(kind))
+        return lists.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(
-            f"`{name}` must hold {kind}, by which the bundle filters. It holds {table[name].type}."
+            f"`{name}` must hold {kind}, as the bundle's catalogue does, written as 1|2 or [1, 2]. It cannot be read: "
+            f"{error}."
         ) from error
+
+
+def _to_filter(column: pa.ChunkedArray, kind: pa.DataType, name: str) -> pa.ChunkedArray:
+    try:
+        return column.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(f"`{name}` must hold {kind}, by which the bundle filters. It holds {column.type}.") from error
+
+
+def _with(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, column)

@@ -20,6 +20,7 @@ from tfrs_twotower.index.filters import default_filters
 from tfrs_twotower.index.kinds import build_best_index, build_portable_index
 from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.recommender import Recommender
+from tfrs_twotower.model.untrained import warn_if_untrained
 from tfrs_twotower.publishing.gate import QualityGate
 from tfrs_twotower.publishing.pairs import has_twins, require_place
 from tfrs_twotower.publishing.publish import Publication, publish, require_keep, require_publishable
@@ -97,6 +98,8 @@ def export_bundle(
 ) -> Path:
     """Publishes a trained model as the next version in a folder.
 
+    A warning says if the model seems never to have been trained.
+
     Args:
         model: A trained model.
         known: The catalogue (`candidates`), the queries whose features the bundle remembers (`queries`), and what each
@@ -147,6 +150,7 @@ def export_bundle(
     extra_files = dict(config.extra_files)
     if isinstance(metrics, Report):
         extra_files[Path(METRICS_FILE).name] = json.dumps(metrics.to_dict(), indent=2, allow_nan=False) + "\n"
+    warn_if_untrained(model)
     sides = build_sides(
         model,
         known,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from tfrs_twotower.bundle.restored import RestoredCandidateSide, RestoredQuerySi
 from tfrs_twotower.bundle.signatures import Inputs
 from tfrs_twotower.bundle.warmup import require_batch_sizes
 from tfrs_twotower.data.columns import check_ids, plain_table, require_columns
+from tfrs_twotower.data.compact import decode_table
+from tfrs_twotower.data.sources import read_source
 from tfrs_twotower.index.build import BuildIndex
 from tfrs_twotower.index.kinds import build_portable_index, builder_of
 from tfrs_twotower.publishing.export import WARMUP_BATCH_SIZES, publish_bundle
@@ -41,8 +44,9 @@ def refresh_bundle(
     Args:
         bundle: A version's folder, or the folder of all versions, of which the newest is taken; or a bundle that
             `load_bundle` loaded.
-        candidates: Arrow table or pandas data frame, one row per candidate: the id, the features that the candidate
-            tower takes (a column that is left out is missing), and those that are filtered by.
+        candidates: A table in memory, in any form that `load_ratings` takes, one row per candidate: the id, the
+            features that the candidate tower takes (a column that is left out is missing), and those that are filtered
+            by. NaN is a missing value, of text too. `read_catalogue` reads a file.
         build_index: As in `ExportConfig`; by default of the kind that the bundle was exported with.
         gate: As in `export_bundle`. Metrics of the model are not measured here, so the gate should require only recalls
             of the index.
@@ -81,7 +85,7 @@ def refresh_bundle(
     directory = folder.parent
     require_no_twins(directory)
     build_index = build_index or builder_of(manifest.index.requested)
-    catalogue = _checked(candidates, manifest.model.candidate.id)
+    catalogue = _read(candidates, manifest.model.candidate.id)
     require_columns(catalogue, manifest.filter_by, "`candidates`, by whose columns the bundle filters,")
     query, candidate = manifest.model.query, manifest.model.candidate
     sides = Sides(
@@ -107,9 +111,13 @@ def refresh_bundle(
     return publish_bundle(directory, refreshed, twin, gate=gate, keep=keep, warmup_batch_sizes=warmup_batch_sizes)
 
 
-def _checked(candidates: Any, id_column: str) -> pa.Table:
-    table = plain_table(pa.table(candidates), "candidates")
+def _read(candidates: Any, id_column: str) -> pa.Table:
+    if isinstance(candidates, str | os.PathLike):
+        raise TypeError(
+            f"`candidates` must be a table. Received a path: {candidates}. Read it with: "
+            "tfrs_twotower.publishing.read_catalogue(path, bundle)"
+        )
+    table = decode_table(read_source(candidates, "candidates", text_columns=(id_column,)))
+    table = plain_table(table, "candidates")
     check_ids(table, id_column, "candidates")
-    if not table.num_rows:
-        raise ValueError("`candidates` must have at least one row.")
     return table

@@ -20,6 +20,7 @@ INPUTS = Inputs(
         tf.TensorSpec([None, None], tf.string, name="genres"),
     ],
     histories=["history"],
+    ratings_of={},
 )
 CATALOGUE = pa.table(
     {

@@ -170,6 +170,7 @@ def build_sides(
         query=query_inputs(model, known),
         candidate=candidate_inputs(model),
         histories=sorted({history.name for history in past}),
+        ratings_of={history.rating_name: history.name for history in past if history.by_rating},
     )
     asked = known.queries.slice(0, NUM_CHECKED)
     raw = {known.query_id: tf.constant(asked[known.query_id].to_pylist(), tf.string)}
@@ -189,7 +190,7 @@ def build_sides(
                 features=_features(query_towers(model)),
                 inputs=tuple(map(InputSpec.of, inputs.query)),
                 histories=tuple(inputs.histories),
-                ratings_of={history.rating_name: history.name for history in past if history.by_rating},
+                ratings_of=inputs.ratings_of,
             ),
             candidate=SideSchema(
                 id=known.candidate_id,

@@ -185,6 +185,14 @@ def every_kind_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def every_kind(every_kind_path: Path):
+    """The same as any program loads it; one object has all that the signatures need."""
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(every_kind_path))
+
+
+@pytest.fixture(scope="session")
 def movielens_dir(pytestconfig: pytest.Config) -> Path:
     """A TFDS data folder with MovieLens 100K, kept in pytest's cache from one run to the next."""
     from tfrs_twotower.movielens.prepare import prepare_movielens

@@ -10,12 +10,6 @@ from tfrs_twotower.bundle.alignment import aligned
 NAN = float("nan")
 
 
-@pytest.fixture(scope="module")
-def loaded(every_kind_path):
-    """The bundle as any program loads it."""
-    return tf.saved_model.load(str(every_kind_path))
-
-
 NAMES = (
     "serving_default",
     "recommend",
@@ -29,8 +23,8 @@ NAMES = (
 
 @pytest.mark.parametrize(("others", "of_one"), [(3, 1), (1, 3), (3, 2), (3, 0), (0, 1)])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_input_must_have_as_many_rows_as_the_others(loaded, name, others, of_one):
-    signature = loaded.signatures[name]
+def test_every_input_must_have_as_many_rows_as_the_others(every_kind, name, others, of_one):
+    signature = every_kind.signatures[name]
     whole, other = missing(signature, others), missing(signature, of_one)
     for changed in whole:
         with pytest.raises(tf.errors.InvalidArgumentError) as caught:
@@ -43,8 +37,8 @@ def test_every_input_must_have_as_many_rows_as_the_others(loaded, name, others, 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("num_rows", [0, 1, 3])
-def test_inputs_with_equally_many_rows_are_accepted(loaded, name, num_rows):
-    outputs = loaded.signatures[name](**missing(loaded.signatures[name], num_rows))
+def test_inputs_with_equally_many_rows_are_accepted(every_kind, name, num_rows):
+    outputs = every_kind.signatures[name](**missing(every_kind.signatures[name], num_rows))
     assert {len(values) for values in outputs.values()} == {num_rows}
 
 
@@ -58,8 +52,8 @@ def test_inputs_with_equally_many_rows_are_accepted(loaded, name, num_rows):
     ],
 )
 @pytest.mark.parametrize("name", ["recommend", "recommend_filtered", "score", "embed_query"])
-def test_ratings_must_be_as_wide_as_their_history(loaded, name, history, ratings):
-    signature = loaded.signatures[name]
+def test_ratings_must_be_as_wide_as_their_history(every_kind, name, history, ratings):
+    signature = every_kind.signatures[name]
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         signature(**missing(signature, len(history), history=history, history_rating=ratings))
     assert "`history_rating` must have a rating for each place of `history`, or NaN alone." in str(caught.value)
@@ -67,8 +61,8 @@ def test_ratings_must_be_as_wide_as_their_history(loaded, name, history, ratings
 
 
 @pytest.mark.parametrize("width", [0, 1, 2, 5])
-def test_ratings_that_are_all_missing_may_have_any_width(loaded, width):
-    signature = loaded.signatures["embed_query"]
+def test_ratings_that_are_all_missing_may_have_any_width(every_kind, width):
+    signature = every_kind.signatures["embed_query"]
     plain, filled = (
         signature(**missing(signature, 1, history=[["m1", "m2"]], history_rating=np.full([1, size], np.nan)))
         for size in (width, 2)

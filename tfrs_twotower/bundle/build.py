@@ -32,7 +32,7 @@ from tfrs_twotower.bundle.manifest import (
     SideSchema,
 )
 from tfrs_twotower.bundle.query_side import QuerySide, query_inputs, query_towers
-from tfrs_twotower.bundle.requests import NUM_CHECKED, Request, raw_candidates, sample_requests
+from tfrs_twotower.bundle.requests import NUM_CHECKED, Request, invented_requests, raw_candidates, sample_requests
 from tfrs_twotower.bundle.signatures import Inputs, Signatures, build_signatures
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.config import describe
@@ -56,7 +56,9 @@ class Bundle:
         signatures: Name -> concrete function over named tensors.
         candidates: The catalogue, in the order of the index's rows.
         manifest: Description of the bundle for people and tools.
-        requests: Requests for every signature, by which the written bundle is compared with this one.
+        requests: Requests for every signature, by which the written bundle is compared with this one. They may hold
+            features of known queries, and are not written.
+        warmup: Requests for every signature that hold nothing about a known query, for hosts to replay.
         extra_files: Name -> text of further files that are kept beside the manifest.
     """
 
@@ -65,6 +67,7 @@ class Bundle:
     candidates: pa.Table
     manifest: Manifest
     requests: Sequence[Request]
+    warmup: Sequence[Request]
     extra_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def save(self, path: Path) -> None:
@@ -274,6 +277,7 @@ def build_bundle(
         requests=sample_requests(
             sides.inputs, catalogue, id_column=entry.candidate.id, filter_by=sides.filter_by, known=sides.known
         ),
+        warmup=invented_requests(sides.inputs, catalogue, id_column=entry.candidate.id, filter_by=sides.filter_by),
     )
 
 

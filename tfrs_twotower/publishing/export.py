@@ -185,7 +185,7 @@ def publish_bundles(
     def publication(directory: Path, bundle: Bundle) -> Publication:
         def write(path: Path) -> None:
             bundle.save(path)
-            write_warmup(path, bundle.requests, warmup_batch_sizes, name=directory.name)
+            write_warmup(path, bundle.warmup, warmup_batch_sizes, name=directory.name)
 
         def check(path: Path) -> None:
             check_in_fresh_process(path, bundle)

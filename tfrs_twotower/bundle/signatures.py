@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_twotower.bundle.alignment import aligned
+from tfrs_twotower.bundle.blocks import in_blocks
 from tfrs_twotower.bundle.catalogue import Catalogue
 from tfrs_twotower.bundle.manifest import Rerank
 from tfrs_twotower.data.rows import NO_ROW
@@ -73,8 +74,10 @@ def build_signatures(
     def trace(function: Callable[..., Tensors], *specs: Mapping[str, tf.TensorSpec]) -> Any:
         named = {name: spec for group in specs for name, spec in group.items()}
 
+        compute_in_blocks = in_blocks(function, named)
+
         def compute(**features: tf.Tensor) -> Tensors:
-            return function(**aligned(features, inputs.ratings_of))
+            return compute_in_blocks(**aligned(features, inputs.ratings_of))
 
         return tf.function(compute).get_concrete_function(**named)
 

@@ -175,6 +175,24 @@ def bundle_path(planted: Planted, trained: TwoTowerModel, tmp_path_factory: pyte
 
 
 @pytest.fixture(scope="session")
+def every_kind_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel with every kind of feature on both sides, without the files beside it."""
+    from tests.every_kind import build_every_kind
+
+    path = tmp_path_factory.mktemp("every_kind") / "1"
+    build_every_kind().save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def every_kind(every_kind_path: Path):
+    """The same as any program loads it; one object has all that the signatures need."""
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(every_kind_path))
+
+
+@pytest.fixture(scope="session")
 def movielens_dir(pytestconfig: pytest.Config) -> Path:
     """A TFDS data folder with MovieLens 100K, kept in pytest's cache from one run to the next."""
     from tfrs_twotower.movielens.prepare import prepare_movielens

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.bundle.requests import NUM_CHECKED, raw_candidates, sample_requests
+from tfrs_twotower.bundle.requests import NUM_CHECKED, invented_requests, raw_candidates, sample_requests
 from tfrs_twotower.bundle.signatures import Inputs
 
 INPUTS = Inputs(
@@ -20,6 +20,7 @@ INPUTS = Inputs(
         tf.TensorSpec([None, None], tf.string, name="genres"),
     ],
     histories=["history"],
+    ratings_of={},
 )
 CATALOGUE = pa.table(
     {
@@ -84,6 +85,16 @@ def test_without_known_queries_the_unknown_one_is_asked_everywhere():
     for name in ("recommend", "recommend_excluding", "score", "embed_query"):
         assert requests[name]["history"].tolist() == [[b"m0", b"m1", b"m2"]], name
     assert requests["score"]["candidate_id"].tolist() == [b"m0"]
+
+
+def test_invented_requests_ask_every_signature_and_name_no_query():
+    requests = invented_requests(INPUTS, CATALOGUE, id_column="movie_id", filter_by=["genres"])
+    assert {request.signature for request in requests} == set(requests_of(filter_by=["genres"]))
+    for request in requests:
+        if "user_id" in request.inputs:
+            assert request.inputs["user_id"].numpy().tolist() == [b""]
+            assert np.isnan(request.inputs["age"]).tolist() == [True]
+            assert request.inputs["history"].numpy().tolist() == [[b"m0", b"m1", b"m2"]]
 
 
 def test_exclusions_and_filters_name_candidates_and_values_of_the_catalogue():

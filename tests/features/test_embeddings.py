@@ -11,7 +11,9 @@ def test_padding_does_not_change_how_a_list_is_pooled(pooling, size):
     codes = tf.constant([[2, 3, 0, 0], [3, 0, 2, 0], [0, 0, 0, 0]])
     vectors = encoder(codes).numpy()
     table = encoder.table.embeddings.numpy()
-    np.testing.assert_allclose(vectors[0], (table[2] + table[3]) / size, rtol=1e-6)
+    np.testing.assert_allclose(
+        vectors[0], (table[2] + table[3]) / size, rtol=1e-6, atol=1e-8
+    )  # the two may almost cancel
     np.testing.assert_allclose(vectors[1], vectors[0], rtol=1e-6)
     assert vectors[2].tolist() == [0, 0]
     assert encoder(tf.zeros([2, 0], tf.int64)).numpy().tolist() == [[0, 0], [0, 0]]

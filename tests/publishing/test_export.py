@@ -13,6 +13,7 @@ import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, export_unchecked, export_version
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides
 from tfrs_twotower.bundle.layout import versions
+from tfrs_twotower.bundle.warmup import read_warmup
 
 
 def test_each_export_is_the_next_version(planted, trained, tmp_path):
@@ -179,6 +180,21 @@ def test_the_warmup_file_has_a_request_of_every_signature_at_every_size(planted,
         assert request.model_spec.name == "shop"
         asked.add((request.model_spec.signature_name, size))
     assert asked == {(name, size) for name in signatures for size in (1, 40)}
+
+
+def test_the_warmup_files_hold_no_value_of_a_query(planted, trained, tmp_path, unchecked):
+    """Neither the exported bundle's nor the refreshed one's; ids and features of candidates are public."""
+    seen = planted.split.seen
+    exported = export_version(trained, seen, tmp_path / "shop", build_index=tt.index.build_exact_index)
+    for path in (exported, tt.refresh_bundle(exported, seen.candidates)):
+        requests = read_warmup(path)
+        given = [request.inputs for request in requests if "user_id" in request.inputs]
+        assert len(given) == 2 * 5
+        for inputs in given:
+            assert set(inputs["user_id"].numpy().tolist()) == {b""}
+            assert np.isnan(inputs["age"]).all()
+        written = (path / "assets.extra" / "tf_serving_warmup_requests").read_bytes()
+        assert not any(f"u{row}".encode() in written for row in range(10, seen.num_queries))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from tfrs_twotower.bundle.manifest import (
     SideSchema,
 )
 from tfrs_twotower.bundle.query_side import QuerySide, query_inputs, query_towers
-from tfrs_twotower.bundle.requests import NUM_CHECKED, Request, raw_candidates, sample_requests
+from tfrs_twotower.bundle.requests import NUM_CHECKED, Request, invented_requests, raw_candidates, sample_requests
 from tfrs_twotower.bundle.signatures import Inputs, Signatures, build_signatures
 from tfrs_twotower.bundle.stored_candidates import write_candidates
 from tfrs_twotower.data.interactions import Interactions
@@ -56,7 +56,9 @@ class Bundle:
         signatures: Name -> concrete function over named tensors.
         candidates: The catalogue, in the order of the index's rows.
         manifest: Description of the bundle for people and tools.
-        requests: Requests for every signature, by which the written bundle is compared with this one.
+        requests: Requests for every signature, by which the written bundle is compared with this one. They may hold
+            features of known queries, and are not written.
+        warmup: Requests for every signature that hold nothing about a known query, for hosts to replay.
         extra_files: Name -> text of further files that are kept beside the manifest.
     """
 
@@ -65,6 +67,7 @@ class Bundle:
     candidates: pa.Table
     manifest: Manifest
     requests: Sequence[Request]
+    warmup: Sequence[Request]
     extra_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def save(self, path: Path) -> None:
@@ -170,6 +173,7 @@ def build_sides(
         query=query_inputs(model, known),
         candidate=candidate_inputs(model),
         histories=sorted({history.name for history in past}),
+        ratings_of={history.rating_name: history.name for history in past if history.by_rating},
     )
     asked = known.queries.slice(0, NUM_CHECKED)
     raw = {known.query_id: tf.constant(asked[known.query_id].to_pylist(), tf.string)}
@@ -189,7 +193,7 @@ def build_sides(
                 features=_features(query_towers(model)),
                 inputs=tuple(map(InputSpec.of, inputs.query)),
                 histories=tuple(inputs.histories),
-                ratings_of={history.rating_name: history.name for history in past if history.by_rating},
+                ratings_of=inputs.ratings_of,
             ),
             candidate=SideSchema(
                 id=known.candidate_id,
@@ -273,6 +277,7 @@ def build_bundle(
         requests=sample_requests(
             sides.inputs, catalogue, id_column=entry.candidate.id, filter_by=sides.filter_by, known=sides.known
         ),
+        warmup=invented_requests(sides.inputs, catalogue, id_column=entry.candidate.id, filter_by=sides.filter_by),
     )
 
 

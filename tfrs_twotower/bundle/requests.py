@@ -1,4 +1,4 @@
-"""Requests for every signature, by which a bundle is compared with the model in memory, and warmed up."""
+"""Requests for every signature: those that compare a bundle with the model in memory, and those that warm it up."""
 
 from __future__ import annotations
 
@@ -69,6 +69,23 @@ def sample_requests(
         nothing = {EXCLUDE_INPUT: tf.constant([[""]], tf.string)}
         requests.append(Request(signature="recommend_filtered", inputs={**unknown, **nothing, **given}))
     return requests
+
+
+def invented_requests(
+    inputs: Inputs, catalogue: pa.Table, *, id_column: str, filter_by: Sequence[str]
+) -> list[Request]:
+    """Makes requests that say nothing about any query, for a file that lies beside the model.
+
+    An unknown query runs the same operations as a known one.
+
+    Args:
+        inputs: Inputs of the signatures.
+        catalogue: One row per candidate.
+        id_column: Column of the candidates' ids.
+        filter_by: Columns that recommendations may be filtered by.
+    """
+    nobody = {spec.name: missing_input(spec, 0) for spec in inputs.query}
+    return sample_requests(inputs, catalogue, id_column=id_column, filter_by=filter_by, known=nobody)
 
 
 def raw_candidates(table: pa.Table, inputs: Inputs) -> dict[str, tf.Tensor]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_twotower.bundle.alignment import aligned
+from tfrs_twotower.bundle.blocks import in_blocks
 from tfrs_twotower.bundle.catalogue import Catalogue
 from tfrs_twotower.bundle.manifest import Rerank
 from tfrs_twotower.data.rows import NO_ROW
@@ -27,11 +29,13 @@ class Inputs:
         query: Raw features of queries.
         candidate: Raw features of candidates.
         histories: Names of the query features that list candidates.
+        ratings_of: Name of an input of ratings -> name of its history.
     """
 
     query: Sequence[tf.TensorSpec]
     candidate: Sequence[tf.TensorSpec]
     histories: Sequence[str]
+    ratings_of: Mapping[str, str]
 
     def __post_init__(self) -> None:
         require_free_inputs(spec.name for spec in self.query)
@@ -48,6 +52,8 @@ def build_signatures(
     recommend_seen: bool = False,
 ) -> Signatures:
     """Traces the signatures.
+
+    Inputs that do not fit each other are an error in each of them; see `aligned`.
 
     Args:
         queries: A `QuerySide`, built or loaded.
@@ -67,7 +73,13 @@ def build_signatures(
 
     def trace(function: Callable[..., Tensors], *specs: Mapping[str, tf.TensorSpec]) -> Any:
         named = {name: spec for group in specs for name, spec in group.items()}
-        return tf.function(function).get_concrete_function(**named)
+
+        compute_in_blocks = in_blocks(function, named)
+
+        def compute(**features: tf.Tensor) -> Tensors:
+            return compute_in_blocks(**aligned(features, inputs.ratings_of))
+
+        return tf.function(compute).get_concrete_function(**named)
 
     recommend = trace(functions.recommend, query)
     signatures = {
@@ -142,10 +154,8 @@ class _Functions:
         else:
             given = [self._catalogue.rows(features[name]) for name in self._inputs.histories]
             seen = [self._catalogue.rows_of_known(embeddings["seen"]), *given]
-        # Concatenation fails unless all have as many rows as queries; conditions are checked apart.
         exclude = tf.concat([*seen, *exclude], axis=1)
-        search = self._index.search_aligned if only is None else self._index.search
-        scores, rows = search(embeddings["retrieval"], self._num_found, exclude, only)
+        scores, rows = self._index.search_aligned(embeddings["retrieval"], self._num_found, exclude, only)
         if "rating" not in embeddings:
             return {"candidate_ids": self._catalogue.names(rows), "scores": scores}
         logits = self._log_odds(embeddings, rows)

@@ -16,11 +16,11 @@ _MAX_REQUESTS = 1000
 
 
 def write_warmup(path: Path, requests: Sequence[Request], batch_sizes: Sequence[int], *, name: str) -> None:
-    """Writes a bundle's requests at several batch sizes, with their rows repeated to fill them.
+    """Writes requests at several batch sizes, with their rows repeated to fill them.
 
     Args:
         path: A bundle on disk.
-        requests: At least one row each.
+        requests: At least one row each. The file is as public as the model: they must hold nothing about a query.
         batch_sizes: Rows of each request, >= 1.
         name: The model's name in the requests.
 

@@ -26,7 +26,8 @@ class History(Feature):
     It comes from the events, not from a column, and it lets the model embed queries that training never met.
 
     Raw input: string [batch, any], candidate ids, the latest last, padded with "", which never counts. With
-    `by_rating` also `<name>_rating`, float32 [batch, any]; NaN is the average rating.
+    `by_rating` also `<name>_rating`, float32 [batch, any]; NaN is the average rating, and a rating more than 1,000
+    standard deviations from it counts as that far away.
 
     Attributes:
         of: The candidates' id feature, such as a `Categorical` or a `Hashed`.

@@ -16,6 +16,9 @@ from tfrs_twotower.features.vocabularies import Learnt, learnt_of
 
 # How far numbers must lie apart, relative to their size, for float32 to tell them apart well.
 _MIN_SPREAD = 1e-6
+#: A number further from the mean counts as this number of standard deviations from it, so that what is computed from it
+#: stays finite. A number among n training events is never further away than sqrt(n).
+MAX_DEVIATIONS = 1000.0
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
@@ -24,7 +27,7 @@ class Numeric(NumberFeature):
     """One number per row, such as a price, standardised: minus the training events' mean, over their deviation.
 
     Raw input: float32 [batch]. A number that is not finite is missing: the mean takes its place, and a second input of
-    the tower marks it.
+    the tower marks it. A number more than 1,000 standard deviations from the mean counts as that far away.
 
     Attributes:
         name: Name of the column and of the raw input.
@@ -127,6 +130,8 @@ def moments(numbers: np.ndarray, counts: np.ndarray) -> Moments:
 class Standardize(tf.keras.layers.Layer):
     """Subtracts a mean and divides by a standard deviation; what is not finite becomes 0, the mean.
 
+    The result lies in -`MAX_DEVIATIONS`..`MAX_DEVIATIONS`.
+
     Args:
         mean: Finite.
         standard_deviation: Positive.
@@ -142,7 +147,10 @@ class Standardize(tf.keras.layers.Layer):
 
     def call(self, numbers: tf.Tensor) -> tf.Tensor:
         """Standardises float32 of any shape."""
-        return (tf.where(tf.math.is_finite(numbers), numbers, self.mean) - self.mean) / self.standard_deviation
+        deviations = tf.where(tf.math.is_finite(numbers), numbers, self.mean) - self.mean
+        # A standard deviation that float32 rounds to zero would make NaN of the mean.
+        divisor = max(self.standard_deviation, float(np.finfo(np.float32).tiny))
+        return tf.clip_by_value(deviations / divisor, -MAX_DEVIATIONS, MAX_DEVIATIONS)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -14,6 +14,9 @@ from tfrs_twotower.features.codes import build_string_lookup
 from tfrs_twotower.features.multi_categorical import PooledFeature
 from tfrs_twotower.features.vocabularies import Learnt, Vocabulary, frequent_values, learnt_of
 
+# Words of a text without a limit of its own. All texts of a batch are padded to the longest one.
+_MAX_WORDS = 4096
+
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,8 +35,8 @@ class Text(PooledFeature):
         max_size: Maximum number of words with a vector of their own, the most frequent ones; None for all.
         num_oov_buckets: Number of vectors that unknown words share by their hash, >= 1.
         pooling: "sum", "mean" or "sqrtn".
-        max_words: Maximum number of words that count, the first ones; None for all. The encoded table is as wide as its
-            longest text.
+        max_words: Maximum number of words that count, the first ones; None for 4,096. The encoded table is as wide as
+            its longest text.
 
     Example:
         >>> Text(name="title", max_words=20).max_words
@@ -80,7 +83,7 @@ def split_words(text: tf.Tensor, max_words: int | None = None) -> tf.RaggedTenso
 
     Args:
         text: string [batch], UTF-8.
-        max_words: Maximum number of words that count, the first ones; None for all.
+        max_words: Maximum number of words that count, the first ones; None for 4,096.
 
     Returns:
         string [batch, any].
@@ -91,7 +94,7 @@ def split_words(text: tf.Tensor, max_words: int | None = None) -> tf.RaggedTenso
     """
     lower = tf.strings.lower(text, encoding="utf-8")
     words = tf.strings.split(tf.strings.regex_replace(lower, r"[^\p{L}\p{M}\p{N}]+", " "))
-    return words if max_words is None else words[:, :max_words]
+    return words[:, : max_words or _MAX_WORDS]
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
@@ -101,7 +104,7 @@ class WordLookup(tf.keras.layers.Layer):
     Args:
         vocabulary: Known words; none of them "".
         num_oov_buckets: Number of codes that unknown words share by their hash, >= 1.
-        max_words: Maximum number of words that count, the first ones; None for all.
+        max_words: Maximum number of words that count, the first ones; None for 4,096.
 
     Example:
         >>> WordLookup(vocabulary=["story", "toy"])(tf.constant(["Toy Story 2", ""])).numpy().tolist()

@@ -18,6 +18,8 @@ from tfrs_twotower.features.vocabularies import Learnt, learnt_of
 _DAY_S = 86_400.0
 # 1970-01-01 was a Thursday, three days after a Monday.
 _EPOCH_WEEKDAY = 3.0
+# Maximum of how long ago a time is, where the earliest time of the training split is 1.
+_MAX_AGO = 1000.0
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
@@ -26,7 +28,7 @@ class Timestamp(NumberFeature):
     """A time per row, such as that of publication: hour and weekday as points on circles (UTC), and how long ago.
 
     How long ago is log(1 + days) before the latest time of the training split, divided by that of its earliest time; a
-    later time counts as the latest.
+    later time counts as the latest, and one of which this number exceeds 1,000 as 1,000.
 
     Raw input: int64 [batch], seconds since 1970-01-01 UTC. `NO_TIME`, the lowest int64, is missing: all is zero, and
     one more input of the tower marks it.
@@ -124,7 +126,7 @@ class TimeLookup(tf.keras.layers.Layer):
         circles = 2 * math.pi * tf.stack([days, (days + _EPOCH_WEEKDAY) / 7], axis=1)
         circles = tf.reshape(tf.stack([tf.sin(circles), tf.cos(circles)], axis=2), [-1, 4])
         span = math.log1p((self.latest - self.earliest) / _DAY_S) or 1.0
-        ago = tf.math.log1p(tf.maximum(self.latest / _DAY_S - days, 0.0)) / span
+        ago = tf.minimum(tf.math.log1p(tf.maximum(self.latest / _DAY_S - days, 0.0)) / span, _MAX_AGO)
         values = tf.concat([circles, ago[:, tf.newaxis]], axis=1)
         is_given = is_given[:, tf.newaxis]
         values = tf.where(is_given, values, 0.0)

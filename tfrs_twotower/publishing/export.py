@@ -211,7 +211,7 @@ def publish_bundle(
 
         def write(path: Path) -> None:
             identified.save(path)
-            write_warmup(path, bundle.requests, warmup_batch_sizes, name=directory.name)
+            write_warmup(path, bundle.warmup, warmup_batch_sizes, name=directory.name)
 
         def check(path: Path) -> None:
             check_in_fresh_process(path, identified)

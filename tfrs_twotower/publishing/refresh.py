@@ -95,6 +95,7 @@ def refresh_bundle(
             query=[spec.tensor_spec for spec in query.inputs],
             candidate=[spec.tensor_spec for spec in candidate.inputs],
             histories=query.histories,
+            ratings_of=query.ratings_of,
         ),
         filter_by=manifest.filter_by,
         rerank=manifest.rerank,

@@ -149,8 +149,8 @@ def bundle_of(model, known: tt.Interactions, build_index=build_exact_index, *, k
 
 
 def export_version(model, known: tt.Interactions, directory, *, metrics=None, gate=None, keep=None, **config) -> Path:
-    """Calls `export_bundle` with the settings of an `ExportConfig` as arguments, and by default for no twin."""
-    config = tt.ExportConfig(**{"with_portable": False, **config})
+    """Calls `export_bundle` with the settings of an `ExportConfig` as arguments, for no twin and no filters."""
+    config = tt.ExportConfig(**{"with_portable": False, "filter_by": (), **config})
     return tt.export_bundle(model, known, directory, config=config, metrics=metrics, gate=gate, keep=keep)
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import export_unchecked
+from tfrs_twotower.bundle import load as load_module
 from tfrs_twotower.bundle.load import LoadedBundle
 
 
@@ -128,6 +129,19 @@ def test_k_must_fit_the_bundle(bundle, changes, k, message):
         loaded.recommend({"user_id": "u0"}, k=k)
 
 
+def test_a_large_batch_is_asked_for_in_several_calls(bundle, monkeypatch):
+    queries = {"user_id": [f"u{row}" for row in range(5)]}
+    ids = ["m3", "m1", "m4", "m1", "m5"]
+    whole = [*bundle.recommend(queries, k=3, exclude=[["m0"]] * 5), *bundle.score(queries, ids)]
+    monkeypatch.setattr(load_module, "_MAX_ROWS_AT_ONCE", 2)
+    parts = [*bundle.recommend(queries, k=3, exclude=[["m0"]] * 5), *bundle.score(queries, ids)]
+    for ours, theirs in zip(parts, whole, strict=True):
+        if ours is not None and ours.dtype == object:
+            assert ours.tolist() == theirs.tolist()
+        elif ours is not None:
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5)  # a product of other shapes rounds differently
+
+
 def test_a_missing_bundle_is_an_error_that_says_how_to_make_one(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no bundle at .*Make one with: tfrs-twotower train"):
         tt.load_bundle(tmp_path / "none")
@@ -165,7 +179,7 @@ def test_a_damaged_bundle_is_named(tmp_path, bundle_path, damaged):
 
 
 # The steps of loading: reading the manifest, the SavedModel, and the catalogue.
-STEPS = ["Manifest.read", "tf.saved_model.load", "pq.read_table"]
+STEPS = ["Manifest.read", "tf.saved_model.load", "read_candidates"]
 
 
 def before(monkeypatch, step: str, act) -> None:

@@ -154,11 +154,11 @@ def test_a_bundle_and_its_portable_twin_are_published_and_refreshed_as_one(plant
 
 def test_columns_of_categories_are_filtered_by_if_nobody_says_otherwise(planted, trained, tmp_path, unchecked):
     index = {"build_index": tt.index.build_exact_index}
-    bundle = tt.load_bundle(export_version(trained, planted.split.seen, tmp_path / "default", **index))
+    bundle = tt.load_bundle(export_version(trained, planted.split.seen, tmp_path / "default", filter_by=None, **index))
     assert bundle.manifest.filter_by == ("genres",)
     found = bundle.recommend({"user_id": ["stranger"]}, only={"genres": "Rare"}).candidate_ids[0]
     assert {int(name[1:]) % 2 for name in found if name} == {1}
-    none = export_version(trained, planted.split.seen, tmp_path / "none", filter_by=(), **index)
+    none = export_version(trained, planted.split.seen, tmp_path / "none", **index)
     assert tt.load_bundle(none).manifest.filter_by == ()
 
 

@@ -30,6 +30,8 @@ from tfrs_twotower.features.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, F
 
 # Versions that are removed one after the other, each while it is being loaded.
 _MAX_VERSIONS_TRIED = 10
+# Rows of a call of a signature; more are asked for in several calls.
+_MAX_ROWS_AT_ONCE = 4096
 
 
 class Recommendations(NamedTuple):
@@ -266,7 +268,15 @@ class LoadedBundle:
         return Recommendations(candidate_ids=ids, **arrays)
 
     def _call(self, signature: str, tensors: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
-        return self._first_calls.call(signature, self.module.signatures[signature], tensors)
+        num_rows = next(iter(tensors.values())).shape[0]
+        if num_rows <= _MAX_ROWS_AT_ONCE:
+            return self._first_calls.call(signature, self.module.signatures[signature], tensors)
+        # A bundle refuses requests whose outputs would take too much memory.
+        blocks = [
+            self._call(signature, {name: values[start : start + _MAX_ROWS_AT_ONCE] for name, values in tensors.items()})
+            for start in range(0, num_rows, _MAX_ROWS_AT_ONCE)
+        ]
+        return {name: tf.concat([block[name] for block in blocks], axis=0) for name in blocks[0]}
 
     def _checked_k(self, k: Any) -> int:
         limit, num_candidates = self.manifest.k, self.manifest.num_candidates

@@ -2,15 +2,8 @@
 
 from typing import Any
 
-from tfrs_twotower.bundle.manifest import (
-    DataSource,
-    IndexEntry,
-    InputSpec,
-    Manifest,
-    ModelEntry,
-    QuerySchema,
-    SideSchema,
-)
+from tfrs_twotower.bundle.manifest import IndexEntry, Manifest
+from tfrs_twotower.bundle.model_entry import DataSource, InputSpec, ModelEntry, QuerySchema, SideSchema
 from tfrs_twotower.index.outcome import IndexOutcome
 
 

@@ -17,17 +17,8 @@ from hypothesis import strategies as st
 
 from tests.bundle.manifests import make_index_entry, make_manifest
 from tfrs_twotower.bundle.layout import EXTRA_FOLDER, MANIFEST_FILE
-from tfrs_twotower.bundle.manifest import (
-    DataSource,
-    IndexEntry,
-    InputSpec,
-    Manifest,
-    QuerySchema,
-    Rerank,
-    SideSchema,
-    read_manifest,
-    require_metrics,
-)
+from tfrs_twotower.bundle.manifest import IndexEntry, Manifest, Rerank, read_manifest
+from tfrs_twotower.bundle.model_entry import DataSource, InputSpec, QuerySchema, SideSchema, require_metrics
 from tfrs_twotower.index.outcome import IndexOutcome
 
 # What version 0.1 wrote: no `histories` and `ratings_of`, the whole report as metrics, and parameters of old names.

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.bundle.manifest import InputSpec
+from tfrs_twotower.bundle.model_entry import InputSpec
 from tfrs_twotower.bundle.values import (
     filter_values,
     ids_tensor,

@@ -8,7 +8,7 @@ import pytest
 
 from tests.bundle.manifests import make_manifest
 from tfrs_twotower.bundle.load import LoadedBundle
-from tfrs_twotower.bundle.manifest import InputSpec, SideSchema
+from tfrs_twotower.bundle.model_entry import InputSpec, SideSchema
 from tfrs_twotower.publishing.catalogue_file import read_catalogue
 
 

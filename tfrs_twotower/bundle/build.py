@@ -20,16 +20,8 @@ from tfrs_twotower._version import __version__
 from tfrs_twotower.bundle.candidate_side import CandidateSide, candidate_inputs, candidate_towers
 from tfrs_twotower.bundle.catalogue import Catalogue
 from tfrs_twotower.bundle.layout import CANDIDATES_FILE, EXTRA_FOLDER, MANIFEST_FILE, METRICS_FILE, WARMUP_FILE
-from tfrs_twotower.bundle.manifest import (
-    DataSource,
-    IndexEntry,
-    InputSpec,
-    Manifest,
-    ModelEntry,
-    QuerySchema,
-    Rerank,
-    SideSchema,
-)
+from tfrs_twotower.bundle.manifest import IndexEntry, Manifest, Rerank
+from tfrs_twotower.bundle.model_entry import DataSource, InputSpec, ModelEntry, QuerySchema, SideSchema
 from tfrs_twotower.bundle.query_side import QuerySide, query_inputs, query_towers
 from tfrs_twotower.bundle.requests import NUM_CHECKED, Request, invented_requests, raw_candidates, sample_requests
 from tfrs_twotower.bundle.signatures import Inputs, Signatures, build_signatures

@@ -4,102 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tfrs_twotower._json_values import JsonValue, read_json
 from tfrs_twotower.bundle.layout import MANIFEST_FILE
+from tfrs_twotower.bundle.model_entry import ModelEntry, read_model_entry, read_texts
 from tfrs_twotower.index.outcome import IndexOutcome, read_outcome
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-#: The dtypes that raw inputs have.
-_DTYPES = ("string", "float32", "int64")
 # Manifests have kilobytes. Reading a file of any size could use up the memory.
 _MAX_BYTES = 16 * 2**20
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class InputSpec:
-    """A raw input of the signatures.
-
-    Attributes:
-        name: Name of the input.
-        dtype: TensorFlow's name of the dtype, such as "string".
-        shape: Sizes of the axes, None for an axis of any length.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-
-    @classmethod
-    def of(cls, spec: tf.TensorSpec) -> InputSpec:
-        """Describes a spec of TensorFlow's."""
-        return cls(name=spec.name, dtype=spec.dtype.name, shape=tuple(spec.shape.as_list()))
-
-    @property
-    def tensor_spec(self) -> tf.TensorSpec:
-        """The spec in TensorFlow's own type."""
-        import tensorflow as tf  # listing versions takes a manifest, but not TensorFlow
-
-        return tf.TensorSpec(self.shape, tf.as_dtype(self.dtype), name=self.name)
-
-    @property
-    def is_list(self) -> bool:
-        """Whether each row has a list of values."""
-        return len(self.shape) > 1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SideSchema:
-    """Describes one side of the model.
-
-    Attributes:
-        id: Name of the column that identifies a row.
-        features: Kind and settings of each feature, for people and tools.
-        inputs: Raw inputs of the signatures.
-    """
-
-    id: str
-    features: tuple[Mapping[str, Any], ...]
-    inputs: tuple[InputSpec, ...]
-
-    def input(self, name: str) -> InputSpec | None:
-        """Returns an input by name, None if there is none."""
-        return next((spec for spec in self.inputs if spec.name == name), None)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class QuerySchema(SideSchema):
-    """Describes the query side.
-
-    Attributes:
-        id: Name of the column that identifies a row.
-        features: Kind and settings of each feature, for people and tools.
-        inputs: Raw inputs of the signatures.
-        histories: Names of the inputs that list past candidates.
-        ratings_of: Name of an input of ratings -> name of the history that they belong to, place by place.
-    """
-
-    histories: tuple[str, ...]
-    ratings_of: Mapping[str, str]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataSource:
-    """Describes where the events that a bundle remembers came from.
-
-    Attributes:
-        source: Description in words.
-        fingerprint: SHA-256 of the three tables, `Interactions.fingerprint`.
-    """
-
-    source: str
-    fingerprint: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,35 +60,6 @@ class IndexEntry:
     kind: str
     is_exact: bool
     outcome: IndexOutcome
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelEntry:
-    """Describes the model of a bundle, which stays the same when the catalogue changes.
-
-    Attributes:
-        query: Description of the query side.
-        candidate: Description of the candidate side.
-        num_queries: Number of queries that the bundle remembers.
-        positive_threshold: A rating of at least this is positive.
-        has_probabilities: Whether recommendations come with probabilities.
-        metrics: Metric of the model -> value; empty if it was not evaluated.
-        data: Where the events came from.
-        refreshed_from: The version whose catalogue was replaced; None for a bundle from a model.
-        recipe: What the model consists of and why, `Recipe.to_dict`; None for a model without a recipe.
-        original_names: Input or column name -> the name of that column in the user's table, where they differ.
-    """
-
-    query: QuerySchema
-    candidate: SideSchema
-    num_queries: int
-    positive_threshold: float
-    has_probabilities: bool
-    metrics: Mapping[str, float]
-    data: DataSource
-    refreshed_from: str | None = None
-    recipe: Mapping[str, Any] | None = None
-    original_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -334,28 +220,14 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
 
 
-def require_metrics(metrics: Mapping[str, float]) -> None:
-    """Checks metrics for a manifest.
-
-    Args:
-        metrics: Metric -> value.
-
-    Raises:
-        ValueError: If a value is not a finite number.
-    """
-    for name, value in metrics.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"`metrics` must be finite numbers. Received for {name!r}: {value!r}.")
-
-
 def _read(content: JsonValue) -> Manifest:
     """Reads a manifest, of which every part is checked here: nothing else has to doubt it."""
     index, num_candidates = content["index"], content["num_candidates"].whole_number(1)
     requested_k = content["requested_k"].whole_number(1)
     return Manifest(
-        versions=_texts(content["versions"]),
+        versions=read_texts(content["versions"]),
         created=content["created"].text(),
-        model=_read_model(content),
+        model=read_model_entry(content),
         num_candidates=num_candidates,
         requested_k=requested_k,
         k=content["k"].whole_number(1, min(requested_k, num_candidates)),
@@ -374,73 +246,5 @@ def _read(content: JsonValue) -> Manifest:
     )
 
 
-def _read_model(content: JsonValue) -> ModelEntry:
-    metrics, data = content["metrics"], content["data"]
-    if "cases" in metrics.entries():  # version 0.1 kept the whole report here
-        metrics = metrics["cases"]["model"]
-    return ModelEntry(
-        query=_read_query(content["query"]),
-        candidate=SideSchema(**_read_side(content["candidate"])),
-        num_queries=content["num_queries"].whole_number(0),
-        positive_threshold=content["positive_threshold"].number(),
-        has_probabilities=content["has_probabilities"].truth(),
-        metrics={name: value.number() for name, value in metrics.entries().items()},
-        data=DataSource(source=data["source"].text(), fingerprint=data["fingerprint"].text()),
-        refreshed_from=content.optional("refreshed_from", JsonValue.text),
-        recipe=content.optional("recipe", _read_description),
-        original_names=content.optional("original_names", _texts) or {},
-    )
-
-
-def _read_query(query: JsonValue) -> QuerySchema:
-    side = _read_side(query)
-    inputs = [spec.name for spec in side["inputs"]]
-    if "histories" in query.entries():
-        histories = tuple(name.choice(inputs, "an input's name") for name in query["histories"].items())
-        ratings_of = {
-            name: history.choice(histories, "a history's name")
-            for name, history in query["ratings_of"].entries().items()
-        }
-    else:
-        # Version 0.1 described histories only by their features.
-        past = [feature for feature in query["features"].items() if feature["kind"].text() == "History"]
-        histories = tuple(sorted({feature["name"].choice(inputs, "an input's name") for feature in past}))
-        rated = [feature["name"].text() for feature in past if feature["by_rating"].truth()]
-        ratings_of = {f"{name}_rating": name for name in rated}
-    for name in ratings_of:
-        if name not in inputs:
-            raise ValueError(f"`query.ratings_of` must have inputs' names as keys. Received: {name!a}.")
-    return QuerySchema(**side, histories=histories, ratings_of=ratings_of)
-
-
-def _read_side(side: JsonValue) -> dict[str, Any]:
-    inputs = tuple(map(_read_input, side["inputs"].items()))
-    if len({spec.name for spec in inputs}) < len(inputs):
-        raise ValueError(f"`{side.path}.inputs` must have different names.")
-    return {
-        "id": side["id"].text(),
-        "features": tuple(map(_read_description, side["features"].items())),
-        "inputs": inputs,
-    }
-
-
-def _read_input(spec: JsonValue) -> InputSpec:
-    shape = spec["shape"]
-    sizes = tuple(size.nullable(lambda size: size.whole_number(1)) for size in shape.items())
-    if sizes[:1] != (None,):
-        raise shape.error("a list that begins with null")
-    return InputSpec(name=spec["name"].text(), dtype=spec["dtype"].choice(_DTYPES, " or ".join(_DTYPES)), shape=sizes)
-
-
 def _read_rerank(rerank: JsonValue) -> Rerank:
     return Rerank(first=rerank["first"].whole_number(1), weight=rerank["weight"].number(0, 1))
-
-
-def _read_description(value: JsonValue) -> Mapping[str, Any]:
-    value.entries()
-    description: Mapping[str, Any] = value.plain()
-    return description
-
-
-def _texts(value: JsonValue) -> dict[str, str]:
-    return {name: item.text() for name, item in value.entries().items()}

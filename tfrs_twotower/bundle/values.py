@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.bundle.manifest import InputSpec
+from tfrs_twotower.bundle.model_entry import InputSpec
 from tfrs_twotower.data.times import NO_TIME
 from tfrs_twotower.features.columns import MISSING
 from tfrs_twotower.index.filters import as_text

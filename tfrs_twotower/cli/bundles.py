@@ -13,7 +13,8 @@ from tfrs_twotower.cli.screen import err, out, print_line
 
 if TYPE_CHECKING:
     from tfrs_twotower.bundle.load import LoadedBundle
-    from tfrs_twotower.bundle.manifest import InputSpec, Manifest
+    from tfrs_twotower.bundle.manifest import Manifest
+    from tfrs_twotower.bundle.model_entry import InputSpec
 
 
 @app.command()

@@ -11,7 +11,8 @@ from pathlib import Path
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides, require_extra_files
 from tfrs_twotower.bundle.check import check_in_fresh_process
 from tfrs_twotower.bundle.layout import METRICS_FILE, portable_twin
-from tfrs_twotower.bundle.manifest import Rerank, require_metrics
+from tfrs_twotower.bundle.manifest import Rerank
+from tfrs_twotower.bundle.model_entry import require_metrics
 from tfrs_twotower.bundle.warmup import require_batch_sizes, write_warmup
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation.report import Report

@@ -59,7 +59,7 @@ def test_texts_of_a_manifest_are_shown_as_they_are(tmp_path, call):
     add_version(tmp_path, changed(index=make_manifest(index=make_index_entry(kind="[link=x]")).to_dict()["index"]))
     result = call("list", tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "[/red] [bold]?[2J" in result.stdout
+    assert "[/red] [bold]\\x1b[2J" in result.stdout
     assert "[link=x]" in result.stdout
 
 

@@ -128,6 +128,9 @@ def test_recommend_prints_text(call, monkeypatch, tmp_path, text, shown):
             ids = np.array([[clean(text)]], object)
             return load.Recommendations(candidate_ids=ids, scores=np.ones((1, 1)), probabilities=None)
 
+        def knows(self, ids):
+            return np.ones(len(ids), bool)
+
     monkeypatch.setattr(load, "load_bundle", lambda _: Loaded())
     result = call("recommend", tmp_path, "--query", f"user_id={text}")
     assert result.returncode == 0, result.stderr

@@ -66,7 +66,7 @@ def test_inspect_says_what_is_understood_and_writes_nothing(call, shop, tmp_path
         ),
         (["--archive", "damaged.zip"], "damaged.zip is damaged or is not a zip file"),
         (["--archive", "broken"], "broken/u.data, line 2: expected"),
-        (["--archive", "other"], "other/u.data is not MovieLens 100K's: its MD5 is"),
+        (["--archive", "other"], "other/u.data differs from the published file. Expected: 1,979,173 bytes"),
         ([], "can be reached neither at GroupLens nor in the package index"),
         (["-k", "0"], "`-k` must be a whole number, at least 1. Received: 0."),
         (["--epochs", "0"], "`--epochs` must be a whole number, at least 1. Received: 0."),

@@ -40,6 +40,8 @@ def _requests(signature, *, of_every_input):
     if "user_id" in specs:
         num_rows = int(0.99 * _MAX_BYTES / (row + 2))
         yield "rows of a known query", {**_missing(signature, num_rows), "user_id": tf.fill([num_rows], "u1")}
+        num_rows = min(num_rows, 10_000)
+        yield "10,000 rows of a known query", {**_missing(signature, num_rows), "user_id": tf.fill([num_rows], "u1")}
     for name, spec in specs.items() if of_every_input else ():
         if spec.dtype == tf.string and spec.shape.rank == 1:
             num_rows = int(0.49 * _MAX_BYTES / row)

@@ -63,7 +63,8 @@ def test_a_publisher_killed_at_any_moment_leaves_a_version_that_predicts(bundle_
     # The next publisher removes what was left.
     shutil.copytree(bundle_path, tmp_path / f"{_INCOMPLETE}killed")
     tt.refresh_bundle(tmp_path, tt.load_bundle(tmp_path).candidates, keep=1)
-    assert [path.name for path in tmp_path.iterdir()] == [str(versions(tmp_path)[0])]
+    left = versions(tmp_path)[-2:]  # the one before the newest may have readers
+    assert sorted(path.name for path in tmp_path.iterdir()) == [str(number) for number in left]
 
 
 @pytest.mark.parametrize("limit", [10_000, 100_000])

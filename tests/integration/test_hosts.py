@@ -17,7 +17,7 @@ from tfrs_twotower.bundle.check import ask_in_fresh_process
 from tfrs_twotower.bundle.fresh_process import to_plain
 from tfrs_twotower.bundle.warmup import read_warmup
 from tfrs_twotower.model.joint import JointModel
-from tfrs_twotower.publishing.export import publish_bundles
+from tfrs_twotower.publishing.export import publish_bundle
 
 HOSTS = Path(__file__).parent / "hosts"
 
@@ -50,8 +50,7 @@ def bundles(planted, tmp_path_factory):
         folder / kind: build_bundle(sides, known.candidates, embeddings, build_index, k=10)
         for kind, build_index in (("scann", tt.index.build_scann_index), ("exact", tt.index.build_exact_index))
     }
-    paths = publish_bundles(built)
-    return {path.parent.name: (bundle, path) for bundle, path in zip(built.values(), paths, strict=True)}
+    return {path.name: (bundle, publish_bundle(path, bundle, None)) for path, bundle in built.items()}
 
 
 @pytest.fixture(params=["scann", "exact"])

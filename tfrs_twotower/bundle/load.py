@@ -147,7 +147,7 @@ class LoadedBundle:
         ...     return {"candidate_ids": tf.constant([["m2", "m3"]]), "scores": tf.constant([[0.75, 0.5]])}
         >>> bundle = LoadedBundle(
         ...     Path("saved_models/movies/1"),
-        ...     SimpleNamespace(k=2),
+        ...     SimpleNamespace(k=2, num_candidates=3),
         ...     pa.table({"movie_id": ["m1", "m2", "m3"]}),
         ...     SimpleNamespace(signatures={"similar": similar}),
         ... )

@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfrs_twotower._progress import Progress, no_progress
-from tfrs_twotower.bundle.layout import REPORT_FILE
+from tfrs_twotower.bundle.layout import REPORT_FILE, portable_twin
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.experiment.curves import PerModelTensorBoard
 from tfrs_twotower.experiment.experiment import Experiment
@@ -108,6 +108,8 @@ def run_experiment(
     directory = experiment.directory
     require_publishable(directory)
     require_place(directory, with_portable=experiment.export.with_portable)
+    if experiment.export.with_portable:
+        require_publishable(portable_twin(directory))
     if experiment.movielens is not None and experiment.movielens.data_dir is not None:
         require_writable(Path(experiment.movielens.data_dir))
     build_index = index_builder(experiment.index)  # an unusable ScaNN is an error now rather than after the training

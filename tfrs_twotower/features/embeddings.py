@@ -167,6 +167,40 @@ class CodeEmbedding(TableEncoder):
         return {**super().get_config(), "id_dropout": self.id_dropout}
 
 
+def pooled_sum(
+    table: tf.keras.layers.Embedding, codes: tf.Tensor, rows: tf.Tensor, weights: tf.Tensor, num_rows: tf.Tensor
+) -> tf.Tensor:
+    """Adds up weighted rows of a table without holding them all, so that long lists take little memory.
+
+    Its gradient is as large as the table: training looks the rows up instead.
+
+    Args:
+        table: float32 [num_codes, embedding_dim].
+        codes: int32 or int64 [n], rows of the table.
+        rows: int64 [n], the row of the result that each is added to, ascending.
+        weights: float32 [n].
+        num_rows: int32 [], rows of the result.
+
+    Returns:
+        float32 [num_rows, embedding_dim].
+
+    Example:
+        >>> table = tf.keras.layers.Embedding(2, 2, embeddings_initializer="ones")
+        >>> one = tf.constant([1], tf.int64)
+        >>> print(pooled_sum(table, one, one, tf.constant([0.5]), tf.constant(2)).numpy())
+        [[0.  0. ]
+         [0.5 0.5]]
+    """
+    if not table.built:
+        table(codes[:0])
+    matrix = tf.SparseTensor(
+        tf.stack([rows, tf.cast(codes, tf.int64)], axis=1),
+        weights,
+        tf.stack([tf.cast(num_rows, tf.int64), table.input_dim]),
+    )
+    return tf.sparse.sparse_dense_matmul(matrix, table.embeddings)
+
+
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class PooledEmbedding(TableEncoder):
     """The pooled vectors of a list's codes; padding (code 0) never counts, and an empty list gives zeros.
@@ -189,11 +223,13 @@ class PooledEmbedding(TableEncoder):
 
     def call(self, codes: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Encodes int64 [batch, any] as float32 [batch, embedding_dim]."""
-        del training
         # Lists differ in length: padding is not looked up.
         places = tf.where(codes != MISSING_CODE)
         shares = pooling_shares(tf.cast(codes != MISSING_CODE, tf.float32), self.pooling)
-        vectors = self.table(tf.gather_nd(codes, places)) * tf.expand_dims(tf.gather_nd(shares, places), 1)
+        codes_there, shares_there = tf.gather_nd(codes, places), tf.gather_nd(shares, places)
+        if not training:
+            return pooled_sum(self.table, codes_there, places[:, 0], shares_there, tf.shape(codes)[0])
+        vectors = self.table(codes_there) * tf.expand_dims(shares_there, 1)
         return tf.math.unsorted_segment_sum(vectors, places[:, 0], tf.shape(codes)[0])
 
     def get_config(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfrs_twotower.features.categorical import IdFeature
 from tfrs_twotower.features.codes import MISSING_CODE
-from tfrs_twotower.features.embeddings import TableEncoder, pooling_shares, ruled_dim
+from tfrs_twotower.features.embeddings import TableEncoder, pooled_sum, pooling_shares, ruled_dim
 from tfrs_twotower.features.feature import Feature, Pooling, require_pooling
 from tfrs_twotower.features.numeric import Moments, Standardize, moments
 from tfrs_twotower.features.vocabularies import Learnt, Vocabularies, learnt_of
@@ -233,16 +233,30 @@ class HistoryEmbedding(TableEncoder):
         Args:
             codes: int64 [batch, any], the latest last; 0 is padding, anywhere.
             ratings: float32 [batch, any], standardised; with `by_rating`.
-            training: Has no effect.
+            training: Whether gradients are needed: then the vectors of all candidates are held at once.
 
         Returns:
             float32 [batch, embedding_dim], zero for an empty history.
         """
-        del training
-        # Histories differ in length: padding is not looked up.
-        places = tf.where(codes != MISSING_CODE)
-        parts = self.parts(codes, ratings, places)
-        return tf.math.unsorted_segment_sum(parts, places[:, 0], tf.shape(codes)[0])
+        # Histories differ in length: padding, and what is beyond `length`, is not looked up.
+        shares = self._shares(codes)
+        places = tf.where(shares > 0)
+        if training:
+            parts = self.parts(codes, ratings, places)
+            return tf.math.unsorted_segment_sum(parts, places[:, 0], tf.shape(codes)[0])
+        rows, codes_there, shares_there = places[:, 0], tf.gather_nd(codes, places), tf.gather_nd(shares, places)
+
+        def pooled(table: tf.keras.layers.Embedding, weights: tf.Tensor) -> tf.Tensor:
+            return pooled_sum(table, codes_there, rows, weights, tf.shape(codes)[0])
+
+        if not self.by_rating:
+            return pooled(self.table, shares_there)
+        rated = shares_there * tf.gather_nd(ratings, places)
+        if self.rating_table is not None:
+            return pooled(self.table, shares_there) + pooled(self.rating_table, rated)
+        if self.slope_per_entry:
+            return pooled(self.table, shares_there) + self.slope * pooled(self.table, rated)
+        return pooled(self.table, shares_there + self.slope * rated)
 
     def parts(self, codes: tf.Tensor, ratings: tf.Tensor | None, places: tf.Tensor) -> tf.Tensor:
         """Computes the contributions of single candidates of histories to the vectors that `call` returns.
@@ -255,13 +269,7 @@ class HistoryEmbedding(TableEncoder):
         Returns:
             float32 [n, embedding_dim], zero for padding and for candidates beyond `length`.
         """
-        is_used = tf.cast(codes != MISSING_CODE, tf.float32)
-        num_later = tf.cumsum(is_used, axis=1, exclusive=True, reverse=True)
-        weights = is_used * tf.cast(num_later < self.length, tf.float32)
-        if self.half_life is not None:
-            weights *= 0.5 ** (num_later / self.half_life)
-        # The rating is left out of the denominator, or else a list of one would not show it.
-        shares = pooling_shares(weights, self.pooling)
+        shares = self._shares(codes)
         has_one_slope = self.by_rating and not self.rating_vectors and not self.slope_per_entry
         if has_one_slope:
             shares *= 1 + self.slope * ratings
@@ -272,6 +280,16 @@ class HistoryEmbedding(TableEncoder):
         elif self.slope_per_entry:
             vectors *= 1 + self.slope * tf.expand_dims(tf.gather_nd(ratings, places), 1)
         return vectors * tf.expand_dims(tf.gather_nd(shares, places), 1)
+
+    def _shares(self, codes: tf.Tensor) -> tf.Tensor:
+        """float32 [batch, any], what each candidate's vector is multiplied by before the rating is looked at."""
+        is_used = tf.cast(codes != MISSING_CODE, tf.float32)
+        num_later = tf.cumsum(is_used, axis=1, exclusive=True, reverse=True)
+        weights = is_used * tf.cast(num_later < self.length, tf.float32)
+        if self.half_life is not None:
+            weights *= 0.5 ** (num_later / self.half_life)
+        # The rating is left out of the denominator, or else a list of one would not show it.
+        return pooling_shares(weights, self.pooling)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments except the shared table."""

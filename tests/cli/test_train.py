@@ -24,7 +24,20 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
 
 
 def test_a_table_becomes_a_published_version_and_its_file_runs_again(call, shop, tmp_path):
-    trained = call("train", shop / "ratings.csv", *OPTIONS, *ONCE, "--output", tmp_path, "-k", "5", "--name", "shop")
+    trained = call(
+        "train",
+        shop / "ratings.csv",
+        *OPTIONS,
+        *ONCE,
+        "--output",
+        tmp_path,
+        "-k",
+        "5",
+        "--name",
+        "shop",
+        "--index",
+        "exact",
+    )
     assert trained.returncode == 0, trained.stderr
     for words in (
         "Data: ratings.csv",

@@ -16,7 +16,7 @@ from tfrs_twotower.bundle.layout import versions
 from tfrs_twotower.bundle.warmup import read_warmup
 
 
-def test_each_export_is_the_next_version(planted, trained, tmp_path):
+def test_each_export_is_the_next_version(planted, trained, tmp_path, unchecked):
     for version in ("1", "2"):
         path = export_version(trained, planted.split.seen, tmp_path, build_index=tt.index.build_exact_index)
         assert path.name == version
@@ -35,7 +35,7 @@ def test_k_must_fit_the_catalogue(planted, trained, tmp_path, k, message):
         export_version(trained, planted.split.seen, tmp_path, k=k)
 
 
-def test_seen_candidates_are_recommended_again_only_if_the_export_says_so(planted, trained, tmp_path):
+def test_seen_candidates_are_recommended_again_only_if_the_export_says_so(planted, trained, tmp_path, unchecked):
     """The whole catalogue is asked for: what was seen leaves empty slots, or stands in its place by score."""
     seen, options = planted.split.seen, {"build_index": tt.index.build_exact_index}
     query = {seen.query_id: seen.queries[seen.query_id][:1].to_pylist()}
@@ -126,7 +126,7 @@ def test_a_bundle_below_its_gate_is_not_published(planted, trained, tmp_path, un
 
 
 @pytest.mark.scann
-def test_a_bundle_and_its_portable_twin_are_published_and_refreshed_as_one(planted, trained, tmp_path):
+def test_a_bundle_and_its_portable_twin_are_published_and_refreshed_as_one(planted, trained, tmp_path, unchecked):
     """After a refresh from 24 to 12 candidates no removed one is recommended, by whichever of the two."""
     directory, candidates = tmp_path / "shop", planted.split.seen.candidates
     index = {"build_index": tt.index.build_scann_index, "with_portable": True}

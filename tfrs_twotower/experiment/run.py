@@ -99,6 +99,8 @@ def run_experiment(
         ...         epochs = 1
         ...         [rating_model]
         ...         epochs = 1
+        ...         [index]
+        ...         kind = "exact"
         ...         [export]
         ...         output = "{folder}"
         ...     '''))

@@ -84,6 +84,7 @@ class Manifest:
         is_twin: Whether this is the portable twin of a bundle that needs ScaNN.
 
     Example:
+        >>> from tfrs_twotower.bundle.model_entry import DataSource, InputSpec, QuerySchema, SideSchema
         >>> user = InputSpec(name="user_id", dtype="string", shape=(None,))
         >>> movie = InputSpec(name="movie_id", dtype="string", shape=(None,))
         >>> manifest = Manifest(

@@ -46,7 +46,7 @@ SUBSTITUTIONS = {
 }
 
 #: Page -> part of a command, and what the tests put in its place, for the sake of time.
-SHORTER_COMMANDS = {"README.md": {"--split temporal --name shop": "--split temporal --name shop --epochs 40"}}
+SHORTER_COMMANDS = {"README.md": {"--split temporal --name shop": "--split temporal --name shop --epochs 1"}}
 
 #: Page -> statements that the tests add at the end of its Python blocks, to check the results.
 CHECKS = {

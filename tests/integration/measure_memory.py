@@ -1,6 +1,7 @@
 """Sends requests of at most a megabyte to a SavedModel, and prints what each made the process's memory grow by.
 
-Run as a script, with the SavedModel's folder: it imports nothing but TensorFlow, as any other host would.
+Run as a script, with the SavedModel's folder and perhaps names of signatures, by default all. It imports nothing but
+TensorFlow, as any other host would.
 """
 
 import json
@@ -13,10 +14,10 @@ _MAX_BYTES = 1_000_000
 _MISSING = {tf.string: "", tf.float32: float("nan"), tf.int64: -(2**63)}
 
 
-def main(path: str) -> None:
+def main(path: str, *names: str) -> None:
     """Prints a JSON object for each request: signature, shape, bytes, growth in MB since the first calls, and error."""
     loaded = tf.saved_model.load(path)
-    signatures = loaded.signatures
+    signatures = {name: loaded.signatures[name] for name in names or loaded.signatures}
     for signature in signatures.values():
         for num_rows in (1, 4):
             signature(**_missing(signature, num_rows))
@@ -80,4 +81,4 @@ def _peak_mb():
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -201,4 +201,4 @@ def test_killed_publishers_leave_no_pair_apart_and_no_reader_without_a_version(s
         pass
 
 
-_NUM_KILLED = 8
+_NUM_KILLED = 30

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfrs_twotower.index.control_flow import not_inlined
 
 #: Rows that are computed at once.
-MAX_ROWS_AT_ONCE = 512
+MAX_ROWS_AT_ONCE = 256
 # Size of all outputs of a request. They are held twice while blocks are joined, and long ids take more than is counted.
 _MAX_OUTPUT_BYTES = 2**26
 # What TensorFlow holds for a string of up to 22 bytes.

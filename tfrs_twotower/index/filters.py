@@ -124,9 +124,13 @@ class Condition:
         postings = tf.RaggedTensor.from_row_splits(
             filters.postings[feature].read_value(), filters.starts[feature], validate=False
         )
-        # A row for each value of each query, with the value sets that contain it.
-        value_sets = tf.gather(postings, tf.reshape(tf.maximum(codes, _PADDING), [-1]))
-        queries = value_sets.value_rowids() // tf.cast(tf.maximum(tf.shape(codes)[1], 1), tf.int64)
+        # A row for each value of each query, once however often it is given, with the value sets that contain it.
+        num_codes = tf.shape(filters.starts[feature], tf.int64)[0]
+        queries = tf.range(tf.shape(codes, tf.int64)[0])
+        pairs = queries[:, tf.newaxis] * num_codes + tf.cast(tf.maximum(codes, _PADDING), tf.int64)
+        pairs, _ = tf.unique(tf.reshape(pairs, [-1]))
+        value_sets = tf.gather(postings, pairs % num_codes)
+        queries = tf.gather(pairs // num_codes, value_sets.value_rowids())
         places = tf.stack([queries, tf.cast(value_sets.values, tf.int64)], axis=1)
         none = tf.zeros([tf.shape(codes)[0], filters.num_value_sets[feature]], tf.bool)
         is_allowed = tf.tensor_scatter_nd_update(none, places, tf.ones(tf.shape(places)[:1], tf.bool))

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tfrs_twotower._settings import finite_number
+
 _Read = TypeVar("_Read")
 
 _MAX_INT = 2**63 - 1
@@ -106,7 +108,7 @@ class JsonValue:
         Raises:
             ValueError: If it is something else, or out of range.
         """
-        value = _finite(self.content)
+        value = finite_number(self.content)
         if value is None or not minimum <= value <= maximum:
             raise self.error(f"a number{_range(minimum, maximum)}")
         return value
@@ -243,16 +245,6 @@ def read_json(path: Path, max_bytes: int) -> JsonValue:
 def _parse_int(digits: str) -> int | float:
     # Python refuses to parse thousands of digits.
     return int(digits) if len(digits) <= len(str(-_MAX_INT)) else float(digits)
-
-
-def _finite(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _is_text(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -27,6 +28,25 @@ def whole_number(value: Any, name: str, minimum: int) -> int:
     if operator.index(value) < minimum:
         raise ValueError(f"{name} must be at least {minimum}. Received: {value}.")
     return operator.index(value)
+
+
+def finite_number(value: Any) -> float | None:
+    """Returns a plain number as a float, None for everything else: a bool, text, NaN, infinity, too large an integer.
+
+    Args:
+        value: What came from a file or a caller.
+
+    Example:
+        >>> finite_number(3), finite_number(True), finite_number(10**400), finite_number(float("nan"))
+        (3.0, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def require_seed(seed: Any, name: str = "`seed`") -> int:

@@ -40,7 +40,6 @@ class saved_model:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="an interpreter that is a shell script")
 def test_a_check_that_is_killed_leaves_no_files(tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()

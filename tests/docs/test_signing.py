@@ -2,14 +2,11 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.docs.test_code_blocks import blocks
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the commands are those of GNU")
 
 # Stand-ins: the signature of a text is the text itself.
 GPG = '#!/bin/sh\ntest "$*" = "--local-user publisher@example.com --detach-sign $4" && cp "$4" "$4.sig"\n'

@@ -34,7 +34,6 @@ def long_history_path(tmp_path_factory) -> Path:
     return export_unchecked(model, known, directory, build_index=tt.index.build_exact_index)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the unit of a process's peak memory differs between systems")
 @pytest.mark.parametrize(
     ("bundle", "names", "num_requests"),
     [("every_kind_path", [], 50), ("long_history_path", ["recommend", "embed_query"], 6)],

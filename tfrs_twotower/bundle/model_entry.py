@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower._json_values import JsonValue
+from tfrs_twotower._settings import finite_number
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -135,7 +135,7 @@ def require_metrics(metrics: Mapping[str, float]) -> None:
         ValueError: If a value is not a finite number.
     """
     for name, value in metrics.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if finite_number(value) is None:
             raise ValueError(f"`metrics` must be finite numbers. Received for {name!r}: {value!r}.")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from tfrs_twotower._settings import finite_number
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,30 +125,20 @@ def _whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _texts(value: Any) -> tuple[str, ...] | None:
     is_list = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
     return tuple(value) if is_list else None
 
 
 def _numbers(value: Any) -> tuple[float, ...] | None:
-    numbers = [_number(item) for item in value] if isinstance(value, list | tuple) else [None]
+    numbers = [finite_number(item) for item in value] if isinstance(value, list | tuple) else [None]
     return None if None in numbers else tuple(number for number in numbers if number is not None)
 
 
 # Type -> it in words, and a function that returns a value as this type, or None if it is of another type.
 _TYPES: Mapping[Any, tuple[str, Callable[[Any], Any]]] = {
     int: ("a whole number", _whole_number),
-    float: ("a number", _number),
+    float: ("a number", finite_number),
     bool: ("true or false", lambda value: value if isinstance(value, bool) else None),
     str: ("a text", lambda value: value if isinstance(value, str) else None),
     tuple[str, ...]: ("a list of texts", _texts),

@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-#: What zipfile raises for bytes that are not what the zip format demands. RuntimeError includes NotImplementedError.
+#: What zipfile raises for bytes that are not what the zip format demands, and for kinds that it does not know.
 _FAULTS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError, OSError)
 #: Other methods are read by decompressors that do not limit what one read can expand to.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)

@@ -81,7 +81,7 @@ def rating_metrics(
         query_rows: int [n], the query of each event, which the AUC by query needs.
 
     Returns:
-        `log_loss` (nats, of probabilities clipped by `metrics.MIN_PROBABILITY`), `accuracy`, `auc`, `f1`, `brier` and
+        `log_loss` (nats, of probabilities clipped as in `metrics.log_losses`), `accuracy`, `auc`, `f1`, `brier` and
         `calibration_error`. Accuracy and F1 predict the positive class above a probability of 0.5. If `query_rows` is
         given and any query has both classes, `gauc` as well.
 

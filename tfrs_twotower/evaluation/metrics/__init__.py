@@ -1,0 +1,5 @@
+"""Metrics of rankings, of sets of recommendations and of probabilities, in pure NumPy."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

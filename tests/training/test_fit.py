@@ -7,7 +7,7 @@ import tensorflow as tf
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, make_planted
 from tfrs_twotower.features.history import History
-from tfrs_twotower.model import two_tower
+from tfrs_twotower.model import batch_maker, two_tower
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.tasks.full_softmax import FullSoftmaxTask
 from tfrs_twotower.model.tasks.rating import RatingTask
@@ -130,8 +130,8 @@ def test_a_rating_model_that_cannot_be_trained_is_refused_before_the_retrieval_m
     query = dataclasses.replace(QUERY, features=(*QUERY.features, PAST))
     rating = tt.build_two_tower(train, query=query, candidate=CANDIDATE)
     built = []
-    monkeypatch.setattr(two_tower, "build_query_batches", lambda *_, **__: built.append("batches"))
-    monkeypatch.setattr(two_tower, "encode_tables", lambda *_: built.append("tables"))
+    monkeypatch.setattr(batch_maker, "build_query_batches", lambda *_, **__: built.append("batches"))
+    monkeypatch.setattr(batch_maker, "encode_tables", lambda *_: built.append("tables"))
     before = retrieval.get_weights()
     with pytest.raises(TypeError, match="which only a `SumTowerConfig` allows"):
         fit_joint(

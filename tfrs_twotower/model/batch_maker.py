@@ -1,0 +1,165 @@
+"""How a two-tower model makes the batches that it is trained and evaluated on: shuffled, encoded, with histories."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfrs_twotower.batches.event_batches import build_evaluation_batches, build_training_batches
+from tfrs_twotower.batches.histories import HistorySource, LeaveOneOutHistory, Timeline
+from tfrs_twotower.batches.negatives import Negatives
+from tfrs_twotower.batches.pipeline import WHOLE, EpochOrder, Shard
+from tfrs_twotower.batches.query_batches import build_query_batches
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.model.encoding import encode_tables, require_events, require_history_of, with_candidate_keys
+from tfrs_twotower.model.sum_tower import SumTower
+from tfrs_twotower.model.tasks.task import EventTask, QueryTask, Task
+from tfrs_twotower.model.tower import Tower
+
+
+class BatchMaker:
+    """Makes the batches of a two-tower model, which inherits these methods.
+
+    Attributes:
+        query_tower: Encodes the queries.
+        candidate_tower: Encodes the candidates.
+        task: Says which batches it is trained on.
+    """
+
+    query_tower: Tower
+    candidate_tower: Tower
+    task: Task
+
+    @property
+    def history_length(self) -> int:
+        """Slots that the longest history of the query tower looks at, 0 without a history."""
+        return self.query_tower.history_length
+
+    def training_batches(
+        self,
+        train: Interactions,
+        *,
+        batch_size: int = 1024,
+        seed: int,
+        initial_epoch: int = 0,
+        shard: Shard = WHOLE,
+        negatives: Negatives | None = None,
+        history: HistorySource | None = None,
+    ) -> tf.data.Dataset:
+        """Makes shuffled batches of events for `fit`; see `build_training_batches`.
+
+        Args:
+            train: The training split.
+            batch_size: Events per batch, >= 1.
+            seed: Seed of the shuffle and of the negatives, >= 0.
+            initial_epoch: Epoch of the first iteration.
+            shard: This worker's part.
+            negatives: For a rating task a `NegativeSampler`, which adds candidates that the query has no event with;
+                for a sampled softmax `InBatchNegatives`, by default without uniform ones.
+            history: Source of each query's other events; by default, if the query tower takes a history, a
+                `LeaveOneOutHistory` of the training split.
+
+        Raises:
+            ValueError: If there is nothing to learn: a rating task finds one class only, or a softmax no positive; or
+                if the negatives are of other queries and candidates.
+            TypeError: If the task is trained by query, or the negatives are for another task.
+        """
+        task = self._event_task()
+        require_events(train)
+        task.check_events(train, negatives, batch_size)
+        if negatives is not None and not negatives.interactions.has_rows_of(train):
+            raise ValueError("`negatives` must be of the queries and candidates of `train`, in their order.")
+        if history is None and self.history_length:
+            history = LeaveOneOutHistory(timeline=Timeline(train), length=self.history_length)
+        require_history_of(self.query_tower, train, history)
+        batches = build_training_batches(
+            train,
+            encode_tables(self.query_tower, self.candidate_tower, train),
+            batch_size=batch_size,
+            order=EpochOrder(seed=seed, initial_epoch=initial_epoch, shard=shard),
+            negatives=task.default_negatives(train) if negatives is None else negatives,
+            history=history,
+        )
+        return with_candidate_keys(batches, train) if task.needs_candidate_keys else batches
+
+    def query_batches(
+        self, train: Interactions, *, batch_size: int = 256, seed: int, initial_epoch: int = 0
+    ) -> tf.data.Dataset:
+        """Makes shuffled batches of whole queries for `fit`; see `build_query_batches`.
+
+        Each query is encoded once for all its events, and the contribution of an event to its own query is subtracted.
+        An epoch takes a fraction of the time that it takes by event.
+
+        Args:
+            train: The training split.
+            batch_size: Queries per batch, >= 1.
+            seed: Seed of the order of the queries and of the sampled candidates, >= 0.
+            initial_epoch: Epoch of the first iteration.
+
+        Raises:
+            TypeError: If the task is trained by event, or the query tower has a history and is not a `SumTower`.
+            ValueError: If there is nothing to learn in the ratings.
+        """
+        self.check_queries(train)
+        return build_query_batches(
+            train,
+            encode_tables(self.query_tower, self.candidate_tower, train),
+            batch_size=batch_size,
+            order=EpochOrder(seed=seed, initial_epoch=initial_epoch),
+            num_sampled=self._query_task().num_sampled_for(train),
+        )
+
+    def check_queries(self, train: Interactions) -> None:
+        """Checks that the model can be trained by query on these events.
+
+        Args:
+            train: The training split.
+
+        Raises:
+            TypeError: If the task is trained by event, or the query tower has a history and is not a `SumTower`.
+            ValueError: If there is nothing to learn in the ratings.
+        """
+        task = self._query_task()
+        require_events(train)
+        task.check_queries(train)
+        if self.history_length and not isinstance(self.query_tower, SumTower):
+            raise TypeError(
+                "Training by query takes histories apart again, which only a `SumTowerConfig` allows. Give the query "
+                "tower one, or train by event with `training_batches`."
+            )
+
+    def evaluation_batches(
+        self, interactions: Interactions, *, batch_size: int = 8192, history: HistorySource | None = None
+    ) -> tf.data.Dataset:
+        """Makes batches for `evaluate`, `predict` and `validation_data`; see `build_evaluation_batches`.
+
+        Args:
+            interactions: Any part.
+            batch_size: Events per batch, >= 1.
+            history: Source of the queries' past events, usually a `FixedHistory` of the events before the part.
+
+        Raises:
+            ValueError: If the query tower takes a history, and none is given.
+        """
+        if history is None and self.history_length:
+            raise ValueError(
+                "`history` must be given: the query tower takes one. For the validation part it is "
+                f"FixedHistory(timeline=Timeline(split.context), length={self.history_length})."
+            )
+        require_history_of(self.query_tower, interactions, history)
+        tables = encode_tables(self.query_tower, self.candidate_tower, interactions)
+        return build_evaluation_batches(interactions, tables, batch_size=batch_size, history=history)
+
+    def _event_task(self) -> EventTask:
+        if not isinstance(self.task, EventTask):
+            raise TypeError(
+                f"A {type(self.task).__name__} is trained by query: use `query_batches`, and follow the validation "
+                "part by the callback ValidationMetrics instead of `validation_data`."
+            )
+        return self.task
+
+    def _query_task(self) -> QueryTask:
+        if not isinstance(self.task, QueryTask):
+            raise TypeError(
+                f"A {type(self.task).__name__} is trained by event: use `training_batches`, or a FullSoftmaxTask."
+            )
+        return self.task

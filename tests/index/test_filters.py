@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.index.cases import APPROXIMATE, EXACT, clustered, ids
 from tfrs_twotower.index.exact import ExactIndex
-from tfrs_twotower.index.filters import CandidateFilters
+from tfrs_twotower.index.filters import CandidateFilters, default_filters
 
 TAGS = ("a", "b", "c", "d", "é")
 
@@ -92,6 +92,12 @@ def test_a_column_without_values_meets_no_condition(column):
 def test_a_column_that_cannot_be_filtered_by_is_named(columns, message):
     with pytest.raises(ValueError, match=message):
         CandidateFilters(pa.table({"price": [1.5]}), columns)
+
+
+@pytest.mark.parametrize("name", ["self", "class", "Product Type", "größe"])
+def test_a_column_whose_name_no_input_can_have_is_no_default_filter(name):
+    catalogue = pa.table({"sku": ["a", "b", "c", "d"], name: ["x", "x", "y", "y"], "kind": ["x", "x", "y", "y"]})
+    assert default_filters(catalogue, "sku") == ("kind",)
 
 
 def test_conditions_and_exclusions_must_have_a_row_for_each_query():

@@ -53,6 +53,16 @@ def test_the_weight_is_chosen_by_the_validation_part(split, scores, is_added):
     assert (weight > 0) == is_added
 
 
+def test_where_candidates_share_vectors_nothing_is_chosen_or_said(split):
+    hashed = tt.Hashed(name="movie_id", num_buckets=2)
+    recipe = tt.choose_recipe(split.train, candidate_features={"movie_id": hashed})
+    recipe = dataclasses.replace(recipe, half_life_days=5.0, rating=None, linear=None)
+    recipe = dataclasses.replace(recipe, retrieval=dataclasses.replace(recipe.retrieval, epochs=None, max_epochs=2))
+    trained = tt.fit_recipe(recipe, split, seed=0)
+    assert trained.recipe.trend_weight is None
+    assert not any("What is popular now" in note for note in trained.notes)
+
+
 def test_the_recipe_keeps_the_weight_that_was_chosen(split):
     recipe = dataclasses.replace(tt.choose_recipe(split.train), half_life_days=5.0, rating=None, linear=None)
     recipe = dataclasses.replace(recipe, retrieval=dataclasses.replace(recipe.retrieval, epochs=None, max_epochs=2))

@@ -41,6 +41,24 @@ def is_input_name(name: str) -> bool:
     return _INPUT_NAME.fullmatch(name) is not None
 
 
+def require_input_name(name: str) -> None:
+    """Checks that a SavedModel's signature can have an input of that name.
+
+    Args:
+        name: The name.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if not is_input_name(name):
+        raise ValueError(
+            "`name` must be a letter, then letters, digits and underscores: it names an input of the SavedModel. "
+            f"Received: {name!r}."
+        )
+    if keyword.iskeyword(name) or name == "self":
+        raise ValueError(f"`name` must not be a Python keyword or `self`: {name!r} could not be passed to a signature.")
+
+
 def is_reserved(name: str) -> bool:
     """Tells whether a name is reserved: for an input of the signatures, or by Python.
 

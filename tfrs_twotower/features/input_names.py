@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Iterable
 
-from tfrs_twotower.data.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, is_input_name
+from tfrs_twotower.data.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, require_input_name
 
 __all__ = ["CANDIDATE_INPUT", "EXCLUDE_INPUT", "FILTER_PREFIX", "require_free_inputs", "require_input_name"]
 
@@ -25,21 +24,3 @@ def require_free_inputs(names: Iterable[str]) -> None:
     for name in names:
         if name in (CANDIDATE_INPUT, EXCLUDE_INPUT) or name.startswith(FILTER_PREFIX):
             raise ValueError(f"No query feature may be called {name!r}: signatures have an input of that name.")
-
-
-def require_input_name(name: str) -> None:
-    """Checks that a SavedModel's signature can have an input of that name.
-
-    Args:
-        name: The name.
-
-    Raises:
-        ValueError: If it cannot.
-    """
-    if not is_input_name(name):
-        raise ValueError(
-            "`name` must be a letter, then letters, digits and underscores: it names an input of the SavedModel. "
-            f"Received: {name!r}."
-        )
-    if keyword.iskeyword(name) or name == "self":
-        raise ValueError(f"`name` must not be a Python keyword or `self`: {name!r} could not be passed to a signature.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import keyword
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -12,11 +11,11 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower.data.columns import require_columns
-from tfrs_twotower.data.input_names import is_input_name
+from tfrs_twotower.data.input_names import require_input_name
 
 # Codes of values: a value that no candidate has, and padding. The values themselves are numbered from 1.
 _UNKNOWN, _PADDING = -1, 0
-# Values of a column by which candidates are filtered without anybody asking for it: people choose among so many.
+# Maximum number of different values of a column that is a filter by default: people can choose among that many.
 _MAX_DEFAULT_VALUES = 1_000
 
 
@@ -206,9 +205,8 @@ def filter_values(candidates: pa.Table, feature: str) -> list[tuple[str, ...]]:
 
 
 def _holds_categories(candidates: pa.Table, feature: str) -> bool:
-    if not is_input_name(feature) or keyword.iskeyword(feature):
-        return False
     try:
+        require_input_name(feature)
         require_filterable(candidates, feature)
     except ValueError:
         return False

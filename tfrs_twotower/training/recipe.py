@@ -16,6 +16,7 @@ from tfrs_twotower.data.partition import require_split
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.baselines import biases
 from tfrs_twotower.evaluation.rating import pair_probabilities, rating_metrics
+from tfrs_twotower.features.categorical import Categorical
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.recipe_models import build_rating_model, build_retrieval_model
@@ -193,7 +194,8 @@ def _fit_retrieval(recipe: Recipe, fitting: Fitting, notes: list[str]) -> tuple[
 def _choose_trend_weight(recipe: Recipe, chosen: Chosen, fitting: Fitting, notes: list[str]) -> float | None:
     """Chooses the weight of recent popularity by the model that chose the epochs, to which it adds it."""
     weight, half_life_days, choosing = recipe.trend_weight, recipe.half_life_days, fitting.choosing
-    if half_life_days is None or chosen.model is None or choosing is None:
+    has_own_vectors = isinstance(recipe.candidate_features[0].feature, Categorical)
+    if half_life_days is None or chosen.model is None or choosing is None or not has_own_vectors:
         return weight
     if weight is None:
         ranking = _validation_ranking(choosing, fitting)

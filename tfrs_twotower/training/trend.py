@@ -57,8 +57,10 @@ def add_trend(model: TwoTowerModel, train: Interactions, *, half_life_days: floa
         weight: The weight, >= 0.
     """
     tower = model.candidate_tower
-    ids = [feature for feature in tower.config.features if feature.name == train.candidate_id]
-    if weight and isinstance(next(iter(ids), None), Categorical):
+    has_own_vectors = any(
+        isinstance(feature, Categorical) and feature.name == train.candidate_id for feature in tower.config.features
+    )
+    if weight and has_own_vectors:
         values = weight * _trend(train, model.threshold, half_life_days)
         add_to_biases(
             tower.encoders[train.candidate_id], tower.encode_table(train.candidates)[train.candidate_id], values

@@ -133,7 +133,7 @@ def test_a_large_batch_is_asked_for_in_several_calls(bundle, monkeypatch):
     queries = {"user_id": [f"u{row}" for row in range(5)]}
     ids = ["m3", "m1", "m4", "m1", "m5"]
     whole = [*bundle.recommend(queries, k=3, exclude=[["m0"]] * 5), *bundle.score(queries, ids)]
-    monkeypatch.setattr(load_module, "_MAX_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(load_module, "_MAX_ROWS_PER_CALL", 2)
     parts = [*bundle.recommend(queries, k=3, exclude=[["m0"]] * 5), *bundle.score(queries, ids)]
     for ours, theirs in zip(parts, whole, strict=True):
         if ours is not None and ours.dtype == object:

@@ -166,7 +166,7 @@ def test_a_value_of_a_wrong_type_is_named_with_its_row(spec, values, message):
         (AGE, 1e39, "`age` must be numbers that float32 can hold. Received in row 0: 1e+39."),
         (AGE, 10**400, "`age` must be numbers that float32 can hold. Received in row 0: '10000000000000000000...'."),
         (TIME, 2**63, "`time` must be whole seconds since 1970 or datetimes that int64 can hold. Received in row 0: 9"),
-        (NAME, "a\ud800", "`name` must be strings that string can hold. Received in row 0: 'a\\ud800'."),
+        (NAME, "a\ud800", "`name` must be strings of valid Unicode. Received in row 0: 'a\\ud800'."),
     ],
 )
 def test_a_value_that_the_input_cannot_hold_is_named(spec, value, message):

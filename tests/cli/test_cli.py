@@ -57,13 +57,13 @@ def test_empty_slots_are_not_shown(bundle_path):
     assert result.stdout.count("Title ") == 4
 
 
-def test_a_list_is_written_with_commas(planted, tmp_path):
+def test_a_list_is_written_with_commas(call, planted, tmp_path):
     query = dataclasses.replace(QUERY, features=(tt.History(of=CANDIDATE.features[0], by_rating=True),))
     model = tt.build_two_tower(planted.split.train, query=query, candidate=CANDIDATE)
     path = export_unchecked(
         model, planted.split.seen, tmp_path / "history", k=24, build_index=tt.index.build_exact_index
     )
-    result = run("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,1", "-k", "24")
+    result = call("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,1", "-k", "24")
     assert result.returncode == 0, result.stderr
     shown = set(re.findall(r"Title (\d+) ", result.stdout))
     assert shown == {str(row) for row in range(24)} - {"1", "2"}
@@ -71,14 +71,14 @@ def test_a_list_is_written_with_commas(planted, tmp_path):
     path = export_unchecked(
         model, planted.split.seen, tmp_path / "history", k=3, build_index=tt.index.build_exact_index
     )
-    result = run("recommend", path, "--query", "history=", "--query", "history_rating=")
+    result = call("recommend", path, "--query", "history=", "--query", "history_rating=")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("Title ") == 3
-    error = run("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,good")
+    error = call("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,good")
     check_error(error, "`history_rating` must be a number. Received: 'good'.")
 
 
-def test_a_query_that_the_bundle_does_not_know_is_named(bundle_path):
+def test_a_query_that_the_bundle_does_not_know_is_named(call, bundle_path):
     for given, note in (
         (["user_id=99999"], "The bundle does not know user_id '99999': these are general recommendations."),
         (
@@ -86,7 +86,7 @@ def test_a_query_that_the_bundle_does_not_know_is_named(bundle_path):
             "The bundle does not know user_id ' u0': only the other features count. It knows 'u0'.",
         ),
     ):
-        result = run("recommend", bundle_path, *(word for pair in given for word in ("--query", pair)))
+        result = call("recommend", bundle_path, *(word for pair in given for word in ("--query", pair)))
         assert result.returncode == 0, result.stderr
         assert result.stdout.splitlines()[0] == note
         assert result.stdout.count("Title ") == 10

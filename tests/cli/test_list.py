@@ -1,6 +1,5 @@
 """`tfrs-twotower list`: a version that somebody damaged is named, and the others are listed."""
 
-import copy
 import json
 import math
 from pathlib import Path
@@ -20,7 +19,7 @@ def add_version(directory: Path, data: bytes | None) -> None:
 
 
 def changed(**changes: object) -> bytes:
-    return json.dumps({**copy.deepcopy(GOOD), **changes}).encode()
+    return json.dumps({**GOOD, **changes}).encode()
 
 
 def test_damaged_versions_are_named_and_the_others_are_listed(tmp_path, call):
@@ -68,4 +67,6 @@ def test_what_only_a_server_takes_for_a_version_is_named(tmp_path, call):
     (tmp_path / "007").mkdir()
     result = call("list", tmp_path)
     assert result.returncode == 0, result.stderr
-    assert f"{tmp_path}/007 is no version, but TensorFlow Serving takes it for version 7. Rename it." in result.stdout
+    assert (
+        f"{tmp_path}/007 is not a version, but TensorFlow Serving takes it for version 7. Rename it." in result.stdout
+    )

@@ -46,8 +46,7 @@ def printed(terminal, monkeypatch):
     """Has everything printed on one terminal; returns a function that reads it."""
     for module in (screen, train_command):
         for name in ("out", "err"):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, terminal)
+            monkeypatch.setattr(module, name, terminal)
     return lambda: without_style(terminal.file.getvalue())
 
 

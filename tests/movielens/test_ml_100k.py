@@ -59,7 +59,6 @@ def accept_test_ratings(monkeypatch):
 
 
 @pytest.mark.usefixtures("accept_test_ratings")
-@pytest.mark.usefixtures("accept_test_ratings")
 @pytest.mark.parametrize(
     ("name", "content"),
     [

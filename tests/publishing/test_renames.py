@@ -74,7 +74,7 @@ def test_what_a_killed_process_left_is_finished(folders, monkeypatch, num_done):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is damaged. Look which versions are there, then remove it"),
+        ("{", "is damaged. Check which versions are there, then remove it"),
         ("[[1]]", "is damaged"),
         (json.dumps([["two", "../one/old", "new"]]), "names a file elsewhere: two, ../one/old, new"),
         (json.dumps([["..", "old", "new"]]), "names a file elsewhere"),

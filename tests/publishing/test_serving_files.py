@@ -169,7 +169,7 @@ def test_ports_are_published_on_this_machine_alone_unless_the_user_says_otherwis
 )
 def test_an_address_of_the_network_comes_with_a_note(stub, host, address, reached):
     config = serving_config([stub], host=host)
-    assert config.notes == (f"Everyone who reaches {host} can ask the server, which checks no passwords.",)
+    assert config.notes == (f"Anyone who can reach {host} can use the server, which has no authentication.",)
     text = config.files["compose.yaml"]
     assert parse_compose(text)["ports"] == [f"{address}:8500:8500", f"{address}:8501:8501"]
     assert f"# curl 'http://{reached}:8501/v1/models/bundle'\n" in text

@@ -10,7 +10,7 @@ Signature = Callable[..., Mapping[str, Any]]
 
 
 class FirstCalls:
-    """Calls signatures, of which each is called by one thread alone the first time.
+    """Calls signatures; the first call of each is made by one thread alone.
 
     TensorFlow optimises a function's graph when it is first called, and again for every thread that calls it before
     that is done. 64 threads that share two cores would wait for 64 optimisations, where one is enough.

@@ -17,7 +17,7 @@ _TWIN_SUFFIX = "-portable"
 MAX_VERSION = 2**63 - 1
 
 
-def versions(directory: Path) -> list[int]:
+def versions(directory: Path, prefix: str = "") -> list[int]:
     """Returns the published versions in a folder, ascending; none if there is no such folder.
 
     A version is a folder with an integer as its name that holds a SavedModel. TensorFlow Serving, too, ignores names
@@ -25,12 +25,17 @@ def versions(directory: Path) -> list[int]:
 
     Args:
         directory: `saved_models/<name>`.
+        prefix: What goes before the number in the folders' names, for versions that are set aside.
     """
-    return [number for number in version_numbers(directory, "") if (directory / str(number) / MODEL_FILE).is_file()]
+    return [
+        number
+        for number in version_numbers(directory, prefix)
+        if (directory / f"{prefix}{number}" / MODEL_FILE).is_file()
+    ]
 
 
 def strays(directory: Path) -> list[Path]:
-    """Returns what is no version although TensorFlow Serving takes it for one, because its name is an integer.
+    """Returns what is not a version, although TensorFlow Serving takes it for one, because its name is an integer.
 
     That is a file, a folder without a SavedModel, a link that leads nowhere, or a name with leading zeros, such as 007,
     which a server reads as 7.

@@ -31,7 +31,7 @@ from tfrs_twotower.features.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, F
 # Versions that are removed one after the other, each while it is being loaded.
 _MAX_VERSIONS_TRIED = 10
 # Rows of a call of a signature; more are asked for in several calls.
-_MAX_ROWS_AT_ONCE = 4096
+_MAX_ROWS_PER_CALL = 4096
 
 
 class Recommendations(NamedTuple):
@@ -131,7 +131,8 @@ class LoadedBundle:
     """A bundle that recommends from Python; made by `load_bundle`.
 
     Any number of threads may call one bundle. TensorFlow prepares a signature in its first call, which takes longer:
-    one thread makes it, and the others wait. Functions that are called through `module.signatures` are not guarded so.
+    one thread makes it, and the others wait. Functions that are called through `module.signatures` are not guarded in
+    this way.
 
     Attributes:
         path: The version's folder.
@@ -250,7 +251,7 @@ class LoadedBundle:
             TypeError: If an id is not a string.
         """
         query = self.manifest.model.query
-        if query.id not in [spec.name for spec in query.inputs]:
+        if query.input(query.id) is None:
             raise ValueError(f"{self.path} knows no query by its id, since the model uses neither ids nor histories.")
         known = getattr(getattr(self.module, "query_side", None), "queries", None)
         if known is None:
@@ -269,12 +270,14 @@ class LoadedBundle:
 
     def _call(self, signature: str, tensors: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
         num_rows = next(iter(tensors.values())).shape[0]
-        if num_rows <= _MAX_ROWS_AT_ONCE:
+        if num_rows <= _MAX_ROWS_PER_CALL:
             return self._first_calls.call(signature, self.module.signatures[signature], tensors)
         # A bundle refuses requests whose outputs would take too much memory.
         blocks = [
-            self._call(signature, {name: values[start : start + _MAX_ROWS_AT_ONCE] for name, values in tensors.items()})
-            for start in range(0, num_rows, _MAX_ROWS_AT_ONCE)
+            self._call(
+                signature, {name: values[start : start + _MAX_ROWS_PER_CALL] for name, values in tensors.items()}
+            )
+            for start in range(0, num_rows, _MAX_ROWS_PER_CALL)
         ]
         return {name: tf.concat([block[name] for block in blocks], axis=0) for name in blocks[0]}
 

@@ -6,7 +6,6 @@ file whose rows were moved would show them with the wrong candidates.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tfrs_twotower._sha256 import sha256_of
 from tfrs_twotower.bundle.layout import CANDIDATES_FILE
 from tfrs_twotower.bundle.manifest import Manifest
-
-_READ_AT_ONCE = 2**20
 
 
 def write_candidates(folder: Path, candidates: pa.Table) -> str:
@@ -92,8 +90,5 @@ def _served_ids(module: Any) -> pa.Array:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_READ_AT_ONCE):
-            digest.update(block)
-    return digest.hexdigest()
+        return sha256_of(file)

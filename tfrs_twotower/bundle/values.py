@@ -123,7 +123,7 @@ def to_tensor(spec: InputSpec, values: list[Any] | None, batch: int) -> tf.Tenso
         batch: Number of rows.
 
     Raises:
-        ValueError: If a list has a wrong length, or a value is none that the dtype can hold.
+        ValueError: If a list has a wrong length, or the dtype cannot hold a value.
         TypeError: If a value has a wrong type.
     """
     name, dtype, (_, *inner) = spec.name, tf.as_dtype(spec.dtype), spec.shape
@@ -153,7 +153,7 @@ def _to_item(name: str, dtype: tf.DType, item: Any, row: int) -> Any:
         )
     if not _is_possible(dtype, item):
         shown = item if len(repr(item)) < 50 else f"{repr(item)[:20]}..."
-        raise ValueError(f"`{name}` must be {wanted} that {dtype.name} can hold. Received in row {row}: {shown!r}.")
+        raise ValueError(f"`{name}` must be {_POSSIBLE[dtype]}. Received in row {row}: {shown!r}.")
     return item
 
 
@@ -184,4 +184,9 @@ _WANTED: dict[tf.DType, tuple[str, tuple[type, ...]]] = {
     tf.string: ("strings", (str, bytes)),
     tf.float32: ("numbers", (int, float)),
     tf.int64: ("whole seconds since 1970 or datetimes", (int,)),
+}
+_POSSIBLE: dict[tf.DType, str] = {
+    tf.string: "strings of valid Unicode",
+    tf.float32: "numbers that float32 can hold",
+    tf.int64: "whole seconds since 1970 or datetimes that int64 can hold",
 }

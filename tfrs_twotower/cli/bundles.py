@@ -87,7 +87,6 @@ def index(
     with err.status("Indexing the catalogue, and checking the bundle in a fresh process"):
         import_tensorflow()
 
-        from tfrs_twotower.bundle.layout import portable_twin
         from tfrs_twotower.bundle.load import load_bundle
         from tfrs_twotower.experiment.index_choice import index_builder
         from tfrs_twotower.experiment.sections import IndexSection
@@ -101,8 +100,7 @@ def index(
     id_column = before.manifest.model.candidate.id
     old, new = set(before.candidates[id_column].to_pylist()), set(candidates[id_column].to_pylist())
     print_line(f"{len(new - old)} candidates added, {len(old - new)} removed, {len(old & new)} kept. Published: {path}")
-    if (twin := portable_twin(path.parent) / path.name).is_dir():
-        print_line(f"Its portable twin: {twin}")
+    _mention_twin(path)
 
 
 @app.command("list")
@@ -123,7 +121,7 @@ def list_bundles(bundle: Annotated[Path, typer.Argument(help="The folder of all 
         if version.problem is not None:
             print_line(f"Version {version.number}: {version.problem}")
     for path in strays(bundle):
-        print_line(f"{path} is no version, but TensorFlow Serving takes it for version {int(path.name)}. Rename it.")
+        print_line(f"{path} is not a version, but TensorFlow Serving takes it for version {int(path.name)}. Rename it.")
 
 
 def _described(manifest: Manifest | None) -> list[str]:
@@ -145,13 +143,11 @@ def rollback(
     to: Annotated[int | None, typer.Option(help="The version to go back to. Default: the one before.")] = None,
 ) -> None:
     """Withdraws the newest versions, so that a server goes back to an older one; nothing is removed."""
-    from tfrs_twotower.bundle.layout import portable_twin
     from tfrs_twotower.publishing import versions
 
     path = versions.rollback(bundle, to=to)
     print_line(f"Served from now on: {path}")
-    if (twin := portable_twin(bundle) / path.name).is_dir():
-        print_line(f"Its portable twin: {twin}")
+    _mention_twin(path)
 
 
 @app.command("serving-config")
@@ -176,6 +172,13 @@ def serving_config(
         print_line(f"Written: {output / name}")
     for note in config.notes:
         print_line(note)
+
+
+def _mention_twin(path: Path) -> None:
+    from tfrs_twotower.bundle.layout import portable_twin
+
+    if (twin := portable_twin(path.parent) / path.name).is_dir():
+        print_line(f"Its portable twin: {twin}")
 
 
 def _parse_values(loaded: LoadedBundle, name: str, text: str) -> list[str]:

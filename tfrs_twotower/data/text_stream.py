@@ -20,7 +20,7 @@ _CHUNK_BYTES = 2**22
 #: MiB, any ratio is harmless.
 _MAX_RATIO = 200
 _HARMLESS_BYTES = 2**28
-#: A longer line is no row of a table: Arrow reads rows of at most this length, too.
+#: A longer line is not a row of a table: Arrow reads rows of at most this length, too.
 _MAX_LINE_CHARACTERS = 2**24
 
 
@@ -112,7 +112,7 @@ class TextStream(io.RawIOBase):
             size: Number of bytes.
 
         Raises:
-            ValueError: If the file is damaged, has another encoding, expands without measure, or has a line without end
+            ValueError: If the file is damaged, has another encoding, expands beyond the limit, or has too long a line
                 (the file is named).
         """
         while not self._is_done and (size < 0 or len(self._ready) < size):

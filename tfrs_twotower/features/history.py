@@ -242,7 +242,7 @@ class HistoryEmbedding(TableEncoder):
         shares = self._shares(codes)
         places = tf.where(shares > 0)
         if training:
-            parts = self.parts(codes, ratings, places)
+            parts = self._parts(codes, ratings, places, shares)
             return tf.math.unsorted_segment_sum(parts, places[:, 0], tf.shape(codes)[0])
         rows, codes_there, shares_there = places[:, 0], tf.gather_nd(codes, places), tf.gather_nd(shares, places)
 
@@ -269,7 +269,9 @@ class HistoryEmbedding(TableEncoder):
         Returns:
             float32 [n, embedding_dim], zero for padding and for candidates beyond `length`.
         """
-        shares = self._shares(codes)
+        return self._parts(codes, ratings, places, self._shares(codes))
+
+    def _parts(self, codes: tf.Tensor, ratings: tf.Tensor | None, places: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
         has_one_slope = self.by_rating and not self.rating_vectors and not self.slope_per_entry
         if has_one_slope:
             shares *= 1 + self.slope * ratings

@@ -24,8 +24,8 @@ class PretrainedEmbedding(NumberFeature):
     """A given vector per row, such as an image encoder's; it goes into the tower as it is.
 
     Raw input: float32 [batch, dim]. A vector with a number that is not finite is missing: all is zero, and one more
-    input of the tower marks it. Numbers of a request beyond -1,000,000..1,000,000 count as these bounds; columns must
-    keep to them.
+    input of the tower marks it. Numbers in a request are clipped to -1,000,000..1,000,000; those in a column must
+    lie in that range.
 
     Attributes:
         name: Name of the column, which holds lists of `dim` numbers or null, and of the raw input.

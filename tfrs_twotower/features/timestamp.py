@@ -28,7 +28,7 @@ class Timestamp(NumberFeature):
     """A time per row, such as that of publication: hour and weekday as points on circles (UTC), and how long ago.
 
     How long ago is log(1 + days) before the latest time of the training split, divided by that of its earliest time; a
-    later time counts as the latest, and one of which this number exceeds 1,000 as 1,000.
+    later time counts as the latest, and the result is at most 1,000.
 
     Raw input: int64 [batch], seconds since 1970-01-01 UTC. `NO_TIME`, the lowest int64, is missing: all is zero, and
     one more input of the tower marks it.

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO
 
-from tfrs_twotower.movielens.checksums import sha256_of
+from tfrs_twotower._sha256 import sha256_of
 from tfrs_twotower.movielens.zips import open_member, open_zip
 
 

@@ -63,11 +63,11 @@ def finish_renames(home: Path) -> None:
     try:
         renames = [(str(name), str(old), str(new)) for name, old, new in json.loads(record.read_text(encoding="utf-8"))]
     except (TypeError, ValueError) as error:
-        raise OSError(f"{record} is damaged. Look which versions are there, then remove it.") from error
+        raise OSError(f"{record} is damaged. Check which versions are there, then remove it.") from error
     folders = set()
     for name, old, new in renames:
         if any(part in ("", ".", "..") or part != Path(part).name for part in (name, old, new)):
-            raise OSError(f"{record} names a file elsewhere: {name}, {old}, {new}. Look why, then remove it.")
+            raise OSError(f"{record} names a file elsewhere: {name}, {old}, {new}. Find out why, then remove it.")
         folder = home.resolve().with_name(name)
         if (folder / old).exists() and not os.path.lexists(folder / new):
             (folder / old).rename(folder / new)

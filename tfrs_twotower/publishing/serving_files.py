@@ -46,7 +46,7 @@ class Server:
         grpc_port: Port of the host for gRPC.
         rest_port: Port of the host for REST.
         size_mib: Size of the served versions on disk.
-        memory_mib: Most memory that the server can take.
+        memory_mib: Maximum memory that the server may take.
     """
 
     image: str

@@ -5,8 +5,8 @@ Three choices, and their reasons:
 - Batching is off unless it is requested. TensorFlow Serving would pad lists of unequal length with the first element of
   a request's first row, so that another row of the request would exclude, or filter by, a value that it never named.
   Padding is therefore off, and with batching all clients must send lists of one agreed length, padded with "".
-- Compose publishes the ports on this machine alone unless another address is given, since the server asks nobody who
-  they are.
+- Compose publishes the ports on this machine alone unless another address is given, since the server has no
+  authentication.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def serving_config(
             are served, too: it must have them.
         batching: Whether the server joins requests to batches; all clients must then send lists of one length.
         host: IP address of the interface at which Compose publishes the ports. By default, only programs on the same
-            machine reach the server, which checks no passwords; "0.0.0.0" opens it to the network.
+            machine reach the server, which has no authentication; "0.0.0.0" opens it to the network.
         grpc_port: Port of the host for gRPC.
         rest_port: Port of the host for REST.
         num_threads: Batches at a time, as many as there are cores.
@@ -112,7 +112,7 @@ def serving_config(
         options += ["--enable_batching=true", "--batching_parameters_file=/config/batching.config"]
         notes.append('With batching all clients must send lists of one agreed length, padded with "".')
     if not address.is_loopback:
-        notes.append(f"Everyone who reaches {address} can ask the server, which checks no passwords.")
+        notes.append(f"Anyone who can reach {address} can use the server, which has no authentication.")
     size_bytes = sum(map(_size_bytes, served.values()))
     server = Server(
         image=image,

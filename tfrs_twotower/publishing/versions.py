@@ -15,10 +15,8 @@ from pathlib import Path
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.bundle.layout import (
     MAX_VERSION,
-    MODEL_FILE,
     portable_twin,
     version_digits,
-    version_numbers,
     versions,
 )
 from tfrs_twotower.bundle.manifest import Manifest
@@ -72,7 +70,7 @@ def list_versions(directory: str | Path) -> list[Version]:
         FileNotFoundError: saved_models/nothing holds no version of a bundle.
     """
     directory = Path(directory)
-    published, withdrawn = versions(directory), _withdrawn(directory)
+    published, withdrawn = versions(directory), versions(directory, _WITHDRAWN)
     if not published and not withdrawn:
         raise FileNotFoundError(f"{directory} holds no version of a bundle.")
     listed = [(number, directory / str(number), False) for number in published]
@@ -172,12 +170,13 @@ def remove_old(directory: Path, keep: int) -> None:
         directory: `saved_models/<name>`, which the caller holds.
         keep: How many, >= 1.
     """
-    kept = versions(directory)[-max(keep, 2) :]
+    published = versions(directory)
+    kept = published[-max(keep, 2) :]
     if not kept:
         return
     numbers = {
-        (directory, ""): versions(directory),
-        (directory, _WITHDRAWN): _withdrawn(directory),
+        (directory, ""): published,
+        (directory, _WITHDRAWN): versions(directory, _WITHDRAWN),
         (portable_twin(directory), ""): twin_numbers(directory),
         (portable_twin(directory), _WITHDRAWN): twin_numbers(directory, _WITHDRAWN),
     }
@@ -207,9 +206,3 @@ def _with_manifest(version: Version) -> Version:
         return dataclasses.replace(version, manifest=Manifest.read(version.path))
     except (OSError, ValueError) as error:
         return dataclasses.replace(version, problem=str(error))
-
-
-def _withdrawn(directory: Path) -> list[int]:
-    return [
-        n for n in version_numbers(directory, _WITHDRAWN) if (directory / f"{_WITHDRAWN}{n}" / MODEL_FILE).is_file()
-    ]

@@ -11,7 +11,7 @@ def test_the_host_is_an_option(call, tmp_path):
     for options, host in ((["--host", "0.0.0.0"], "0.0.0.0"), ([], "127.0.0.1"), (["--host", "::1"], "[::1]")):
         result = call("serving-config", shop, *options, "--output", tmp_path / "serving")
         assert result.returncode == 0, result.stderr
-        assert ("Everyone who reaches 0.0.0.0 can ask" in result.stdout) == (host == "0.0.0.0")
+        assert ("Anyone who can reach 0.0.0.0 can use" in result.stdout) == (host == "0.0.0.0")
         compose = yaml.safe_load((tmp_path / "serving" / "compose.yaml").read_text(encoding="utf-8"))
         assert compose["services"]["serving"]["ports"] == [f"{host}:8500:8500", f"{host}:8501:8501"]
 

@@ -206,7 +206,7 @@ def test_the_limit_of_memory_follows_from_the_bundles_sizes(tmp_path, sizes_mib,
     assert parse_compose(config.files["compose.yaml"])["mem_limit"] == f"{limit_mib}m"
     for name in ("compose.yaml", "kubernetes.yaml"):
         comment = " ".join(line[2:] for line in config.files[name].splitlines() if line.startswith("# "))
-        assert f"4 times the size of the bundles, which is {sum(sizes_mib) + 1:,} MiB:" in comment
+        assert f"4 times the size of the bundles, which is {sum(sizes_mib) + 1:,} MiB, in steps of 256 MiB:" in comment
     deployment, _ = read_yaml(config.files["kubernetes.yaml"])
     resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert resources["limits"] == {"memory": f"{limit_mib}Mi"}

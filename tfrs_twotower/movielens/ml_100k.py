@@ -64,16 +64,16 @@ def open_archive(path: Path, workspace: Path) -> Path:
                     f"Received: {files.size_bytes(name):,} bytes. {_ADVICE}"
                 )
     folder = unpack_archive(path, workspace)
-    check_archive(folder)
+    check_archive(folder, known=PUBLISHED_FILES)
     return folder
 
 
-def check_archive(folder: Path, *, known: Mapping[str, KnownFile] | None = None) -> None:
+def check_archive(folder: Path, *, known: Mapping[str, KnownFile]) -> None:
     """Checks every line of the three files of ml-100k, then the ids of the ratings, then the checksum of each file.
 
     Args:
         folder: The folder that holds the three files.
-        known: What is known of the files, by default `PUBLISHED_FILES`.
+        known: What is known of the files.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -82,7 +82,7 @@ def check_archive(folder: Path, *, known: Mapping[str, KnownFile] | None = None)
     files = ArchiveFiles(folder, [LAYOUT.ratings.name])
     check_files(files)
     read_archive(folder)
-    for name, expected in (PUBLISHED_FILES if known is None else known).items():
+    for name, expected in known.items():
         with files.open(name) as file:
             require_known(file, expected, place=str(files.folder / name), advice=_ADVICE)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,9 +33,6 @@ from tfrs_twotower.publishing.serving_files import (
 STOCK_IMAGE = "tensorflow/serving:2.19.1"
 
 _MAX_PORT = 65_535
-_MIB = 2**20
-# What the server takes without a model, and the multiple of a bundle's size on disk that it takes with it.
-_BASE_MIB, _MEMORY_PER_SIZE, _MEMORY_STEP_MIB = 1024, 4, 256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,8 +117,7 @@ def serving_config(
         host=address,
         grpc_port=grpc_port,
         rest_port=rest_port,
-        size_mib=math.ceil(size_bytes / _MIB),
-        memory_mib=_memory_mib(size_bytes),
+        size_bytes=size_bytes,
     )
     return ServingConfig(
         files={
@@ -172,19 +167,6 @@ def _size_bytes(directory: Path) -> int:
     """Returns the size on disk of the version that is served."""
     served = directory / str(versions(directory)[-1])
     return sum(path.stat().st_size for path in served.rglob("*") if path.is_file())
-
-
-def _memory_mib(size_bytes: int) -> int:
-    """Returns the memory that a server may take.
-
-    While a new version is loaded, the old one is still served. In a process with TensorFlow, loading a SavedModel of
-    202 MiB and then another beside it took 941 MiB at most, and with 788 MiB each, 2,145 MiB.
-
-    Args:
-        size_bytes: Size of the served versions on disk.
-    """
-    needed = _BASE_MIB + _MEMORY_PER_SIZE * size_bytes / _MIB
-    return math.ceil(needed / _MEMORY_STEP_MIB) * _MEMORY_STEP_MIB
 
 
 def _choose_served(paths: Mapping[str, Path], image: str) -> tuple[dict[str, Path], list[str]]:

@@ -246,20 +246,11 @@ def test_assembled_queries_have_the_fields_of_their_rows():
         )
 
 
-@pytest.mark.parametrize(
-    ("target_candidates", "expected"),
-    [
-        ([1, 1, 1], [[3, 30], [3, 30], [4, 40]]),  # query 0 has candidate 1 twice, and query 1 has it once
-        ([0, 1, 1], [[1, 10], [2, 20], [4, 40]]),
-    ],
-)
-def test_parts_are_summed_over_the_events_of_a_pair(target_candidates, expected):
-    batch = query_batch()._replace(target_candidates=tf.constant(target_candidates))  # events of queries 0, 0 and 1
-    parts = tf.constant([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]])
-    assert batch.sum_over_pairs(parts).numpy().tolist() == expected
-
-
-def test_parts_of_no_event_are_no_parts():
-    nothing = tf.zeros([0], tf.int32)
-    batch = query_batch()._replace(target_candidates=nothing, target_places=tf.zeros([0, 2], tf.int64))
-    assert batch.sum_over_pairs(tf.zeros([0, 2])).shape == (0, 2)
+def test_scores_of_pairs_are_the_products_of_their_queries_and_candidates():
+    batch = query_batch()
+    rng = np.random.default_rng(0)
+    queries, candidates = rng.normal(size=(2, 3)), rng.normal(size=(batch.candidate_rows.shape[0], 3))
+    places = batch.pairs.numpy()
+    expected = (queries[places[:, 0]] * candidates[places[:, 1]]).sum(axis=1)
+    found = batch.scores_of_pairs(tf.constant(queries), tf.constant(candidates))
+    np.testing.assert_allclose(found, expected)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrs_twotower.batches.pipeline import WHOLE, Shard, epoch_numbers
+from tfrs_twotower.batches.pipeline import WHOLE, EpochCounter, Shard
 
 
 @pytest.mark.parametrize(("index", "count"), [(1, 1), (-1, 2), (0, 0)])
@@ -21,6 +21,21 @@ def test_a_single_worker_has_every_event():
     assert WHOLE.size(7) == 7
 
 
-def test_epoch_numbers_go_on_with_each_iteration():
-    numbers = epoch_numbers(3)
-    assert [[int(number) for number in numbers] for _ in range(3)] == [[3], [4], [5]]
+def test_overlapping_iterations_keep_their_epochs():
+    numbers = EpochCounter(3).number_epoch(2)
+    first, second = iter(numbers), iter(numbers)
+    epochs = [int(next(iteration)[0]) for iteration in (first, second, first, second)]
+    assert epochs == [3, 4, 3, 4]
+
+
+def test_epochs_in_one_go_are_those_of_one_iteration_after_the_other():
+    counter = EpochCounter(3)
+    endless = counter.number_epochs(2)
+    one_by_one = [pair for _ in range(3) for pair in counter.number_epoch(2).as_numpy_iterator()]
+    assert list(endless.take(6).as_numpy_iterator()) == one_by_one
+
+
+def test_batches_that_are_evaluated_are_always_of_epoch_0():
+    counter = EpochCounter(None)
+    counter.begin_epoch()
+    assert [int(epoch) for _ in range(2) for epoch, _ in counter.number_epoch(2)] == [0] * 4

@@ -18,6 +18,7 @@ from tfrs_twotower.features.config import Declaration, from_config, to_config
 from tfrs_twotower.features.feature import NumberEncoder
 from tfrs_twotower.features.vocabularies import Vocabularies, Vocabulary
 from tfrs_twotower.model import frequency_bias, mlp, sum_tower
+from tfrs_twotower.model.dropout import UnitDropout
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.tasks.frequencies import FrequencyEstimator
 from tfrs_twotower.model.tasks.full_softmax import FullSoftmaxTask
@@ -71,6 +72,7 @@ def build_model() -> TwoTowerModel:
 #: One of each class; no argument has its default.
 EXAMPLES = [
     NumberEncoder(name="price"),
+    UnitDropout(0.25, name="dropout"),
     embeddings.NeutralRows(3),
     embeddings.CodeEmbedding(num_codes=5, embedding_dim=3, num_unknown=2, id_dropout=0.5, regularizer="l2", name="ids"),
     embeddings.PooledEmbedding(

@@ -36,6 +36,7 @@ from tfrs_twotower.index.embeddings import check_embeddings
 from tfrs_twotower.index.index import Index
 from tfrs_twotower.index.tuning import IndexTarget
 from tfrs_twotower.index.vectors import CandidateVectors
+from tfrs_twotower.model.history_parts import HistoryParts
 from tfrs_twotower.model.sum_tower import SumTowerConfig
 from tfrs_twotower.model.tasks.task import EventTask, QueryTask
 from tfrs_twotower.model.tower import TowerConfig
@@ -181,7 +182,7 @@ class SquaredErrorTask(QueryTask):
         return None
 
     def query_loss(
-        self, queries: tf.Tensor, parts: tf.Tensor, candidates: tf.Tensor, batch: QueryBatch, training: bool
+        self, queries: tf.Tensor, parts: HistoryParts, candidates: tf.Tensor, batch: QueryBatch, training: bool
     ) -> tf.Tensor:
         scores = tf.matmul(queries, candidates, transpose_b=True)
         labels = tf.cast(batch.ratings >= self.threshold, tf.float32)

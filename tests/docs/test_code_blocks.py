@@ -37,7 +37,7 @@ ONCE = {
 
 #: Page -> what the tests replace in its Python blocks, so that training takes a moment.
 SUBSTITUTIONS = {
-    "README.md": {"epochs=100": "epochs=1", FIT: "fit_recipe(recipe.with_settings(epochs=40), split"},
+    "README.md": {"epochs=100": "epochs=1", FIT: "fit_recipe(recipe.with_settings(epochs=20), split"},
     "docs/guides/bundles.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},
     "docs/guides/evaluation.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},
     "docs/guides/publishing.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},

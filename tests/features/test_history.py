@@ -101,7 +101,9 @@ def test_the_parts_of_a_history_add_up_to_its_vector():
     encoder, _ = make_encoder(by_rating=True, pooling="sqrtn", length=2)
     codes, ratings = tf.constant([[2, 0, 4, 5], [0, 3, 0, 0]]), tf.constant([[1.0, 0, 2, -1], [0, 0.5, 0, 0]])
     every_place = np.argwhere(np.ones([2, 4]))
-    parts = encoder.parts(codes, ratings, tf.constant(every_place)).numpy().reshape(2, 4, 2)
+    (term,) = encoder.terms(codes, ratings, tf.constant(every_place))
+    vectors = term.look_up(tf.reshape(codes, [-1])) * term.weights[:, tf.newaxis]
+    parts = vectors.numpy().reshape(2, 4, 2)
     np.testing.assert_allclose(parts.sum(axis=1), encoder(codes, ratings), rtol=1e-6)
     assert not parts[0, 0].any()  # too old
     assert not parts[1, 0].any()  # padding

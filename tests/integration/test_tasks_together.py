@@ -281,7 +281,7 @@ def test_a_pair_that_occurs_twice_is_left_out_of_its_own_history_twice():
     model = tt.build_two_tower(train, query=query, candidate=candidate, task=Recorder())
     batch = next(iter(model.query_batches(train, batch_size=2, seed=0)))
     model.compute_loss(batch)
-    queries, parts = model.task.queries.numpy(), model.task.parts.numpy()
+    queries, parts = model.task.queries.numpy(), model.task.parts.vectors().numpy()
     (history,) = model.query_tower.encode_histories(train.candidates)
     codes = history.codes[:, np.newaxis]
     vectors = model.query_tower.encode({"history": tf.constant(codes)}).numpy()

@@ -107,6 +107,36 @@ def test_averaged_weights_are_in_place_after_an_epoch_and_at_the_end():
     assert model.weights[0].numpy().item() == pytest.approx(averages[3], rel=1e-6)
 
 
+class AverageByHand(tf.keras.callbacks.Callback):
+    """Averages the trainable weights in NumPy, from what each step leaves behind."""
+
+    def __init__(self, decay):
+        super().__init__()
+        self._decay, self._step = decay, 0
+
+    def on_train_begin(self, logs=None):
+        self.averages = [variable.numpy() for variable in self.model.trainable_variables]
+
+    def on_train_batch_end(self, batch, logs=None):
+        decay = min(self._decay, (1 + self._step) / (10 + self._step))
+        pairs = zip(self.averages, self.model.trainable_variables, strict=True)
+        self.averages = [decay * average + (1 - decay) * variable.numpy() for average, variable in pairs]
+        self._step += 1
+
+
+def test_weights_averaged_inside_the_steps_are_those_averaged_after_them(planted):
+    train = planted.split.train
+    model = tt.build_two_tower(train, query=QUERY, candidate=CANDIDATE)
+    model.compile(optimizer=LazyAdam(5e-3))
+    batches = model.training_batches(train, batch_size=64, seed=0)
+    by_hand = AverageByHand(decay=0.9)
+    model.fit(batches, epochs=1, callbacks=[AveragedWeights(decay=0.9), by_hand], verbose=0)
+    for variable, expected in zip(model.trainable_variables, by_hand.averages, strict=True):
+        np.testing.assert_allclose(variable, expected, rtol=1e-4, atol=1e-6)
+    model.fit(batches, epochs=1, verbose=0)
+    assert not np.allclose(model.trainable_variables[0], by_hand.averages[0], rtol=1e-4)
+
+
 def test_moving_statistics_of_batch_normalisation_are_averaged_with_the_weights():
     model = tf.keras.Sequential([tf.keras.layers.BatchNormalization(momentum=0.5)])
     model.build([None, 1])

@@ -44,7 +44,8 @@ def test_vectors_stay_as_they_were():
     before, after = model_of(data), model_of(data)
     start_from_biases(after, data)
     for ours, theirs in zip(before.get_weights(), after.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours[..., :-1], theirs[..., :-1])
+        if ours.ndim:
+            np.testing.assert_array_equal(ours[..., :-1], theirs[..., :-1])
 
 
 def test_an_id_without_a_vector_of_its_own_is_left_as_it_is():

@@ -78,7 +78,7 @@ def test_without_a_second_training_the_best_epochs_weights_are_kept(split):
 
 def test_a_split_without_a_validation_part_gets_one(split):
     nothing = split.validation.with_events(np.zeros(0, np.int64))
-    recipe = tt.choose_recipe(split.train).with_settings(**{**QUICK, "max_epochs": 2})
+    recipe = tt.choose_recipe(split.train).with_ids_alone().with_settings(**{**QUICK, "max_epochs": 2})
     recipe = dataclasses.replace(recipe, rating=None, linear=None)
     trained = fit_recipe(recipe, dataclasses.replace(split, validation=nothing), seed=0)
     assert trained.recipe.retrieval.epochs in (1, 2)
@@ -110,8 +110,11 @@ def test_progress_is_told_from_the_first_step_to_the_last(split):
     tasks = list(dict.fromkeys(task for task, _, _ in told))
     assert tasks == ["Training the retrieval model on all events", "Training the rating model on all events"]
     for task in tasks:
-        steps = [(done, total) for name, done, total in told if name == task]
-        assert steps == [(done, steps[-1][1]) for done in range(steps[-1][1] + 1)]
+        done = [done for name, done, _ in told if name == task]
+        (total,) = {total for name, _, total in told if name == task}
+        assert done == sorted(set(done))  # several steps at a time
+        assert (done[0], done[-1]) == (0, total)
+        assert len(done) > 2
 
 
 @pytest.mark.parametrize(

@@ -169,21 +169,17 @@ class QueryBatch(NamedTuple):
         """int64 [events, 2], the places of each event's query and candidate in the batch."""
         return tf.stack([self.target_queries, tf.cast(self.target_candidates, tf.int64)], axis=1)
 
-    def sum_over_pairs(self, parts: tf.Tensor) -> tf.Tensor:
-        """Sums for each event what all events of its pair of query and candidate contribute.
-
-        A pair may occur more than once.
+    def scores_of_pairs(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """Returns the product of each event's query and candidate, by one product of matrices.
 
         Args:
-            parts: float32 [events, dim], what each event contributes.
+            queries: float32 [batch, dim].
+            candidates: float32 [num_rows, dim].
 
         Returns:
-            float32 [events, dim].
+            float32 [events].
         """
-        width = tf.reduce_max(tf.concat([self.target_candidates, [0]], axis=0)) + 1
-        codes = self.target_queries * tf.cast(width, tf.int64) + tf.cast(self.target_candidates, tf.int64)
-        pairs, places = tf.unique(codes)
-        return tf.gather(tf.math.unsorted_segment_sum(parts, places, tf.size(pairs)), places)
+        return tf.gather_nd(tf.matmul(queries, candidates, transpose_b=True), self.pairs)
 
 
 class JointBatch(NamedTuple):
@@ -310,3 +306,12 @@ def from_flat(specs: Rows, columns: Sequence[tf.Tensor]) -> Rows:
     """
     remaining = iter(columns)
     return type(specs)(*(None if spec is None else tf.ensure_shape(next(remaining), spec.shape) for spec in specs))
+
+
+def with_leading_dimension(specs: Rows) -> Rows:
+    """Returns the specs of several batches' rows that are stacked.
+
+    Args:
+        specs: Shape and dtype of each column of one batch, None for a column that is absent.
+    """
+    return type(specs)(*(None if spec is None else tf.TensorSpec([None, *spec.shape], spec.dtype) for spec in specs))

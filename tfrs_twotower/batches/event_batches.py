@@ -14,9 +14,12 @@ from tfrs_twotower.batches.batch import EventRows
 from tfrs_twotower.batches.encoded import EncodedTables
 from tfrs_twotower.batches.histories import HistorySource
 from tfrs_twotower.batches.negatives import Negatives
-from tfrs_twotower.batches.pipeline import EpochOrder, RowSource, epoch_numbers, gather_batches
+from tfrs_twotower.batches.pipeline import EpochOrder, RowSource, gather_batches
 from tfrs_twotower.batches.shuffle import shuffled_positions
 from tfrs_twotower.data.interactions import Interactions
+
+#: Events whose rows are computed at once: enough that calling Python does not count, few enough to start at once.
+_EVENTS_PER_STACK = 8192
 
 
 def build_training_batches(
@@ -59,7 +62,7 @@ def build_training_batches(
     num_events = order.shard.size(interactions.num_events)
     events = _EventSource(interactions, positions, num_events, batch_size, history)
     source: RowSource = events if negatives is None else _WithNegatives(events, negatives, order)
-    return gather_batches(epoch_numbers(order.initial_epoch), source, tables)
+    return gather_batches(source, tables, initial_epoch=order.initial_epoch)
 
 
 def build_evaluation_batches(
@@ -82,7 +85,7 @@ def build_evaluation_batches(
     """
     tables.require_rows_of(interactions)
     source = _EventSource(interactions, lambda places, _: places, interactions.num_events, batch_size, history)
-    return gather_batches(tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)), source, tables)
+    return gather_batches(source, tables)
 
 
 class _EventSource:
@@ -108,6 +111,9 @@ class _EventSource:
         self._positions, self._num_events, self._batch_size = positions, num_events, batch_size
         self._history = history
         self.num_batches = -(-num_events // batch_size)
+        self._batches_per_stack = max(1, _EVENTS_PER_STACK // batch_size)
+        whole, has_rest = num_events // batch_size, num_events % batch_size > 0
+        self.num_stacks = -(-whole // self._batches_per_stack) + has_rest
         self.specs = EventRows(
             queries=tf.TensorSpec([None], tf.int32),
             candidates=tf.TensorSpec([None], tf.int32),
@@ -123,8 +129,22 @@ class _EventSource:
 
     def rows(self, epoch: int, number: int) -> EventRows:
         """Returns the rows of batch `number` of an epoch."""
-        first, last = number * self._batch_size, min((number + 1) * self._batch_size, self._num_events)
-        events = self._positions(np.arange(first, last), epoch)
+        return self._rows_at(number * self._batch_size, (number + 1) * self._batch_size, epoch)
+
+    def stacked_rows(self, epoch: int, number: int) -> EventRows:
+        """Returns the rows of several batches; see `StackedRowSource`. The last stack is the last, smaller batch."""
+        whole = self._num_events // self._batch_size
+        first, last = (min(place * self._batches_per_stack, whole) for place in (number, number + 1))
+        if first == whole:
+            last = whole + 1
+        rows = self._rows_at(first * self._batch_size, last * self._batch_size, epoch)
+        return EventRows(
+            *(None if column is None else column.reshape(last - first, -1, *column.shape[1:]) for column in rows)
+        )
+
+    def _rows_at(self, start: int, stop: int, epoch: int) -> EventRows:
+        """Returns the rows of the events at places of the epoch's order."""
+        events = self._positions(np.arange(start, min(stop, self._num_events)), epoch)
         rows = EventRows(
             queries=self._query_rows[events], candidates=self._candidate_rows[events], ratings=self._ratings[events]
         )

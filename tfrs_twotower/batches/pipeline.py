@@ -1,15 +1,20 @@
-"""Builds `tf.data` pipelines: NumPy computes the rows of a batch, and the graph gathers their codes."""
+"""Builds `tf.data` pipelines: NumPy computes the rows of a batch, and the graph gathers their codes.
+
+Python takes as long to be called for a small batch as for a large one, so the rows of many small batches are computed
+at once where batches have the same shapes.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any, Protocol
+import weakref
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.batches.batch import EventBatch, QueryBatch, Rows, from_flat, to_flat
+from tfrs_twotower.batches.batch import EventBatch, QueryBatch, Rows, from_flat, to_flat, with_leading_dimension
 from tfrs_twotower.batches.encoded import EncodedTables
 
 
@@ -72,49 +77,130 @@ class RowSource(Protocol):
         """Returns the rows of batch `number` of an epoch, as NumPy arrays."""
 
 
-def epoch_numbers(initial_epoch: int) -> tf.data.Dataset:
-    """Returns a data set of one epoch's number, int64, which is the next one at each iteration.
+@runtime_checkable
+class StackedRowSource(RowSource, Protocol):
+    """Computes the rows of several batches at once, which takes little longer than those of one.
 
-    Args:
-        initial_epoch: The first number.
+    Attributes:
+        num_stacks: Stacks of batches of an epoch.
     """
-    epoch = initial_epoch
 
-    def epochs() -> Iterator[int]:
-        nonlocal epoch
-        epoch += 1
-        yield epoch - 1
+    num_stacks: int
 
-    return tf.data.Dataset.from_generator(epochs, output_signature=tf.TensorSpec([], tf.int64))
+    def stacked_rows(self, epoch: int, number: int) -> Any:
+        """Returns the rows of stack `number` of an epoch: batches of equal size, one after the other."""
 
 
-def gather_batches(epochs: tf.data.Dataset, source: RowSource, tables: EncodedTables) -> tf.data.Dataset:
-    """Returns the batches of epochs.
+def gather_batches(source: RowSource, tables: EncodedTables, *, initial_epoch: int | None = None) -> tf.data.Dataset:
+    """Returns the batches of an epoch.
 
     Args:
-        epochs: Numbers of the epochs that one iteration goes through.
         source: Computes the rows.
         tables: The codes of the rows' queries and candidates.
+        initial_epoch: Number of the first epoch; each iteration is the next one. None: each iteration is epoch 0.
 
     Returns:
         `EventBatch` or `QueryBatch`, as the rows assemble; of known cardinality.
     """
+    # The rows of a stack are computed at once, so one stack at a time will do.
+    compute, specs, count, num_parallel = source.rows, source.specs, source.num_batches, tf.data.AUTOTUNE
+    if isinstance(source, StackedRowSource):
+        compute, specs, count, num_parallel = source.stacked_rows, with_leading_dimension(specs), source.num_stacks, 1
     in_graph = tables.in_graph()
-    dtypes = [spec.dtype for spec in to_flat(source.specs)]
+    dtypes = [spec.dtype for spec in to_flat(specs)]
 
-    def compute(epoch: np.ndarray, number: np.ndarray) -> list[np.ndarray]:
-        return to_flat(source.rows(int(epoch), int(number)))
+    def columns_of(epoch: np.ndarray, number: np.ndarray) -> list[np.ndarray]:
+        return to_flat(compute(int(epoch), int(number)))
 
-    def batch(epoch: tf.Tensor, number: tf.Tensor) -> EventBatch | QueryBatch:
-        columns = tf.numpy_function(compute, [epoch, number], dtypes, stateful=False)
-        rows: Rows = from_flat(source.specs, columns)
+    def gather(epoch: tf.Tensor, number: tf.Tensor) -> EventBatch | QueryBatch:
+        rows: Rows = from_flat(specs, tf.numpy_function(columns_of, [epoch, number], dtypes, stateful=False))
         return rows.assemble(
             in_graph.queries(rows.queries, rows.history, rows.history_ratings), in_graph.candidates(rows.candidates)
         )
 
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        numbers = tf.data.Dataset.range(source.num_batches)
-        return numbers.map(lambda number: batch(epoch, number), num_parallel_calls=tf.data.AUTOTUNE)
+    def batches_of(numbers: tf.data.Dataset) -> tf.data.Dataset:
+        batches = numbers.map(traced, num_parallel_calls=num_parallel)
+        return batches.unbatch() if isinstance(source, StackedRowSource) else batches
 
-    batches = epochs.flat_map(epoch_batches).apply(tf.data.experimental.assert_cardinality(source.num_batches))
-    return batches.prefetch(tf.data.AUTOTUNE)
+    traced = tf.function(gather)
+    counter = EpochCounter(initial_epoch)
+    batches = batches_of(counter.number_epoch(count))
+    batches = batches.apply(tf.data.experimental.assert_cardinality(source.num_batches)).prefetch(tf.data.AUTOTUNE)
+    if initial_epoch is not None:
+
+        def endless() -> tf.data.Dataset:
+            return batches_of(counter.number_epochs(count)).prefetch(tf.data.AUTOTUNE)
+
+        _EPOCHS[batches] = Epochs(endless=endless, counter=counter, num_batches=source.num_batches)
+    return batches
+
+
+class EpochCounter:
+    """Numbers the epochs of a data set: each iteration over it begins the next one.
+
+    Args:
+        initial_epoch: Number of the first epoch; None if the epoch is always 0.
+
+    Example:
+        >>> counter = EpochCounter(3)
+        >>> [[int(epoch) for epoch, _ in counter.number_epoch(2)] for _ in range(2)]
+        [[3, 3], [4, 4]]
+        >>> [(int(epoch), int(number)) for epoch, number in counter.number_epochs(2).take(3)]
+        [(5, 0), (5, 1), (6, 0)]
+    """
+
+    def __init__(self, initial_epoch: int | None) -> None:
+        self._latest = None
+        if initial_epoch is not None:
+            self._latest = tf.Variable(initial_epoch - 1, dtype=tf.int64, trainable=False)
+
+    def number_epoch(self, count: int) -> tf.data.Dataset:
+        """Returns a data set of (epoch, number), int64, with the numbers below a count."""
+        numbers, latest = tf.data.Dataset.range(count), self._latest
+        if latest is None:
+            return numbers.map(lambda number: (tf.zeros([], tf.int64), number))
+
+        def with_epoch(epoch: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+            # Iterations may overlap: each remembers the epoch that it began with.
+            epoch = tf.cond(number == 0, lambda: latest.assign_add(1), lambda: epoch)
+            return epoch, (epoch, number)
+
+        return numbers.scan(tf.zeros([], tf.int64), with_epoch)
+
+    def number_epochs(self, count: int) -> tf.data.Dataset:
+        """Returns an endless data set of (epoch, number), int64, from the next epoch on, which it does not begin."""
+        first = 0 if self._latest is None else int(self._latest) + 1
+        places = tf.data.Dataset.counter()
+        return places.map(lambda place: (first + place // count, place % count))
+
+    def begin_epoch(self) -> None:
+        """Counts an epoch that is read from an endless data set."""
+        if self._latest is not None:
+            self._latest.assign_add(1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Epochs:
+    """The epochs of a data set one after the other: TensorFlow takes longer to begin an iteration than a small step.
+
+    Attributes:
+        endless: Makes a data set of the batches of all epochs, from the next one on.
+        counter: Must be told of each epoch of it that begins.
+        num_batches: Batches of an epoch.
+    """
+
+    endless: Callable[[], tf.data.Dataset]
+    counter: EpochCounter
+    num_batches: int
+
+
+_EPOCHS: weakref.WeakKeyDictionary[tf.data.Dataset, Epochs] = weakref.WeakKeyDictionary()
+
+
+def epochs_of(batches: Any) -> Epochs | None:
+    """Returns the epochs of batches that `gather_batches` made, None for any other data.
+
+    Args:
+        batches: Whatever was given to `fit`.
+    """
+    return _EPOCHS.get(batches) if isinstance(batches, tf.data.Dataset) else None

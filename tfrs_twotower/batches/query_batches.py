@@ -9,7 +9,7 @@ from scipy.special import gammaln
 from tfrs_twotower.batches.batch import QueryRows
 from tfrs_twotower.batches.encoded import EncodedTables
 from tfrs_twotower.batches.histories import Timeline
-from tfrs_twotower.batches.pipeline import EpochOrder, epoch_numbers, gather_batches
+from tfrs_twotower.batches.pipeline import EpochOrder, gather_batches
 from tfrs_twotower.batches.shuffle import shuffled_positions
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.rows import pair_codes
@@ -41,7 +41,7 @@ def build_query_batches(
     """
     tables.require_rows_of(interactions)
     source = _QuerySource(interactions, batch_size, order.seed, num_sampled)
-    return gather_batches(epoch_numbers(order.initial_epoch), source, tables)
+    return gather_batches(source, tables, initial_epoch=order.initial_epoch)
 
 
 class _QuerySource:

@@ -1,23 +1,25 @@
 """A full shuffle that needs no memory: the event at any place of any epoch is computed, not stored.
 
-A Feistel network over the next power of four, with keys from (seed, epoch), enciphers the place. A value beyond the
-last event is enciphered again until it falls inside (cycle walking), so that the result stays a permutation.
+A place is enciphered by a Feistel network with keys from (seed, epoch). Its two halves are digits of bases whose
+product is little more than the number of events, so few values lie beyond the last event; those are enciphered again
+until they fall inside (cycle walking), so that the result stays a permutation.
 
 References:
     Luby & Rackoff 1988, "How to construct pseudorandom permutations from pseudorandom functions".
-    Black & Rogaway 2002, "Ciphers with arbitrary finite domains", section 3.
+    Black & Rogaway 2002, "Ciphers with arbitrary finite domains", sections 3 and 4.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 
 # Four rounds make a permutation that is indistinguishable from a random one (Luby & Rackoff).
 _ROUNDS = 4
 # Smaller domains have too few keys to reach most of their permutations.
-_MIN_BITS = 8
+_MIN_DOMAIN = 256
 
 
 def shuffled_positions(places: np.ndarray, num_events: int, *, seed: int, epoch: int) -> np.ndarray:
@@ -36,12 +38,14 @@ def shuffled_positions(places: np.ndarray, num_events: int, *, seed: int, epoch:
         >>> sorted(shuffled_positions(np.arange(5), 5, seed=1, epoch=0).tolist())
         [0, 1, 2, 3, 4]
     """
-    half_bits = max(_MIN_BITS, (num_events - 1).bit_length()) + 1 >> 1
+    domain = max(num_events, _MIN_DOMAIN)
+    low_base = math.isqrt(domain - 1) + 1
+    bases = low_base, -(-domain // low_base)
     keys = _round_keys(seed, epoch)
-    values = _encipher(places, keys, half_bits)
+    values = _encipher(places, keys, bases)
     outside = np.flatnonzero(values >= num_events)
     while outside.size:
-        again = _encipher(values[outside], keys, half_bits)
+        again = _encipher(values[outside], keys, bases)
         values[outside] = again
         outside = outside[again >= num_events]
     return values
@@ -52,16 +56,21 @@ def _round_keys(seed: int, epoch: int) -> tuple[np.uint32, ...]:
     return tuple(np.random.SeedSequence([seed, epoch]).generate_state(_ROUNDS, np.uint32))
 
 
-def _encipher(values: np.ndarray, keys: tuple[np.uint32, ...], half_bits: int) -> np.ndarray:
-    """Permutes int64 values below 2 ** (2 * half_bits), half_bits <= 32."""
-    mask = np.uint32(2**half_bits - 1)
-    left, right = (values >> half_bits).astype(np.uint32), values.astype(np.uint32) & mask
-    for key in keys:
-        mixed = _mix(right ^ key)
-        mixed &= mask
-        mixed ^= left
-        left, right = right, mixed
-    return left.astype(np.int64) << half_bits | right
+def _encipher(values: np.ndarray, keys: tuple[np.uint32, ...], bases: tuple[int, int]) -> np.ndarray:
+    """Permutes int64 values below the product of two bases, each at most 2 ** 31."""
+    low_base = bases[0]
+    high = values // low_base
+    low = (values - high * low_base).astype(np.uint64)
+    high = high.astype(np.uint64)
+    for number, key in enumerate(keys):
+        base = np.uint64(bases[number % 2])
+        # A number of 32 bits times the base, without its lowest 32 bits, is a number below the base.
+        shift = _mix(high.astype(np.uint32) ^ key).astype(np.uint64) * base >> np.uint64(32)
+        shift += low
+        shift -= base * (shift >= base)
+        low, high = high, shift
+    # After an even number of rounds each digit is again of its own base.
+    return (high * np.uint64(low_base) + low).astype(np.int64)
 
 
 def _mix(values: np.ndarray) -> np.ndarray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -184,6 +184,18 @@ def histories(features: Sequence[Feature]) -> list[History]:
     return [feature for feature in features if isinstance(feature, History)]
 
 
+class WeightedVectors(NamedTuple):
+    """Weights of past candidates, and the vectors that they are multiplied by.
+
+    Attributes:
+        weights: float32 [n].
+        look_up: From codes, int64 [any], to their vectors, float32 [any, embedding_dim].
+    """
+
+    weights: tf.Tensor
+    look_up: Callable[[tf.Tensor], tf.Tensor]
+
+
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 class HistoryEmbedding(TableEncoder):
     """The pooled vectors of a query's past candidates, weighted by rating and by how many came later.
@@ -242,8 +254,11 @@ class HistoryEmbedding(TableEncoder):
         shares = self._shares(codes)
         places = tf.where(shares > 0)
         if training:
-            parts = self._parts(codes, ratings, places, shares)
-            return tf.math.unsorted_segment_sum(parts, places[:, 0], tf.shape(codes)[0])
+            codes_there = tf.gather_nd(codes, places)
+            parts = [
+                term.look_up(codes_there) * term.weights[:, tf.newaxis] for term in self._terms(ratings, places, shares)
+            ]
+            return tf.math.unsorted_segment_sum(tf.add_n(parts), places[:, 0], tf.shape(codes)[0])
         rows, codes_there, shares_there = places[:, 0], tf.gather_nd(codes, places), tf.gather_nd(shares, places)
 
         def pooled(table: tf.keras.layers.Embedding, weights: tf.Tensor) -> tf.Tensor:
@@ -258,30 +273,30 @@ class HistoryEmbedding(TableEncoder):
             return pooled(self.table, shares_there) + self.slope * pooled(self.table, rated)
         return pooled(self.table, shares_there + self.slope * rated)
 
-    def parts(self, codes: tf.Tensor, ratings: tf.Tensor | None, places: tf.Tensor) -> tf.Tensor:
-        """Computes the contributions of single candidates of histories to the vectors that `call` returns.
+    def terms(self, codes: tf.Tensor, ratings: tf.Tensor | None, places: tf.Tensor) -> list[WeightedVectors]:
+        """Returns the terms whose sum over a history is what `call` returns.
 
         Args:
             codes: As in `call`.
             ratings: As in `call`.
-            places: int64 [n, 2], (row, slot) of each.
+            places: int64 [n, 2], (row, slot) of each candidate.
 
         Returns:
-            float32 [n, embedding_dim], zero for padding and for candidates beyond `length`.
+            Terms of n weights each, which are zero for padding and for candidates beyond `length`.
         """
-        return self._parts(codes, ratings, places, self._shares(codes))
+        return self._terms(ratings, places, self._shares(codes))
 
-    def _parts(self, codes: tf.Tensor, ratings: tf.Tensor | None, places: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
-        has_one_slope = self.by_rating and not self.rating_vectors and not self.slope_per_entry
-        if has_one_slope:
-            shares *= 1 + self.slope * ratings
-        codes = tf.gather_nd(codes, places)
-        vectors = self.table(codes)
+    def _terms(self, ratings: tf.Tensor | None, places: tf.Tensor, shares: tf.Tensor) -> list[WeightedVectors]:
+        shares = tf.gather_nd(shares, places)
+        if not self.by_rating:
+            return [WeightedVectors(shares, self.table)]
+        rated = shares * tf.gather_nd(ratings, places)
         if self.rating_table is not None:
-            vectors += self.rating_table(codes) * tf.expand_dims(tf.gather_nd(ratings, places), 1)
-        elif self.slope_per_entry:
-            vectors *= 1 + self.slope * tf.expand_dims(tf.gather_nd(ratings, places), 1)
-        return vectors * tf.expand_dims(tf.gather_nd(shares, places), 1)
+            return [WeightedVectors(shares, self.table), WeightedVectors(rated, self.rating_table)]
+        if self.slope_per_entry:
+            sloped = WeightedVectors(rated, lambda codes: self.table(codes) * self.slope)
+            return [WeightedVectors(shares, self.table), sloped]
+        return [WeightedVectors(shares + self.slope * rated, self.table)]
 
     def _shares(self, codes: tf.Tensor) -> tf.Tensor:
         """float32 [batch, any], what each candidate's vector is multiplied by before the rating is looked at."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -53,6 +54,10 @@ class Learnt(Declaration, abc.ABC):
     def is_start_of(self, other: Learnt | None) -> bool:
         """Tells whether another is this one expanded; statistics must be the same."""
         return self == other
+
+    def code_meaning(self) -> bytes:
+        """Returns bytes that change when an input's codes mean something else."""
+        return json.dumps(to_config(self), sort_keys=True).encode()
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
@@ -110,6 +115,10 @@ class Vocabulary(Learnt):
         """Tells whether another vocabulary begins with these values, in this order."""
         return isinstance(other, Vocabulary) and other.values[: len(self.values)] == self.values
 
+    def code_meaning(self) -> bytes:
+        """Returns the values in their order; a count changes no code."""
+        return "\0".join(self.values).encode("utf-8", "surrogatepass")
+
 
 class Vocabularies(Mapping[str, Learnt]):
     """Maps each raw input of a tower to what was learnt about it; other inputs are not in the mapping.
@@ -165,6 +174,20 @@ class Vocabularies(Mapping[str, Learnt]):
             Vocabularies({'id': Vocabulary(values=('a', 'b', 'c'), counts=(6, 2, 9))})
         """
         return Vocabularies({name: learnt.expand(newer.get(name)) for name, learnt in self.items()})
+
+    def fingerprint(self) -> int:
+        """Returns a number that changes when a code means something else: another value, order or statistic.
+
+        Example:
+            >>> ab, ba = (Vocabularies({"id": Vocabulary(values)}) for values in (("a", "b"), ("b", "a")))
+            >>> ab.fingerprint() == ba.fingerprint()
+            False
+        """
+        digest = hashlib.sha256()
+        for name in sorted(self):
+            meaning = self[name].code_meaning()
+            digest.update(json.dumps([name, len(meaning)]).encode() + meaning)
+        return int.from_bytes(digest.digest()[:7], "big")  # fits into an int64
 
     def to_config(self) -> dict[str, Any]:
         """Describes all that was learnt as plain values, for JSON."""

@@ -3,6 +3,7 @@ from .build import build_two_tower as build_two_tower
 from .expansion import expand_tower as expand_tower
 from .expansion import expand_vocabulary as expand_vocabulary
 from .feature_choice import FeatureChoice as FeatureChoice
+from .history_parts import HistoryParts as HistoryParts
 from .joint import JointModel as JointModel
 from .linear_part import LinearPart as LinearPart
 from .mlp_tower import MLPTower as MLPTower

@@ -135,6 +135,10 @@ class JointModel(Recommender):
             batch.rating, training=training
         )
 
+    def batch_weight(self, batch: JointBatch) -> tf.Tensor:
+        """Returns what a batch counts in the mean of the losses: as much as the rating model's batch."""
+        return self.rating.batch_weight(batch.rating)
+
     def call(self, batch: JointBatch, training: bool = False) -> JointBatch:
         """Scores the pairs of batches of events, float32 [batch] by each model."""
         return JointBatch(

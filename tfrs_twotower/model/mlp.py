@@ -7,6 +7,7 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
+from tfrs_twotower.model.dropout import UnitDropout
 
 Normalization = Literal["batch", "layer", "none"]
 
@@ -56,7 +57,7 @@ class HiddenLayer(tf.keras.layers.Layer):
             "layer": layers.LayerNormalization,
             "none": layers.Identity,
         }[normalization](name="normalize")
-        self.dropout = layers.Dropout(dropout, name="dropout")
+        self.dropout = UnitDropout(dropout, name="dropout")
         self.shortcut: tf.keras.layers.Layer = layers.Identity(name="shortcut")
 
     def build(self, input_shape: tf.TensorShape) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING
 
-from tfrs_twotower._tfrs import tfrs
+from tfrs_twotower.model.keras_steps import KerasSteps
 
 if TYPE_CHECKING:
     from tfrs_twotower.model.two_tower import TwoTowerModel
 
 
-class Recommender(tfrs.Model, abc.ABC):
+class Recommender(KerasSteps, abc.ABC):
     """A model that ranks the catalogue for a query and may predict the probability of a positive rating.
 
     Example:

@@ -12,6 +12,8 @@ from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.features.feature import Encoder, Feature
 from tfrs_twotower.features.history import History
 from tfrs_twotower.features.vocabularies import Vocabularies
+from tfrs_twotower.model.dropout import drop_units
+from tfrs_twotower.model.history_parts import HistoryParts, HistoryTerm
 from tfrs_twotower.model.mlp import l2_regularizer
 from tfrs_twotower.model.tower import SharedTables, Tower, TowerConfig
 
@@ -81,29 +83,40 @@ class SumTower(Tower):
     """
 
     def encode_with_parts(
-        self, codes: Mapping[str, tf.Tensor], places: tf.Tensor, training: bool = False
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+        self, codes: Mapping[str, tf.Tensor], places: tf.Tensor, candidates: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, HistoryParts]:
         """Encodes queries, and what each past candidate contributes to them.
 
         Args:
             codes: As `lookup` gives them.
             places: int64 [n, 2], (row, slot) of every past candidate in the histories.
+            candidates: int32 [n], numbers that tell past candidates apart, such as their places in the batch.
             training: Whether to drop units; a query and its parts drop the same ones.
 
         Returns:
-            (outputs, parts): float32 [batch, num_outputs] and [n, num_outputs].
+            (outputs, parts): float32 [batch, num_outputs], and the parts by past candidate.
         """
-        parts = tf.zeros([tf.shape(places)[0], self.config.num_outputs])
+        columns, column_of_place = tf.unique(candidates)
+        pairs = tf.stack([places[:, 0], tf.cast(column_of_place, tf.int64)], axis=1)
+        num_rows = tf.shape(next(iter(codes.values())))[0]
+        shape = tf.cast(tf.stack([num_rows, tf.size(columns)]), tf.int64)
+        terms = []
         for past in self.histories:
+            column_codes = tf.tensor_scatter_nd_update(
+                tf.zeros(tf.shape(columns), codes[past.name].dtype),
+                column_of_place[:, tf.newaxis],
+                tf.gather_nd(codes[past.name], places),
+            )
             ratings = codes[past.rating_name] if past.by_rating else None
-            parts += self.encoders[past.name].parts(codes[past.name], ratings, places)
+            for weighted in self.encoders[past.name].terms(codes[past.name], ratings, places):
+                weights = tf.scatter_nd(pairs, weighted.weights, shape)
+                terms.append(HistoryTerm(weights=weights, vectors=weighted.look_up(column_codes)))
         past_names = {past.name for past in self.histories}
         others = self.feature_vectors(codes, [name for name in self.encoders if name not in past_names], training)
-        num_rows = tf.shape(next(iter(codes.values())))[0]
-        # A history's vector is the sum of its parts, which are looked up once.
-        outputs = tf.add_n([tf.math.unsorted_segment_sum(parts, places[:, 0], num_rows), *others])
-        kept = self.top.mask(num_rows, training)
-        return self.add_frequency(outputs * kept, codes), parts * tf.gather(kept, places[:, 0])
+        outputs = tf.add_n([*(tf.matmul(term.weights, term.vectors) for term in terms), *others])
+        kept = self.top.mask(num_rows, training) if training and self.config.dropout else None
+        parts = HistoryParts(terms=terms, kept=kept, columns=columns, pairs=pairs)
+        return self.add_frequency(outputs if kept is None else outputs * kept, codes), parts
 
     def build_encoder(self, feature: Feature, shared_tables: SharedTables) -> tf.keras.layers.Layer:
         """Builds an encoder whose vectors are as long as the output; see `Tower`."""
@@ -191,7 +204,7 @@ class VectorSum(tf.keras.layers.Layer):
         ones = tf.ones([num_rows, self._width])
         if not training or not self.dropout:
             return ones
-        kept = tf.nn.dropout(ones, self.dropout)
+        kept = drop_units(ones, self.dropout)
         return tf.concat([kept[:, :-1], ones[:, -1:]], axis=1) if self.has_bias else kept
 
     def get_config(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.history import History, histories
 from tfrs_twotower.features.vocabularies import Vocabularies, Vocabulary
 from tfrs_twotower.model.frequency_bias import FrequencyBias
+from tfrs_twotower.model.weight_loading import VocabularyBound
 
 _AnyTower = TypeVar("_AnyTower", bound="Tower")
 
@@ -124,7 +125,7 @@ class TowerConfig(Declaration, abc.ABC):
         return dataclasses.replace(self, features=features)
 
 
-class Tower(tf.keras.Model, abc.ABC):
+class Tower(VocabularyBound, tf.keras.Model, abc.ABC):
     """Turns raw features into an embedding; its two halves, `lookup` and `encode`, can be used separately.
 
     The training pipeline looks every query and every candidate up once (`encode_table`) and feeds only `encode`.
@@ -168,6 +169,14 @@ class Tower(tf.keras.Model, abc.ABC):
             self.frequency = FrequencyBias(num_codes=self.encoders[config.frequency_of].num_codes, name="frequency")
             learnt = vocabularies.get(config.frequency_of)
             self.frequency.learn(learnt.counts if isinstance(learnt, Vocabulary) else ())
+        # Saved with the weights, whose rows mean nothing without it.
+        self.vocabulary_fingerprint = self.add_weight(
+            name="vocabulary_fingerprint",
+            shape=(),
+            dtype=tf.int64,
+            trainable=False,
+            initializer=tf.keras.initializers.Constant(vocabularies.fingerprint()),
+        )
         self._raw_specs = tuple(spec for feature in config.features for spec in feature.raw_specs)
         self._inputs = {feature.name: tuple(spec.name for spec in feature.raw_specs) for feature in config.features}
 

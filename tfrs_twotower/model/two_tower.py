@@ -14,9 +14,8 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.batch_maker import BatchMaker
-from tfrs_twotower.model.encoding import (
-    encode_queries,
-)
+from tfrs_twotower.model.encoding import encode_queries
+from tfrs_twotower.model.history_parts import no_parts
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.sum_tower import SumTower
 from tfrs_twotower.model.tasks.task import Task
@@ -197,6 +196,10 @@ class TwoTowerModel(BatchMaker, Recommender):
             f"features. Received: {type(batch).__name__}."
         )
 
+    def batch_weight(self, batch: EventBatch | QueryBatch) -> tf.Tensor:
+        """Returns what a batch counts in the mean of the losses: as much as its task says."""
+        return self.task.batch_weight(batch)
+
     def predict_step(self, data: EventBatch) -> tf.Tensor:
         """Scores a batch; called by Keras, whose own method would take a batch apart."""
         return self(data, training=False)
@@ -205,21 +208,27 @@ class TwoTowerModel(BatchMaker, Recommender):
         task = self._event_task()
         candidates = self.embed_candidates(batch.candidate, training=training)
         queries = self.embed_queries(batch.query, training=training)
+        if self.measures_pairs:
+            pairs = batch.queries_of_pairs(queries)
+            scores = tf.reduce_sum(pairs * candidates[: tf.shape(pairs)[0]], axis=1)
+            self.measure_pairs(batch, scores)
         return task.event_loss(queries, candidates, batch, training)
 
     def _query_loss(self, batch: QueryBatch, training: bool) -> tf.Tensor:
         task = self._query_task()
         candidates = self.embed_candidates(batch.candidate, training=training)
         if isinstance(self.query_tower, SumTower):
-            outputs, part_outputs = self.query_tower.encode_with_parts(
-                batch.query, batch.target_places, training=training
+            outputs, parts = self.query_tower.encode_with_parts(
+                batch.query, batch.target_places, batch.target_candidates, training=training
             )
+            queries = self._query_side(outputs, 1.0)
             # In the difference of a query and its part the candidate's bias must count once.
-            queries, parts = self._query_side(outputs, 1.0), self._query_side(part_outputs, 0.0)
-            parts = batch.sum_over_pairs(parts)
+            parts = parts.map(lambda vectors: self._query_side(vectors, 0.0))
         else:
             queries = self.embed_queries(batch.query, training=training)
-            parts = tf.zeros([tf.shape(batch.target_places)[0], self.embedding_dim])
+            parts = no_parts(batch.target_places)
+        if self.measures_pairs:
+            self.measure_pairs(batch, batch.scores_of_pairs(queries, candidates) - parts.scores(candidates))
         return task.query_loss(queries, parts, candidates, batch, training)
 
     def embed(self, interactions: Interactions, *, known: Interactions | None = None) -> tuple[np.ndarray, np.ndarray]:

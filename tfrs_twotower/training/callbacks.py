@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.rating import has_both_classes, pair_probabilities, rating_metrics
+from tfrs_twotower.model.keras_steps import KerasSteps
 from tfrs_twotower.training.validation import ValidationRanking
 
 
@@ -143,7 +144,8 @@ class AveragedWeights(tf.keras.callbacks.Callback):
     less on chance. Callbacks that come after it in the list see the average at the end of an epoch;
     Keras's own `validation_data` does not.
 
-    A step takes time in proportion to all the weights, tables with them.
+    A step takes time in proportion to all the weights, tables with them. For a model of this library the average is
+    taken inside the step, so that `fit` still runs many steps without a return to Python.
 
     Args:
         decay: Share of the average that a step keeps, in (0, 1); the average spans about 1 / (1 - decay) steps. The
@@ -163,6 +165,9 @@ class AveragedWeights(tf.keras.callbacks.Callback):
         array([[1.8]], dtype=float32)
     """
 
+    #: Whether it need not be called after each step.
+    takes_many_steps = True
+
     def __init__(self, *, decay: float) -> None:
         super().__init__()
         if not 0 < decay < 1:
@@ -179,7 +184,12 @@ class AveragedWeights(tf.keras.callbacks.Callback):
         self._averages = [tf.Variable(variable, trainable=False) for variable in self._variables]
         self._latest: list[tf.Variable] | None = None
         self._step = tf.Variable(0.0, trainable=False)
-        self._average = tf.function(self._average_step)
+        self._is_in_graph = isinstance(self.model, KerasSteps)
+        if self._is_in_graph:
+            self.model.after_step = self._average_step
+            self.model.train_function = self.model.make_train_function(force=True)
+        else:
+            self._average = tf.function(self._average_step)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Goes on from the latest weights."""
@@ -188,9 +198,10 @@ class AveragedWeights(tf.keras.callbacks.Callback):
             _assign(self._variables, self._latest)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Takes a step into the average."""
+        """Takes a step into the average, unless the step has done so."""
         del batch, logs
-        self._average()
+        if not self._is_in_graph:
+            self._average()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Puts the average in the weights' place."""
@@ -199,6 +210,12 @@ class AveragedWeights(tf.keras.callbacks.Callback):
             self._latest = [tf.Variable(variable, trainable=False) for variable in self._variables]
         _assign(self._latest, self._variables)
         _assign(self._variables, self._averages)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Leaves the model to train without an average."""
+        del logs
+        if self._is_in_graph:
+            self.model.after_step = self.model.train_function = None
 
     def _average_step(self) -> None:
         decay = tf.minimum(self._decay, (1 + self._step) / (10 + self._step))

@@ -178,21 +178,29 @@ class StepProgress(tf.keras.callbacks.Callback):
         Training 2 of 2
     """
 
+    #: Whether it need not be called after each step.
+    takes_many_steps = True
+
     def __init__(self, task: str, progress: Progress) -> None:
         super().__init__()
         self._task, self._progress = task, progress
-        self._done = self._total = 0
+        self._done = self._begun = self._total = 0
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Shows the task."""
         del logs
-        self._done, self._total = 0, self.params["epochs"] * (self.params["steps"] or 0)
+        self._done, self._begun, self._total = 0, 0, self.params["epochs"] * (self.params["steps"] or 0)
         self._progress(self._task, 0, self._total)
 
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Remembers how many steps the epochs before have taken."""
+        del epoch, logs
+        self._begun = self._done
+
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Counts a step."""
-        del batch, logs
-        self._done += 1
+        """Counts steps: `batch` is the number of the epoch's latest one, from 0."""
+        del logs
+        self._done = self._begun + batch + 1
         if self._done < self._total:
             self._progress(self._task, self._done, self._total)
 

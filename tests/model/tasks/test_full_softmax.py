@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tests.conftest import make_interactions
 from tfrs_twotower.batches.batch import QueryBatch
+from tfrs_twotower.model.history_parts import HistoryParts, HistoryTerm
 from tfrs_twotower.model.tasks.full_softmax import FullSoftmaxTask
 
 RNG = np.random.default_rng(0)
@@ -144,8 +145,13 @@ def test_the_loss_of_a_batch_scores_each_target_without_its_own_part():
         ratings=tf.constant(ratings, tf.float32),
         weights=tf.constant([2.0, 1.0, 1.0]),
     )
-    inputs = [tf.constant(values, tf.float32) for values in (queries, parts, candidates)]
-    assert float(FullSoftmaxTask().query_loss(*inputs, batch, True)) == pytest.approx(expected, rel=1e-5)
+    queries, parts, candidates = (tf.constant(values, tf.float32) for values in (queries, parts, candidates))
+    # A column for each event.
+    term = HistoryTerm(weights=tf.ones([2, 3]), vectors=parts)
+    pairs = tf.constant(np.stack([rows, np.arange(3)], axis=1))
+    of_events = HistoryParts(terms=[term], kept=None, columns=tf.constant(columns), pairs=pairs)
+    loss = FullSoftmaxTask().query_loss(queries, of_events, candidates, batch, True)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_metric_is_the_mean_loss_of_all_batches_weighted_by_gain():

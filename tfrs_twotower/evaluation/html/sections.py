@@ -20,8 +20,8 @@ from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.evaluation.segments import Segment
 
 _LOWER_IS_BETTER = ("log_loss", "brier", "calibration_error")
-# TensorFlow Recommenders reports these of the last batch only. Our tasks have a metric of the loss over the epoch.
-_LAST_BATCH_METRICS = ("loss", "regularization_loss", "total_loss")
+# Our tasks have a metric of their loss, whose name says which loss it is.
+_LOSSES = ("loss", "regularization_loss", "total_loss")
 _MAX_SEGMENTS = 25
 _NUM_EXAMPLES = 4
 _NUM_PAST_RATINGS = 8
@@ -95,7 +95,7 @@ def show_training(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     for training, history in curves.items():
         for metric, values in history.items():
             is_drawn_elsewhere = metric.startswith("val_") and metric.removeprefix("val_") in history
-            if is_drawn_elsewhere or (metric in _LAST_BATCH_METRICS and len(history) > len(_LAST_BATCH_METRICS)):
+            if is_drawn_elsewhere or (metric in _LOSSES and len(history) > len(_LOSSES)):
                 continue
             lines = {"training" if f"val_{metric}" in history else metric: values}
             if f"val_{metric}" in history:

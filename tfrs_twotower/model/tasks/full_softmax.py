@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.batches.batch import QueryBatch
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.model.history_parts import HistoryParts
 from tfrs_twotower.model.tasks.softmax import SoftmaxTask
 from tfrs_twotower.model.tasks.task import QueryTask
 
@@ -96,16 +97,15 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
         return None if train.num_candidates <= self.max_candidates else self.num_sampled
 
     def query_loss(
-        self, queries: tf.Tensor, parts: tf.Tensor, candidates: tf.Tensor, batch: QueryBatch, training: bool
+        self, queries: tf.Tensor, parts: HistoryParts, candidates: tf.Tensor, batch: QueryBatch, training: bool
     ) -> tf.Tensor:
         """Computes the loss of a batch, each event scored without its own contribution; see `QueryTask`."""
         del training
-        beyond_mean = tf.gather(candidates - tf.reduce_mean(candidates, axis=0), batch.target_candidates)
         return self(
             tf.matmul(queries, candidates, transpose_b=True),
             batch.pairs,
             self.gains(batch.ratings, batch.weights),
-            own_scores=tf.reduce_sum(parts * beyond_mean, axis=1),
+            own_scores=parts.scores(candidates - tf.reduce_mean(candidates, axis=0)),
             log_sampling_probabilities=batch.log_sampling_probabilities,
         )
 

@@ -12,6 +12,7 @@ from tfrs_twotower._tfrs import tfrs
 from tfrs_twotower.batches.batch import EventBatch, QueryBatch
 from tfrs_twotower.batches.negatives import Negatives, NegativeSampler
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.model.history_parts import HistoryParts
 from tfrs_twotower.model.tasks.task import EventTask, QueryTask
 
 
@@ -56,8 +57,8 @@ class RatingTask(EventTask, QueryTask):
         self.ranking = tfrs.tasks.Ranking(
             loss=tf.keras.losses.BinaryCrossentropy(from_logits=True),
             metrics=[
-                # Predictions are logits, hence the threshold of 0. The loss as a metric is weighted by example, so that
-                # a small last batch counts less; `loss` in Keras's logs is that of the last batch alone.
+                # Predictions are logits, hence the threshold of 0. The loss at other thresholds is no part of the log
+                # loss, but of `loss` in Keras's logs.
                 tf.keras.metrics.BinaryCrossentropy(from_logits=True, name="log_loss"),
                 tf.keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy"),
                 tf.keras.metrics.AUC(from_logits=True, name="auc"),
@@ -121,24 +122,19 @@ class RatingTask(EventTask, QueryTask):
 
     def event_loss(self, queries: tf.Tensor, candidates: tf.Tensor, batch: EventBatch, training: bool) -> tf.Tensor:
         """Computes the loss of each event, and of each negative if there are any; see `EventTask`."""
-        return self._pair_loss(batch.queries_of_pairs(queries), candidates, batch, training)
+        logits = tf.reduce_sum(batch.queries_of_pairs(queries) * candidates, axis=1)
+        return self(batch.ratings, logits, weights=batch.weights, training=training)
 
     def query_loss(
-        self, queries: tf.Tensor, parts: tf.Tensor, candidates: tf.Tensor, batch: QueryBatch, training: bool
+        self, queries: tf.Tensor, parts: HistoryParts, candidates: tf.Tensor, batch: QueryBatch, training: bool
     ) -> tf.Tensor:
         """Computes the loss of each event; see `QueryTask`."""
-        others = tf.gather(queries, batch.target_queries) - parts
-        return self._pair_loss(others, tf.gather(candidates, batch.target_candidates), batch, training)
+        logits = batch.scores_of_pairs(queries, candidates) - parts.scores(candidates)
+        return self(batch.ratings, logits, weights=batch.weights, training=training)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "other_thresholds": list(self.other_thresholds)}
-
-    def _pair_loss(
-        self, queries: tf.Tensor, candidates: tf.Tensor, batch: EventBatch | QueryBatch, training: bool
-    ) -> tf.Tensor:
-        logits = tf.reduce_sum(queries * candidates, axis=1)
-        return self(batch.ratings, logits, weights=batch.weights, training=training)
 
     def _binary_loss(
         self,

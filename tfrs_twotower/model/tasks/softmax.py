@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.batches.batch import EventBatch, QueryBatch
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.tasks.task import Task
 
@@ -59,6 +60,10 @@ class SoftmaxTask(Task):
         """
         gains = tf.where(ratings >= self.threshold, self._gains_of_positives(ratings), 0.0)
         return gains if weights is None else gains * weights
+
+    def batch_weight(self, batch: EventBatch | QueryBatch) -> tf.Tensor:
+        """Returns what a batch counts in the mean of an epoch's losses: the gains of its positives; see `Task`."""
+        return tf.reduce_sum(self.gains(batch.ratings, batch.weights))
 
     @property
     def score_variables(self) -> list[tf.Variable]:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfrs_twotower.batches.batch import EventBatch, QueryBatch
 from tfrs_twotower.batches.negatives import Negatives
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.model.history_parts import HistoryParts
 
 
 class Task(tf.keras.layers.Layer, abc.ABC):
@@ -59,6 +60,16 @@ class Task(tf.keras.layers.Layer, abc.ABC):
             vectors: float32 [batch, dim].
         """
         return vectors
+
+    def batch_weight(self, batch: EventBatch | QueryBatch) -> tf.Tensor:
+        """Returns what a batch counts in the mean of an epoch's losses, a float32 scalar: here, its pairs' weights.
+
+        Args:
+            batch: The batch.
+        """
+        if batch.weights is None:
+            return tf.cast(tf.size(batch.ratings), tf.float32)
+        return tf.reduce_sum(batch.weights)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -131,20 +142,24 @@ class QueryTask(Task):
     Example:
         A task of your own, which pushes the scores of all targets up:
 
+        >>> from tfrs_twotower.model.history_parts import HistoryTerm
         >>> class GreedyTask(QueryTask):
         ...     def check_queries(self, train):
         ...         if train.ratings.max() < self.threshold:
         ...             raise ValueError("`train` must have a positive event.")
         ...
         ...     def query_loss(self, queries, parts, candidates, batch, training):
-        ...         own = tf.gather(queries, batch.target_queries) - parts
-        ...         return -tf.reduce_mean(tf.reduce_sum(own * tf.gather(candidates, batch.target_candidates), axis=1))
+        ...         scores = batch.scores_of_pairs(queries, candidates) - parts.scores(candidates)
+        ...         return -tf.reduce_mean(scores)
         >>> batch = QueryBatch(
         ...     query={}, candidate={}, candidate_rows=tf.range(2), log_sampling_probabilities=tf.zeros(2),
         ...     target_places=tf.constant([[0, 0]], tf.int64), target_candidates=tf.constant([1]),
         ...     ratings=tf.constant([5.0]),
         ... )
-        >>> queries, parts, candidates = tf.constant([[3.0]]), tf.constant([[1.0]]), tf.constant([[0.0], [2.0]])
+        >>> term = HistoryTerm(weights=tf.constant([[0.5]]), vectors=tf.constant([[2.0]]))
+        >>> pairs = tf.constant([[0, 0]], tf.int64)
+        >>> parts = HistoryParts(terms=[term], kept=None, columns=tf.constant([1]), pairs=pairs)
+        >>> queries, candidates = tf.constant([[3.0]]), tf.constant([[0.0], [2.0]])
         >>> float(GreedyTask().query_loss(queries, parts, candidates, batch, training=True))  # -(3 - 1) * 2
         -4.0
     """
@@ -171,7 +186,7 @@ class QueryTask(Task):
 
     @abc.abstractmethod
     def query_loss(
-        self, queries: tf.Tensor, parts: tf.Tensor, candidates: tf.Tensor, batch: QueryBatch, training: bool
+        self, queries: tf.Tensor, parts: HistoryParts, candidates: tf.Tensor, batch: QueryBatch, training: bool
     ) -> tf.Tensor:
         """Computes the loss of a batch of queries, a float32 scalar.
 
@@ -179,8 +194,8 @@ class QueryTask(Task):
 
         Args:
             queries: float32 [batch, embedding_dim].
-            parts: float32 [events, embedding_dim], the contribution of each event's candidate to the embedding of its
-                query, summed over all events of the pair.
+            parts: The contribution of each event's candidate to the embedding of its query, summed over all events of
+                the pair; `parts.scores` tells what it adds to the candidate's score.
             candidates: float32 [num_rows, embedding_dim].
             batch: The batch.
             training: Whether this is a training step.

@@ -1,0 +1,296 @@
+"""How Keras trains and tests a model of this library: `compile`, `fit`, the steps, and the means of the losses."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower._tfrs import tfrs
+from tfrs_twotower.batches.batch import EventBatch, JointBatch, QueryBatch
+from tfrs_twotower.batches.pipeline import EpochCounter, epochs_of
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.splits import Split
+from tfrs_twotower.model.weight_loading import VocabularyBound
+
+_HOW_TO_MAKE_BATCHES = (
+    "Give batches that `training_batches`, `query_batches` or, for `validation_data`, `evaluation_batches` make; in a "
+    "data set of your own, `map` the raw features of a batch through the model's `lookup`."
+)
+_LOSSES = ("loss", "regularization_loss", "total_loss")
+# A long epoch takes at least this many executions, so that a progress bar moves.
+_MIN_EXECUTIONS = 4
+# More steps at once would hardly be faster, and an epoch of as few steps is over soon.
+_MAX_STEPS_AT_ONCE, _SHORT_EPOCH = 64, 16
+
+
+class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
+    """Keras's `compile` and `fit` for a model whose loss is a task's.
+
+    Keras's logs have three losses: `loss` is the task's, `regularization_loss` that of the weights, and `total_loss`
+    their sum, which training minimises. Each is the mean over the epoch so far, in which a batch counts as much as its
+    examples weigh, so that a small last batch counts little.
+
+    Attributes:
+        after_step: Called in the graph at the end of each training step; None for nothing. A callback that sets it must
+            make the model's `train_function` anew.
+        measures_pairs: Whether metrics were given to `compile`.
+    """
+
+    steps_per_execution: Any
+
+    def __init__(self, *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.after_step: Callable[[], None] | None = None
+        self._means = LossMeans()
+        self.measures_pairs = False
+        self._chooses_steps = self._runs_many = False
+
+    @property
+    @abc.abstractmethod
+    def threshold(self) -> float:
+        """A rating of at least this is positive."""
+
+    def batch_weight(self, batch: Any) -> tf.Tensor:
+        """Returns what a batch counts in the mean of the losses, a float32 scalar >= 0; here, 1 for each."""
+        del batch
+        return tf.ones([])
+
+    @property
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """The means of the losses, the task's metrics, and those given to `compile`; Keras resets them each epoch."""
+        return [*self._means.metrics, *super().metrics]
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Any = None,
+        loss_weights: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool | None = None,
+        steps_per_execution: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Configures the model for training; the arguments are Keras's.
+
+        Args:
+            optimizer: For models with tables of vectors, a `LazyAdam`.
+            loss: Must be None: the loss is the task's.
+            metrics: Metrics of the pairs of a batch. They compare labels, 1 for a rating of at least the threshold and
+                else 0, with scores, which are log-odds if the model predicts probabilities: float32 [pairs, 1] each.
+            loss_weights: Must be None.
+            weighted_metrics: The same, with the weights of the pairs.
+            run_eagerly: Whether Python runs each step, for debugging.
+            steps_per_execution: Steps that run without a return to Python. None: `fit` chooses them, at most 64, and
+                one where a callback must be called after each step.
+            options: Further arguments of Keras's `compile`.
+
+        Raises:
+            ValueError: If a loss is given.
+        """
+        for argument, value in (("loss", loss), ("loss_weights", loss_weights)):
+            if value is not None and value != {}:
+                raise ValueError(
+                    f"`{argument}` must not be given: a {type(self).__name__} is trained by the loss of its task. "
+                    f"Build it with another `task` for another loss. Received: {value!r}."
+                )
+        self.measures_pairs = bool(metrics or weighted_metrics)
+        self._chooses_steps, self._runs_many = steps_per_execution is None and not run_eagerly, False
+        super().compile(
+            optimizer,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            **options,
+        )
+
+    def compile_from_config(self, config: Any) -> None:
+        """Compiles a loaded model as the saved one was; called by Keras."""
+        self.compile(**tf.keras.saving.deserialize_keras_object(config))
+        if hasattr(self.optimizer, "build"):
+            self.optimizer.build(self.trainable_variables)  # for the state that is loaded next
+
+    def fit(self, x: Any = None, *arguments: Any, callbacks: Any = None, **options: Any) -> tf.keras.callbacks.History:
+        """Trains the model; the arguments are Keras's.
+
+        Args:
+            x: Batches, as `training_batches` and `query_batches` make them.
+            arguments: Further arguments of Keras's `fit`.
+            callbacks: Keras callbacks.
+            options: Further arguments of Keras's `fit`.
+
+        Raises:
+            TypeError: If `x` or `validation_data` are not batches.
+            FloatingPointError: If the loss becomes NaN or infinite; it names the steps and the weights that have.
+        """
+        for argument, batches in (("x", x), ("validation_data", options.get("validation_data"))):
+            _require_batches(argument, batches)
+        steps_before = self.steps_per_execution.numpy() if self._chooses_steps and self._is_compiled else None
+        if steps_before is not None:
+            self.steps_per_execution = _steps_at_once(x, options, callbacks)
+        callbacks = [_FiniteLoss(), *_as_list(callbacks)]
+        epochs = epochs_of(x)
+        try:
+            if epochs is None or arguments or options.get("steps_per_epoch") is not None:
+                return super().fit(x, *arguments, callbacks=callbacks, **options)
+            options["steps_per_epoch"] = epochs.num_batches
+            return super().fit(epochs.endless(), callbacks=[*callbacks, _EpochsBegun(epochs.counter)], **options)
+        finally:
+            if steps_before is not None:
+                # `evaluate` and `predict` use the same number, and would refuse data of unknown length.
+                self.steps_per_execution = steps_before
+
+    def train_step(self, batch: Any) -> dict[str, Any]:
+        """Trains on a batch, and returns the metrics of the epoch so far; called by Keras."""
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(batch, training=True)
+            regularization = self._regularization_loss()
+            total = loss + regularization
+        self.optimizer.minimize(total, self.trainable_variables, tape=tape)
+        if self.after_step is not None:
+            self.after_step()
+        return self._measure(batch, loss, regularization)
+
+    def test_step(self, batch: Any) -> dict[str, Any]:
+        """Computes the losses and metrics of a batch, and returns those of all batches so far; called by Keras."""
+        return self._measure(batch, self.compute_loss(batch, training=False), self._regularization_loss())
+
+    def measure_pairs(self, batch: EventBatch | QueryBatch, scores: tf.Tensor) -> None:
+        """Updates the metrics that were given to `compile`.
+
+        Args:
+            batch: The batch.
+            scores: float32 [pairs].
+        """
+        labels = tf.cast(batch.ratings >= self.threshold, tf.float32)
+        self.compiled_metrics.update_state(labels[:, tf.newaxis], scores[:, tf.newaxis], batch.weights)
+
+    def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
+        """Makes the function that runs steps; called by Keras, whose function for a single step can run no others."""
+        if hasattr(self.optimizer, "build"):
+            # TensorFlow would trace a function that makes variables twice.
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        runs_many = self.steps_per_execution.numpy() > 1
+        force = force or (runs_many and not self._runs_many)
+        self._runs_many = (self._runs_many and not force) or runs_many
+        return super().make_train_function(force)
+
+    def _regularization_loss(self) -> tf.Tensor:
+        losses = [tf.reduce_sum(loss) for loss in self.losses]
+        return tf.add_n(losses) if losses else tf.zeros([])
+
+    def _measure(self, batch: Any, loss: tf.Tensor, regularization: tf.Tensor) -> dict[str, Any]:
+        self._means.update(loss, regularization, self.batch_weight(batch))
+        return self.get_metrics_result()
+
+
+class _EpochsBegun(tf.keras.callbacks.Callback):
+    """Tells a counter of each epoch that begins, so that the next `fit` goes on after it."""
+
+    def __init__(self, counter: EpochCounter) -> None:
+        super().__init__()
+        self._counter = counter
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Counts an epoch."""
+        del epoch, logs
+        self._counter.begin_epoch()
+
+
+class _FiniteLoss(tf.keras.callbacks.Callback):
+    """Stops a training whose loss is no longer finite, because nothing can come of it."""
+
+    takes_many_steps = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoch = self._first = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Remembers the epoch."""
+        del logs
+        self._epoch, self._first = epoch, 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Looks at the means of the losses, of which one step's suffices to show it.
+
+        Raises:
+            FloatingPointError: If one is not finite.
+        """
+        first, self._first = self._first, batch + 1
+        # A user's own `train_step` may return other logs.
+        bad = {name: value for name, value in (logs or {}).items() if name in _LOSSES and not np.isfinite(value)}
+        if not bad:
+            return
+        steps = f"step {batch}" if first == batch else f"steps {first} to {batch}"
+        weights = [weight.name for weight in self.model.trainable_variables if not np.isfinite(weight).all()]
+        raise FloatingPointError(
+            f"The loss is not finite after {steps} of epoch {self._epoch}: {bad}. Weights with NaN or infinity: "
+            f"{', '.join(weights) or 'none'}. The likely cause is a learning rate that is too high, or, if it happens "
+            "in the first step, weights of events that are not finite."
+        )
+
+
+class LossMeans:
+    """The weighted means of the losses of an epoch; no part of the model's weights.
+
+    Attributes:
+        metrics: `loss`, `regularization_loss` and `total_loss`.
+    """
+
+    def __init__(self) -> None:
+        self.metrics = [tf.keras.metrics.Mean(name=name) for name in _LOSSES]
+
+    def update(self, loss: tf.Tensor, regularization: tf.Tensor, weight: tf.Tensor) -> None:
+        """Takes a batch into the means.
+
+        Args:
+            loss: float32 scalar, the task's loss.
+            regularization: float32 scalar, that of the weights.
+            weight: float32 scalar, what the batch counts.
+        """
+        for metric, value in zip(self.metrics, (loss, regularization, loss + regularization), strict=True):
+            metric.update_state(value, sample_weight=weight)
+
+
+def _require_batches(argument: str, given: Any) -> None:
+    """Raises an error if data cannot be batches, before TensorFlow says so in its own way."""
+    if isinstance(given, Interactions | Split):
+        raise TypeError(f"`{argument}` must be batches. Received: {type(given).__name__}. {_HOW_TO_MAKE_BATCHES}")
+    if isinstance(given, tf.data.Dataset) and not isinstance(given.element_spec, EventBatch | QueryBatch | JointBatch):
+        raise TypeError(
+            f"`{argument}` must be a data set of batches of codes. Received: {given.element_spec}. "
+            f"{_HOW_TO_MAKE_BATCHES}"
+        )
+
+
+def _steps_at_once(x: Any, options: dict[str, Any], callbacks: Any) -> int:
+    """Returns the number of steps to run without a return to Python."""
+    validation = options.get("validation_data")
+    if not all(isinstance(batches, tf.data.Dataset) for batches in (x, validation) if batches is not None):
+        return 1
+    if any(_needs_every_step(callback) for callback in _as_list(callbacks)):
+        return 1
+    if validation is not None and not options.get("validation_steps") and validation.cardinality() < 0:
+        return 1
+    steps = options.get("steps_per_epoch") or int(x.cardinality())
+    return max(1, min(steps, max(steps // _MIN_EXECUTIONS, _SHORT_EPOCH), _MAX_STEPS_AT_ONCE))
+
+
+def _needs_every_step(callback: tf.keras.callbacks.Callback) -> bool:
+    """Whether a callback must be called after each step; one of ours may say that it need not."""
+    return callback._implements_train_batch_hooks() and not getattr(callback, "takes_many_steps", False)
+
+
+def _as_list(callbacks: Any) -> Sequence[tf.keras.callbacks.Callback]:
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, tf.keras.callbacks.Callback):
+        return [callbacks]
+    return list(getattr(callbacks, "callbacks", callbacks))

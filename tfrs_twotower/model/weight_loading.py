@@ -1,0 +1,53 @@
+"""Loading weights only into models that were built with the same vocabularies.
+
+The rows of a table of vectors have no names. Loaded into a model whose vocabulary has the same size but another order,
+weights would give every id the vector of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+class VocabularyBound:
+    """A Keras model whose weights are refused if they belong to other vocabularies; it inherits this before Keras's.
+
+    It has, or its parts have, a weight `vocabulary_fingerprint`.
+    """
+
+    def load_weights(self, filepath: Any, *arguments: Any, **options: Any) -> Any:
+        """Loads weights as Keras does.
+
+        Args:
+            filepath: A file or checkpoint that `save_weights` wrote.
+            arguments: Further arguments of Keras's `load_weights`.
+            options: Further arguments of Keras's `load_weights`.
+
+        Raises:
+            ValueError: If the weights are of a model with other vocabularies. The model keeps the weights it had.
+        """
+        load = super().load_weights  # type: ignore[misc]
+        return _load_into(self, filepath, lambda: load(filepath, *arguments, **options))
+
+
+def _load_into(model: Any, filepath: Any, load: Callable[[], Any]) -> Any:
+    fingerprints = {
+        part.name: part.vocabulary_fingerprint
+        for part in (model, *model.submodules)
+        if isinstance(getattr(part, "vocabulary_fingerprint", None), tf.Variable)
+    }
+    expected = {name: int(variable) for name, variable in fingerprints.items()}
+    before = model.get_weights()
+    loaded = load()
+    changed = [name for name, variable in fingerprints.items() if int(variable) != expected[name]]
+    if changed:
+        model.set_weights(before)
+        raise ValueError(
+            f"`filepath` must hold weights of a model with the same vocabularies, in the same order: those of the "
+            f"{' and the '.join(changed)} tower differ, so that ids would get the vectors of others. Build the model "
+            f"from the training part that the saved one was built from, or load a whole model. Received: {filepath}."
+        )
+    return loaded

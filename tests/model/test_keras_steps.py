@@ -10,6 +10,7 @@ import tensorflow as tf
 import tfrs_twotower as tt
 from tests.conftest import make_interactions
 from tfrs_twotower.data.splits import Split
+from tfrs_twotower.model.sum_tower import SumTower
 from tfrs_twotower.model.two_tower import TwoTowerModel
 
 NUM_QUERIES, NUM_CANDIDATES, NUM_EVENTS = 20, 30, 250
@@ -243,3 +244,39 @@ def test_weights_of_events_that_are_not_finite_stop_training_in_the_first_step(e
     message = r"The loss is not finite after step 0 of epoch 0.* or, if it happens in the first step, weights of events"
     with pytest.raises(FloatingPointError, match=message):
         model.fit(batches, verbose=0)
+
+
+@tf.keras.utils.register_keras_serializable(package="tests")
+class OwnTower(SumTower):
+    """A user's subclass of a tower, whose outputs are twice as long."""
+
+    def combine(self, vectors, training):
+        return 2 * super().combine(vectors, training)
+
+
+@tf.keras.utils.register_keras_serializable(package="tests")
+class OwnModel(TwoTowerModel):
+    """A user's subclass of the model, with scores that are one higher."""
+
+    def call(self, batch, training=False):
+        return super().call(batch, training=training) + 1
+
+
+@pytest.mark.parametrize("file", ["model.keras", "folder"])
+def test_subclasses_of_models_and_towers_are_themselves_after_loading(events, tmp_path, file):
+    plain = build(events)
+    towers = {
+        name: OwnTower.create(tower.config, tower.vocabularies, name=tower.name)
+        for name, tower in (("query_tower", plain.query_tower), ("candidate_tower", plain.candidate_tower))
+    }
+    model = OwnModel(**towers, task=tt.tasks.RatingTask())
+    model.compile(optimizer=tt.training.LazyAdam(1e-2))
+    model.fit(model.training_batches(events, seed=0), verbose=0)
+    batches = model.evaluation_batches(events)
+    expected = model.predict(batches, verbose=0)
+    model.save(tmp_path / file)
+    loaded = tf.keras.models.load_model(tmp_path / file)
+    assert (type(loaded), type(loaded.query_tower), type(loaded.candidate_tower)) == (OwnModel, OwnTower, OwnTower)
+    np.testing.assert_allclose(loaded.predict(batches, verbose=0), expected, rtol=1e-5)
+    if file == "model.keras":
+        assert int(loaded.optimizer.iterations) == int(model.optimizer.iterations) == 1

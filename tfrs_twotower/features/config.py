@@ -93,7 +93,7 @@ def from_config(config: Mapping[str, Any]) -> Any:
     missing = [key for key in _KEYS if key not in config]
     if missing:
         raise ValueError(f"`config` must be as `to_config` returns it. Received one without {', '.join(missing)}.")
-    return _find_class(config).from_config(config["config"])
+    return find_class(config).from_config(config["config"])
 
 
 def describe(declared: Declaration) -> dict[str, Any]:
@@ -117,8 +117,15 @@ def describe(declared: Declaration) -> dict[str, Any]:
     }
 
 
-def _find_class(config: Mapping[str, Any]) -> Any:
-    """Returns the class that a configuration names: a registered one, or else one that its module has."""
+def find_class(config: Mapping[str, Any]) -> Any:
+    """Returns the class that a configuration names: a registered one, or else one that its module has.
+
+    Args:
+        config: As returned by `to_config`.
+
+    Raises:
+        ValueError: If the class cannot be found.
+    """
     kind = tf.keras.utils.get_registered_object(config["registered_name"])
     if kind is not None:
         return kind

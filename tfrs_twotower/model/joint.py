@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfrs_twotower.batches.batch import JointBatch
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.two_tower import TwoTowerModel
 
@@ -153,10 +154,10 @@ class JointModel(Recommender):
         """Builds nothing, because `from_config` returns towers that have their variables."""
 
     def get_config(self) -> dict[str, Any]:
-        """Returns both models, whether they share their towers, and their weights."""
+        """Returns both models, with their classes, whether they share their towers, and their weights."""
         return {
-            "retrieval_model": self.retrieval.get_config(),
-            "rating_model": self.rating.get_config(),
+            "retrieval_model": to_config(self.retrieval),
+            "rating_model": to_config(self.rating),
             "shares_towers": self.shares_towers,
             "retrieval_weight": self.retrieval_weight,
             "rating_weight": self.rating_weight,
@@ -166,11 +167,10 @@ class JointModel(Recommender):
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> JointModel:
         """Makes the untrained model that `get_config` described."""
         del custom_objects
-        retrieval = TwoTowerModel.from_config(config["retrieval_model"])
-        rating = TwoTowerModel.from_config(config["rating_model"])
+        retrieval, rating = from_config(config["retrieval_model"]), from_config(config["rating_model"])
         if config["shares_towers"]:
             towers = {"query_tower": retrieval.query_tower, "candidate_tower": retrieval.candidate_tower}
-            rating = TwoTowerModel(**towers, task=rating.task)
+            rating = type(rating)(**towers, task=rating.task)
         return cls(
             retrieval_model=retrieval,
             rating_model=rating,

@@ -35,8 +35,8 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
     examples weigh, so that a small last batch counts little.
 
     Attributes:
-        after_step: Called in the graph at the end of each training step; None for nothing. A callback that sets it must
-            make the model's `train_function` anew.
+        after_step: Called in the graph at the end of each training step; None for nothing. A callback that sets it when
+            training begins must make the model's `train_function` anew. It is None again after `fit`.
         measures_pairs: Whether metrics were given to `compile`.
     """
 
@@ -130,6 +130,9 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         """
         for argument, batches in (("x", x), ("validation_data", options.get("validation_data"))):
             _require_batches(argument, batches)
+        if isinstance(callbacks, tf.keras.callbacks.CallbackList):
+            # It has what `fit` adds to a list, and is used as it is.
+            return super().fit(x, *arguments, callbacks=callbacks, **options)
         steps_before = self.steps_per_execution.numpy() if self._chooses_steps and self._is_compiled else None
         if steps_before is not None:
             self.steps_per_execution = _steps_at_once(x, options, callbacks)
@@ -141,6 +144,8 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
             options["steps_per_epoch"] = epochs.num_batches
             return super().fit(epochs.endless(), callbacks=[*callbacks, _EpochsBegun(epochs.counter)], **options)
         finally:
+            if self.after_step is not None:
+                self.after_step = self.train_function = None
             if steps_before is not None:
                 # `evaluate` and `predict` use the same number, and would refuse data of unknown length.
                 self.steps_per_execution = steps_before
@@ -293,4 +298,4 @@ def _as_list(callbacks: Any) -> Sequence[tf.keras.callbacks.Callback]:
         return []
     if isinstance(callbacks, tf.keras.callbacks.Callback):
         return [callbacks]
-    return list(getattr(callbacks, "callbacks", callbacks))
+    return list(callbacks)

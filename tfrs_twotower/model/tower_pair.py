@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import tensorflow as tf
@@ -12,7 +13,7 @@ from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.history import History, histories
 from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.sum_tower import SumTowerConfig
-from tfrs_twotower.model.tower import Tower, TowerConfig
+from tfrs_twotower.model.tower import SharedTables, Tower, TowerConfig
 
 
 def build_tower_pair(
@@ -21,6 +22,8 @@ def build_tower_pair(
     candidate: TowerConfig,
     query_vocabularies: Vocabularies,
     candidate_vocabularies: Vocabularies,
+    query_class: type[Tower] | None = None,
+    candidate_class: type[Tower] | None = None,
 ) -> tuple[Tower, Tower]:
     """Builds a query tower and a candidate tower.
 
@@ -29,6 +32,8 @@ def build_tower_pair(
         candidate: The candidate tower.
         query_vocabularies: What was learnt of the query tower's features.
         candidate_vocabularies: What was learnt of the candidate tower's features.
+        query_class: A subclass of the tower that the configuration builds; None for that one.
+        candidate_class: The same for the candidate tower.
 
     Raises:
         ValueError: If the towers' output lengths differ, the candidate tower has a history, or a history shares the
@@ -41,7 +46,7 @@ def build_tower_pair(
         )
     if histories(candidate.features):
         raise ValueError(f"`candidate` must have no History: only queries have one. Received: {candidate.features}.")
-    candidate_tower = candidate.build_tower(candidate_vocabularies, name="candidate")
+    candidate_tower = _build(candidate, candidate_class, candidate_vocabularies, "candidate", {})
     shared_tables = {}
     for history in histories(query.features):
         if not history.shares_embedding:
@@ -65,7 +70,18 @@ def build_tower_pair(
             "A history can share the candidate's vectors only where they are as long as the query tower's outputs, "
             f"{query.num_outputs}. Received: {[table.output_dim for table in shared_tables.values()]}."
         )
-    return query.build_tower(query_vocabularies, name="query", shared_tables=shared_tables), candidate_tower
+    return _build(query, query_class, query_vocabularies, "query", shared_tables), candidate_tower
+
+
+def _build(
+    config: TowerConfig,
+    tower_class: type[Tower] | None,
+    vocabularies: Vocabularies,
+    name: str,
+    shared_tables: SharedTables,
+) -> Tower:
+    build = config.build_tower if tower_class is None else functools.partial(tower_class.create, config)
+    return build(vocabularies, name=name, shared_tables=shared_tables)
 
 
 def _without_dim(feature: Feature) -> Feature:

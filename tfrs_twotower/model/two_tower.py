@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfrs_twotower.batches.batch import EventBatch, QueryBatch
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.features.config import from_config, to_config
+from tfrs_twotower.features.config import find_class, from_config, to_config
 from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.batch_maker import BatchMaker
 from tfrs_twotower.model.encoding import encode_queries
@@ -22,6 +22,8 @@ from tfrs_twotower.model.tasks.task import Task
 from tfrs_twotower.model.tower import Tower, TowerConfig
 from tfrs_twotower.model.tower_pair import build_tower_pair
 from tfrs_twotower.model.untrained import fingerprint
+
+_AnyModel = TypeVar("_AnyModel", bound="TwoTowerModel")
 
 
 def join_towers(
@@ -256,25 +258,31 @@ class TwoTowerModel(BatchMaker, Recommender):
         """Builds nothing, because `from_config` returns towers that have their variables."""
 
     def get_config(self) -> dict[str, Any]:
-        """Returns both towers and the task."""
+        """Returns both towers, with their classes, and the task."""
         return {
-            "query_tower": self.query_tower.get_config(),
-            "candidate_tower": self.candidate_tower.get_config(),
+            "query_tower": to_config(self.query_tower),
+            "candidate_tower": to_config(self.candidate_tower),
             "task": to_config(self.task),
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> TwoTowerModel:
+    def from_config(
+        cls: type[_AnyModel], config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> _AnyModel:
         """Makes the untrained model that `get_config` described; towers that shared a table share it again."""
         del custom_objects
-        query, candidate = config["query_tower"], config["candidate_tower"]
-        return join_towers(
+        query, candidate = (config[name]["config"] for name in ("query_tower", "candidate_tower"))
+        query_tower, candidate_tower = build_tower_pair(
             query=from_config(query["config"]),
             candidate=from_config(candidate["config"]),
             query_vocabularies=Vocabularies.from_config(query["vocabularies"]),
             candidate_vocabularies=Vocabularies.from_config(candidate["vocabularies"]),
-            task=from_config(config["task"]),
+            query_class=find_class(config["query_tower"]),
+            candidate_class=find_class(config["candidate_tower"]),
         )
+        model = cls(query_tower=query_tower, candidate_tower=candidate_tower, task=from_config(config["task"]))
+        model.initial_fingerprint = fingerprint(model.trainable_variables)
+        return model
 
     def _query_side(self, outputs: tf.Tensor, one: float) -> tf.Tensor:
         """Prepares the query tower's outputs for the dot product; `one` is the factor of the candidate's bias."""

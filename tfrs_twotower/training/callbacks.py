@@ -211,12 +211,6 @@ class AveragedWeights(tf.keras.callbacks.Callback):
         _assign(self._latest, self._variables)
         _assign(self._variables, self._averages)
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Leaves the model to train without an average."""
-        del logs
-        if self._is_in_graph:
-            self.model.after_step = self.model.train_function = None
-
     def _average_step(self) -> None:
         decay = tf.minimum(self._decay, (1 + self._step) / (10 + self._step))
         for average, variable in zip(self._averages, self._variables, strict=True):

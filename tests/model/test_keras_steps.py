@@ -10,6 +10,7 @@ import tensorflow as tf
 import tfrs_twotower as tt
 from tests.conftest import make_interactions
 from tfrs_twotower.data.splits import Split
+from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.sum_tower import SumTower
 from tfrs_twotower.model.two_tower import TwoTowerModel
 
@@ -223,6 +224,16 @@ def test_weights_of_a_model_with_other_vocabularies_are_refused(events, tmp_path
         other.load_weights(tmp_path / file)
     for now, then in zip(other.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize("place", ["retrieval_model", "rating_model"])
+def test_weights_of_a_joint_model_with_another_vocabulary_are_refused(events, tmp_path, place):
+    more_of_the_last = np.concatenate([np.arange(NUM_EVENTS), *[np.arange(NUM_EVENTS // 2, NUM_EVENTS)] * 9])
+    models = {"retrieval_model": build(events, tt.tasks.FullSoftmaxTask()), "rating_model": build(events)}
+    JointModel(**models).save_weights(tmp_path / "checkpoint")
+    models[place] = build(events.with_events(more_of_the_last), models[place].task)
+    with pytest.raises(ValueError, match="those of the (query|candidate) and the (query|candidate) tower differ"):
+        JointModel(**models).load_weights(tmp_path / "checkpoint")
 
 
 def test_a_loss_that_is_not_finite_stops_training_and_names_the_weights(events):

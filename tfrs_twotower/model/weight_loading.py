@@ -34,15 +34,17 @@ class VocabularyBound:
 
 
 def _load_into(model: Any, filepath: Any, load: Callable[[], Any]) -> Any:
-    fingerprints = {
-        part.name: part.vocabulary_fingerprint
+    # The towers of two models have the same names.
+    towers = [
+        part
         for part in (model, *model.submodules)
         if isinstance(getattr(part, "vocabulary_fingerprint", None), tf.Variable)
-    }
-    expected = {name: int(variable) for name, variable in fingerprints.items()}
+    ]
+    expected = [int(tower.vocabulary_fingerprint) for tower in towers]
     before = model.get_weights()
     loaded = load()
-    changed = [name for name, variable in fingerprints.items() if int(variable) != expected[name]]
+    now = [int(tower.vocabulary_fingerprint) for tower in towers]
+    changed = {tower.name: None for tower, old, new in zip(towers, expected, now, strict=True) if old != new}
     if changed:
         model.set_weights(before)
         raise ValueError(

@@ -20,12 +20,12 @@ import argparse
 import functools
 import importlib.util
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
 from _benchmark import Row, add_arguments, show, time_in_turns
+from _notebook import DIM, DROPOUT, HIDDEN, LEARNING_RATE, Notebook
 
 import tfrs_twotower as tt  # isort: skip  # before TensorFlow
 import tensorflow as tf
@@ -34,7 +34,6 @@ from tfrs_twotower._tfrs import tfrs
 from tfrs_twotower.model import TwoTowerModel
 from tfrs_twotower.training import LazyAdam
 
-DIM, HIDDEN, DROPOUT, LEARNING_RATE = 32, 64, 0.5, 1e-3
 #: Multiplications and additions of a step for each event: forward, and twice that for the gradients.
 PRODUCTS_PER_EVENT = 3 * 2 * (2 * DIM * HIDDEN)
 MATRIX = 512
@@ -210,33 +209,11 @@ def fit_tutorial(train: tt.Interactions, batch_size: int) -> Callable[[], object
 
 def run_notebook(train: tt.Interactions, batch_size: int) -> Callable[[], object]:
     """Returns a function that trains as the PyTorch notebook does."""
-    # In a process with TensorFlow, torch's import of triton has crashed; nothing here compiles for a GPU.
-    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
-    import torch
-
-    rows = [torch.from_numpy(np.array(part)).long() for part in (train.query_rows, train.candidate_rows)]
-    labels = torch.from_numpy((train.ratings >= 3).astype(np.float32))
-    towers = torch.nn.ModuleList(
-        torch.nn.Sequential(
-            torch.nn.Embedding(num_rows, DIM),
-            torch.nn.Linear(DIM, HIDDEN),
-            torch.nn.BatchNorm1d(HIDDEN),
-            torch.nn.ReLU(),
-            torch.nn.Dropout(DROPOUT),
-            torch.nn.Linear(HIDDEN, DIM),
-        )
-        for num_rows in (train.num_queries, train.num_candidates)
-    )
-    optimizer = torch.optim.Adam(towers.parameters(), lr=LEARNING_RATE)
-    loss_of = torch.nn.BCEWithLogitsLoss()
+    model = Notebook(train, threshold=3.0, seed=0)
 
     def run() -> None:
         for _ in range(EPOCHS):
-            for batch in torch.randperm(len(labels)).split(batch_size):
-                queries, candidates = (tower(codes[batch]) for tower, codes in zip(towers, rows, strict=True))
-                optimizer.zero_grad()
-                loss_of((queries * candidates).sum(1), labels[batch]).backward()
-                optimizer.step()
+            model.run_epoch(batch_size)
 
     run()
     return run

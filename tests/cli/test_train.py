@@ -42,7 +42,7 @@ def test_a_table_becomes_a_published_version_and_its_file_runs_again(call, shop,
     for words in (
         "Data: ratings.csv",
         "--split temporal",
-        "On 120 test ratings",
+        "On 120 test events",
         "ndcg@10",
         f"Published: {tmp_path / 'shop' / '1'}",
         f"Report: {tmp_path / 'shop' / '1' / 'assets.extra' / 'report.html'}",

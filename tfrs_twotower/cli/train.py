@@ -82,7 +82,7 @@ def _print_prepared(prepared: Prepared) -> None:
 
 
 def _print_report(report: Report) -> None:
-    table = Table(title=f"On {report.num_events:,} test ratings", title_justify="left")
+    table = Table(title=f"On {report.num_events:,} test events", title_justify="left")
     table.add_column("")
     for case in report.cases:
         table.add_column(case, justify="right")

@@ -119,6 +119,19 @@ class EventBatch(_EventFields):
         """
         return queries if self.query_places is None else tf.gather(queries, self.query_places)
 
+    def scores_of_pairs(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """Returns the product of each pair's query and candidate.
+
+        Args:
+            queries: float32 [batch, dim], one row per query of the batch.
+            candidates: float32 [num_rows, dim]; those beyond the pairs' own are negatives of all.
+
+        Returns:
+            float32 [pairs].
+        """
+        queries = self.queries_of_pairs(queries)
+        return tf.reduce_sum(queries * candidates[: tf.shape(queries)[0]], axis=1)
+
 
 class QueryBatch(NamedTuple):
     """A batch of whole queries, each with all its events, which are both its history and its targets.

@@ -123,10 +123,11 @@ def gather_batches(source: RowSource, tables: EncodedTables, *, initial_epoch: i
         return batches.unbatch() if isinstance(source, StackedRowSource) else batches
 
     traced = tf.function(gather)
-    counter = EpochCounter(initial_epoch)
-    batches = batches_of(counter.number_epoch(count))
-    batches = batches.apply(tf.data.experimental.assert_cardinality(source.num_batches)).prefetch(tf.data.AUTOTUNE)
-    if initial_epoch is not None:
+    counter = None if initial_epoch is None else EpochCounter(initial_epoch)
+    numbers = number_epoch_0(count) if counter is None else counter.number_epoch(count)
+    batches = batches_of(numbers).apply(tf.data.experimental.assert_cardinality(source.num_batches))
+    batches = batches.prefetch(tf.data.AUTOTUNE)
+    if counter is not None:
 
         def endless() -> tf.data.Dataset:
             return batches_of(counter.number_epochs(count)).prefetch(tf.data.AUTOTUNE)
@@ -135,11 +136,16 @@ def gather_batches(source: RowSource, tables: EncodedTables, *, initial_epoch: i
     return batches
 
 
+def number_epoch_0(count: int) -> tf.data.Dataset:
+    """Returns a data set of (epoch, number), int64, with the numbers below a count, always of epoch 0."""
+    return tf.data.Dataset.range(count).map(lambda number: (tf.zeros([], tf.int64), number))
+
+
 class EpochCounter:
     """Numbers the epochs of a data set: each iteration over it begins the next one.
 
     Args:
-        initial_epoch: Number of the first epoch; None if the epoch is always 0.
+        initial_epoch: Number of the first epoch.
 
     Example:
         >>> counter = EpochCounter(3)
@@ -149,34 +155,28 @@ class EpochCounter:
         [(5, 0), (5, 1), (6, 0)]
     """
 
-    def __init__(self, initial_epoch: int | None) -> None:
-        self._latest = None
-        if initial_epoch is not None:
-            self._latest = tf.Variable(initial_epoch - 1, dtype=tf.int64, trainable=False)
+    def __init__(self, initial_epoch: int) -> None:
+        self._latest = tf.Variable(initial_epoch - 1, dtype=tf.int64, trainable=False)
 
     def number_epoch(self, count: int) -> tf.data.Dataset:
         """Returns a data set of (epoch, number), int64, with the numbers below a count."""
-        numbers, latest = tf.data.Dataset.range(count), self._latest
-        if latest is None:
-            return numbers.map(lambda number: (tf.zeros([], tf.int64), number))
+        latest = self._latest
 
         def with_epoch(epoch: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
             # Iterations may overlap: each remembers the epoch that it began with.
             epoch = tf.cond(number == 0, lambda: latest.assign_add(1), lambda: epoch)
             return epoch, (epoch, number)
 
-        return numbers.scan(tf.zeros([], tf.int64), with_epoch)
+        return tf.data.Dataset.range(count).scan(tf.zeros([], tf.int64), with_epoch)
 
     def number_epochs(self, count: int) -> tf.data.Dataset:
         """Returns an endless data set of (epoch, number), int64, from the next epoch on, which it does not begin."""
-        first = 0 if self._latest is None else int(self._latest) + 1
-        places = tf.data.Dataset.counter()
-        return places.map(lambda place: (first + place // count, place % count))
+        first = int(self._latest) + 1
+        return tf.data.Dataset.counter().map(lambda place: (first + place // count, place % count))
 
     def begin_epoch(self) -> None:
         """Counts an epoch that is read from an endless data set."""
-        if self._latest is not None:
-            self._latest.assign_add(1)
+        self._latest.assign_add(1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

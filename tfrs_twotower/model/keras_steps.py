@@ -112,8 +112,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
     def compile_from_config(self, config: Any) -> None:
         """Compiles a loaded model as the saved one was; called by Keras."""
         self.compile(**tf.keras.saving.deserialize_keras_object(config))
-        if hasattr(self.optimizer, "build"):
-            self.optimizer.build(self.trainable_variables)  # for the state that is loaded next
+        self._build_optimizer()  # for the state that is loaded next
 
     def fit(self, x: Any = None, *arguments: Any, callbacks: Any = None, **options: Any) -> tf.keras.callbacks.History:
         """Trains the model; the arguments are Keras's.
@@ -177,14 +176,17 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
         """Makes the function that runs steps; called by Keras, whose function for a single step can run no others."""
-        if hasattr(self.optimizer, "build"):
-            # TensorFlow would trace a function that makes variables twice.
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
+        self._build_optimizer()  # TensorFlow would trace a function that makes variables twice
         runs_many = self.steps_per_execution.numpy() > 1
         force = force or (runs_many and not self._runs_many)
         self._runs_many = (self._runs_many and not force) or runs_many
         return super().make_train_function(force)
+
+    def _build_optimizer(self) -> None:
+        # Keras's legacy optimizers make their variables in the first step.
+        if hasattr(self.optimizer, "build"):
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def _regularization_loss(self) -> tf.Tensor:
         losses = [tf.reduce_sum(loss) for loss in self.losses]

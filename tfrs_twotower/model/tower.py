@@ -125,7 +125,7 @@ class TowerConfig(Declaration, abc.ABC):
         return dataclasses.replace(self, features=features)
 
 
-class Tower(VocabularyBound, tf.keras.Model, abc.ABC):
+class Tower(VocabularyBound, abc.ABC):
     """Turns raw features into an embedding; its two halves, `lookup` and `encode`, can be used separately.
 
     The training pipeline looks every query and every candidate up once (`encode_table`) and feeds only `encode`.

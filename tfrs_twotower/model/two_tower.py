@@ -178,10 +178,10 @@ class TwoTowerModel(BatchMaker, Recommender):
                 "Only a batch of events has pairs to score: give batches that `evaluation_batches` or `lookup` make. "
                 f"Received: {type(batch).__name__}."
             )
-        queries = batch.queries_of_pairs(self.embed_queries(batch.query, training=training))
-        # Candidates beyond the pairs' own are negatives of all.
-        candidates = self.embed_candidates(batch.candidate, training=training)[: tf.shape(queries)[0]]
-        return tf.reduce_sum(queries * candidates, axis=1)
+        return batch.scores_of_pairs(
+            self.embed_queries(batch.query, training=training),
+            self.embed_candidates(batch.candidate, training=training),
+        )
 
     def compute_loss(self, batch: EventBatch | QueryBatch, training: bool = False) -> tf.Tensor:
         """Computes the loss of a batch; called by Keras.
@@ -211,9 +211,7 @@ class TwoTowerModel(BatchMaker, Recommender):
         candidates = self.embed_candidates(batch.candidate, training=training)
         queries = self.embed_queries(batch.query, training=training)
         if self.measures_pairs:
-            pairs = batch.queries_of_pairs(queries)
-            scores = tf.reduce_sum(pairs * candidates[: tf.shape(pairs)[0]], axis=1)
-            self.measure_pairs(batch, scores)
+            self.measure_pairs(batch, batch.scores_of_pairs(queries, candidates))
         return task.event_loss(queries, candidates, batch, training)
 
     def _query_loss(self, batch: QueryBatch, training: bool) -> tf.Tensor:

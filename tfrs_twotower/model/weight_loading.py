@@ -6,14 +6,13 @@ weights would give every id the vector of another.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 
-class VocabularyBound:
-    """A Keras model whose weights are refused if they belong to other vocabularies; it inherits this before Keras's.
+class VocabularyBound(tf.keras.Model):
+    """A Keras model whose weights are refused if they belong to other vocabularies.
 
     It has, or its parts have, a weight `vocabulary_fingerprint`.
     """
@@ -29,27 +28,19 @@ class VocabularyBound:
         Raises:
             ValueError: If the weights are of a model with other vocabularies. The model keeps the weights it had.
         """
-        load = super().load_weights  # type: ignore[misc]
-        return _load_into(self, filepath, lambda: load(filepath, *arguments, **options))
-
-
-def _load_into(model: Any, filepath: Any, load: Callable[[], Any]) -> Any:
-    # The towers of two models have the same names.
-    towers = [
-        part
-        for part in (model, *model.submodules)
-        if isinstance(getattr(part, "vocabulary_fingerprint", None), tf.Variable)
-    ]
-    expected = [int(tower.vocabulary_fingerprint) for tower in towers]
-    before = model.get_weights()
-    loaded = load()
-    now = [int(tower.vocabulary_fingerprint) for tower in towers]
-    changed = {tower.name: None for tower, old, new in zip(towers, expected, now, strict=True) if old != new}
-    if changed:
-        model.set_weights(before)
-        raise ValueError(
-            f"`filepath` must hold weights of a model with the same vocabularies, in the same order: those of the "
-            f"{' and the '.join(changed)} tower differ, so that ids would get the vectors of others. Build the model "
-            f"from the training part that the saved one was built from, or load a whole model. Received: {filepath}."
-        )
-    return loaded
+        # The towers of two models have the same names.
+        towers = [part for part in (self, *self.submodules) if hasattr(part, "vocabulary_fingerprint")]
+        expected = [int(tower.vocabulary_fingerprint) for tower in towers]
+        before = self.get_weights()
+        loaded = super().load_weights(filepath, *arguments, **options)
+        now = [int(tower.vocabulary_fingerprint) for tower in towers]
+        changed = {tower.name: None for tower, old, new in zip(towers, expected, now, strict=True) if old != new}
+        if changed:
+            self.set_weights(before)
+            raise ValueError(
+                "`filepath` must hold weights of a model with the same vocabularies, in the same order: those of the "
+                f"{' and the '.join(changed)} tower differ, so that ids would get the vectors of others. Build the "
+                "model from the training part that the saved one was built from, or load a whole model. "
+                f"Received: {filepath}."
+            )
+        return loaded

@@ -122,7 +122,7 @@ class RatingTask(EventTask, QueryTask):
 
     def event_loss(self, queries: tf.Tensor, candidates: tf.Tensor, batch: EventBatch, training: bool) -> tf.Tensor:
         """Computes the loss of each event, and of each negative if there are any; see `EventTask`."""
-        logits = tf.reduce_sum(batch.queries_of_pairs(queries) * candidates, axis=1)
+        logits = batch.scores_of_pairs(queries, candidates)
         return self(batch.ratings, logits, weights=batch.weights, training=training)
 
     def query_loss(

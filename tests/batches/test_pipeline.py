@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrs_twotower.batches.pipeline import WHOLE, EpochCounter, Shard, number_epoch_0
+from tfrs_twotower.batches.pipeline import WHOLE, EpochCounter, Shard, number_epoch_0, number_epochs
 
 
 @pytest.mark.parametrize(("index", "count"), [(1, 1), (-1, 2), (0, 0)])
@@ -30,9 +30,12 @@ def test_overlapping_iterations_keep_their_epochs():
 
 def test_epochs_in_one_go_are_those_of_one_iteration_after_the_other():
     counter = EpochCounter(3)
-    endless = counter.number_epochs(2)
+    endless = counter.from_start(lambda epoch, number: number_epochs(epoch, number, 2))
     one_by_one = [pair for _ in range(3) for pair in counter.number_epoch(2).as_numpy_iterator()]
     assert list(endless.take(6).as_numpy_iterator()) == one_by_one
+    counter.start_at(4, 1)
+    assert list(endless.take(3).as_numpy_iterator()) == one_by_one[3:]
+    assert counter.next_epoch == 4
 
 
 def test_batches_that_are_evaluated_are_always_of_epoch_0():

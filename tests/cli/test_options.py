@@ -43,6 +43,9 @@ def test_every_option_sets_its_key():
         "batch_size": 32,
         "seed": 5,
         "logs": "logs",
+        "resume": True,
+        "run_folder": "kept",
+        "deterministic": True,
         "k": 20,
         "filter_by": ("kind", "color"),
         "recommend_seen": True,
@@ -70,7 +73,7 @@ def test_every_option_sets_its_key():
             column_names=("customer", "sku", "stars", "when"),
         ),
         split=SplitSection(kind="temporal"),
-        training=TrainingSection(threshold=4, seed=5, logs="logs"),
+        training=TrainingSection(threshold=4, seed=5, logs="logs", resume=True, run_folder="kept", deterministic=True),
         retrieval_model=RetrievalModelSection(epochs=3, batch_size=32),
         rating_model=RatingModelSection(epochs=3, batch_size=32),
         export=ExportSection(

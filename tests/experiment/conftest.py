@@ -55,4 +55,5 @@ def shop_experiment(shop: Path, output: Path, **changes) -> Experiment:
 
 @pytest.fixture(scope="session")
 def first_run(shop, tmp_path_factory) -> Run:
-    return run(shop_experiment(shop, tmp_path_factory.mktemp("models")))
+    output = tmp_path_factory.mktemp("models")
+    return run(shop_experiment(shop, output, training=tt.experiment.TrainingSection(run_folder=str(output / "run"))))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,31 @@ def test_the_resolved_file_runs_again_with_the_same_result(first_run):
     assert again.experiment == first_run.outcome.experiment
     files = [path / "assets.extra" / EXPERIMENT_FILE for path in (first_run.outcome.path, again.path)]
     assert files[0].read_text(encoding="utf-8") == files[1].read_text(encoding="utf-8")
+
+
+def test_the_folder_of_a_run_that_has_ended_holds_what_came_of_it(first_run):
+    version = first_run.outcome.path
+    folder = version.parent.parent / "run"
+    for name in (EXPERIMENT_FILE, "metrics.json"):
+        assert (folder / name).read_bytes() == (version / "assets.extra" / name).read_bytes()
+    trainings = {path.name for path in (folder / "trainings").iterdir()}
+    assert trainings == {"training-the-retrieval-model-on-all-events", "training-the-rating-model-on-all-events"}
+    assert not list(folder.rglob("checkpoint-*"))
+    logs = json.loads((folder / "trainings" / "training-the-rating-model-on-all-events" / "logs.json").read_text())
+    assert logs["log_loss"] == first_run.outcome.trained.history["rating"]["log_loss"]
+
+
+@pytest.mark.parametrize(
+    ("training", "folder"),
+    [
+        ({}, None),
+        ({"resume": True}, "runs/shop"),
+        ({"run_folder": "kept"}, "kept"),
+    ],
+)
+def test_a_training_is_kept_if_that_is_wanted(shop, tmp_path, training, folder):
+    experiment = shop_experiment(shop, tmp_path, training=TrainingSection(**training))
+    assert experiment.run_folder == (None if folder is None else Path(folder))
 
 
 def test_without_ratings_there_is_no_rating_model(shop, tmp_path):

@@ -111,9 +111,9 @@ class _EventSource:
         self._positions, self._num_events, self._batch_size = positions, num_events, batch_size
         self._history = history
         self.num_batches = -(-num_events // batch_size)
-        self._batches_per_stack = max(1, _EVENTS_PER_STACK // batch_size)
+        self.batches_per_stack = max(1, _EVENTS_PER_STACK // batch_size)
         whole, has_rest = num_events // batch_size, num_events % batch_size > 0
-        self.num_stacks = -(-whole // self._batches_per_stack) + has_rest
+        self.num_stacks = -(-whole // self.batches_per_stack) + has_rest
         self.specs = EventRows(
             queries=tf.TensorSpec([None], tf.int32),
             candidates=tf.TensorSpec([None], tf.int32),
@@ -134,7 +134,7 @@ class _EventSource:
     def stacked_rows(self, epoch: int, number: int) -> EventRows:
         """Returns the rows of several batches; see `StackedRowSource`. The last stack is the last, smaller batch."""
         whole = self._num_events // self._batch_size
-        first, last = (min(place * self._batches_per_stack, whole) for place in (number, number + 1))
+        first, last = (min(place * self.batches_per_stack, whole) for place in (number, number + 1))
         if first == whole:
             last = whole + 1
         rows = self._rows_at(first * self._batch_size, last * self._batch_size, epoch)

@@ -83,9 +83,11 @@ class StackedRowSource(RowSource, Protocol):
 
     Attributes:
         num_stacks: Stacks of batches of an epoch.
+        batches_per_stack: Batches of each stack but the last ones, which may have fewer.
     """
 
     num_stacks: int
+    batches_per_stack: int
 
     def stacked_rows(self, epoch: int, number: int) -> Any:
         """Returns the rows of stack `number` of an epoch: batches of equal size, one after the other."""
@@ -104,8 +106,10 @@ def gather_batches(source: RowSource, tables: EncodedTables, *, initial_epoch: i
     """
     # The rows of a stack are computed at once, so one stack at a time will do.
     compute, specs, count, num_parallel = source.rows, source.specs, source.num_batches, tf.data.AUTOTUNE
+    batches_per_stack = 1
     if isinstance(source, StackedRowSource):
         compute, specs, count, num_parallel = source.stacked_rows, with_leading_dimension(specs), source.num_stacks, 1
+        batches_per_stack = source.batches_per_stack
     in_graph = tables.in_graph()
     dtypes = [spec.dtype for spec in to_flat(specs)]
 
@@ -130,9 +134,13 @@ def gather_batches(source: RowSource, tables: EncodedTables, *, initial_epoch: i
     if counter is not None:
 
         def endless() -> tf.data.Dataset:
-            return batches_of(counter.number_epochs(count)).prefetch(tf.data.AUTOTUNE)
+            return counter.from_start(
+                lambda epoch, batch: batches_of(number_epochs(epoch, batch // batches_per_stack, count)).skip(
+                    batch % batches_per_stack
+                )
+            ).prefetch(tf.data.AUTOTUNE)
 
-        _EPOCHS[batches] = Epochs(endless=endless, counter=counter, num_batches=source.num_batches)
+        _EPOCHS[batches] = Epochs(endless=endless, counters=(counter,), num_batches=source.num_batches)
     return batches
 
 
@@ -151,12 +159,18 @@ class EpochCounter:
         >>> counter = EpochCounter(3)
         >>> [[int(epoch) for epoch, _ in counter.number_epoch(2)] for _ in range(2)]
         [[3, 3], [4, 4]]
-        >>> [(int(epoch), int(number)) for epoch, number in counter.number_epochs(2).take(3)]
-        [(5, 0), (5, 1), (6, 0)]
+        >>> counter.next_epoch
+        5
     """
 
     def __init__(self, initial_epoch: int) -> None:
         self._latest = tf.Variable(initial_epoch - 1, dtype=tf.int64, trainable=False)
+        self._start = tf.Variable([initial_epoch, 0], dtype=tf.int64, trainable=False)
+
+    @property
+    def next_epoch(self) -> int:
+        """Number of the epoch that begins next."""
+        return int(self._latest) + 1
 
     def number_epoch(self, count: int) -> tf.data.Dataset:
         """Returns a data set of (epoch, number), int64, with the numbers below a count."""
@@ -169,14 +183,44 @@ class EpochCounter:
 
         return tf.data.Dataset.range(count).scan(tf.zeros([], tf.int64), with_epoch)
 
-    def number_epochs(self, count: int) -> tf.data.Dataset:
-        """Returns an endless data set of (epoch, number), int64, from the next epoch on, which it does not begin."""
-        first = int(self._latest) + 1
-        return tf.data.Dataset.counter().map(lambda place: (first + place // count, place % count))
+    def start_at(self, epoch: int, batch: int) -> None:
+        """Sets where the next iteration over an endless data set starts.
+
+        Args:
+            epoch: The epoch that begins next.
+            batch: Batches of it that have been seen already.
+        """
+        self._latest.assign(epoch - 1)
+        self._start.assign([epoch, batch])
+
+    def from_start(self, make: Callable[[tf.Tensor, tf.Tensor], tf.data.Dataset]) -> tf.data.Dataset:
+        """Returns a data set that looks only when it is iterated over where it starts.
+
+        Args:
+            make: From the epoch and the number of the batch that it starts at, int64 scalars, to the data set.
+        """
+        start = self._start
+        return tf.data.Dataset.from_tensors(0).flat_map(lambda _: make(start[0], start[1]))
 
     def begin_epoch(self) -> None:
         """Counts an epoch that is read from an endless data set."""
         self._latest.assign_add(1)
+
+
+def number_epochs(epoch: tf.Tensor, number: tf.Tensor, count: int) -> tf.data.Dataset:
+    """Returns an endless data set of (epoch, number), int64, with the numbers below a count.
+
+    Args:
+        epoch: int64 scalar, the first epoch.
+        number: int64 scalar, the first number in it.
+        count: Numbers of an epoch.
+
+    Example:
+        >>> numbers = number_epochs(tf.constant(5, tf.int64), tf.constant(1, tf.int64), 2)
+        >>> [(int(epoch), int(number)) for epoch, number in numbers.take(3)]
+        [(5, 1), (6, 0), (6, 1)]
+    """
+    return tf.data.Dataset.counter().map(lambda place: (epoch + (number + place) // count, (number + place) % count))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -184,23 +228,73 @@ class Epochs:
     """The epochs of a data set one after the other: TensorFlow takes longer to begin an iteration than a small step.
 
     Attributes:
-        endless: Makes a data set of the batches of all epochs, from the next one on.
-        counter: Must be told of each epoch of it that begins.
+        endless: Makes a data set of the batches of all epochs.
+        counters: Number the epochs; more than one if batches are put together from several data sets.
         num_batches: Batches of an epoch.
     """
 
     endless: Callable[[], tf.data.Dataset]
-    counter: EpochCounter
+    counters: tuple[EpochCounter, ...]
     num_batches: int
+
+    @property
+    def next_epoch(self) -> int:
+        """Number of the epoch that begins next."""
+        return self.counters[0].next_epoch
+
+    def start_at(self, epoch: int, batch: int) -> None:
+        """Sets where the next iteration over the endless data set starts; see `EpochCounter.start_at`."""
+        for counter in self.counters:
+            counter.start_at(epoch, batch)
+
+    def begin_epoch(self) -> None:
+        """Counts an epoch that is read from the endless data set."""
+        for counter in self.counters:
+            counter.begin_epoch()
 
 
 _EPOCHS: weakref.WeakKeyDictionary[tf.data.Dataset, Epochs] = weakref.WeakKeyDictionary()
 
 
 def epochs_of(batches: Any) -> Epochs | None:
-    """Returns the epochs of batches that `gather_batches` made, None for any other data.
+    """Returns the epochs of batches that this module made, None for any other data.
 
     Args:
         batches: Whatever was given to `fit`.
     """
     return _EPOCHS.get(batches) if isinstance(batches, tf.data.Dataset) else None
+
+
+def map_batches(batches: tf.data.Dataset, function: Callable[[Any], Any]) -> tf.data.Dataset:
+    """Maps batches, and remains able to give their epochs.
+
+    Args:
+        batches: Made by this module.
+        function: From a batch to a batch.
+    """
+    epochs, mapped = epochs_of(batches), batches.map(function)
+    if epochs is not None:
+        endless = epochs.endless
+        _EPOCHS[mapped] = dataclasses.replace(epochs, endless=lambda: endless().map(function))
+    return mapped
+
+
+def zip_batches(
+    first: tf.data.Dataset, second: tf.data.Dataset, function: Callable[[Any, Any], Any]
+) -> tf.data.Dataset:
+    """Puts together the batches of two data sets that have equally many, and remains able to give their epochs.
+
+    Args:
+        first: Made by this module.
+        second: Made by this module.
+        function: From a batch of each to a batch.
+    """
+    both, zipped = (epochs_of(first), epochs_of(second)), tf.data.Dataset.zip(first, second).map(function)
+    if both[0] is not None and both[1] is not None:
+        of_first, of_second = both[0], both[1]
+        _EPOCHS[zipped] = Epochs(
+            endless=lambda: tf.data.Dataset.zip(of_first.endless(), of_second.endless()).map(function),
+            counters=(*of_first.counters, *of_second.counters),
+            num_batches=of_first.num_batches,
+        )
+    return zipped

@@ -76,6 +76,15 @@ Logs = Annotated[
     str | None, typer.Option(help="A folder for TensorBoard: curves, and the candidates for its projector.")
 ]
 
+Resume = Annotated[
+    bool | None,
+    typer.Option("--resume", help="Keep the training in a folder, so that the same command goes on if it is stopped."),
+]
+RunFolder = Annotated[str | None, typer.Option(help="The folder of --resume. Default: runs/ and the name.")]
+Deterministic = Annotated[
+    bool | None, typer.Option("--deterministic", help="Give the same weights each time, to the last bit; slower.")
+]
+
 # Parameter of a command -> keys of the experiment that it sets.
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "ratings": ("data.ratings",),
@@ -100,6 +109,9 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "batch_size": ("retrieval_model.batch_size", "rating_model.batch_size"),
     "seed": ("training.seed",),
     "logs": ("training.logs",),
+    "resume": ("training.resume",),
+    "run_folder": ("training.run_folder",),
+    "deterministic": ("training.deterministic",),
     "k": ("export.k",),
     "filter_by": ("export.filter_by",),
     "recommend_seen": ("export.recommend_seen",),
@@ -120,6 +132,7 @@ _ARGUMENTS = {
     "column_names": "column_names",
     "threshold": "threshold",
     "filter_by": "filter_by",
+    "run_folder": "run_folder",
 }
 
 # Advice of the library to give an argument, such as `on_invalid='drop'` or `text_format=TextFormat(delimiter=...)`.

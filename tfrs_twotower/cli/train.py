@@ -53,6 +53,9 @@ def train(
     recommend_seen: options.RecommendSeen = None,
     keep: options.Keep = None,
     logs: options.Logs = None,
+    resume: options.Resume = None,
+    run_folder: options.RunFolder = None,
+    deterministic: options.Deterministic = None,
 ) -> None:
     """Trains on a table of ratings, or on MovieLens without FILE, evaluates, and publishes a SavedModel."""
     with options_named(context.params), show_progress(err) as progress:

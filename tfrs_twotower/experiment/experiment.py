@@ -96,6 +96,13 @@ class Experiment:
         """Folder of the model's versions."""
         return Path(self.export.output) / self.name
 
+    @property
+    def run_folder(self) -> Path | None:
+        """Folder in which the training is kept; None if it is not."""
+        if self.training.run_folder is not None:
+            return Path(self.training.run_folder)
+        return Path("runs") / self.name if self.training.resume else None
+
 
 def _require_keys_of_split(split: SplitSection) -> None:
     shares, numbers = ("test", "validation"), ("num_test", "num_validation")

@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfrs_twotower._progress import Progress, no_progress
-from tfrs_twotower.bundle.layout import REPORT_FILE, portable_twin
+from tfrs_twotower.bundle.layout import METRICS_FILE, REPORT_FILE, portable_twin
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.experiment.curves import PerModelTensorBoard
 from tfrs_twotower.experiment.experiment import Experiment
@@ -25,6 +25,7 @@ from tfrs_twotower.publishing.export import ExportConfig, export_bundle
 from tfrs_twotower.publishing.pairs import require_place
 from tfrs_twotower.publishing.publish import require_publishable, require_writable
 from tfrs_twotower.training.recipe import Trained, fit_recipe
+from tfrs_twotower.training.run_folder import RunFolder
 
 #: Name of the file in a version's `assets.extra` with the resolved experiment.
 EXPERIMENT_FILE = "experiment.toml"
@@ -129,6 +130,8 @@ def run_experiment(
         is_trained_again=trained.trained_again,
     )
     path = _export(trained, evaluated, prepared, resolved, config, progress)
+    if experiment.run_folder is not None:
+        _end_run(RunFolder(experiment.run_folder), path, resolved)
     return Outcome(
         path=path,
         report=evaluated.report,
@@ -142,6 +145,8 @@ def run_experiment(
 def _fit(prepared: Prepared, progress: Progress) -> Trained:
     training = prepared.experiment.training
     tf.keras.utils.set_random_seed(training.seed)
+    if training.deterministic:
+        tf.config.experimental.enable_op_determinism()
     return fit_recipe(
         prepared.recipe,
         prepared.split,
@@ -150,7 +155,15 @@ def _fit(prepared: Prepared, progress: Progress) -> Trained:
         recommend_seen=prepared.experiment.export.recommend_seen,
         progress=progress,
         callbacks=[] if training.logs is None else [PerModelTensorBoard(training.logs)],
+        run_folder=prepared.experiment.run_folder,
     )
+
+
+def _end_run(run: RunFolder, path: Path, resolved: Experiment) -> None:
+    """Leaves in the folder of a run what came of it."""
+    run.add(EXPERIMENT_FILE, _HEADER + format_experiment(resolved))
+    run.add(Path(METRICS_FILE).name, (path / METRICS_FILE).read_text(encoding="utf-8"))
+    run.end()
 
 
 def _export_config(prepared: Prepared, build_index: BuildIndex) -> ExportConfig:

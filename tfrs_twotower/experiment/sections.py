@@ -240,6 +240,11 @@ class TrainingSection(Section):
         trend_weight: Weight of recent popularity, by this half-life, in the retrieval model's biases; by default the
             validation part chooses it.
         logs: Folder for TensorBoard: training curves, and the candidates for its projector.
+        resume: Whether the training is kept in a folder as it proceeds, so that the same command goes on with it after
+            it was interrupted.
+        run_folder: That folder, which implies `resume`; by default `runs/` and the model's name.
+        deterministic: Whether the same command always gives the same weights, to the last bit; some operations are
+            slower then.
 
     Example:
         >>> TrainingSection(threshold=4).threshold
@@ -254,6 +259,9 @@ class TrainingSection(Section):
     half_life_days: float | None = key(None, POSITIVE)
     trend_weight: float | None = key(None, at_least(0))
     logs: str | None = key(None, NOT_EMPTY)
+    resume: bool = key(False)
+    run_folder: str | None = key(None, NOT_EMPTY)
+    deterministic: bool = key(False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_twotower.features.codes import FIRST_UNKNOWN_CODE, MISSING_CODE
+from tfrs_twotower.features.draws import uniform
 from tfrs_twotower.features.feature import Encoder, Pooling
 
 _MAX_RULED_DIM = 256
@@ -155,10 +156,8 @@ class CodeEmbedding(TableEncoder):
         """Encodes int64 [batch] as float32 [batch, embedding_dim]."""
         if training and self.id_dropout:
             shape = tf.shape(codes)
-            unknown = tf.random.uniform(
-                shape, FIRST_UNKNOWN_CODE, FIRST_UNKNOWN_CODE + self.num_unknown, dtype=codes.dtype
-            )
-            is_dropped = (tf.random.uniform(shape) < self.id_dropout) & (codes != MISSING_CODE)
+            unknown = uniform(shape, FIRST_UNKNOWN_CODE, FIRST_UNKNOWN_CODE + self.num_unknown, codes.dtype)
+            is_dropped = (uniform(shape, 0.0, 1.0, tf.float32) < self.id_dropout) & (codes != MISSING_CODE)
             codes = tf.where(is_dropped, unknown, codes)
         return self.table(codes)
 

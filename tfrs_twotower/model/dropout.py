@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_twotower.features.draws import uniform
+
 # Each random integer of 32 bits decides on four units, with eight bits each.
 _UNITS_PER_DRAW = 4
 _NUM_LEVELS = 256
@@ -33,7 +35,7 @@ def drop_units(inputs: tf.Tensor, rate: float) -> tf.Tensor:
     if not num_dropped:
         return inputs
     num_units = tf.size(inputs)
-    draws = tf.random.uniform([-(-num_units // _UNITS_PER_DRAW)], tf.int32.min, tf.int32.max, dtype=tf.int32)
+    draws = uniform([-(-num_units // _UNITS_PER_DRAW)], tf.int32.min, tf.int32.max)
     levels = tf.reshape(tf.bitcast(draws, tf.uint8), [-1])[:num_units]
     kept = tf.cast(levels >= tf.constant(num_dropped, tf.uint8), inputs.dtype)
     return inputs * tf.reshape(kept * (_NUM_LEVELS / (_NUM_LEVELS - num_dropped)), tf.shape(inputs))

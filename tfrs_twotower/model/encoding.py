@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfrs_twotower.batches.batch import EventBatch
 from tfrs_twotower.batches.encoded import EncodedTables
 from tfrs_twotower.batches.histories import HistorySource, Timeline
+from tfrs_twotower.batches.pipeline import map_batches
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.tower import Tower
 
@@ -90,7 +91,7 @@ def with_candidate_keys(batches: tf.data.Dataset, interactions: Interactions) ->
     def with_keys(batch: EventBatch) -> EventBatch:
         return EventBatch(*batch, candidate_keys=tf.gather(keys, batch.candidate_rows))
 
-    return batches.map(with_keys)
+    return map_batches(batches, with_keys)
 
 
 def require_events(train: Interactions) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_twotower.batches.batch import JointBatch
+from tfrs_twotower.batches.pipeline import map_batches, zip_batches
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.model.recommender import Recommender
@@ -121,8 +122,8 @@ class JointModel(Recommender):
         retrieval = self.retrieval.query_batches(train, **options)
         if self.shares_towers:
             # One data set for both: every iteration over batches is another epoch, in another order.
-            return retrieval.map(lambda batch: JointBatch(batch, batch))
-        return tf.data.Dataset.zip(JointBatch(retrieval, self.rating.query_batches(train, **options)))
+            return map_batches(retrieval, lambda batch: JointBatch(batch, batch))
+        return zip_batches(retrieval, self.rating.query_batches(train, **options), JointBatch)
 
     def compute_loss(self, batch: JointBatch, training: bool = False) -> tf.Tensor:
         """Computes the weighted sum of both models' losses of their batches; called by Keras."""

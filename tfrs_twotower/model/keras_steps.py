@@ -11,9 +11,11 @@ import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
 from tfrs_twotower.batches.batch import EventBatch, JointBatch, QueryBatch
-from tfrs_twotower.batches.pipeline import EpochCounter, epochs_of
+from tfrs_twotower.batches.pipeline import Epochs, epochs_of
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
+from tfrs_twotower.features.draws import draws_of_step
+from tfrs_twotower.model.callback_states import WatchesCallbacks, companions
 from tfrs_twotower.model.weight_loading import VocabularyBound
 
 _HOW_TO_MAKE_BATCHES = (
@@ -48,6 +50,8 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         self._means = LossMeans()
         self.measures_pairs = False
         self._chooses_steps = self._runs_many = False
+        self._epochs: Epochs | None = None
+        self._has_been_fit = False
 
     @property
     @abc.abstractmethod
@@ -135,14 +139,16 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         steps_before = self.steps_per_execution.numpy() if self._chooses_steps and self._is_compiled else None
         if steps_before is not None:
             self.steps_per_execution = _steps_at_once(x, options, callbacks)
-        callbacks = [_FiniteLoss(), *_as_list(callbacks)]
+        callbacks = self._in_order(_as_list(callbacks))
         epochs = epochs_of(x)
         try:
             if epochs is None or arguments or options.get("steps_per_epoch") is not None:
                 return super().fit(x, *arguments, callbacks=callbacks, **options)
             options["steps_per_epoch"] = epochs.num_batches
-            return super().fit(epochs.endless(), callbacks=[*callbacks, _EpochsBegun(epochs.counter)], **options)
+            self._epochs = epochs
+            return super().fit(epochs.endless(), callbacks=[*callbacks, _EpochsBegun(epochs)], **options)
         finally:
+            self._epochs, self._training_state, self._has_been_fit = None, None, True
             if self.after_step is not None:
                 self.after_step = self.train_function = None
             if steps_before is not None:
@@ -151,7 +157,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
 
     def train_step(self, batch: Any) -> dict[str, Any]:
         """Trains on a batch, and returns the metrics of the epoch so far; called by Keras."""
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, draws_of_step(self.optimizer.iterations):
             loss = self.compute_loss(batch, training=True)
             regularization = self._regularization_loss()
             total = loss + regularization
@@ -182,6 +188,35 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         self._runs_many = (self._runs_many and not force) or runs_many
         return super().make_train_function(force)
 
+    def _maybe_load_initial_counters_from_ckpt(
+        self, steps_per_epoch: int | None, initial_epoch: int
+    ) -> tuple[int, int]:
+        """Returns the epoch and step that training begins at; called by Keras, after callbacks have restored a backup.
+
+        The order of events goes on there, too.
+        """
+        epoch, step = map(int, super()._maybe_load_initial_counters_from_ckpt(steps_per_epoch, initial_epoch))
+        if self._epochs is not None:
+            first = max(self._epochs.next_epoch, initial_epoch)
+            if self._training_state is None and self._is_resumed:
+                first = max(first, int(self.optimizer.iterations) // self._epochs.num_batches)
+            self._epochs.start_at(first + epoch - initial_epoch, step)
+        return epoch, step
+
+    @property
+    def _is_resumed(self) -> bool:
+        """Whether the model was loaded with the state of an optimizer, in the middle of a training."""
+        return not self._has_been_fit and int(self.optimizer.iterations) > 0
+
+    def _in_order(self, callbacks: Sequence[tf.keras.callbacks.Callback]) -> list[tf.keras.callbacks.Callback]:
+        """Puts those callbacks last that keep what the others know."""
+        others = [callback for callback in callbacks if not isinstance(callback, WatchesCallbacks)]
+        watching = [callback for callback in callbacks if isinstance(callback, WatchesCallbacks)]
+        for callback in watching:
+            callback.watch(others)
+        is_resumed = self.optimizer is not None and self._is_resumed
+        return [_FiniteLoss(), *others, *companions(others, is_resumed=is_resumed), *watching]
+
     def _build_optimizer(self) -> None:
         # Keras's legacy optimizers make their variables in the first step.
         if hasattr(self.optimizer, "build"):
@@ -198,16 +233,16 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
 
 
 class _EpochsBegun(tf.keras.callbacks.Callback):
-    """Tells a counter of each epoch that begins, so that the next `fit` goes on after it."""
+    """Counts each epoch that begins, so that the next `fit` goes on after it."""
 
-    def __init__(self, counter: EpochCounter) -> None:
+    def __init__(self, epochs: Epochs) -> None:
         super().__init__()
-        self._counter = counter
+        self._epochs = epochs
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Counts an epoch."""
         del epoch, logs
-        self._counter.begin_epoch()
+        self._epochs.begin_epoch()
 
 
 class _FiniteLoss(tf.keras.callbacks.Callback):

@@ -1,6 +1,7 @@
 from .callbacks import AveragedWeights as AveragedWeights
 from .callbacks import BestWeights as BestWeights
 from .callbacks import ValidationMetrics as ValidationMetrics
+from .checkpoints import TrainingCheckpoints as TrainingCheckpoints
 from .fit import EventTraining as EventTraining
 from .fit import JointHistory as JointHistory
 from .fit import QueryTraining as QueryTraining

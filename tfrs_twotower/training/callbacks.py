@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.rating import has_both_classes, pair_probabilities, rating_metrics
+from tfrs_twotower.model.callback_states import State
 from tfrs_twotower.model.keras_steps import KerasSteps
 from tfrs_twotower.training.validation import ValidationRanking
 
@@ -122,6 +123,14 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         if logs is not None:
             logs.update(self._latest)
 
+    def state(self) -> State:
+        """Returns the latest values."""
+        return {"latest": {name: float(value) for name, value in self._latest.items()}}
+
+    def restore_state(self, state: State) -> None:
+        """Takes what `state` returned."""
+        self._latest = state["latest"]
+
     def _measure(self) -> dict[str, float]:
         validation, threshold = self._split.validation, self.model.threshold
         retrieval, rating = self.model.retrieval_model, self.model.rating_model
@@ -210,6 +219,17 @@ class AveragedWeights(tf.keras.callbacks.Callback):
             self._latest = [tf.Variable(variable, trainable=False) for variable in self._variables]
         _assign(self._latest, self._variables)
         _assign(self._variables, self._averages)
+
+    def state(self) -> State:
+        """Returns the averages, and how many steps they have seen; within an epoch, the weights are the latest ones."""
+        return {"step": float(self._step), "averages": [average.numpy() for average in self._averages]}
+
+    def restore_state(self, state: State) -> None:
+        """Takes what `state` returned."""
+        self._latest = None
+        self._step.assign(state["step"])
+        for average, value in zip(self._averages, state["averages"], strict=True):
+            average.assign(value)
 
     def _average_step(self) -> None:
         decay = tf.minimum(self._decay, (1 + self._step) / (10 + self._step))

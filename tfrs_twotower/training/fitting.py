@@ -18,6 +18,7 @@ from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.callbacks import BestWeights, ValidationMetrics
 from tfrs_twotower.training.fit import QueryTraining, fit_by_query
 from tfrs_twotower.training.recency import weigh_by_recency
+from tfrs_twotower.training.run_folder import RunFolder
 
 #: Queries by which the ranking of the validation part is measured: more would take longer than they are worth.
 MAX_RANKED_QUERIES = 10_000
@@ -60,6 +61,7 @@ class Fitting:
         seed: Seed of the weights and of the order of the queries.
         progress: Told how many steps have been done.
         callbacks: More Keras callbacks.
+        run: Where the trainings are kept; None if they are not.
     """
 
     choosing: Split | None
@@ -69,6 +71,7 @@ class Fitting:
     seed: int
     progress: Progress
     callbacks: tuple[tf.keras.callbacks.Callback, ...]
+    run: RunFolder | None = None
 
     @property
     def trained_on(self) -> Interactions:
@@ -157,8 +160,10 @@ class Fitting:
             learning_rate=settings.learning_rate,
             decay=settings.decay,
         )
-        callbacks = [*watching, StepProgress(task, self.progress), *self.callbacks]
-        return model, fit_by_query(model, train, seed=self.seed, training=training, callbacks=callbacks).history
+        kept = [] if self.run is None else [self.run.checkpoints(task)]
+        callbacks = [*watching, StepProgress(task, self.progress), *self.callbacks, *kept]
+        history = fit_by_query(model, train, seed=self.seed, training=training, callbacks=callbacks).history
+        return model, history
 
 
 class StepProgress(tf.keras.callbacks.Callback):
@@ -184,25 +189,25 @@ class StepProgress(tf.keras.callbacks.Callback):
     def __init__(self, task: str, progress: Progress) -> None:
         super().__init__()
         self._task, self._progress = task, progress
-        self._done = self._begun = self._total = 0
+        self._begun = self._total = 0
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Shows the task."""
         del logs
-        self._done, self._begun, self._total = 0, 0, self.params["epochs"] * (self.params["steps"] or 0)
+        self._begun, self._total = 0, self.params["epochs"] * (self.params["steps"] or 0)
         self._progress(self._task, 0, self._total)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Remembers how many steps the epochs before have taken."""
-        del epoch, logs
-        self._begun = self._done
+        del logs
+        self._begun = epoch * (self.params["steps"] or 0)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Counts steps: `batch` is the number of the epoch's latest one, from 0."""
         del logs
-        self._done = self._begun + batch + 1
-        if self._done < self._total:
-            self._progress(self._task, self._done, self._total)
+        done = self._begun + batch + 1
+        if done < self._total:
+            self._progress(self._task, done, self._total)
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         """Ends the task, which may have been stopped early."""

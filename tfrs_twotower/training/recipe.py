@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -27,6 +28,7 @@ from tfrs_twotower.training.fitting import DEFAULT_EPOCHS, MAX_RANKED_QUERIES, C
 from tfrs_twotower.training.initial_biases import start_from_biases
 from tfrs_twotower.training.linear import add_linear_part, choose_linear_settings, with_defaults
 from tfrs_twotower.training.recency import choose_half_life
+from tfrs_twotower.training.run_folder import RunFolder, describe_run
 from tfrs_twotower.training.trend import add_trend, choose_trend_weight
 from tfrs_twotower.training.validation import ValidationRanking
 
@@ -81,6 +83,7 @@ def fit_recipe(
     recommend_seen: bool = False,
     progress: Progress = no_progress,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+    run_folder: str | os.PathLike[str] | None = None,
 ) -> Trained:
     """Trains the models of a recipe.
 
@@ -100,10 +103,15 @@ def fit_recipe(
             measured.
         progress: Told how many steps have been done.
         callbacks: More Keras callbacks, for both models and all trainings.
+        run_folder: A folder in which the trainings are kept as they proceed; see `RunFolder`. The same call after the
+            process was killed goes on from there. The result is that of an uninterrupted run, bit by bit if
+            `tf.config.experimental.enable_op_determinism` was called before, and else up to rounding. None keeps
+            nothing.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If the seed is negative, or a model cannot learn from the events.
+        ValueError: If the seed is negative, a model cannot learn from the events, or the folder is of a run with other
+            data or settings.
 
     Example:
         >>> import pyarrow as pa
@@ -126,6 +134,12 @@ def fit_recipe(
     require_split(split, "split")
     require_seed(seed)
     notes: list[str] = []
+    run = None
+    if run_folder is not None:
+        run = RunFolder(run_folder)
+        described = describe_run(recipe, split, seed=seed, retrain=retrain, recommend_seen=recommend_seen)
+        if run.begin(described):
+            notes.append(f"The training was begun before, and went on from {run.path}.")
     choosing = _with_validation(split, seed, notes)
     # The history of held-out queries is never trained on.
     everything = pa.concat_tables([split.train.events, split.validation.events])
@@ -149,6 +163,7 @@ def fit_recipe(
         seed=seed,
         progress=progress,
         callbacks=tuple(callbacks),
+        run=run,
     )
     retrieval, recipe, logs = _fit_retrieval(recipe, fitting, notes)
     model: Recommender = retrieval

@@ -1,0 +1,64 @@
+"""Random numbers of training steps, which follow from the number of the step.
+
+TensorFlow's own random operations remember how often they have run, and forget it with the process. A training that is
+interrupted and goes on later would draw others than one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+
+class _Step(threading.local):
+    """The step that is being traced or run, for each thread its own."""
+
+    def __init__(self) -> None:
+        self.number: tf.Tensor | None = None
+        self.seed = self.num_draws = 0
+
+
+_STEP = _Step()
+
+
+@contextlib.contextmanager
+def draws_of_step(number: tf.Tensor | tf.Variable) -> Iterator[None]:
+    """Makes what is drawn inside follow from TensorFlow's global seed, the number of the step, and the draw's place.
+
+    Args:
+        number: Integer scalar, the number of the training step.
+
+    Example:
+        >>> tf.random.set_seed(1)
+        >>> drawn = []
+        >>> for step in (7, 8, 7):
+        ...     with draws_of_step(tf.constant(step)):
+        ...         drawn.append(uniform([3], 0, 1_000_000).numpy().tolist())
+        >>> drawn[0] == drawn[2], drawn[0] == drawn[1]
+        (True, False)
+    """
+    before = _STEP.seed, _STEP.number, _STEP.num_draws
+    _STEP.seed, _STEP.number, _STEP.num_draws = tf.compat.v1.get_seed(0)[0], tf.cast(number, tf.int64), 0
+    try:
+        yield
+    finally:
+        _STEP.seed, _STEP.number, _STEP.num_draws = before
+
+
+def uniform(shape: tf.Tensor | list[int], low: float, high: float, dtype: tf.DType = tf.int32) -> tf.Tensor:
+    """Draws uniformly; in a training step of this library's models as `draws_of_step` says.
+
+    Args:
+        shape: int32 [rank].
+        low: Lowest value.
+        high: Value that is not reached.
+        dtype: Of the result, an integer or float.
+    """
+    if _STEP.number is None:
+        return tf.random.uniform(shape, low, high, dtype=dtype)
+    _STEP.num_draws += 1
+    key = tf.constant((_STEP.seed * 1_000_003 + _STEP.num_draws) % 2**63, tf.int64)
+    return tf.random.stateless_uniform(shape, tf.stack([key, _STEP.number]), low, high, dtype=dtype)

@@ -1,6 +1,7 @@
 """Fixtures that several tests share: planted preferences, a model trained on them, its bundle, and MovieLens."""
 
 import dataclasses
+import gc
 import os
 import shutil
 import sys
@@ -22,8 +23,17 @@ from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.publishing import export
 from tfrs_twotower.publishing.locks import lock
 
+# A full collection of garbage goes through half a million objects of TensorFlow, and by default tracing a few graphs
+# makes one: they take a tenth of the time.
+gc.set_threshold(5_000, 10, 20)
+
+#: Folders whose files take longest, some more than a minute. They come first, so that workers finish at about the same
+#: time, instead of one of them beginning such a file when the others are done.
+LONGEST = ("tests/docs/", "tests/integration/", "tests/publishing/", "tests/index/", "tests/bundle/")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     # Where scann has wheels, and in CI, a test whose component is missing must fail instead of being skipped.
     is_ci = "CI" in os.environ
     absent = {}
@@ -171,7 +181,7 @@ def unchecked(monkeypatch):
 def bundle_path(planted: Planted, trained: TwoTowerModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published version with the exact index and k = 10."""
     directory = tmp_path_factory.mktemp("saved_models") / "planted"
-    return export_version(trained, planted.split.seen, directory, k=10, build_index=build_exact_index)
+    return export_unchecked(trained, planted.split.seen, directory, k=10, build_index=build_exact_index)
 
 
 @pytest.fixture(scope="session")

@@ -160,22 +160,23 @@ def test_a_list_feature_of_a_query_is_remembered_too(planted):
     assert np.abs(embed("y") - embed("x")).max() > 0
 
 
-def reranked(planted, model, k, **options):
+def ask_three(bundle):
+    """Asks for recommendations for two known queries and a stranger."""
     return ask(
-        bundle_of(model, planted.split.seen, k=k, **options).signatures["recommend"],
+        bundle.signatures["recommend"],
         user_id=tf.constant(["u0", "u1", "stranger"]),
         age=tf.constant([20.0, 50.0, 30.0]),
     )
 
 
-@pytest.mark.parametrize("k", [3, 24])
-@pytest.mark.parametrize(("first", "weight"), [(1, 1.0), (10, 1.0), (6, 0.3), (24, 1.0), (100, 0.5), (24, 0.0)])
-def test_the_first_candidates_are_ordered_by_probability_or_a_blend(planted, k, first, weight):
+@pytest.fixture(scope="module")
+def two_models(planted) -> JointModel:
+    """A model whose scores and probabilities come from different towers."""
     tf.keras.utils.set_random_seed(0)
     first_model, rating_model = (
         tt.build_two_tower(planted.split.train, query=QUERY, candidate=CANDIDATE) for _ in range(2)
     )
-    model = JointModel(
+    return JointModel(
         retrieval_model=TwoTowerModel(
             query_tower=first_model.query_tower,
             candidate_tower=first_model.candidate_tower,
@@ -183,8 +184,20 @@ def test_the_first_candidates_are_ordered_by_probability_or_a_blend(planted, k, 
         ),
         rating_model=rating_model,
     )
-    found = reranked(planted, model, 24)
-    got = reranked(planted, model, k, rerank=tt.bundle.Rerank(first=first, weight=weight))
+
+
+@pytest.fixture(scope="module")
+def in_order_of_scores(planted, two_models):
+    return ask_three(bundle_of(two_models, planted.split.seen, k=24))
+
+
+@pytest.mark.parametrize("k", [3, 24])
+@pytest.mark.parametrize(("first", "weight"), [(1, 1.0), (10, 1.0), (6, 0.3), (24, 1.0), (100, 0.5), (24, 0.0)])
+def test_the_first_candidates_are_ordered_by_probability_or_a_blend(
+    planted, two_models, in_order_of_scores, k, first, weight
+):
+    found, rerank = in_order_of_scores, tt.bundle.Rerank(first=first, weight=weight)
+    got = ask_three(bundle_of(two_models, planted.split.seen, k=k, rerank=rerank))
     for row in range(3):
         with np.errstate(divide="ignore", invalid="ignore"):  # empty slots
             odds = np.log(found["probabilities"][row] / (1 - found["probabilities"][row]))

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a process, its output, its exit code."""
+"""The command line as a user meets it: its output and its exit code, of each command in a process of its own once."""
 
 import dataclasses
 import os
@@ -51,9 +51,9 @@ def test_recommendations_are_a_table_of_rank_title_score_and_probability(bundle_
         assert column in result.stdout
 
 
-def test_empty_slots_are_not_shown(bundle_path):
+def test_empty_slots_are_not_shown(call, bundle_path):
     # A planted query has four candidates left that it has not seen.
-    result = run("recommend", bundle_path, "--query", "user_id=u0", "--query", "age=30", "-k", "10")
+    result = call("recommend", bundle_path, "--query", "user_id=u0", "--query", "age=30", "-k", "10")
     assert result.stdout.count("Title ") == 4
 
 
@@ -106,19 +106,19 @@ def test_a_query_that_the_bundle_does_not_know_is_named(call, bundle_path):
         (["--query", "user_id=u0", "-k", "25"], "`k` must be in 1..10, the bundle's. Received: k=25."),
     ],
 )
-def test_a_mistake_in_a_query_is_one_line(bundle_path, arguments, message):
-    check_error(run("recommend", bundle_path, *arguments), message)
+def test_a_mistake_in_a_query_is_one_line(call, bundle_path, arguments, message):
+    check_error(call("recommend", bundle_path, *arguments), message)
 
 
-def test_text_with_brackets_is_text(bundle_path):
-    result = run("recommend", bundle_path, "--query", "user_id=[/x][bold]u0")
+def test_text_with_brackets_is_text(call, bundle_path):
+    result = call("recommend", bundle_path, "--query", "user_id=[/x][bold]u0")
     assert result.returncode == 0, result.stderr
     assert "For user_id=[/x][bold]u0" in result.stdout
 
 
-def test_a_missing_bundle_is_one_line(tmp_path):
+def test_a_missing_bundle_is_one_line(call, tmp_path):
     check_error(run("recommend", tmp_path, "--query", "user_id=1"), "is not a bundle")
-    check_error(run("recommend", tmp_path / "x", "--query", "user_id=1"), "Make one with: tfrs-twotower train")
+    check_error(call("recommend", tmp_path / "x", "--query", "user_id=1"), "Make one with: tfrs-twotower train")
 
 
 def test_debug_shows_the_traceback(tmp_path):
@@ -132,21 +132,21 @@ def test_help_does_not_start_tensorflow():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_excluded_candidates_are_not_recommended_and_filters_are_checked(bundle_path, planted):
+def test_excluded_candidates_are_not_recommended_and_filters_are_checked(call, bundle_path, planted):
     withheld = f"m{planted.withheld[0]}"
-    result = run("recommend", bundle_path, "--query", "user_id=u0", "--exclude", withheld, "--exclude", "unknown")
+    result = call("recommend", bundle_path, "--query", "user_id=u0", "--exclude", withheld, "--exclude", "unknown")
     assert result.returncode == 0, result.stderr
     assert f" {withheld} " not in result.stdout
     check_error(
-        run("recommend", bundle_path, "--query", "user_id=u0", "--only", "genres=Even"),
+        call("recommend", bundle_path, "--query", "user_id=u0", "--only", "genres=Even"),
         "The bundle does not filter by 'genres'. It was exported with none.",
     )
     check_error(
-        run("recommend", bundle_path, "--query", "user_id=u0", "--only", "genres"), "`--only` must be feature=value"
+        call("recommend", bundle_path, "--query", "user_id=u0", "--only", "genres"), "`--only` must be feature=value"
     )
 
 
-def test_a_bundle_gets_another_catalogue_and_is_rolled_back(bundle_path, planted, tmp_path):
+def test_a_bundle_gets_another_catalogue_and_is_rolled_back(call, bundle_path, planted, tmp_path):
     """Runs `index` on a CSV, whose values are all text, then `list` and `rollback`."""
     shutil.copytree(bundle_path, tmp_path / "shop" / "1")
     (tmp_path / "items.csv").write_text("movie_id,title\n" + "".join(f"m{row},New {row}\n" for row in range(3, 26)))
@@ -158,15 +158,15 @@ def test_a_bundle_gets_another_catalogue_and_is_rolled_back(bundle_path, planted
     assert re.search(r"2 │ served ", run("list", tmp_path / "shop").stdout)
     result = run("rollback", tmp_path / "shop")
     assert result.stdout.strip() == f"Served from now on: {tmp_path / 'shop' / '1'}"
-    listed = run("list", tmp_path / "shop").stdout
+    listed = call("list", tmp_path / "shop").stdout
     assert re.search(r"1 │ served .* 24 ", listed)
     assert re.search(r"2 │ withdrawn .* 23 ", listed)
-    check_error(run("rollback", tmp_path / "shop"), "holds only version 1: there is none to go back to.")
-    check_error(run("list", tmp_path), "holds no version of a bundle")
-    check_error(run("index", tmp_path / "shop", "--catalogue", tmp_path / "none.csv"), "none.csv")
+    check_error(call("rollback", tmp_path / "shop"), "holds only version 1: there is none to go back to.")
+    check_error(call("list", tmp_path), "holds no version of a bundle")
+    check_error(call("index", tmp_path / "shop", "--catalogue", tmp_path / "none.csv"), "none.csv")
 
 
-def test_files_for_tensorflow_serving_are_written(bundle_path, tmp_path):
+def test_files_for_tensorflow_serving_are_written(call, bundle_path, tmp_path):
     result = run("serving-config", bundle_path.parent, "--output", tmp_path / "serving", "--batching")
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in (tmp_path / "serving").iterdir()) == [
@@ -176,4 +176,4 @@ def test_files_for_tensorflow_serving_are_written(bundle_path, tmp_path):
         "models.config",
     ]
     assert "lists of one agreed length" in result.stdout
-    check_error(run("serving-config", tmp_path), "holds no version of a bundle")
+    check_error(call("serving-config", tmp_path), "holds no version of a bundle")

@@ -360,40 +360,62 @@ import json, sys
 import tfrs_twotower as tt
 import tensorflow as tf
 tt.model.TwoTowerModel  # registers the model's class; Keras's older format does not import modules
-model = tf.keras.models.load_model(sys.argv[1])
 raw = {"home": tf.constant([[50.0, 7.0], [-35.0, 7.0]]), "user_id": tf.constant(["03-7", "never seen"])}
-print(json.dumps({
-    "queries": model.embed_queries(model.query_tower.lookup(raw)).numpy().tolist(),
-    "task": [type(model.task).__module__, type(model.task).__name__, model.task.get_config()],
-    "features": [[type(feature).__name__, feature.get_config()] for feature in model.query_tower.config.features],
-    "vocabularies": str(model.query_tower.vocabularies),
-    "steps": int(model.optimizer.iterations),
-}))
+
+def describe(model):
+    return {
+        "queries": model.embed_queries(model.query_tower.lookup(raw)).numpy().tolist(),
+        "task": [type(model.task).__module__, type(model.task).__name__, model.task.get_config()],
+        "features": [[type(feature).__name__, feature.get_config()] for feature in model.query_tower.config.features],
+        "vocabularies": str(model.query_tower.vocabularies),
+        "steps": int(model.optimizer.iterations),
+    }
+
+print(json.dumps({path: describe(tf.keras.models.load_model(path)) for path in sys.argv[1:]}))
 """
+FORMS = ("model.keras", "folder")
 
 
-@pytest.mark.parametrize("form", ["model.keras", "folder"])
+@pytest.fixture(scope="module")
+def loaded(
+    models: dict[str, TwoTowerModel], train: tt.Interactions, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], dict]:
+    """(model, form) -> what a fresh process loads, which imports only the library.
+
+    It finds the kinds because this module can be imported. For each form there is a process, so that a kind that one
+    form has imported does not help the other.
+    """
+    folder, described = tmp_path_factory.mktemp("saved"), {}
+    for form in FORMS:
+        paths = {str(folder / name / form): name for name in CASES}
+        for path, name in paths.items():
+            model = models[name]
+            model(next(iter(model.evaluation_batches(train))))  # Keras's older format needs an input to trace
+            Path(path).parent.mkdir(exist_ok=True)
+            model.save(path)
+        command = [sys.executable, "-c", LOAD, *paths]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+        assert result.returncode == 0, result.stderr
+        outputs = json.loads(result.stdout.splitlines()[-1])
+        described.update({(name, form): outputs[path] for path, name in paths.items()})
+    return described
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", CASES)
 def test_a_saved_model_is_loaded_in_a_fresh_process(
-    models: dict[str, TwoTowerModel], train: tt.Interactions, tmp_path: Path, name: str, form: str
+    models: dict[str, TwoTowerModel], loaded: dict[tuple[str, str], dict], name: str, form: str
 ):
-    """The process imports only the library, which finds the kinds because this module can be imported."""
-    model = models[name]
-    model(next(iter(model.evaluation_batches(train))))  # Keras's older format, the folder, needs an input to trace
-    model.save(tmp_path / form)
-    command = [sys.executable, "-c", LOAD, str(tmp_path / form)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-    assert result.returncode == 0, result.stderr
-    loaded = json.loads(result.stdout.splitlines()[-1])
+    model, found = models[name], loaded[name, form]
     raw = {"home": tf.constant([[50.0, 7.0], [-35.0, 7.0]]), "user_id": tf.constant(["03-7", "never seen"])}
     queries = model.embed_queries(model.query_tower.lookup(raw))
     # The last bits of a matrix product may differ between processes.
-    np.testing.assert_allclose(loaded["queries"], queries, rtol=1e-5, atol=1e-6)
-    assert loaded["task"] == [__name__, type(model.task).__name__, model.task.get_config()]
-    assert loaded["features"] == [[type(feature).__name__, feature.get_config()] for feature in QUERY_FEATURES]
-    assert loaded["vocabularies"] == str(model.query_tower.vocabularies)
+    np.testing.assert_allclose(found["queries"], queries, rtol=1e-5, atol=1e-6)
+    assert found["task"] == [__name__, type(model.task).__name__, model.task.get_config()]
+    assert found["features"] == [[type(feature).__name__, feature.get_config()] for feature in QUERY_FEATURES]
+    assert found["vocabularies"] == str(model.query_tower.vocabularies)
     if form == "model.keras":  # the older format does not restore an optimizer's state
-        assert loaded["steps"] == model.optimizer.iterations.numpy() > 0
+        assert found["steps"] == model.optimizer.iterations.numpy() > 0
 
 
 BUILDERS = {

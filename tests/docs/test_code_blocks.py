@@ -1,10 +1,12 @@
 """Every code block of the README and of docs/ runs, on what the demo really makes.
 
 The Python blocks of a page run in order as one script, in a fresh process and in a folder of their own, in which TOML
-blocks with a file name in their first line are files. The shell blocks run after them in the same folder.
+blocks with a file name in their first line are files. The shell blocks run after them in the same folder: the arguments
+of each command go to the command line's `main`, in one process for a page, since TensorFlow takes seconds to start.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -12,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,28 @@ assert [version.number for version in tt.publishing.list_versions("saved_models/
 """,
 }
 
+#: The import of a page that exports, and what the tests put after it, and before the commands: a check of an export in
+#: a fresh process takes seconds, and has tests of its own. The exports of the README are checked as users' are.
+IMPORT = "import tfrs_twotower as tt\n"
+UNCHECKED = """
+__import__("tfrs_twotower.publishing.export", fromlist=["*"]).check_in_fresh_process = lambda path, bundle: None
+"""
+
+#: Runs commands, one a line, as a shell would.
+RUN_COMMANDS = """
+import shlex, sys
+from tfrs_twotower.cli import main
+for line in sys.argv.pop().splitlines():
+    program, *arguments = shlex.split(line)
+    assert program == "tfrs-twotower", line
+    sys.argv[1:] = arguments
+    try:
+        main()
+    except SystemExit as exited:
+        if exited.code:
+            raise
+"""
+
 #: Shell command -> why the tests do not run it.
 NOT_RUN = {
     "tfrs-twotower train": "the fixture `finish` runs it, with --epochs 1",
@@ -117,14 +141,10 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def environment(movielens_dir, tmp_path_factory) -> dict[str, str]:
-    """The environment in which the blocks run: `tfrs-twotower` is that of this interpreter."""
-    program = tmp_path_factory.mktemp("bin") / "tfrs-twotower"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tfrs_twotower.cli "$@"\n')
-    program.chmod(0o755)
+def environment(movielens_dir) -> dict[str, str]:
+    """The environment in which the blocks run."""
     return {
         **os.environ,
-        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "TFDS_DATA_DIR": str(movielens_dir),
     }
@@ -157,15 +177,24 @@ def finish(request, shop, environment, tmp_path_factory) -> Iterator[Callable[[s
     """
     pool = ThreadPoolExecutor(2)
 
+    @functools.cache
+    def demo() -> Future[Path]:
+        return pool.submit(train_demo)
+
+    def submit(page: str) -> Future[Finished]:
+        if uses_demo(page):
+            demo()  # before the page, which would wait for it in vain if all threads waited
+        return pool.submit(run_page, page)
+
     def train_demo() -> Path:
         folder = tmp_path_factory.mktemp("demo")
-        run(["tfrs-twotower", "train", "--epochs", "1"], folder, environment)
+        run([sys.executable, "-m", "tfrs_twotower.cli", "train", "--epochs", "1"], folder, environment)
         return folder
 
     def run_page(page: str) -> Finished:
         folder = shutil.copytree(shop, tmp_path_factory.mktemp("page") / "workplace")
         if uses_demo(page):
-            shutil.copytree(demo.result(), folder, dirs_exist_ok=True)
+            shutil.copytree(demo().result(), folder, dirs_exist_ok=True)
         for name, text in files(page):
             (folder / name).write_text(text, encoding="utf-8")
         output = ""
@@ -173,6 +202,8 @@ def finish(request, shop, environment, tmp_path_factory) -> Iterator[Callable[[s
         for text, replacement in SUBSTITUTIONS.get(page, {}).items():
             assert text in script, f"{page} no longer has {text!r}: remove it from SUBSTITUTIONS."
             script = script.replace(text, replacement)
+        if page != "README.md" and "export_bundle" in script:
+            script = script.replace(IMPORT, IMPORT + UNCHECKED, 1)
         if script:
             (folder / "script.py").write_text(script + CHECKS.get(page, ""), encoding="utf-8")
             output += run([sys.executable, "script.py"], folder, environment)
@@ -181,17 +212,19 @@ def finish(request, shop, environment, tmp_path_factory) -> Iterator[Callable[[s
             assert text in shell, f"{page} no longer has {text!r}: remove it from SHORTER_COMMANDS."
             shell = shell.replace(text, replacement)
         if shell:
-            output += run(["bash", "-euo", "pipefail", "-c", shell], folder, environment)
+            unchecked = "" if page == "README.md" else UNCHECKED
+            output += run([sys.executable, "-c", unchecked + RUN_COMMANDS, shell], folder, environment)
         return Finished(folder=folder, output=output)
 
     prefix = f"{test_code_blocks_run.__name__}["
     pages = [item.callspec.params["page"] for item in request.session.items if item.name.startswith(prefix)]
-    demo = pool.submit(train_demo)
-    running = {page: pool.submit(run_page, page) for page in sorted(pages, key=uses_demo)}
+    if any(map(uses_demo, pages)):
+        demo()
+    running = {page: submit(page) for page in sorted(pages, key=uses_demo)}
 
     def wait_for(page: str) -> Finished:
         if page not in running:
-            running[page] = pool.submit(run_page, page)
+            running[page] = submit(page)
         return running[page].result()
 
     yield wait_for

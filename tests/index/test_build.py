@@ -14,7 +14,7 @@ from tfrs_twotower.index.exact import ExactIndex
 from tfrs_twotower.index.index import Index
 from tfrs_twotower.index.portable import PortableEffort, PortableIndex
 from tfrs_twotower.index.scann import ScannEffort, ScannIndex
-from tfrs_twotower.index.tuning import IndexTarget
+from tfrs_twotower.index.tuning import IndexTarget, tune
 from tfrs_twotower.index.vectors import CandidateVectors
 
 TARGET = IndexTarget(recall={10: 0.9, 100: 0.8})
@@ -211,6 +211,22 @@ def test_a_saved_index_finds_the_same(built, vectors, tmp_path):
     loaded = tf.saved_model.load(str(tmp_path))
     for ours, theirs in zip(loaded.search(tf.constant(queries)), module.search(tf.constant(queries)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_effort_is_traced_once_for_every_k_and_every_sample(vectors):
+    """Tracing a search takes longer than searching a sample of the queries."""
+    traced = []
+
+    class NotingIndex(SliceIndex):
+        def find_approximately(self, queries, width, num_columns, multiple):
+            traced.append(self.effort.num_slices)
+            return SliceIndex.find_approximately(self, queries, width, num_columns, multiple)
+
+    candidates, queries = vectors
+    index = NotingIndex(candidates, ids(6000))
+    assert tune(index, queries, TARGET) is not None
+    efforts = [effort.num_slices for effort in index.list_efforts()]
+    assert traced == efforts[: efforts.index(index.effort.num_slices) + 1]
 
 
 @pytest.mark.parametrize("limits", [{"build_s": 0}, {"memory_bytes": -1}, {"build_s": float("nan")}])

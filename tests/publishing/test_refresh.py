@@ -157,7 +157,7 @@ def test_a_refresh_may_change_the_kind_of_the_index(planted, directory, unchecke
     assert json.loads((path / "assets.extra" / "manifest.json").read_text())["index"]["kind"] == "exact"
 
 
-def test_a_joint_model_with_a_history_is_refreshed(planted, tmp_path):
+def test_a_joint_model_with_a_history_is_refreshed(planted, tmp_path, unchecked):
     history = tt.History(of=CANDIDATE.features[0], length=4, by_rating=True)
     seen = planted.split.seen
     query = dataclasses.replace(QUERY, features=(*QUERY.features, history))

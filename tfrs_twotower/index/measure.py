@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -36,24 +37,42 @@ def rank_exactly(index: Index, queries: tf.Tensor, num: int) -> tuple[tf.Tensor,
     return tf.concat(rows, axis=0), -np.sort(-tf.concat(scores, axis=0).numpy(), axis=1)
 
 
-def measure_recall(
-    index: Index, queries: tf.Tensor, k: int, kth_scores: np.ndarray, exclude: tf.Tensor | None = None
-) -> np.ndarray:
-    """Measures the share of the k best candidates that a search finds.
+def trace_search(index: Index) -> Any:
+    """Traces searches without exclusions, once for all numbers of queries and candidates.
+
+    Tracing an approximate search takes longer than searching with some hundred queries.
+
+    Args:
+        index: The index. Its effort must not change before the first call.
+
+    Returns:
+        A `tf.function` of queries and k, as `Index.search`.
+    """
+    return tf.function(index.search, input_signature=[_queries_spec(index), tf.TensorSpec([], tf.int32)])
+
+
+def trace_excluding_search(index: Index) -> Any:
+    """Traces searches with exclusions, as `trace_search` does those without; the third argument is `exclude`."""
+    specs = [_queries_spec(index), tf.TensorSpec([], tf.int32), tf.TensorSpec([None, None], tf.int32)]
+    return tf.function(index.search, input_signature=specs)
+
+
+def measure_recall(scores: tf.Tensor, kth_scores: np.ndarray) -> np.ndarray:
+    """Measures the share of the k best candidates that a search has found.
 
     A candidate counts if it scores at least as high as the true k-th one, so any of several equal candidates counts.
 
     Args:
-        index: The index.
-        queries: float32 [num_queries, embedding_dim].
-        k: Candidates per query, in 1..num_candidates.
+        scores: float32 [num_queries, k], the scores of the candidates that were found.
         kth_scores: float32 [num_queries], score of the k-th best candidate that is not excluded.
-        exclude: int32 [num_queries, e], as in `Index.search`.
 
     Returns:
         float64 [num_queries], in 0..1.
+
+    Example:
+        >>> measure_recall(tf.constant([[5.0, 2.0], [5.0, 4.0]]), np.array([4.0, 4.0])).tolist()
+        [0.5, 1.0]
     """
-    scores, _ = tf.function(index.search)(queries, k, exclude)
     return np.mean(scores.numpy() >= kth_scores[:, np.newaxis], axis=1)
 
 
@@ -67,7 +86,10 @@ def measure_latency(index: Index, queries: np.ndarray) -> dict[int, float]:
     Returns:
         Batch size (1 and 256) -> median milliseconds.
     """
-    search = tf.function(lambda queries, exclude: index.search(queries, _K_OF_LATENCY, exclude), reduce_retracing=True)
+    search = tf.function(
+        lambda queries, exclude: index.search(queries, _K_OF_LATENCY, exclude),
+        input_signature=[_queries_spec(index), tf.TensorSpec([None, 1], tf.int32)],
+    )
     latencies = {}
     for batch, num_timed in _NUM_TIMED.items():
         queries_of_batch = tf.constant(np.resize(queries, (batch, queries.shape[1])))
@@ -78,3 +100,7 @@ def measure_latency(index: Index, queries: np.ndarray) -> dict[int, float]:
             seconds.append(time.perf_counter() - start)
         latencies[batch] = 1000 * float(np.median(seconds[_NUM_WARMUP:]))
     return latencies
+
+
+def _queries_spec(index: Index) -> tf.TensorSpec:
+    return tf.TensorSpec([None, index.vectors.embedding_dim], tf.float32)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfrs_twotower.index.approximate import ApproximateIndex
 from tfrs_twotower.index.index import Index
-from tfrs_twotower.index.measure import measure_recall, rank_exactly
+from tfrs_twotower.index.measure import measure_recall, rank_exactly, trace_excluding_search, trace_search
 
 #: Minimum number of queries that represent others well enough to choose an effort by.
 MIN_QUERIES = 64
@@ -79,8 +79,9 @@ def tune(
         if time.monotonic() > deadline:
             return None
         index.effort = effort
-        if choosing.meets_target(index):
-            recalls = confirming.measure(index)
+        search = trace_search(index)
+        if choosing.meets_target(search):
+            recalls = confirming.measure(search)
             if all(_meets_with_margin(recalls[k], minimum) for k, minimum in target.recall.items()):
                 return {k: float(np.mean(recall)) for k, recall in recalls.items()}
     return None
@@ -113,8 +114,9 @@ def tune_exclusions(
             if (tuned and multiple < tuned[-1][1]) or time.monotonic() > deadline:
                 continue
             index.excluding = ((num, multiple),)
+            search = trace_excluding_search(index)
             if all(
-                _meets_with_margin(measure_recall(index, sample, k, scores[:, num + k - 1], best[:, :num]), minimum)
+                _meets_with_margin(measure_recall(search(sample, k, best[:, :num])[0], scores[:, num + k - 1]), minimum)
                 for k, minimum in zip(ks, target.recall.values(), strict=True)
             ):
                 tuned.append((num, multiple))
@@ -132,15 +134,16 @@ class _Sample:
         self.ks = {k: min(k, index.num_candidates) for k in target.recall}
         _, self.scores = rank_exactly(index, self.queries, max(self.ks.values()))
 
-    def measure(self, index: Index) -> dict[int, np.ndarray]:
-        """Returns the recall of each query by the target's k."""
+    def measure(self, search: Any) -> dict[int, np.ndarray]:
+        """Returns the recall of each query, in a search from `trace_search`, by the target's k."""
         return {
-            target_k: measure_recall(index, self.queries, k, self.scores[:, k - 1]) for target_k, k in self.ks.items()
+            target_k: measure_recall(search(self.queries, k)[0], self.scores[:, k - 1])
+            for target_k, k in self.ks.items()
         }
 
-    def meets_target(self, index: Index) -> bool:
+    def meets_target(self, search: Any) -> bool:
         """Whether the mean recall meets the target."""
-        return all(np.mean(recall) >= self.target.recall[k] for k, recall in self.measure(index).items())
+        return all(np.mean(recall) >= self.target.recall[k] for k, recall in self.measure(search).items())
 
 
 def _meets_with_margin(recalls: np.ndarray, minimum: float) -> bool:

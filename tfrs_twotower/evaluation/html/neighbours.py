@@ -17,6 +17,9 @@ _NUM_NEIGHBOURS = 5
 _MIN_MAPPED = 5
 _MAX_MAPPED = 1500
 _MIN_SPREAD = 1e-3
+# Half of scikit-learn's steps take less than half of the time, which is seconds for 1,500 candidates. On MovieLens 100K
+# the divergence of the map is then 4% greater.
+_NUM_STEPS = 500
 _MAX_GROUPS = 7
 _MAX_NAMES_ON_MAP = 15
 
@@ -70,7 +73,8 @@ def show_map(vectors: np.ndarray | None, seen: Interactions, names: Sequence[str
         return "<p>There is no map, because the candidates' vectors are all equal or lie on a line.</p>"
     start = centred @ axes[:2].T
     perplexity = min(30, (len(shown) - 1) / 3)
-    tsne = sklearn.manifold.TSNE(perplexity=perplexity, init=1e-4 * start / start.std(), random_state=0)
+    init = 1e-4 * start / start.std()
+    tsne = sklearn.manifold.TSNE(perplexity=perplexity, init=init, max_iter=_NUM_STEPS, random_state=0)
     points = tsne.fit_transform(units)
     groups = [""] * len(shown)
     caption = f"The {len(shown):,} most popular candidates. Candidates that are near each other have similar vectors."

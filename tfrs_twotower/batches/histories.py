@@ -126,7 +126,7 @@ class HistorySource(abc.ABC):
 
     @abc.abstractmethod
     def _latest(self, events: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Returns int64 [batch, length], positions to look at, some of which may not be the query's.
+        """Returns int64 [batch, any], positions to look at, some of which may not be the query's.
 
         Args:
             events: int64 [batch].
@@ -182,7 +182,7 @@ class LeaveOneOutHistory(HistorySource):
 
 
 class FixedHistory(HistorySource):
-    """The latest candidates of the query in the timeline, for evaluating events that are not part of it.
+    """The latest candidates of the query in the timeline other than the target, for evaluating events of another part.
 
     Example:
         >>> import pyarrow as pa
@@ -193,11 +193,19 @@ class FixedHistory(HistorySource):
         ... )
         >>> source = FixedHistory(timeline=Timeline(ratings), length=2)
         >>> source.timeline.candidates_at(source.slots(np.array([1]), np.array([0]), np.array([1])))[0].tolist()
-        [[-1, 2]]
+        [[0, 2]]
     """
 
     is_of_own_events = False
 
+    def slots(self, events: np.ndarray, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
+        """Returns positions in the timeline; see `HistorySource`."""
+        slots = super().slots(events, query_rows, candidate_rows)
+        # One more than is asked for was looked at, so that an earlier candidate takes the slot of the target.
+        places = np.arange(self.length + 1)
+        unused = np.max(np.where(slots == NO_ROW, places, 0), axis=1, keepdims=True)
+        return np.take_along_axis(slots, places[:-1] + (places[:-1] >= unused), axis=1)
+
     def _latest(self, events: np.ndarray, ends: np.ndarray) -> np.ndarray:
         del events
-        return ends - self.length + np.arange(self.length)
+        return ends - self.length - 1 + np.arange(self.length + 1)

@@ -43,7 +43,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
     steps_per_execution: Any
 
     def __init__(self, *, name: str | None = None) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)  # a batch is not cast with mixed precision
         self.after_step: Callable[[], None] | None = None
         self._means = LossMeans()
         self.measures_pairs = False

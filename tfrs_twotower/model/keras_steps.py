@@ -14,6 +14,7 @@ from tfrs_twotower.batches.batch import EventBatch, JointBatch, QueryBatch
 from tfrs_twotower.batches.pipeline import EpochCounter, epochs_of
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
+from tfrs_twotower.model.finite import naming_numbers, not_finite, with_checked_numbers
 from tfrs_twotower.model.weight_loading import VocabularyBound
 
 _HOW_TO_MAKE_BATCHES = (
@@ -125,10 +126,19 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
 
         Raises:
             TypeError: If `x` or `validation_data` are not batches.
-            FloatingPointError: If the loss becomes NaN or infinite; it names the steps and the weights that have.
+            FloatingPointError: If the loss becomes NaN or infinite; it names the steps and the weights that have. Or if
+                a data set of your own has a number that is not finite; it names the batch and the column.
         """
         for argument, batches in (("x", x), ("validation_data", options.get("validation_data"))):
             _require_batches(argument, batches)
+        if options.get("validation_data") is not None:
+            options["validation_data"] = with_checked_numbers(options["validation_data"])
+        with naming_numbers():
+            return self._fit(with_checked_numbers(x), arguments, callbacks, options)
+
+    def _fit(
+        self, x: Any, arguments: tuple[Any, ...], callbacks: Any, options: dict[str, Any]
+    ) -> tf.keras.callbacks.History:
         if isinstance(callbacks, tf.keras.callbacks.CallbackList):
             # It has what `fit` adds to a list, and is used as it is.
             return super().fit(x, *arguments, callbacks=callbacks, **options)
@@ -236,11 +246,11 @@ class _FiniteLoss(tf.keras.callbacks.Callback):
         if not bad:
             return
         steps = f"step {batch}" if first == batch else f"steps {first} to {batch}"
-        weights = [weight.name for weight in self.model.trainable_variables if not np.isfinite(weight).all()]
+        weights = not_finite(self.model.weights)
         raise FloatingPointError(
             f"The loss is not finite after {steps} of epoch {self._epoch}: {bad}. Weights with NaN or infinity: "
             f"{', '.join(weights) or 'none'}. The likely cause is a learning rate that is too high, or, if it happens "
-            "in the first step, weights of events that are not finite."
+            "in the first step, features or weights of events that are not finite or very large."
         )
 
 

@@ -23,6 +23,7 @@ from tfrs_twotower.features.config import Declaration, from_config, to_config
 from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.history import History, histories
 from tfrs_twotower.features.vocabularies import Vocabularies, Vocabulary
+from tfrs_twotower.model.finite import require_finite_codes
 from tfrs_twotower.model.frequency_bias import FrequencyBias
 from tfrs_twotower.model.precision import full_precision, require_policy
 from tfrs_twotower.model.weight_loading import VocabularyBound
@@ -301,7 +302,9 @@ class Tower(VocabularyBound, abc.ABC):
             TypeError: If a column's type does not suit its feature.
         """
         raw = self.raw_features(table)
-        return {name: self.lookups[name](values).numpy() for name, values in raw.items()}
+        codes = {name: self.lookups[name](values).numpy() for name, values in raw.items()}
+        require_finite_codes(codes)
+        return codes
 
     def encode_histories(self, candidates: pa.Table) -> list[EncodedHistory]:
         """Looks up every candidate once, as an entry of histories.

@@ -14,6 +14,7 @@ from tfrs_twotower.batches.batch import EventBatch, JointBatch, QueryBatch
 from tfrs_twotower.batches.pipeline import EpochCounter, epochs_of
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
+from tfrs_twotower.model.file_formats import require_format, warn_of_folder, warn_of_missing_state
 from tfrs_twotower.model.finite import naming_numbers, not_finite, with_checked_numbers
 from tfrs_twotower.model.weight_loading import VocabularyBound
 
@@ -109,6 +110,36 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
             steps_per_execution=steps_per_execution,
             **options,
         )
+        if options.get("from_serialized"):
+            warn_of_folder()
+
+    def save(self, filepath: Any, overwrite: bool = True, save_format: str | None = None, **options: Any) -> None:
+        """Saves the model as Keras does; `.keras` is the format that keeps everything.
+
+        Args:
+            filepath: A path that ends with `.keras`, or a folder for the older format.
+            overwrite: Whether a file that exists is replaced without a question.
+            save_format: "keras" or "tf"; by default, the ending of the path decides.
+            options: Further arguments of Keras's `save`.
+
+        Raises:
+            ValueError: If the format is HDF5, or the older one before the model was called.
+        """
+        was_called = self._saved_model_inputs_spec is not None
+        require_format(filepath, save_format, was_called=was_called)
+        super().save(filepath, overwrite=overwrite, save_format=save_format, **options)
+
+    def load_weights(self, filepath: Any, *arguments: Any, **options: Any) -> Any:
+        """Loads weights, and the optimizer's state if the file and the model have one; see `VocabularyBound`.
+
+        A warning says if one of them has none.
+        """
+        is_compiled = getattr(self, "optimizer", None) is not None
+        if is_compiled:
+            self._build_optimizer()
+        loaded = super().load_weights(filepath, *arguments, **options)
+        warn_of_missing_state(filepath, is_compiled=is_compiled)
+        return loaded
 
     def compile_from_config(self, config: Any) -> None:
         """Compiles a loaded model as the saved one was; called by Keras."""

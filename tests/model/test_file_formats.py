@@ -98,9 +98,7 @@ def test_a_state_that_a_model_without_optimizer_cannot_take_is_told_of(events, t
 def test_weights_without_a_state_are_told_of(events, trained, tmp_path, file):
     kind, model, _ = trained
     if (kind, file) == ("joint", "weights.h5"):
-        with pytest.raises(
-            ValueError, match=r"`filepath` must end with .weights.h5, or be that of a TensorFlow"
-        ):
+        with pytest.raises(ValueError, match=r"`filepath` must end with .weights.h5, or be that of a TensorFlow"):
             model.save_weights(tmp_path / file)
         return
     saved = build(events, kind) if "uncompiled" in file else model

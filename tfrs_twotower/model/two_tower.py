@@ -94,6 +94,8 @@ class TwoTowerModel(BatchMaker, Recommender):
         self.query_tower = query_tower
         self.candidate_tower = candidate_tower
         self.task = task
+        if type(task).build is tf.keras.layers.Layer.build:
+            task.built = True  # it has its weights, which Keras's summary would call unused
         # Towers that are given may be trained already; `join_towers` makes new ones, and sets this.
         self.initial_fingerprint: str | None = None
         # The towers have their variables: Keras may restore an optimizer's state before the first batch.

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.data.rows import NO_ROW
 
 
@@ -31,7 +31,7 @@ class Timeline:
     """
 
     def __init__(self, interactions: Interactions) -> None:
-        times = interactions.timestamps
+        times = require_interactions(interactions, "interactions").timestamps
         rows = interactions.query_rows
         order = np.lexsort((rows,)) if times is None else np.lexsort((times, rows))
         self.interactions = interactions
@@ -104,6 +104,8 @@ class HistorySource(abc.ABC):
     is_of_own_events: ClassVar[bool]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.timeline, Timeline):
+            raise TypeError(f"`timeline` must be a `Timeline`. Received: a {type(self.timeline).__name__}.")
         if self.length < 1:
             raise ValueError(f"`length` must be at least 1. Received: {self.length}.")
 

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 
 from tfrs_twotower._progress import Progress, no_progress
-from tfrs_twotower._settings import whole_number
+from tfrs_twotower._settings import require_model, whole_number
 from tfrs_twotower.batches.histories import FixedHistory, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.partition import require_split
@@ -112,6 +112,7 @@ def predict(
         >>> predictions.ranked.tolist(), predictions.probabilities.round(4).tolist()
         ([[1, 2]], [0.8808])
     """
+    require_model(model)
     require_test_part(split)
     test, seen = split.test, split.seen
     require_k(k, test.num_candidates)

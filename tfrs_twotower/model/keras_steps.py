@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
@@ -14,6 +15,7 @@ from tfrs_twotower.batches.batch import EventBatch, JointBatch, QueryBatch
 from tfrs_twotower.batches.pipeline import EpochCounter, epochs_of
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
+from tfrs_twotower.features.config import Declaration
 from tfrs_twotower.model.file_formats import require_format, warn_of_folder, warn_of_missing_state
 from tfrs_twotower.model.finite import naming_numbers, not_finite, with_checked_numbers
 from tfrs_twotower.model.weight_loading import VocabularyBound
@@ -190,6 +192,34 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
                 # `evaluate` and `predict` use the same number, and would refuse data of unknown length.
                 self.steps_per_execution = steps_before
 
+    def evaluate(self, x: Any = None, *arguments: Any, **options: Any) -> Any:
+        """Computes the losses and metrics of batches; the arguments are Keras's.
+
+        Args:
+            x: Batches, as `evaluation_batches` makes them.
+            arguments: Further arguments of Keras's `evaluate`.
+            options: Further arguments of Keras's `evaluate`.
+
+        Raises:
+            TypeError: If `x` are not batches.
+        """
+        _require_batches("x", x)
+        return super().evaluate(x, *arguments, **options)
+
+    def predict(self, x: Any, *arguments: Any, **options: Any) -> Any:
+        """Scores the pairs of batches; the arguments are Keras's.
+
+        Args:
+            x: Batches, as `evaluation_batches` makes them.
+            arguments: Further arguments of Keras's `predict`.
+            options: Further arguments of Keras's `predict`.
+
+        Raises:
+            TypeError: If `x` are not batches.
+        """
+        _require_batches("x", x)
+        return super().predict(x, *arguments, **options)
+
     def train_step(self, batch: Any) -> dict[str, Any]:
         """Trains on a batch, and returns the metrics of the epoch so far; called by Keras."""
         with tf.GradientTape() as tape:
@@ -309,7 +339,9 @@ class LossMeans:
 
 def _require_batches(argument: str, given: Any) -> None:
     """Raises an error if data cannot be batches, before TensorFlow says so in its own way."""
-    if isinstance(given, Interactions | Split):
+    if given is None and argument == "validation_data":
+        return
+    if given is None or isinstance(given, Interactions | Split | Declaration | tf.keras.Model | pa.Table | str):
         raise TypeError(f"`{argument}` must be batches. Received: {type(given).__name__}. {_HOW_TO_MAKE_BATCHES}")
     if isinstance(given, tf.data.Dataset) and not isinstance(given.element_spec, EventBatch | QueryBatch | JointBatch):
         raise TypeError(

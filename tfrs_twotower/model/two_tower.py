@@ -251,6 +251,11 @@ class TwoTowerModel(BatchMaker, Recommender):
 
     def embed_catalogue(self, candidates: pa.Table) -> np.ndarray:
         """Embeds all rows of a table of candidates as float32 [num_candidates, embedding_dim]."""
+        if not isinstance(candidates, pa.Table):
+            raise TypeError(
+                "`candidates` must be an Arrow table, such as `interactions.candidates`. "
+                f"Received: a {type(candidates).__name__}."
+            )
         outputs = self.candidate_tower.embed_codes(self.candidate_tower.encode_table(candidates))
         return self._candidate_side(tf.constant(outputs)).numpy()
 

@@ -71,3 +71,36 @@ def require_seed(seed: Any, name: str = "`seed`") -> int:
     if operator.index(seed) < 0:
         raise ValueError(f"{name} must be a whole number of at least 0. Received: {seed}. {advice}")
     return operator.index(seed)
+
+
+def require_having(value: Any, name: str, attribute: str, wanted: str) -> None:
+    """Checks that an argument is of the right kind, by an attribute of its kind.
+
+    Args:
+        value: What the caller gave.
+        name: Name of the argument.
+        attribute: An attribute that nothing else has.
+        wanted: What the argument must be, in words that follow "must be".
+
+    Raises:
+        TypeError: If it does not have the attribute.
+
+    Example:
+        >>> require_having("ratings.csv", "model", "retrieval_model", "a recommender, such as a `TwoTowerModel`")
+        Traceback (most recent call last):
+        TypeError: `model` must be a recommender, such as a `TwoTowerModel`. Received: a str.
+    """
+    if not hasattr(value, attribute):
+        raise TypeError(f"`{name}` must be {wanted}. Received: a {type(value).__name__}.")
+
+
+def require_model(value: Any) -> None:
+    """Checks that the argument `model` is a model that ranks, single or joint.
+
+    Args:
+        value: What the caller gave.
+
+    Raises:
+        TypeError: If it is anything else.
+    """
+    require_having(value, "model", "retrieval_model", "a recommender, such as a `TwoTowerModel`")

@@ -59,10 +59,15 @@ def test_a_leave_one_out_history_has_the_latest_candidates_but_the_target(data, 
 
 @settings(deadline=None)
 @given(data=timed(), length=st.integers(1, 6), query=st.integers(0, 3), candidate=st.integers(0, 5))
-def test_a_fixed_history_has_the_latest_candidates_of_the_timeline(data, length, query, candidate):
+def test_a_fixed_history_has_the_latest_candidates_of_the_timeline_but_the_target(data, length, query, candidate):
+    """As in training: the latest event with the target makes room for an earlier one."""
     history = FixedHistory(timeline=Timeline(data), length=length)
     slots = history.slots(np.array([99]), np.array([query], np.int32), np.array([candidate], np.int32))
-    expected = [other for other in past(data, query)[-length:] if data.candidate_rows[other] != candidate]
+    events = past(data, query)
+    of_target = [other for other in events if data.candidate_rows[other] == candidate]
+    others = [other for other in events if other not in of_target[-1:]][-length:]
+    expected = [other for other in others if other not in of_target]
+    assert slots.shape == (1, length)
     assert [int(history.timeline.ratings[slot]) for slot in slots[0] if slot != NO_ROW] == expected
 
 

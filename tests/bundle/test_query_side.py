@@ -11,8 +11,10 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, bundle_of, export_unchecked
-from tfrs_twotower.batches.histories import Timeline
+from tfrs_twotower.batches.histories import FixedHistory, LeaveOneOutHistory, Timeline
 from tfrs_twotower.bundle.load import LoadedBundle
+from tfrs_twotower.data.splits import Split
+from tfrs_twotower.evaluation.predictions import predict
 from tfrs_twotower.model.two_tower import TwoTowerModel
 
 MOVIE_ID = CANDIDATE.features[0]
@@ -228,6 +230,80 @@ def test_a_time_may_be_a_datetime(bundle):
     missing = bundle.recommend({"user_id": "new", "joined": [tt.data.NO_TIME]}).scores
     np.testing.assert_array_equal(missing, bundle.recommend({"user_id": "new"}).scores)
     assert np.abs(missing - scores[0]).max() > 0
+
+
+def ask_pairs(signatures, events: tt.Interactions) -> np.ndarray:
+    """Asks for the scores of the pairs of some events, by ids alone."""
+    ids, count = events.candidates["movie_id"].take(events.candidate_rows).to_pylist(), events.num_events
+    inputs = {name: tf.repeat(values, count, axis=0) for name, values in only_id("nobody").items()}
+    inputs["user_id"] = tf.constant(events.queries["user_id"].take(events.query_rows).to_pylist())
+    return signatures["score"](**inputs, candidate_id=tf.constant(ids))["scores"].numpy()
+
+
+def test_a_pair_of_the_stored_history_is_scored_without_its_candidate_as_in_training(signatures, model, known):
+    history = LeaveOneOutHistory(timeline=Timeline(known), length=4)
+    expected = model.predict(model.evaluation_batches(known, history=history), verbose=0)
+    np.testing.assert_allclose(ask_pairs(signatures, known), expected, rtol=1e-4, atol=1e-5)
+    # The candidate would have changed the score.
+    queries, candidates = model.embed(known, known=known)
+    with_it = np.einsum("nd,nd->n", queries[known.query_rows], candidates[known.candidate_rows])
+    assert np.abs(with_it - expected).max() > 0.01
+
+
+def test_a_pair_outside_the_stored_history_is_scored_with_all_of_it_as_in_the_evaluation(signatures, model, known):
+    times = pa.array(np.zeros(160, np.int64))
+    rows = {"query_row": np.repeat(np.arange(40), 4), "candidate_row": np.tile(np.arange(4), 40)}
+    events = {**{name: pa.array(values, pa.int32()) for name, values in rows.items()}, "rating": np.ones(160)}
+    pairs = dataclasses.replace(known, events=pa.table(events).append_column("timestamp", times))
+    seen = set(zip(known.query_rows.tolist(), known.candidate_rows.tolist(), strict=True))
+    is_new = [pair not in seen for pair in zip(*(values.tolist() for values in rows.values()), strict=True)]
+    pairs = pairs.with_events(np.flatnonzero(is_new))
+    assert pairs.num_events > 10
+    batches = model.evaluation_batches(pairs, history=FixedHistory(timeline=Timeline(known), length=4))
+    expected = model.predict(batches, verbose=0)
+    np.testing.assert_allclose(ask_pairs(signatures, pairs), expected, rtol=1e-4, atol=1e-5)
+    queries, candidates = model.embed(pairs, known=known)
+    products = np.einsum("nd,nd->n", queries[pairs.query_rows], candidates[pairs.candidate_rows])
+    np.testing.assert_allclose(expected, products, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("user", ["u3", "stranger"])
+@pytest.mark.parametrize(
+    ("given", "ratings", "left", "ratings_left"),
+    [
+        (["m1", "m7", "m2"], [5.0, 1.0, 4.0], ["m1", "m2"], [5.0, 4.0]),
+        # An earlier candidate takes the slot that becomes free, of four.
+        (["m5", "m1", "m7", "m2", "m3"], [1.0, 5.0, 1.0, 4.0, 3.0], ["m5", "m1", "m2", "m3"], [1.0, 5.0, 4.0, 3.0]),
+        (["m7", "m1", "m7"], [5.0, 1.0, 4.0], ["m1"], [1.0]),
+    ],
+)
+def test_a_given_history_is_used_without_the_candidate_of_the_pair(
+    signatures, user, given, ratings, left, ratings_left
+):
+    pair = {"candidate_id": tf.constant(["m7"])}
+    whole = signatures["score"](**only_id(user, history=[given], history_rating=[ratings]), **pair)
+    without = signatures["score"](**only_id(user, history=[left], history_rating=[ratings_left]), **pair)
+    np.testing.assert_allclose(whole["scores"], without["scores"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_given_history_of_nothing_but_the_candidate_is_empty_and_not_the_stored_one(signatures, model, known):
+    inputs = only_id("u3", history=[["m7"]], history_rating=[[5.0]])
+    score = signatures["score"](**inputs, candidate_id=tf.constant(["m7"]))["scores"].numpy()
+    queries, candidates = model.embed(known, known=known.with_events(np.zeros(0, np.int64)))
+    np.testing.assert_allclose(score, [queries[3] @ candidates[7]], rtol=1e-4, atol=1e-5)
+
+
+def test_a_refreshed_bundle_scores_pairs_as_before(bundle, unchecked, known):
+    again = tt.load_bundle(tt.refresh_bundle(bundle, bundle.candidates))
+    np.testing.assert_array_equal(ask_pairs(again.module.signatures, known), ask_pairs(bundle.module.signatures, known))
+
+
+def test_a_pair_of_the_test_part_that_was_seen_before_is_predicted_alike_by_model_and_bundle(bundle, model, known):
+    nothing = known.with_events(np.zeros(0, np.int64))
+    split = Split(train=known, validation=nothing, test=known.with_events(np.arange(40)), history=nothing)
+    probabilities = predict(model, split, k=1).probabilities
+    expected = 1 / (1 + np.exp(-ask_pairs(bundle.module.signatures, split.test).astype(np.float64)))
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_manifest_describes_every_feature_and_every_input(bundle):

@@ -252,7 +252,7 @@ def test_weights_of_events_that_are_not_finite_stop_training_in_the_first_step(e
     model.compile(optimizer="adam")
     raw = {"user_id": tf.constant(["u1", "u2"])}, {"movie_id": tf.constant(["m1", "m2"])}, tf.constant([5.0, 1.0])
     batches = tf.data.Dataset.from_tensors(model.lookup(*raw, weights=tf.constant([1.0, np.inf])))
-    message = r"The loss is not finite after step 0 of epoch 0.* or, if it happens in the first step, weights of events"
+    message = r"`weights` must be finite numbers in ±1e\+18. Received NaN, infinity or a larger number in batch 0"
     with pytest.raises(FloatingPointError, match=message):
         model.fit(batches, verbose=0)
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.data.rows import NO_ROW
 
 
@@ -31,7 +31,7 @@ class Timeline:
     """
 
     def __init__(self, interactions: Interactions) -> None:
-        times = interactions.timestamps
+        times = require_interactions(interactions, "interactions").timestamps
         rows = interactions.query_rows
         order = np.lexsort((rows,)) if times is None else np.lexsort((times, rows))
         self.interactions = interactions
@@ -104,6 +104,8 @@ class HistorySource(abc.ABC):
     is_of_own_events: ClassVar[bool]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.timeline, Timeline):
+            raise TypeError(f"`timeline` must be a `Timeline`. Received: a {type(self.timeline).__name__}.")
         if self.length < 1:
             raise ValueError(f"`length` must be at least 1. Received: {self.length}.")
 
@@ -126,7 +128,7 @@ class HistorySource(abc.ABC):
 
     @abc.abstractmethod
     def _latest(self, events: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Returns int64 [batch, length], positions to look at, some of which may not be the query's.
+        """Returns int64 [batch, any], positions to look at, some of which may not be the query's.
 
         Args:
             events: int64 [batch].
@@ -182,7 +184,7 @@ class LeaveOneOutHistory(HistorySource):
 
 
 class FixedHistory(HistorySource):
-    """The latest candidates of the query in the timeline, for evaluating events that are not part of it.
+    """The latest candidates of the query in the timeline other than the target, for evaluating events of another part.
 
     Example:
         >>> import pyarrow as pa
@@ -193,11 +195,19 @@ class FixedHistory(HistorySource):
         ... )
         >>> source = FixedHistory(timeline=Timeline(ratings), length=2)
         >>> source.timeline.candidates_at(source.slots(np.array([1]), np.array([0]), np.array([1])))[0].tolist()
-        [[-1, 2]]
+        [[0, 2]]
     """
 
     is_of_own_events = False
 
+    def slots(self, events: np.ndarray, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
+        """Returns positions in the timeline; see `HistorySource`."""
+        slots = super().slots(events, query_rows, candidate_rows)
+        # One more than is asked for was looked at, so that an earlier candidate takes the slot of the target.
+        places = np.arange(self.length + 1)
+        unused = np.max(np.where(slots == NO_ROW, places, 0), axis=1, keepdims=True)
+        return np.take_along_axis(slots, places[:-1] + (places[:-1] >= unused), axis=1)
+
     def _latest(self, events: np.ndarray, ends: np.ndarray) -> np.ndarray:
         del events
-        return ends - self.length + np.arange(self.length)
+        return ends - self.length - 1 + np.arange(self.length + 1)

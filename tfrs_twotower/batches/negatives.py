@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.batches.batch import EventRows
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.data.rows import pair_codes, places_within
 
 #: The rating of a sampled negative: below every threshold that tells liked from disliked.
@@ -45,7 +45,7 @@ class Negatives(abc.ABC):
     """
 
     def __init__(self, interactions: Interactions, *, threshold: float) -> None:
-        self.interactions, self.threshold = interactions, threshold
+        self.interactions, self.threshold = require_interactions(interactions, "interactions"), threshold
         self.num_candidates = interactions.num_candidates
 
     @abc.abstractmethod

@@ -32,6 +32,7 @@ from tfrs_twotower.features.input_names import require_input_name
 from tfrs_twotower.index.build import BuildIndex, BuiltIndex
 from tfrs_twotower.index.embeddings import check_embeddings
 from tfrs_twotower.index.filters import require_filterable
+from tfrs_twotower.model.finite import require_finite_weights
 from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.tower import Tower
@@ -155,8 +156,10 @@ def build_sides(
         recipe: The recipe that the model was built by, for the manifest.
 
     Raises:
-        ValueError: If a column cannot be filtered by, or `rerank` needs probabilities that the model does not predict.
+        ValueError: If a weight is not finite, a column cannot be filtered by, or `rerank` needs probabilities that the
+            model does not predict.
     """
+    require_finite_weights(model)
     if rerank is not None and model.rating_model is None:
         raise ValueError("`rerank` orders by probabilities: it needs a model that predicts them.")
     _check_filters(known.candidates, filter_by)
@@ -222,7 +225,13 @@ def build_bundle(
     queries, entry = sides.queries, sides.entry
     num_recommended = min(k, catalogue.num_rows)
     ids = catalogue[entry.candidate.id].to_pylist()
-    built = build_index(embeddings["retrieval"], ids, queries.sample.numpy())
+    sample = queries.sample.numpy()
+    if not np.isfinite(sample).all():
+        raise ValueError(
+            "The embeddings of queries must be finite. Received NaN or infinity for known queries: the weights are so "
+            "large that their products overflow. Train the model again with a lower learning rate."
+        )
+    built = build_index(check_embeddings(embeddings["retrieval"], ids), ids, sample)
     rating = embeddings.get("rating")
     if rating is not None:
         is_one_model = np.array_equal(rating, embeddings["retrieval"])

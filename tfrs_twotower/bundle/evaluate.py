@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._progress import Progress, no_progress
+from tfrs_twotower._settings import require_having
 from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.rows import NO_ROW
@@ -78,6 +79,7 @@ def evaluate_bundle(
         >>> evaluate_bundle(bundle, split, k=1).metrics["hit_rate@1"]
         1.0
     """
+    require_having(bundle, "bundle", "manifest", "a bundle that `load_bundle` loaded")
     require_test_part(split)
     test, entry = split.test, bundle.manifest.model
     for name, ours, theirs in (

@@ -214,6 +214,9 @@ class LoadedBundle:
     def score(self, queries: Mapping[str, Any], candidate_ids: Sequence[str]) -> Scores:
         """Scores pairs of a query and a candidate.
 
+        The candidate of a pair is left out of the query's history, stored or given, as in training and evaluation. For
+        a candidate that the query has met, the score therefore differs from the product of the embeddings.
+
         Args:
             queries: As in `recommend`.
             candidate_ids: One for each query.

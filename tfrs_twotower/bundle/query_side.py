@@ -10,8 +10,10 @@ import tensorflow as tf
 from tfrs_twotower.batches.histories import Timeline
 from tfrs_twotower.bundle.known_queries import KnownQueries, PastEvents
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.features.codes import MISSING_CODE
 from tfrs_twotower.features.columns import missing_input
 from tfrs_twotower.features.history import History
+from tfrs_twotower.features.input_names import CANDIDATE_INPUT
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.tower import Tower
 from tfrs_twotower.model.two_tower import TwoTowerModel
@@ -37,6 +39,8 @@ class QuerySide(tf.Module):
     Attributes:
         embed: (**features) -> {"retrieval": float32 [batch, dim], "rating": ...} of what is given of each query, or
             else remembered; "rating" only if the model predicts probabilities.
+        embed_pairs: As `embed`, with the further input `candidate_id`, string [batch]: the candidate that each query is
+            embedded for, which is left out of its history, given or remembered.
         recall: As `embed`, and "seen": int32 [batch, any], places in `candidate_ids`, padded with their number.
         candidate_ids: string [num_candidates], the catalogue at the time of training.
         sample: float32 [num_sampled, dim], retrieval embeddings of known queries.
@@ -53,12 +57,19 @@ class QuerySide(tf.Module):
         self.queries, self.models = queries, list(remembering.values())
         self.candidate_ids = tf.Variable(known.candidates[known.candidate_id].to_pylist(), trainable=False, name="ids")
 
-        def embed_rows(features: Mapping[str, tf.Tensor], rows: tf.Tensor, past: PastEvents) -> Embeddings:
-            return by_role(model, lambda part: remembering[id(part)].embed(part, features, rows, past))
+        def embed_rows(
+            features: Mapping[str, tf.Tensor], rows: tf.Tensor, past: PastEvents, target: Target | None = None
+        ) -> Embeddings:
+            return by_role(model, lambda part: remembering[id(part)].embed(part, features, rows, past, target))
 
         def embed(**features: tf.Tensor) -> Embeddings:
             rows = queries.rows(features)
             return embed_rows(features, rows, PastEvents(queries, rows))
+
+        def embed_pairs(**features: tf.Tensor) -> Embeddings:
+            target = Target(features.pop(CANDIDATE_INPUT), self.candidate_ids)
+            rows = queries.rows(features)
+            return embed_rows(features, rows, PastEvents(queries, rows), target)
 
         def recall(**features: tf.Tensor) -> dict[str, tf.Tensor]:
             rows = queries.rows(features)
@@ -67,6 +78,8 @@ class QuerySide(tf.Module):
 
         # Concrete functions: a `tf.function` that is loaded and saved again is wrapped in another each time.
         self.embed, self.recall = (tf.function(f).get_concrete_function(**specs) for f in (embed, recall))
+        candidate_id = tf.TensorSpec([None], tf.string, name=CANDIDATE_INPUT)
+        self.embed_pairs = tf.function(embed_pairs).get_concrete_function(**specs, **{CANDIDATE_INPUT: candidate_id})
 
         chosen = np.random.default_rng(0).permutation(known.num_queries)[:_NUM_SAMPLED]
         ids = known.queries[known.query_id].take(chosen)
@@ -126,6 +139,27 @@ def query_towers(model: Recommender) -> list[Tower]:
     return [part.query_tower for part in model.models]
 
 
+class Target:
+    """The candidate that each query is scored with, which is never part of its own history.
+
+    Args:
+        ids: string [batch], its id.
+        known_ids: string [num_candidates], the candidates of the events that are remembered.
+    """
+
+    def __init__(self, ids: tf.Tensor, known_ids: tf.Variable) -> None:
+        self._ids, self._known_ids = ids[:, tf.newaxis], known_ids
+
+    def is_given(self, history: tf.Tensor) -> tf.Tensor:
+        """Tells where a given history, string [batch, any], has the target, as bool [batch, any]."""
+        return history == self._ids
+
+    def is_remembered(self, candidates: tf.Tensor) -> tf.Tensor:
+        """Tells where remembered candidates, int32 [batch, any] as of `PastEvents`, are the target."""
+        places = tf.minimum(candidates, self._known_ids.shape[0] - 1)  # whatever is told of padding, it stays padding
+        return tf.gather(self._known_ids, places) == self._ids
+
+
 class _RememberingModel(tf.Module):
     """A model's query side with what the bundle remembers for it: the codes of the known queries, and their ratings."""
 
@@ -157,7 +191,12 @@ class _RememberingModel(tf.Module):
         }
 
     def embed(
-        self, model: TwoTowerModel, features: Mapping[str, tf.Tensor], rows: tf.Tensor, past: PastEvents
+        self,
+        model: TwoTowerModel,
+        features: Mapping[str, tf.Tensor],
+        rows: tf.Tensor,
+        past: PastEvents,
+        target: Target | None,
     ) -> tf.Tensor:
         """Embeds what is given of each query, or else remembered, as float32 [batch, embedding_dim].
 
@@ -166,31 +205,41 @@ class _RememberingModel(tf.Module):
             features: Input name -> tensor.
             rows: int32 [batch], rows of known queries.
             past: Their events.
+            target: The candidate that is left out of each query's history, or None.
         """
         codes = model.query_tower.lookup(features)
-        return model.embed_queries(self._fill_missing(model, codes, rows, past))
-
-    def _fill_missing(
-        self, model: TwoTowerModel, codes: Mapping[str, tf.Tensor], rows: tf.Tensor, past: PastEvents
-    ) -> dict[str, tf.Tensor]:
-        """Fills in what the bundle remembers for each feature that is missing; a given value is kept."""
         filled = {}
         for feature in model.query_tower.config.features:
             is_given = ~feature.is_missing(codes)
+            given = {spec.name: codes[spec.name] for spec in feature.raw_specs}
             if isinstance(feature, History):
-                remembered = self._remembered_history(feature, past)
+                remembered = self._remembered_history(feature, past, target)
+                if target is not None:
+                    # A history of nothing but the target counts as given all the same.
+                    given[feature.name] = _left_out(given[feature.name], target.is_given(features[feature.name]))
             else:
-                remembered = {spec.name: tf.gather(self.codes[spec.name], rows) for spec in feature.raw_specs}
+                remembered = {name: tf.gather(self.codes[name], rows) for name in given}
             for name, values in remembered.items():
-                filled[name] = _choose(is_given, codes[name], values)
-        return filled
+                filled[name] = _choose(is_given, given[name], values)
+        return model.embed_queries(filled)
 
-    def _remembered_history(self, history: History, past: PastEvents) -> dict[str, tf.Tensor]:
-        # The padding's code is the last.
-        remembered = {history.name: tf.gather(self.past[history.name], past.candidates(history.length))}
+    def _remembered_history(self, history: History, past: PastEvents, target: Target | None) -> dict[str, tf.Tensor]:
+        # In training an earlier candidate takes the slot of the target that is left out; see `LeaveOneOutHistory`. The
+        # history's own layer skips padding, and takes only the latest candidates of those that are left.
+        length = history.length if target is None else history.length + 1
+        candidates = past.candidates(length)
+        codes = tf.gather(self.past[history.name], candidates)  # the padding's code is the last
+        if target is not None:
+            codes = _left_out(codes, target.is_remembered(candidates))
+        remembered = {history.name: codes}
         if history.by_rating:
-            remembered[history.rating_name] = tf.gather(self.ratings[history.rating_name], past.places(history.length))
+            remembered[history.rating_name] = tf.gather(self.ratings[history.rating_name], past.places(length))
         return remembered
+
+
+def _left_out(codes: tf.Tensor, is_left_out: tf.Tensor) -> tf.Tensor:
+    """Makes padding of the codes of a history, [batch, any], that are left out."""
+    return tf.where(is_left_out, tf.cast(MISSING_CODE, codes.dtype), codes)
 
 
 def _choose(is_given: tf.Tensor, codes: tf.Tensor, remembered: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_twotower.features.input_names import CANDIDATE_INPUT
+
 
 class RestoredQuerySide(tf.Module):
     """The query side of a loaded bundle, with the functions and variables of a `QuerySide`.
@@ -18,11 +20,20 @@ class RestoredQuerySide(tf.Module):
     def __init__(self, side: Any) -> None:
         super().__init__(name="restored_query_side")
         self.embed, self.recall = side.embed, side.recall
-        self.resources = _Resources([self.embed, self.recall])
+        functions = [self.embed, self.recall]
+        # Bundles of older versions score a pair with the whole history.
+        self.embed_pairs = self._embed_queries_of_pairs
+        if hasattr(side, "embed_pairs"):
+            self.embed_pairs = side.embed_pairs
+            functions.append(self.embed_pairs)
+        self.resources = _Resources(functions)
         self.candidate_ids, self.sample, self.sample_ids = side.candidate_ids, side.sample, side.sample_ids
         # Refreshed bundles lacked the known queries at first, except where functions look them up.
         if hasattr(side, "queries"):
             self.queries = _RestoredKnownQueries(self.resources.copy_of(side.queries.table))
+
+    def _embed_queries_of_pairs(self, **features: tf.Tensor) -> Any:
+        return self.embed(**{name: values for name, values in features.items() if name != CANDIDATE_INPUT})
 
 
 class _RestoredKnownQueries(tf.Module):

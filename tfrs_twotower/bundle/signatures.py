@@ -138,8 +138,8 @@ class _Functions:
         return {"candidate_ids": self._catalogue.names(found), "scores": tf.where(is_known, scores, NO_SCORE)}
 
     def score(self, **features: tf.Tensor) -> Tensors:
-        rows = self._catalogue.rows(features.pop(CANDIDATE_INPUT))
-        embeddings = self._queries.embed(**features)
+        rows = self._catalogue.rows(features[CANDIDATE_INPUT])
+        embeddings = self._queries.embed_pairs(**features)
         vectors = self._index.vectors.take(tf.maximum(rows, 0))
         products = tf.reduce_sum(embeddings["retrieval"] * vectors, axis=1)
         outputs = {"scores": tf.where(rows == NO_ROW, NO_SCORE, products)}

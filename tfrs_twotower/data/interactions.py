@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tfrs_twotower.data.columns import check_ids, plain_table
 
+_MAX_WEIGHT = 1e18
 _CHECK_BLOCK_SIZE = 2**20
 
 _Predicate = Callable[[np.ndarray], np.ndarray]
@@ -93,6 +94,8 @@ class Interactions:
             _check_integers(self.events, "timestamp")
         if self.weights is not None:
             _check_values(self.weights, lambda x: np.isfinite(x) & (x >= 0), "weight", "finite and at least 0")
+            # The sum over all events must be finite in float32.
+            _check_values(self.weights, lambda x: x <= _MAX_WEIGHT, "weight", f"at most {_MAX_WEIGHT:g}")
 
     @property
     def num_queries(self) -> int:

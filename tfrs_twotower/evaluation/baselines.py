@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse
 import sklearn.linear_model
 
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.evaluation.ranking import Embeddings
 from tfrs_twotower.evaluation.rating import has_both_classes, rating_metrics
 
@@ -44,6 +44,7 @@ def all_positive(train: Interactions, labels: np.ndarray, *, threshold: float) -
         >>> values["accuracy"], values["auc"], values["brier"]
         (0.75, 0.5, 0.25)
     """
+    require_interactions(train, "train")
     base_rate = np.full(len(labels), np.mean(train.ratings >= threshold))
     of_decisions, of_probabilities = (
         rating_metrics(labels, probabilities) for probabilities in (np.ones(len(labels)), base_rate)
@@ -73,6 +74,7 @@ def popularity(train: Interactions, *, threshold: float) -> Embeddings:
         >>> (queries @ candidates.T).tolist()
         [[0.0, 2.0], [0.0, 2.0]]
     """
+    require_interactions(train, "train")
     positive = train.candidate_rows[train.ratings >= threshold]
     counts = np.bincount(positive, minlength=train.num_candidates).astype(np.float32)
     return np.ones((train.num_queries, 1), np.float32), counts[:, np.newaxis]
@@ -108,6 +110,7 @@ def recent_popularity(train: Interactions, *, threshold: float) -> Embeddings:
         >>> candidates.ravel().tolist()
         [0.0, 1.0]
     """
+    require_interactions(train, "train")
     timestamps = train.timestamps
     if timestamps is None:
         raise ValueError(
@@ -147,6 +150,7 @@ def biases(train: Interactions, *, threshold: float) -> Embeddings:
         >>> bool(log_odds[1, 0] > log_odds[0, 0] > log_odds[0, 1])
         True
     """
+    require_interactions(train, "train")
     labels = train.ratings >= threshold
     if not has_both_classes(labels):
         raise ValueError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfrs_twotower._progress import Progress, no_progress
+from tfrs_twotower._settings import require_model
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.rows import pair_codes
 from tfrs_twotower.data.splits import Split
@@ -94,6 +95,7 @@ def evaluate(
         >>> list(report.cases), report.metrics["hit_rate@1"]
         (['model', 'random', 'popularity'], 1.0)
     """
+    require_model(model)
     require_test_part(split)
     _check_columns(segment_by, split.test)
     predictions = predict(model, split, k=k, recommend_seen=recommend_seen, max_queries=max_queries, progress=progress)

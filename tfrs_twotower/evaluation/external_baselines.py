@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse
 
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.evaluation.ranking import Embeddings
 
 # This default, and those of `implicit_als`, were chosen on the validation part of MovieLens 100K.
@@ -120,6 +120,7 @@ def implicit_als(
 
 def _liked(train: Interactions, threshold: float) -> scipy.sparse.csr_matrix:
     """Returns float32 [num_queries, num_candidates], 1 where a query likes a candidate."""
+    require_interactions(train, "train")
     positive = train.ratings >= threshold
     pairs = train.query_rows[positive], train.candidate_rows[positive]
     ones = np.ones(len(pairs[0]), np.float32)

@@ -6,11 +6,14 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.special
 
 from tfrs_twotower._progress import Progress, no_progress
-from tfrs_twotower._settings import whole_number
+from tfrs_twotower._settings import require_model, whole_number
+from tfrs_twotower.batches.histories import FixedHistory, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.partition import require_split
+from tfrs_twotower.data.rows import pair_codes
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.ranking import Embeddings, event_pairs, rank_candidates, require_k
 from tfrs_twotower.evaluation.rating import pair_probabilities
@@ -18,6 +21,7 @@ from tfrs_twotower.evaluation.sampling import choose_queries
 
 if TYPE_CHECKING:
     from tfrs_twotower.model.recommender import Recommender
+    from tfrs_twotower.model.two_tower import TwoTowerModel
 
 
 _EMBEDDING = "Embedding queries and candidates"
@@ -108,6 +112,7 @@ def predict(
         >>> predictions.ranked.tolist(), predictions.probabilities.round(4).tolist()
         ([[1, 2]], [0.8808])
     """
+    require_model(model)
     require_test_part(split)
     test, seen = split.test, split.seen
     require_k(k, test.num_candidates)
@@ -126,6 +131,7 @@ def predict(
             of_rating = rating.embed(test, known=seen)
             progress(_EMBEDDING, 2, models)
         probabilities = pair_probabilities(*of_rating, test)
+        _leave_out_targets(rating, split, probabilities)
     query_rows = choose_queries(
         test.query_rows,
         num_candidates=len(candidates),
@@ -140,6 +146,18 @@ def predict(
         query_rows=query_rows,
         recommend_seen=recommend_seen,
     )
+
+
+def _leave_out_targets(model: TwoTowerModel, split: Split, probabilities: np.ndarray) -> None:
+    """Predicts events of pairs that were seen before once more: the target is never part of its own history."""
+    test, seen = split.test, split.seen
+    ours, theirs = (pair_codes(part.query_rows, part.candidate_rows, part.num_candidates) for part in (test, seen))
+    again = np.flatnonzero(np.isin(ours, theirs))
+    if not again.size or not model.history_length:
+        return
+    history = FixedHistory(timeline=Timeline(seen), length=model.history_length)
+    logits = model.predict(model.evaluation_batches(test.with_events(again), history=history), verbose=0)
+    probabilities[again] = scipy.special.expit(logits.astype(np.float64))
 
 
 def require_test_part(split: Split) -> None:

@@ -9,7 +9,7 @@ from tfrs_twotower.batches.histories import HistorySource, LeaveOneOutHistory, T
 from tfrs_twotower.batches.negatives import Negatives
 from tfrs_twotower.batches.pipeline import WHOLE, EpochOrder, Shard
 from tfrs_twotower.batches.query_batches import build_query_batches
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.model.encoding import encode_tables, require_events, require_history_of, with_candidate_keys
 from tfrs_twotower.model.sum_tower import SumTower
 from tfrs_twotower.model.tasks.task import EventTask, QueryTask, Task
@@ -140,6 +140,7 @@ class BatchMaker:
         Raises:
             ValueError: If the query tower takes a history, and none is given.
         """
+        require_interactions(interactions, "interactions")
         if history is None and self.history_length:
             raise ValueError(
                 "`history` must be given: the query tower takes one. For the validation part it is "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower._settings import require_having
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.features.history import histories
 from tfrs_twotower.features.input_names import require_free_inputs, require_input_name
 from tfrs_twotower.features.learning import learn_candidate_vocabularies, learn_query_vocabularies
@@ -46,6 +47,9 @@ def build_two_tower(
         >>> model.candidate_tower.vocabularies.values_of("sku")
         ('x', 'y')
     """
+    require_interactions(train, "train")
+    for name, config in (("query", query), ("candidate", candidate)):
+        require_having(config, name, "build_tower", "the declaration of a tower, such as an `MLPTowerConfig`")
     # Columns are checked where they are learnt from.
     names = [feature.name for feature in query.features]
     if histories(query.features) and train.query_id not in names:

@@ -9,7 +9,7 @@ from tfrs_twotower.batches.batch import EventBatch
 from tfrs_twotower.batches.encoded import EncodedTables
 from tfrs_twotower.batches.histories import HistorySource, Timeline
 from tfrs_twotower.batches.pipeline import map_batches
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.model.tower import Tower
 
 # Maximum numbers of slots of histories, and of queries, that are embedded at once.
@@ -52,6 +52,9 @@ def encode_queries(tower: Tower, interactions: Interactions, known: Interactions
     Raises:
         ValueError: If the tower takes a history, and no events are given, or events of other queries.
     """
+    require_interactions(interactions, "interactions")
+    if known is not None:
+        require_interactions(known, "known")
     queries = tower.encode_table(interactions.queries)
     if not tower.histories:
         return tower.embed_codes(queries)
@@ -99,7 +102,9 @@ def require_events(train: Interactions) -> None:
 
     Raises:
         ValueError: If it has none.
+        TypeError: If it is anything else than interactions.
     """
+    require_interactions(train, "train")
     if not train.num_events:
         raise ValueError("`train` must have an event.")
 
@@ -117,6 +122,10 @@ def require_history_of(tower: Tower, interactions: Interactions, history: Histor
     """
     if history is None:
         return
+    if not isinstance(history, HistorySource):
+        raise TypeError(
+            f"`history` must be a source of histories, such as a `FixedHistory`. Received: a {type(history).__name__}."
+        )
     if history.length < tower.history_length:
         raise ValueError(
             f"`history` must have a length of at least {tower.history_length}, the query tower's. "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower._settings import require_having
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.features.learning import learn_candidate_vocabularies, learn_query_vocabularies
 from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.tower import Tower
@@ -41,6 +42,8 @@ def expand_vocabulary(model: TwoTowerModel, train: Interactions) -> TwoTowerMode
         >>> expand_vocabulary(model, ratings("a", "c")).candidate_tower.vocabularies.values_of("movie_id")
         ('a', 'b', 'c')
     """
+    require_having(model, "model", "query_tower", "a `TwoTowerModel`; expand the models of a joint model one by one")
+    require_interactions(train, "train")
     query, candidate = model.query_tower, model.candidate_tower
     newer_query = learn_query_vocabularies(query.config.features, train)
     newer_candidate = learn_candidate_vocabularies(candidate.config.features, train)

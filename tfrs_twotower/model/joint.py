@@ -11,6 +11,7 @@ from tfrs_twotower.batches.batch import JointBatch
 from tfrs_twotower.batches.pipeline import map_batches, zip_batches
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.config import from_config, to_config
+from tfrs_twotower.model.file_formats import require_joint_weights_format
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.two_tower import TwoTowerModel
 
@@ -150,6 +151,23 @@ class JointModel(Recommender):
     def predict_step(self, data: JointBatch) -> JointBatch:
         """Scores a batch; called by Keras, whose own method would take a batch apart."""
         return self(data, training=False)
+
+    def save_weights(
+        self, filepath: Any, overwrite: bool = True, save_format: str | None = None, **options: Any
+    ) -> None:
+        """Saves the weights as Keras does.
+
+        Args:
+            filepath: A path that ends with `.weights.h5`, or that of a TensorFlow checkpoint.
+            overwrite: Whether a file that exists is replaced without a question.
+            save_format: "tf", or None: the ending of the path decides.
+            options: Further arguments of Keras's `save_weights`.
+
+        Raises:
+            ValueError: If it is another HDF5 file.
+        """
+        require_joint_weights_format(filepath, save_format)
+        super().save_weights(filepath, overwrite=overwrite, save_format=save_format, **options)
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
         """Builds nothing, because `from_config` returns towers that have their variables."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
@@ -14,8 +15,11 @@ from tfrs_twotower.batches.batch import EventBatch, JointBatch, QueryBatch
 from tfrs_twotower.batches.pipeline import Epochs, epochs_of
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
+from tfrs_twotower.features.config import Declaration
 from tfrs_twotower.features.draws import draws_of_step
 from tfrs_twotower.model.callback_states import WatchesCallbacks, companions
+from tfrs_twotower.model.file_formats import require_format, warn_of_folder, warn_of_missing_state
+from tfrs_twotower.model.finite import naming_numbers, not_finite, with_checked_numbers
 from tfrs_twotower.model.weight_loading import VocabularyBound
 
 _HOW_TO_MAKE_BATCHES = (
@@ -45,7 +49,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
     steps_per_execution: Any
 
     def __init__(self, *, name: str | None = None) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)  # a batch is not cast with mixed precision
         self.after_step: Callable[[], None] | None = None
         self._means = LossMeans()
         self.measures_pairs = False
@@ -112,6 +116,36 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
             steps_per_execution=steps_per_execution,
             **options,
         )
+        if options.get("from_serialized"):
+            warn_of_folder()
+
+    def save(self, filepath: Any, overwrite: bool = True, save_format: str | None = None, **options: Any) -> None:
+        """Saves the model as Keras does; `.keras` is the format that keeps everything.
+
+        Args:
+            filepath: A path that ends with `.keras`, or a folder for the older format.
+            overwrite: Whether a file that exists is replaced without a question.
+            save_format: "keras" or "tf"; by default, the ending of the path decides.
+            options: Further arguments of Keras's `save`.
+
+        Raises:
+            ValueError: If the format is HDF5, or the older one before the model was called.
+        """
+        was_called = self._saved_model_inputs_spec is not None
+        require_format(filepath, save_format, was_called=was_called)
+        super().save(filepath, overwrite=overwrite, save_format=save_format, **options)
+
+    def load_weights(self, filepath: Any, *arguments: Any, **options: Any) -> Any:
+        """Loads weights, and the optimizer's state if the file and the model have one; see `VocabularyBound`.
+
+        A warning says if one of them has none.
+        """
+        is_compiled = getattr(self, "optimizer", None) is not None
+        if is_compiled:
+            self._build_optimizer()
+        loaded = super().load_weights(filepath, *arguments, **options)
+        warn_of_missing_state(filepath, is_compiled=is_compiled)
+        return loaded
 
     def compile_from_config(self, config: Any) -> None:
         """Compiles a loaded model as the saved one was; called by Keras."""
@@ -129,10 +163,19 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
 
         Raises:
             TypeError: If `x` or `validation_data` are not batches.
-            FloatingPointError: If the loss becomes NaN or infinite; it names the steps and the weights that have.
+            FloatingPointError: If the loss becomes NaN or infinite; it names the steps and the weights that have. Or if
+                a data set of your own has a number that is not finite; it names the batch and the column.
         """
         for argument, batches in (("x", x), ("validation_data", options.get("validation_data"))):
             _require_batches(argument, batches)
+        if options.get("validation_data") is not None:
+            options["validation_data"] = with_checked_numbers(options["validation_data"])
+        with naming_numbers():
+            return self._fit(with_checked_numbers(x), arguments, callbacks, options)
+
+    def _fit(
+        self, x: Any, arguments: tuple[Any, ...], callbacks: Any, options: dict[str, Any]
+    ) -> tf.keras.callbacks.History:
         if isinstance(callbacks, tf.keras.callbacks.CallbackList):
             # It has what `fit` adds to a list, and is used as it is.
             return super().fit(x, *arguments, callbacks=callbacks, **options)
@@ -154,6 +197,34 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
             if steps_before is not None:
                 # `evaluate` and `predict` use the same number, and would refuse data of unknown length.
                 self.steps_per_execution = steps_before
+
+    def evaluate(self, x: Any = None, *arguments: Any, **options: Any) -> Any:
+        """Computes the losses and metrics of batches; the arguments are Keras's.
+
+        Args:
+            x: Batches, as `evaluation_batches` makes them.
+            arguments: Further arguments of Keras's `evaluate`.
+            options: Further arguments of Keras's `evaluate`.
+
+        Raises:
+            TypeError: If `x` are not batches.
+        """
+        _require_batches("x", x)
+        return super().evaluate(x, *arguments, **options)
+
+    def predict(self, x: Any, *arguments: Any, **options: Any) -> Any:
+        """Scores the pairs of batches; the arguments are Keras's.
+
+        Args:
+            x: Batches, as `evaluation_batches` makes them.
+            arguments: Further arguments of Keras's `predict`.
+            options: Further arguments of Keras's `predict`.
+
+        Raises:
+            TypeError: If `x` are not batches.
+        """
+        _require_batches("x", x)
+        return super().predict(x, *arguments, **options)
 
     def train_step(self, batch: Any) -> dict[str, Any]:
         """Trains on a batch, and returns the metrics of the epoch so far; called by Keras."""
@@ -271,11 +342,11 @@ class _FiniteLoss(tf.keras.callbacks.Callback):
         if not bad:
             return
         steps = f"step {batch}" if first == batch else f"steps {first} to {batch}"
-        weights = [weight.name for weight in self.model.trainable_variables if not np.isfinite(weight).all()]
+        weights = not_finite(self.model.weights)
         raise FloatingPointError(
             f"The loss is not finite after {steps} of epoch {self._epoch}: {bad}. Weights with NaN or infinity: "
             f"{', '.join(weights) or 'none'}. The likely cause is a learning rate that is too high, or, if it happens "
-            "in the first step, weights of events that are not finite."
+            "in the first step, features or weights of events that are not finite or very large."
         )
 
 
@@ -303,7 +374,9 @@ class LossMeans:
 
 def _require_batches(argument: str, given: Any) -> None:
     """Raises an error if data cannot be batches, before TensorFlow says so in its own way."""
-    if isinstance(given, Interactions | Split):
+    if given is None and argument == "validation_data":
+        return
+    if given is None or isinstance(given, Interactions | Split | Declaration | tf.keras.Model | pa.Table | str):
         raise TypeError(f"`{argument}` must be batches. Received: {type(given).__name__}. {_HOW_TO_MAKE_BATCHES}")
     if isinstance(given, tf.data.Dataset) and not isinstance(given.element_spec, EventBatch | QueryBatch | JointBatch):
         raise TypeError(

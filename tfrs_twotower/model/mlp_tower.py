@@ -127,7 +127,11 @@ class MLPTower(Tower):
                 )
             )
         regularizer = l2_regularizer(config.l2)
-        mlp.add(tf.keras.layers.Dense(config.num_outputs, kernel_regularizer=regularizer, name="output"))
+        # The embedding is float32 with mixed precision, too.
+        output = tf.keras.layers.Dense(
+            config.num_outputs, kernel_regularizer=regularizer, dtype="float32", name="output"
+        )
+        mlp.add(output)
         return mlp
 
     def combine(self, vectors: list[tf.Tensor], training: bool) -> tf.Tensor:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower._settings import require_having
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.features.categorical import Categorical, IdFeature
 from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.history import History
@@ -68,6 +69,8 @@ def build_retrieval_model(recipe: Recipe, train: Interactions) -> TwoTowerModel:
         >>> build_retrieval_model(choose_recipe(ratings), ratings).task.name
         'full_softmax'
     """
+    require_having(recipe, "recipe", "query_features", "a `Recipe`, from `choose_recipe`")
+    require_interactions(train, "train")
     settings = recipe.retrieval
     query, candidate = _features(recipe, settings, rating_vectors=False)
     id_feature = _candidate_id(recipe)
@@ -107,6 +110,8 @@ def build_rating_model(recipe: Recipe, train: Interactions) -> TwoTowerModel | N
         >>> build_rating_model(choose_recipe(ratings), ratings).task.name
         'rating_task'
     """
+    require_having(recipe, "recipe", "query_features", "a `Recipe`, from `choose_recipe`")
+    require_interactions(train, "train")
     settings = recipe.rating
     if settings is None:
         return None

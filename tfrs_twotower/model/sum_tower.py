@@ -135,7 +135,7 @@ class SumTower(Tower):
 
     def build_top(self) -> tf.keras.layers.Layer:
         """Builds the sum; see `Tower`."""
-        return VectorSum(dropout=self.config.dropout, has_bias=self.config.has_bias, name="sum")
+        return VectorSum(dropout=self.config.dropout, has_bias=self.config.has_bias, dtype="float32", name="sum")
 
     def combine(self, vectors: list[tf.Tensor], training: bool) -> tf.Tensor:
         """Adds the vectors; see `Tower`."""

@@ -23,7 +23,9 @@ from tfrs_twotower.features.config import Declaration, from_config, to_config
 from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.history import History, histories
 from tfrs_twotower.features.vocabularies import Vocabularies, Vocabulary
+from tfrs_twotower.model.finite import require_finite_codes
 from tfrs_twotower.model.frequency_bias import FrequencyBias
+from tfrs_twotower.model.precision import full_precision, require_policy
 from tfrs_twotower.model.weight_loading import VocabularyBound
 
 _AnyTower = TypeVar("_AnyTower", bound="Tower")
@@ -156,17 +158,23 @@ class Tower(VocabularyBound, abc.ABC):
         name: str,
         shared_tables: SharedTables | None = None,
     ) -> None:
-        super().__init__(name=name)
+        require_policy()
+        super().__init__(name=name, autocast=False)  # with mixed precision, raw features are not cast all the same
         self.config = config
         self.vocabularies = vocabularies
         self.lookups = {}
-        for feature in config.features:
-            self.lookups.update(feature.build_lookups(vocabularies))
-        self.encoders = {feature.name: self.build_encoder(feature, shared_tables or {}) for feature in config.features}
+        with full_precision():
+            for feature in config.features:
+                self.lookups.update(feature.build_lookups(vocabularies))
+            self.encoders = {
+                feature.name: self.build_encoder(feature, shared_tables or {}) for feature in config.features
+            }
         self.top = self.build_top()
         self.frequency = None
         if config.frequency_of is not None:
-            self.frequency = FrequencyBias(num_codes=self.encoders[config.frequency_of].num_codes, name="frequency")
+            with full_precision():
+                num_codes = self.encoders[config.frequency_of].num_codes
+                self.frequency = FrequencyBias(num_codes=num_codes, name="frequency")
             learnt = vocabularies.get(config.frequency_of)
             self.frequency.learn(learnt.counts if isinstance(learnt, Vocabulary) else ())
         # Saved with the weights, whose rows mean nothing without it.
@@ -270,7 +278,7 @@ class Tower(VocabularyBound, abc.ABC):
     def encode(self, codes: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Encodes codes, as `lookup` gives them, to float32 [batch, num_outputs]."""
         vectors = self.feature_vectors(codes, self.encoders, training)
-        return self.add_frequency(self.combine(vectors, training), codes)
+        return self.add_frequency(tf.cast(self.combine(vectors, training), tf.float32), codes)
 
     def call(self, raw: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Embeds raw features as float32 [batch, num_outputs]."""
@@ -294,7 +302,9 @@ class Tower(VocabularyBound, abc.ABC):
             TypeError: If a column's type does not suit its feature.
         """
         raw = self.raw_features(table)
-        return {name: self.lookups[name](values).numpy() for name, values in raw.items()}
+        codes = {name: self.lookups[name](values).numpy() for name, values in raw.items()}
+        require_finite_codes(codes)
+        return codes
 
     def encode_histories(self, candidates: pa.Table) -> list[EncodedHistory]:
         """Looks up every candidate once, as an entry of histories.

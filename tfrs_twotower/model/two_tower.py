@@ -94,6 +94,8 @@ class TwoTowerModel(BatchMaker, Recommender):
         self.query_tower = query_tower
         self.candidate_tower = candidate_tower
         self.task = task
+        if type(task).build is tf.keras.layers.Layer.build:
+            task.built = True  # it has its weights, which Keras's summary would call unused
         # Towers that are given may be trained already; `join_towers` makes new ones, and sets this.
         self.initial_fingerprint: str | None = None
         # The towers have their variables: Keras may restore an optimizer's state before the first batch.
@@ -249,6 +251,11 @@ class TwoTowerModel(BatchMaker, Recommender):
 
     def embed_catalogue(self, candidates: pa.Table) -> np.ndarray:
         """Embeds all rows of a table of candidates as float32 [num_candidates, embedding_dim]."""
+        if not isinstance(candidates, pa.Table):
+            raise TypeError(
+                "`candidates` must be an Arrow table, such as `interactions.candidates`. "
+                f"Received: a {type(candidates).__name__}."
+            )
         outputs = self.candidate_tower.embed_codes(self.candidate_tower.encode_table(candidates))
         return self._candidate_side(tf.constant(outputs)).numpy()
 

@@ -8,13 +8,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tfrs_twotower._settings import require_model
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides, require_extra_files
 from tfrs_twotower.bundle.check import check_in_fresh_process
 from tfrs_twotower.bundle.layout import METRICS_FILE, portable_twin
 from tfrs_twotower.bundle.manifest import Rerank
 from tfrs_twotower.bundle.model_entry import require_metrics
 from tfrs_twotower.bundle.warmup import require_batch_sizes, write_warmup
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.index.build import BuildIndex
 from tfrs_twotower.index.filters import default_filters
@@ -141,6 +142,8 @@ def export_bundle(
         ...     export_bundle(model, ratings, f"{folder}/movies").name
         '1'
     """
+    require_model(model)
+    require_interactions(known, "known")
     directory, catalogue, config = Path(directory), known.candidates, config or ExportConfig()
     k = config.num_recommended(catalogue.num_rows)
     require_keep(keep)

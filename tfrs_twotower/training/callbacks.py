@@ -8,6 +8,7 @@ from typing import Literal
 import tensorflow as tf
 
 from tfrs_twotower._settings import whole_number
+from tfrs_twotower.data.partition import require_split
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.rating import has_both_classes, pair_probabilities, rating_metrics
 from tfrs_twotower.model.callback_states import State
@@ -104,6 +105,7 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         max_queries: int | None = None,
     ) -> None:
         super().__init__()
+        require_split(split, "split")
         if k is not None and not 1 <= k <= split.train.num_candidates:
             raise ValueError(f"`k` must be in 1..num_candidates, {split.train.num_candidates}. Received: {k}.")
         self._split, self._k, self._every = split, k, whole_number(every, "`every`", 1)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower._settings import whole_number
+from tfrs_twotower._settings import require_having, whole_number
 from tfrs_twotower.batches.histories import FixedHistory, Timeline
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.partition import require_split
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
@@ -112,7 +113,10 @@ def fit_two_tower(
         True
     """
     if not isinstance(model, TwoTowerModel):
-        raise TypeError(f"`model` must be a TwoTowerModel; use `fit_joint` for a joint model. Received: {model!r}.")
+        raise TypeError(
+            f"`model` must be a TwoTowerModel; use `fit_joint` for a joint model. Received: a {type(model).__name__}."
+        )
+    require_split(split, "split")
     if model.rating_model is None:
         raise TypeError(
             "`fit_two_tower` follows the validation log loss, which only a RatingTask has. For other tasks use "
@@ -224,6 +228,7 @@ def fit_joint(
         >>> "log_loss" in history.rating.history
         True
     """
+    require_having(model, "model", "shares_towers", "a `JointModel`; use `fit_by_query` for a single model")
     if model.shares_towers:
         raise ValueError(
             "`fit_joint` trains one model after the other, but these share their towers. Train both at once: "
@@ -275,6 +280,7 @@ def fit_by_query(
         >>> "softmax_loss" in fit_by_query(model, ratings, seed=0, training=QueryTraining(epochs=1)).history
         True
     """
+    require_having(model, "model", "query_tower", "a `TwoTowerModel`; use `fit_joint` for a joint model")
     average = [] if training.decay is None else [AveragedWeights(decay=training.decay)]
     model.compile(optimizer=LazyAdam(training.learning_rate))
     return model.fit(

@@ -41,7 +41,7 @@ class FrequencyEstimator(tf.keras.layers.Layer):
     """
 
     def __init__(self, *, num_slots: int, num_hashes: int = 2, learning_rate: float = 0.05, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"dtype": "float32", **kwargs})  # with mixed precision, too
         whole_number(num_slots, "`num_slots`", 1)
         if not whole_number(num_hashes, "`num_hashes`", 1) <= len(_MULTIPLIERS):
             raise ValueError(f"`num_hashes` must be in 1..{len(_MULTIPLIERS)}. Received: {num_hashes}.")

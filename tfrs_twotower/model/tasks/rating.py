@@ -13,6 +13,7 @@ from tfrs_twotower.batches.batch import EventBatch, QueryBatch
 from tfrs_twotower.batches.negatives import Negatives, NegativeSampler
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.history_parts import HistoryParts
+from tfrs_twotower.model.precision import full_precision
 from tfrs_twotower.model.tasks.task import EventTask, QueryTask
 
 
@@ -54,16 +55,17 @@ class RatingTask(EventTask, QueryTask):
             self._place = sorted([*self.other_thresholds, self.threshold]).index(self.threshold)
             # The distance from each threshold to the next, through a softplus, which keeps them in order.
             self.gaps = self.add_weight(name="gaps", shape=(len(self.other_thresholds),), initializer="zeros")
-        self.ranking = tfrs.tasks.Ranking(
-            loss=tf.keras.losses.BinaryCrossentropy(from_logits=True),
-            metrics=[
-                # Predictions are logits, hence the threshold of 0. The loss at other thresholds is no part of the log
-                # loss, but of `loss` in Keras's logs.
-                tf.keras.metrics.BinaryCrossentropy(from_logits=True, name="log_loss"),
-                tf.keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy"),
-                tf.keras.metrics.AUC(from_logits=True, name="auc"),
-            ],
-        )
+        with full_precision():
+            self.ranking = tfrs.tasks.Ranking(
+                loss=tf.keras.losses.BinaryCrossentropy(from_logits=True),
+                metrics=[
+                    # Predictions are logits, hence the threshold of 0. The loss at other thresholds is no part of the
+                    # log loss, but of `loss` in Keras's logs.
+                    tf.keras.metrics.BinaryCrossentropy(from_logits=True, name="log_loss"),
+                    tf.keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy"),
+                    tf.keras.metrics.AUC(from_logits=True, name="auc"),
+                ],
+            )
 
     def call(
         self, ratings: tf.Tensor, logits: tf.Tensor, weights: tf.Tensor | None = None, training: bool = False

@@ -35,7 +35,7 @@ class Task(tf.keras.layers.Layer, abc.ABC):
     predicts_probabilities: ClassVar[bool] = False
 
     def __init__(self, *, threshold: float = 3.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"dtype": "float32", **kwargs})  # with mixed precision, too
         self.threshold = float(threshold)
         if not np.isfinite(self.threshold):
             raise ValueError(f"`threshold` must be finite. Received: {threshold}.")

@@ -16,6 +16,7 @@ from tfrs_twotower.experiment import (
     SplitSection,
     TrainingSection,
 )
+from tfrs_twotower.experiment.writing import format_experiment
 
 
 def test_without_options_it_is_movielens():
@@ -73,7 +74,14 @@ def test_every_option_sets_its_key():
             column_names=("customer", "sku", "stars", "when"),
         ),
         split=SplitSection(kind="temporal"),
-        training=TrainingSection(threshold=4, seed=5, logs="logs", resume=True, run_folder="kept", deterministic=True),
+        training=TrainingSection(
+            threshold=4,
+            seed=5,
+            logs="logs",
+            resume=True,
+            run_folder="kept",
+            deterministic=True,
+        ),
         retrieval_model=RetrievalModelSection(epochs=3, batch_size=32),
         rating_model=RatingModelSection(epochs=3, batch_size=32),
         export=ExportSection(
@@ -198,3 +206,19 @@ def test_errors_of_other_types_stay_what_they_are():
     with pytest.raises(UnicodeDecodeError) as raised, options_named({}):
         raise error
     assert raised.value is error
+
+
+def test_a_version_says_what_is_done_with_newer_events_and_where(tmp_path):
+    version = tmp_path / "models" / "shop" / "3"
+    (version / "assets.extra").mkdir(parents=True)
+    older = Experiment(data=DataSection(ratings="old.csv", query_id="customer"), training=TrainingSection(seed=5))
+    (version / "assets.extra" / "experiment.toml").write_text(format_experiment(older))
+    made = make_experiment({"start_from": str(version), "ratings": "new.csv", "config": None})
+    assert made.directory == version.parent
+    assert made.data == DataSection(ratings="new.csv", query_id="customer")
+    assert made.training == TrainingSection(seed=5, start_from=str(version))
+
+
+def test_a_version_without_an_experiment_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="`--from` must name a version that `train` published"):
+        make_experiment({"start_from": str(tmp_path), "ratings": "new.csv", "config": None})

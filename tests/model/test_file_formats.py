@@ -38,7 +38,7 @@ def compiled(model):
 
 def train(model, events, epochs: int) -> None:
     model.fit(
-        model.query_batches(events, batch_size=4, seed=0, initial_epoch=int(epochs == 1)), epochs=epochs, verbose=0
+        model.query_batches(events, batch_size=4, seed=0, initial_epoch=2 * int(epochs == 1)), epochs=epochs, verbose=0
     )
 
 

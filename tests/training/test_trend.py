@@ -32,8 +32,9 @@ def test_the_scores_grow_by_the_logarithm_of_recent_popularity(split):
     recipe = tt.choose_recipe(split.train)
     model = build_retrieval_model(recipe, split.train)
     queries, before = model.embed(split.train, known=split.train)
-    add_trend(model, split.train, half_life_days=20.0, weight=0.5)
-    _, after = model.embed(split.train, known=split.train)
+    with_trend = add_trend(model, split.train, half_life_days=20.0, weight=0.5)
+    _, after = with_trend.embed(split.train, known=split.train)
+    np.testing.assert_array_equal(model.embed(split.train, known=split.train)[1], before)
     # Two half-lives before the latest event, 30 events count 30 / 4. An id without an event has no vector of its own.
     expected = 0.5 * np.log1p([30 / 4, 18, 2, 0])
     np.testing.assert_allclose(queries @ (after - before).T, np.tile(expected, (60, 1)), rtol=1e-4, atol=1e-4)

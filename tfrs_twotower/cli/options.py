@@ -81,6 +81,10 @@ Resume = Annotated[
     typer.Option("--resume", help="Keep the training in a folder, so that the same command goes on if it is stopped."),
 ]
 RunFolder = Annotated[str | None, typer.Option(help="The folder of --resume. Default: runs/ and the name.")]
+StartFrom = Annotated[
+    str | None,
+    typer.Option("--from", help="A version whose training goes on with FILE's events, as its experiment says."),
+]
 Deterministic = Annotated[
     bool | None, typer.Option("--deterministic", help="Give the same weights each time, to the last bit; slower.")
 ]
@@ -111,6 +115,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "logs": ("training.logs",),
     "resume": ("training.resume",),
     "run_folder": ("training.run_folder",),
+    "start_from": ("training.start_from",),
     "deterministic": ("training.deterministic",),
     "k": ("export.k",),
     "filter_by": ("export.filter_by",),
@@ -160,6 +165,11 @@ def make_experiment(parameters: Mapping[str, Any]) -> Experiment:
     sections: dict[str, Any] = {}
     if parameters.get("config") is not None:
         experiment = read_experiment(parameters["config"])
+    elif "start_from" in given:
+        experiment = _experiment_of(Path(given["start_from"]))
+    else:
+        experiment = None
+    if experiment is not None:
         sections = {field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)}
     _choose_source(sections, given)
     for name, value in given.items():
@@ -169,6 +179,21 @@ def make_experiment(parameters: Mapping[str, Any]) -> Experiment:
                 sections[section] = SECTIONS[section](**({"ratings": value} if key == "data.ratings" else {}))
             sections[section] = dataclasses.replace(sections[section], **{field: value})
     return Experiment(**sections)
+
+
+def _experiment_of(version: Path) -> Experiment:
+    """Returns the experiment of a version, which is published beside it again."""
+    from tfrs_twotower.experiment.reading import read_experiment
+
+    file = version / "assets.extra" / "experiment.toml"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"There is no experiment at {file}. `--from` must name a version that `train` published."
+        )
+    experiment = read_experiment(file)
+    place = version.resolve().parent
+    export = dataclasses.replace(experiment.export, output=str(place.parent), name=place.name)
+    return dataclasses.replace(experiment, export=export)
 
 
 @contextlib.contextmanager
@@ -236,4 +261,6 @@ def _default_movielens(sections: dict[str, Any]) -> None:
 def _option(name: str) -> str:
     if name == "ratings":
         return "FILE"
+    if name == "start_from":
+        return "--from"
     return "-k" if name == "k" else f"--{name.replace('_', '-')}"

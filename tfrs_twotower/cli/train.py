@@ -53,6 +53,7 @@ def train(
     recommend_seen: options.RecommendSeen = None,
     keep: options.Keep = None,
     logs: options.Logs = None,
+    start_from: options.StartFrom = None,
     resume: options.Resume = None,
     run_folder: options.RunFolder = None,
     deterministic: options.Deterministic = None,

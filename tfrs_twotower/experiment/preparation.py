@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from tfrs_twotower._progress import Progress, no_progress
+from tfrs_twotower.bundle.layout import EXTRA_FOLDER
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.merging import merge_interactions
 from tfrs_twotower.data.rows import pair_codes
 from tfrs_twotower.data.splits import Split, leave_last_out_split, random_split, temporal_split
 from tfrs_twotower.experiment.checks import Section
@@ -20,6 +24,10 @@ from tfrs_twotower.experiment.sections import ModelSection, SplitSection
 from tfrs_twotower.experiment.sources import load_data
 from tfrs_twotower.model.recipe import Recipe, choose_recipe
 from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
+from tfrs_twotower.training.state import TrainingState
+
+#: Folder in a version's `assets.extra` with what a later training goes on from.
+STATE_FOLDER = "training"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +40,7 @@ class Prepared:
         split: Its parts.
         recipe: The recipe, with what the experiment gives in place of what was chosen.
         notes: What was assumed or noticed, as full sentences.
+        state: What an earlier training left, from which this one goes on; None for a training from nothing.
     """
 
     experiment: Experiment
@@ -39,6 +48,7 @@ class Prepared:
     split: Split
     recipe: Recipe
     notes: tuple[str, ...]
+    state: TrainingState | None = None
 
 
 def prepare(experiment: Experiment, *, progress: Progress = no_progress) -> Prepared:
@@ -54,23 +64,22 @@ def prepare(experiment: Experiment, *, progress: Progress = no_progress) -> Prep
     """
     loaded = load_data(experiment, progress=progress)
     experiment, interactions = loaded.experiment, loaded.interactions
+    state, newer = None, None
+    if experiment.training.start_from is not None:
+        state = load_state(Path(experiment.training.start_from))
+        interactions, newer = merge_interactions(state.known, interactions)
     _check_columns(experiment, interactions)
     k = experiment.export.k
     if k is not None and k > interactions.num_candidates:
         raise ValueError(
             f"`export.k` must be at most the catalogue's {interactions.num_candidates} candidates. Received: {k}."
         )
-    split, notes = _split(interactions, experiment.split, experiment.training.seed)
-    # Features are looked at, and sizes chosen, by the training part alone.
-    recipe = with_settings(
-        choose_recipe(
-            split.train,
-            threshold=experiment.training.threshold,
-            query_features=_by_our_names(experiment.features.query, interactions),
-            candidate_features=_by_our_names(experiment.features.candidate, interactions),
-        ),
-        experiment,
-    )
+    if newer is None or state is None:
+        split, notes = _split(interactions, experiment.split, experiment.training.seed)
+        recipe = _choose(split.train, interactions, experiment)
+    else:
+        split, notes = _split_newer(interactions, newer, experiment)
+        recipe = state.recipe
     _check_test_part(split, recipe, recommend_seen=experiment.export.recommend_seen)
     return Prepared(
         experiment=experiment,
@@ -78,7 +87,55 @@ def prepare(experiment: Experiment, *, progress: Progress = no_progress) -> Prep
         split=split,
         recipe=recipe,
         notes=(*loaded.notes, *notes),
+        state=state,
     )
+
+
+def load_state(version: Path) -> TrainingState:
+    """Loads what the training of a published version left.
+
+    Args:
+        version: Folder of the version.
+
+    Raises:
+        FileNotFoundError: If there is no such version, or it keeps no state.
+    """
+    if not version.is_dir():
+        raise FileNotFoundError(f"There is no version at {version}. Name one such as saved_models/shop/3.")
+    folder = version / EXTRA_FOLDER / STATE_FOLDER
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{version} does not keep what a training could go on from: its `export.keep_state` was false, or it was "
+            "not published by `train`. Name another version, or train from nothing, without `training.start_from`."
+        )
+    return TrainingState.load(folder)
+
+
+def _choose(train: Interactions, interactions: Interactions, experiment: Experiment) -> Recipe:
+    # Features are looked at, and sizes chosen, by the training part alone.
+    return with_settings(
+        choose_recipe(
+            train,
+            threshold=experiment.training.threshold,
+            query_features=_by_our_names(experiment.features.query, interactions),
+            candidate_features=_by_our_names(experiment.features.candidate, interactions),
+        ),
+        experiment,
+    )
+
+
+def _split_newer(interactions: Interactions, newer: np.ndarray, experiment: Experiment) -> tuple[Split, list[str]]:
+    """Splits the newer events, and adds the known ones to the training part."""
+    if not len(newer):
+        raise ValueError("The table must have events that `training.start_from` does not know yet. Received: none.")
+    split, _ = _split(interactions.with_events(newer), experiment.split, experiment.training.seed)
+    known = interactions.events.slice(0, interactions.num_events - len(newer))
+    train = dataclasses.replace(split.train, events=pa.concat_tables([known, split.train.events]))
+    note = (
+        f"Training goes on from {experiment.training.start_from}: {len(newer):,} events are new, and the test part is "
+        f"taken from them; {known.num_rows:,} are known."
+    )
+    return dataclasses.replace(split, train=train), [note]
 
 
 def our_name(column: str, interactions: Interactions) -> str:

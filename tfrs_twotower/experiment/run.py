@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
 
 from tfrs_twotower._progress import Progress, no_progress
+from tfrs_twotower.bundle.evaluate import evaluate_bundle
 from tfrs_twotower.bundle.layout import METRICS_FILE, REPORT_FILE, portable_twin
+from tfrs_twotower.bundle.load import load_bundle
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.experiment.curves import PerModelTensorBoard
 from tfrs_twotower.experiment.experiment import Experiment
 from tfrs_twotower.experiment.index_choice import index_builder
-from tfrs_twotower.experiment.preparation import Prepared, our_name, prepare
+from tfrs_twotower.experiment.preparation import STATE_FOLDER, Prepared, our_name, prepare
 from tfrs_twotower.experiment.reporting import Evaluated, evaluate_trained
 from tfrs_twotower.experiment.resolution import resolve
 from tfrs_twotower.experiment.writing import format_experiment
 from tfrs_twotower.index.build import BuildIndex
 from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.publishing.export import ExportConfig, export_bundle
+from tfrs_twotower.publishing.gate import QualityError
 from tfrs_twotower.publishing.pairs import require_place
 from tfrs_twotower.publishing.publish import require_publishable, require_writable
 from tfrs_twotower.training.recipe import Trained, fit_recipe
 from tfrs_twotower.training.run_folder import RunFolder
+from tfrs_twotower.training.warm_start import warm_start
 
 #: Name of the file in a version's `assets.extra` with the resolved experiment.
 EXPERIMENT_FILE = "experiment.toml"
+
+# Queries by which a version is compared with the one that it started from.
+_MAX_GATE_QUERIES = 5_000
 
 _HEADER = "# Everything that was given or chosen. To run it again: tfrs-twotower train --config experiment.toml\n\n"
 
@@ -82,6 +90,7 @@ def run_experiment(
         OSError: If a file cannot be read, or the model's folder cannot be written.
         ImportError: If ScaNN's index is wanted and scann is unusable.
         RuntimeError: If the written bundle does not predict like the model in memory. Nothing is published then.
+        QualityError: If the model ranks worse than the version that training started from. Nothing is published then.
 
     Example:
         >>> import tempfile
@@ -129,6 +138,7 @@ def run_experiment(
         trained.recipe,
         is_trained_again=trained.trained_again,
     )
+    notes = [*trained.notes, *evaluated.notes, *_require_quality(evaluated.report, prepared, progress)]
     path = _export(trained, evaluated, prepared, resolved, config, progress)
     if experiment.run_folder is not None:
         _end_run(RunFolder(experiment.run_folder), path, resolved)
@@ -137,7 +147,7 @@ def run_experiment(
         report=evaluated.report,
         trained=trained,
         experiment=resolved,
-        notes=(*trained.notes, *evaluated.notes),
+        notes=tuple(notes),
         fit_s=fit_s,
     )
 
@@ -147,6 +157,16 @@ def _fit(prepared: Prepared, progress: Progress) -> Trained:
     tf.keras.utils.set_random_seed(training.seed)
     if training.deterministic:
         tf.config.experimental.enable_op_determinism()
+    callbacks = [] if training.logs is None else [PerModelTensorBoard(training.logs)]
+    if prepared.state is not None:
+        return warm_start(
+            prepared.state,
+            prepared.split,
+            seed=training.seed,
+            progress=progress,
+            callbacks=callbacks,
+            run_folder=prepared.experiment.run_folder,
+        )
     return fit_recipe(
         prepared.recipe,
         prepared.split,
@@ -154,9 +174,42 @@ def _fit(prepared: Prepared, progress: Progress) -> Trained:
         retrain=training.retrain,
         recommend_seen=prepared.experiment.export.recommend_seen,
         progress=progress,
-        callbacks=[] if training.logs is None else [PerModelTensorBoard(training.logs)],
+        callbacks=callbacks,
         run_folder=prepared.experiment.run_folder,
     )
+
+
+def _require_quality(report: Report, prepared: Prepared, progress: Progress) -> list[str]:
+    """Compares the model with the version that training started from, if any, on the same test events.
+
+    Returns:
+        A sentence about the comparison.
+
+    Raises:
+        QualityError: If it ranks too much worse.
+    """
+    version, share = prepared.experiment.training.start_from, prepared.experiment.export.gate
+    if version is None:
+        return []
+    bundle = load_bundle(version)
+    k = min(10, prepared.experiment.evaluation.k, bundle.manifest.k)
+    ours = report.metrics.get(f"ndcg@{k}")
+    if ours is None:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # how good the older version is on these events is no news
+        older = evaluate_bundle(bundle, prepared.split, k=k, max_queries=_MAX_GATE_QUERIES, progress=progress)
+    theirs = older.metrics[f"ndcg@{k}"]
+    compared = (
+        f"On the same test events, NDCG@{k} is {ours:.4f}, and that of {version}, which does not know the newer "
+        f"events, {theirs:.4f}."
+    )
+    if ours < share * theirs:
+        raise QualityError(
+            f"{compared} That is less than {share:g} of it, the share that `export.gate` asks for. Nothing was "
+            "published: train from nothing, or lower the gate."
+        )
+    return [compared]
 
 
 def _end_run(run: RunFolder, path: Path, resolved: Experiment) -> None:
@@ -186,6 +239,9 @@ def _export(
     config: ExportConfig,
     progress: Progress,
 ) -> Path:
+    state = None
+    if prepared.experiment.export.keep_state and trained.state is not None:
+        state = dataclasses.replace(trained.state, known=prepared.interactions)
     files = {Path(REPORT_FILE).name: evaluated.page, EXPERIMENT_FILE: _HEADER + format_experiment(resolved)}
     task = "Exporting, and checking the export in a fresh process"
     progress(task, 0, 0)
@@ -193,7 +249,11 @@ def _export(
         trained.model,
         prepared.split.seen,
         prepared.experiment.directory,
-        config=dataclasses.replace(config, extra_files=files),
+        config=dataclasses.replace(
+            config,
+            extra_files=files,
+            write_more=None if state is None else lambda folder: state.save(folder / STATE_FOLDER),
+        ),
         metrics=evaluated.report,
         keep=prepared.experiment.export.keep,
         recipe=trained.recipe,

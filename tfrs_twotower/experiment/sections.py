@@ -243,6 +243,8 @@ class TrainingSection(Section):
         resume: Whether the training is kept in a folder as it proceeds, so that the same command goes on with it after
             it was interrupted.
         run_folder: That folder, which implies `resume`; by default `runs/` and the model's name.
+        start_from: Folder of a version whose training goes on with the table's events, which are newer; nothing is
+            chosen anew then.
         deterministic: Whether the same command always gives the same weights, to the last bit; some operations are
             slower then.
 
@@ -261,6 +263,7 @@ class TrainingSection(Section):
     logs: str | None = key(None, NOT_EMPTY)
     resume: bool = key(False)
     run_folder: str | None = key(None, NOT_EMPTY)
+    start_from: str | None = key(None, NOT_EMPTY)
     deterministic: bool = key(False)
 
 
@@ -327,6 +330,10 @@ class ExportSection(Section):
         recommend_seen: Whether candidates that a query has seen may be recommended again, in the evaluation and in the
             bundle.
         keep: Number of newest versions that stay; by default all.
+        keep_state: Whether the version keeps what a later training goes on from: the events, and about three times the
+            weights.
+        gate: Share of the NDCG@10 of the version that training started from, on the same test events, below which
+            nothing is published; 0 for no such limit.
 
     Example:
         >>> ExportSection(filter_by=["genres"]).filter_by
@@ -342,3 +349,5 @@ class ExportSection(Section):
     filter_by: tuple[str, ...] | None = key(None)
     recommend_seen: bool = key(False)
     keep: int | None = key(None, at_least(1))
+    keep_state: bool = key(True)
+    gate: float = key(0.95, SHARE_OR_0)

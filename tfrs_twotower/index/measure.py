@@ -92,7 +92,7 @@ def measure_latency(index: Index, queries: np.ndarray) -> dict[int, float]:
     )
     latencies = {}
     for batch, num_timed in _NUM_TIMED.items():
-        queries_of_batch = tf.constant(np.resize(queries, (batch, queries.shape[1])))
+        queries_of_batch = tf.constant(np.resize(queries, (batch, queries.shape[1])), tf.float32)
         seconds = []
         for _ in range(num_timed + _NUM_WARMUP):
             start = time.perf_counter()

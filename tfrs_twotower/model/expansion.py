@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._settings import require_having
@@ -60,6 +63,52 @@ def expand_vocabulary(model: TwoTowerModel, train: Interactions) -> TwoTowerMode
     return expanded
 
 
+def expand_trained(model: TwoTowerModel, train: Interactions) -> TwoTowerModel:
+    """Returns what `expand_vocabulary` returns, compiled: training goes on with what the optimizer knows.
+
+    Known values keep the optimizer's moments, and new ones have those of unknown values.
+
+    Args:
+        model: A model that has been trained with an optimizer of Keras's newer kind, such as a `LazyAdam`.
+        train: The newer training split.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> import tfrs_twotower as tt
+        >>> def ratings(*movies):
+        ...     return Interactions(
+        ...         queries=pa.table({"user_id": ["u"]}), candidates=pa.table({"movie_id": movies}),
+        ...         events=pa.table({"query_row": [0] * len(movies), "candidate_row": range(len(movies)),
+        ...                          "rating": [1.0, *[5.0] * (len(movies) - 1)]}),
+        ...         query_id="user_id", candidate_id="movie_id",
+        ...     )
+        >>> user, movie = (
+        ...     tt.SumTowerConfig(features=[tt.features.Categorical(name=name)]) for name in ("user_id", "movie_id")
+        ... )
+        >>> model = tt.build_two_tower(ratings("a", "b"), query=user, candidate=movie)
+        >>> model.compile(optimizer=tt.training.LazyAdam(1e-2))
+        >>> _ = model.fit(model.training_batches(ratings("a", "b"), seed=0), verbose=0)
+        >>> int(expand_trained(model, ratings("a", "b", "c")).optimizer.iterations)
+        1
+    """
+    expanded = expand_vocabulary(model, train)
+    expanded.compile(optimizer=type(model.optimizer).from_config(model.optimizer.get_config()))
+    expanded.optimizer.build(expanded.trainable_variables)
+    rows_of = {
+        old.name: rows
+        for tower, newer in (
+            (model.query_tower, expanded.query_tower),
+            (model.candidate_tower, expanded.candidate_tower),
+        )
+        for old, _, rows in _weight_pairs(tower, newer)
+    }
+    for old, new in zip(model.optimizer.variables, expanded.optimizer.variables, strict=True):
+        # The name of a moment is its kind and the name of its variable, such as "m/query/user_id/embeddings:0".
+        rows = rows_of.get(old.name.partition("/")[2])
+        new.assign(old if rows is None else tf.gather(old, rows))
+    return expanded
+
+
 def expand_tower(tower: Tower, vocabularies: Vocabularies) -> Tower:
     """Returns a tower with an expanded vocabulary, as `expand_vocabulary` does for a model.
 
@@ -91,15 +140,21 @@ def expand_tower(tower: Tower, vocabularies: Vocabularies) -> Tower:
 
 
 def _copy_weights(tower: Tower, expanded: Tower) -> None:
-    expanded.top.set_weights(tower.top.get_weights())
+    for old, new, rows in _weight_pairs(tower, expanded):
+        new.assign(old if rows is None else tf.gather(old, rows))
+
+
+def _weight_pairs(tower: Tower, expanded: Tower) -> Iterator[tuple[tf.Variable, tf.Variable, np.ndarray | None]]:
+    """Yields each weight, the expanded one, and the rows of the former that the latter has; None for all of them."""
+    for old, new in zip(tower.top.weights, expanded.top.weights, strict=True):
+        yield old, new, None
     for feature in tower.config.features:
         sources = feature.source_codes(tower.lookups, expanded.vocabularies)
         encoder = tower.encoders[feature.name]
         for old, new in zip(encoder.weights, expanded.encoders[feature.name].weights, strict=True):
             # Weights other than the tables of vectors have the same shape in both.
             is_table = len(old.shape) == 2 and old.shape[0] == getattr(encoder, "num_codes", None)
-            new.assign(tf.gather(old, sources) if is_table and sources is not None else old)
+            yield old, new, sources if is_table else None
         if feature.name == tower.config.frequency_of and tower.frequency is not None and expanded.frequency is not None:
-            rows = range(tower.frequency.num_codes) if sources is None else sources
-            expanded.frequency.factor.assign(tower.frequency.factor)
-            expanded.frequency.log_counts.assign(tf.gather(tower.frequency.log_counts, list(rows)))
+            yield tower.frequency.factor, expanded.frequency.factor, None
+            yield tower.frequency.log_counts, expanded.frequency.log_counts, sources

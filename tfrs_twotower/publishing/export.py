@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tfrs_twotower._settings import require_model
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides, require_extra_files
 from tfrs_twotower.bundle.check import check_in_fresh_process
-from tfrs_twotower.bundle.layout import METRICS_FILE, portable_twin
+from tfrs_twotower.bundle.layout import EXTRA_FOLDER, METRICS_FILE, portable_twin
 from tfrs_twotower.bundle.manifest import Rerank
 from tfrs_twotower.bundle.model_entry import require_metrics
 from tfrs_twotower.bundle.warmup import require_batch_sizes, write_warmup
@@ -50,6 +50,8 @@ class ExportConfig:
         recommend_seen: Whether candidates that a query has seen may be recommended again, as for goods that are bought
             again and again.
         extra_files: Name -> text of other files to keep in the version's `assets.extra`, such as `report.html`.
+        write_more: Called with the version's `assets.extra` as it is written, to keep further files there; not for a
+            twin.
         warmup_batch_sizes: Rows of the requests that TensorFlow Serving replays before it serves the version.
 
     Example:
@@ -64,6 +66,7 @@ class ExportConfig:
     rerank: Rerank | None = None
     recommend_seen: bool = False
     extra_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    write_more: Callable[[Path], object] | None = None
     warmup_batch_sizes: Sequence[int] = WARMUP_BATCH_SIZES
 
     def __post_init__(self) -> None:
@@ -175,6 +178,7 @@ def export_bundle(
         twin and dataclasses.replace(twin, extra_files=extra_files),
         gate=gate,
         keep=keep,
+        write_more=config.write_more,
         warmup_batch_sizes=config.warmup_batch_sizes,
     )
 
@@ -186,6 +190,7 @@ def publish_bundle(
     *,
     gate: QualityGate | None = None,
     keep: int | None = None,
+    write_more: Callable[[Path], object] | None = None,
     warmup_batch_sizes: Sequence[int] = WARMUP_BATCH_SIZES,
 ) -> Path:
     """Writes a bundle, and its twin, as the next version if each predicts in a fresh process as it does here.
@@ -196,6 +201,7 @@ def publish_bundle(
         twin: What is published under the same number in the twin's folder; None for no twin.
         gate: As in `export_bundle`.
         keep: As in `export_bundle`.
+        write_more: As in `ExportConfig`.
         warmup_batch_sizes: As in `ExportConfig`, checked.
 
     Returns:
@@ -216,6 +222,8 @@ def publish_bundle(
         def write(path: Path) -> None:
             identified.save(path)
             write_warmup(path, bundle.warmup, warmup_batch_sizes, name=directory.name)
+            if write_more is not None and not is_twin:
+                write_more(path / EXTRA_FOLDER)
 
         def check(path: Path) -> None:
             check_in_fresh_process(path, identified)

@@ -29,6 +29,7 @@ from tfrs_twotower.training.initial_biases import start_from_biases
 from tfrs_twotower.training.linear import add_linear_part, choose_linear_settings, with_defaults
 from tfrs_twotower.training.recency import choose_half_life
 from tfrs_twotower.training.run_folder import RunFolder, describe_run
+from tfrs_twotower.training.state import TrainingState
 from tfrs_twotower.training.trend import add_trend, choose_trend_weight
 from tfrs_twotower.training.validation import ValidationRanking
 
@@ -51,6 +52,7 @@ class Trained:
             per epoch.
         notes: What was decided on the way, sentences for people.
         trained_again: Whether the models were trained on all events for numbers of epochs that were chosen before.
+        state: What a later training goes on from; see `warm_start`.
 
     Example:
         >>> import pyarrow as pa
@@ -72,6 +74,7 @@ class Trained:
     history: Mapping[str, Mapping[str, Sequence[float]]]
     notes: tuple[str, ...]
     trained_again: bool = True
+    state: TrainingState | None = None
 
 
 def fit_recipe(
@@ -166,12 +169,22 @@ def fit_recipe(
         run=run,
     )
     retrieval, recipe, logs = _fit_retrieval(recipe, fitting, notes)
-    model: Recommender = retrieval
-    histories = {"retrieval": logs}
+    rating, histories = None, {"retrieval": logs}
     if recipe.rating is not None:
         rating, recipe, histories["rating"] = _fit_rating(recipe, recipe.rating, fitting, notes)
-        model = JointModel(retrieval_model=retrieval, rating_model=rating)
-    return Trained(model=model, recipe=recipe, history=histories, notes=tuple(notes), trained_again=trains_again)
+    return Trained(
+        model=join(finish_retrieval(retrieval, recipe, fitting.trained_on), rating),
+        recipe=recipe,
+        history=histories,
+        notes=tuple(notes),
+        trained_again=trains_again,
+        state=TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=seen),
+    )
+
+
+def join(retrieval: TwoTowerModel, rating: TwoTowerModel | None) -> Recommender:
+    """Returns both models as one, or the retrieval model if there is no other."""
+    return retrieval if rating is None else JointModel(retrieval_model=retrieval, rating_model=rating)
 
 
 def _fit_retrieval(recipe: Recipe, fitting: Fitting, notes: list[str]) -> tuple[TwoTowerModel, Recipe, Logs]:
@@ -195,30 +208,44 @@ def _fit_retrieval(recipe: Recipe, fitting: Fitting, notes: list[str]) -> tuple[
                 "The candidates' columns are left out, because the validation part is ranked better without them. A "
                 "new candidate is therefore known only after a training with events of it."
             )
-    trend_weight = _choose_trend_weight(recipe, chosen, fitting, notes)
-    linear = _choose_linear(recipe.linear, chosen, fitting, notes)
+    with_trend, trend_weight = _choose_trend_weight(recipe, chosen, fitting, notes)
+    linear = _choose_linear(recipe.linear, with_trend, fitting, notes)
     model, logs = fitting.finish("retrieval", chosen, build, half_life_days)
-    if trend_weight and half_life_days is not None and model is not chosen.model:
-        add_trend(model, fitting.trained_on, half_life_days=half_life_days, weight=trend_weight)
-    if linear is not None:
-        model = add_linear_part(model, fitting.trained_on, linear)
     chosen_recipe = dataclasses.replace(recipe, retrieval=chosen.settings, linear=linear, trend_weight=trend_weight)
     return model, chosen_recipe, logs
 
 
-def _choose_trend_weight(recipe: Recipe, chosen: Chosen, fitting: Fitting, notes: list[str]) -> float | None:
-    """Chooses the weight of recent popularity by the model that chose the epochs, to which it adds it."""
+def finish_retrieval(model: TwoTowerModel, recipe: Recipe, train: Interactions) -> TwoTowerModel:
+    """Adds to a trained retrieval model what is computed from the events at once: recent popularity and linear part.
+
+    Args:
+        model: The model as `fit` left it; it stays as it is.
+        recipe: The recipe, with everything that was chosen.
+        train: The events that it was trained on.
+    """
+    if recipe.trend_weight and recipe.half_life_days is not None:
+        model = add_trend(model, train, half_life_days=recipe.half_life_days, weight=recipe.trend_weight)
+    return model if recipe.linear is None else add_linear_part(model, train, recipe.linear)
+
+
+def _choose_trend_weight(
+    recipe: Recipe, chosen: Chosen, fitting: Fitting, notes: list[str]
+) -> tuple[TwoTowerModel | None, float | None]:
+    """Chooses the weight of recent popularity by the model that chose the epochs.
+
+    Returns:
+        (model, weight): that model with recent popularity.
+    """
     weight, half_life_days, choosing = recipe.trend_weight, recipe.half_life_days, fitting.choosing
     has_own_vectors = isinstance(recipe.candidate_features[0].feature, Categorical)
     if half_life_days is None or chosen.model is None or choosing is None or not has_own_vectors:
-        return weight
+        return chosen.model, weight
     if weight is None:
         ranking = _validation_ranking(choosing, fitting)
         weight = choose_trend_weight(chosen.model, choosing, ranking, half_life_days=half_life_days)
         if weight:
             notes.append(f"What is popular now is added to the retrieval model's biases, with the weight {weight:g}.")
-    add_trend(chosen.model, choosing.train, half_life_days=half_life_days, weight=weight)
-    return weight
+    return add_trend(chosen.model, choosing.train, half_life_days=half_life_days, weight=weight), weight
 
 
 def _validation_ranking(choosing: Split, fitting: Fitting) -> ValidationRanking:
@@ -226,17 +253,17 @@ def _validation_ranking(choosing: Split, fitting: Fitting) -> ValidationRanking:
 
 
 def _choose_linear(
-    settings: LinearSettings | None, chosen: Chosen, fitting: Fitting, notes: list[str]
+    settings: LinearSettings | None, model: TwoTowerModel | None, fitting: Fitting, notes: list[str]
 ) -> LinearSettings | None:
     """Chooses what is open of the linear part by the model that chose the epochs; None for no linear part."""
     if settings is None or (settings.l2 is not None and settings.weight is not None):
         return settings
-    if chosen.model is None or fitting.choosing is None:
+    if model is None or fitting.choosing is None:
         return with_defaults(settings)
     task = "Choosing the linear part of the retrieval model"
     fitting.progress(task, 0, 0)
     ranking = _validation_ranking(fitting.choosing, fitting)
-    linear = choose_linear_settings(settings, chosen.model, fitting.choosing, ranking)
+    linear = choose_linear_settings(settings, model, fitting.choosing, ranking)
     fitting.progress(task, 1, 1)
     if linear is None:
         notes.append("The retrieval model has no linear part: the validation part is ranked better without one.")

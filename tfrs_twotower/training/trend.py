@@ -46,25 +46,30 @@ def choose_trend_weight(
     return max(_WEIGHTS, key=ndcg)
 
 
-def add_trend(model: TwoTowerModel, train: Interactions, *, half_life_days: float, weight: float) -> None:
+def add_trend(model: TwoTowerModel, train: Interactions, *, half_life_days: float, weight: float) -> TwoTowerModel:
     """Adds recent popularity to the candidates' biases: weight * log(1 + positive events, weighted by their age).
 
     Args:
-        model: A trained retrieval model whose candidate tower has biases. It is changed, unless candidates share
-            vectors.
+        model: A trained retrieval model whose candidate tower has biases; it stays as it is.
         train: The events that it was trained on, with times.
         half_life_days: Days after which an event counts half.
         weight: The weight, >= 0.
+
+    Returns:
+        A copy; or the model itself, if the weight is 0 or candidates share vectors.
     """
-    tower = model.candidate_tower
     has_own_vectors = any(
-        isinstance(feature, Categorical) and feature.name == train.candidate_id for feature in tower.config.features
+        isinstance(feature, Categorical) and feature.name == train.candidate_id
+        for feature in model.candidate_tower.config.features
     )
-    if weight and has_own_vectors:
-        values = weight * _trend(train, model.threshold, half_life_days)
-        add_to_biases(
-            tower.encoders[train.candidate_id], tower.encode_table(train.candidates)[train.candidate_id], values
-        )
+    if not (weight and has_own_vectors):
+        return model
+    with_trend = type(model).from_config(model.get_config())
+    with_trend.set_weights(model.get_weights())
+    tower = with_trend.candidate_tower
+    values = weight * _trend(train, model.threshold, half_life_days)
+    add_to_biases(tower.encoders[train.candidate_id], tower.encode_table(train.candidates)[train.candidate_id], values)
+    return with_trend
 
 
 def _trend(train: Interactions, threshold: float, half_life_days: float) -> np.ndarray:

@@ -1,0 +1,91 @@
+"""A trained model goes on with newer events: known ids keep what they know, and a few epochs are enough."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import tfrs_twotower as tt
+from tests.conftest import make_planted
+from tfrs_twotower.model.expansion import expand_trained
+from tfrs_twotower.training.recipe import fit_recipe
+from tfrs_twotower.training.state import TrainingState
+from tfrs_twotower.training.warm_start import warm_start
+
+QUICK = {"epochs": 20, "batch_size": 16, "learning_rate": 3e-2, "decay": 0.8, "output_dim": 8}
+
+
+@pytest.fixture(scope="module")
+def split() -> tt.splits.Split:
+    return make_planted().split
+
+
+@pytest.fixture(scope="module")
+def older(split):
+    """Trained on the first two thirds of the queries' events."""
+    known = split.train.with_events(np.arange(0, split.train.num_events, 2))
+    recipe = tt.choose_recipe(split.train).with_settings(**QUICK).with_ids_alone()
+    nothing = split.train.with_events(np.zeros(0, np.int64))
+    return fit_recipe(recipe, dataclasses.replace(split, train=known, validation=nothing), seed=0)
+
+
+def test_a_fifth_of_the_epochs_reaches_the_quality_of_a_training_from_nothing(split, older):
+    whole = fit_recipe(older.recipe, split, seed=0)
+    warm = warm_start(older.state, split, seed=0)
+    assert {name: len(logs["loss"]) for name, logs in warm.history.items()} == {"retrieval": 4, "rating": 4}
+    assert warm.recipe == older.recipe
+    metrics, expected = (tt.evaluate(trained.model, split, k=1).metrics for trained in (warm, whole))
+    assert metrics["ndcg@1"] >= expected["ndcg@1"] - 0.02
+    assert metrics["auc"] >= expected["auc"] - 0.01
+
+
+def test_a_state_that_is_saved_goes_on_like_the_one_in_memory(split, older, tmp_path):
+    older.state.save(tmp_path / "state")
+    loaded = TrainingState.load(tmp_path / "state")
+    assert loaded.recipe == older.state.recipe
+    assert loaded.known.fingerprint() == older.state.known.fingerprint()
+    first, second = (warm_start(state, split, seed=0, share=0.05).model for state in (older.state, loaded))
+    for ours, theirs in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)  # rounding
+
+
+def test_known_ids_keep_their_vectors_and_moments_and_new_ones_have_those_of_unknown_ids(split, older):
+    model = older.state.retrieval
+    candidates = split.train.candidates
+    new = candidates.slice(0, 1).set_column(candidates.column_names.index("movie_id"), "movie_id", pa.array(["new"]))
+    event = split.train.events.slice(0, 1)
+    event = event.set_column(
+        event.column_names.index("candidate_row"),
+        "candidate_row",
+        pa.array([candidates.num_rows], event["candidate_row"].type),
+    )
+    more = dataclasses.replace(
+        split.train,
+        candidates=pa.concat_tables([candidates, new.cast(candidates.schema)]),
+        events=pa.concat_tables([split.train.events, event]),
+    )
+    expanded = expand_trained(model, more)
+    assert int(expanded.optimizer.iterations) == int(model.optimizer.iterations)
+    grown = 0
+    for old, new in zip(model.optimizer.variables, expanded.optimizer.variables, strict=True):
+        before, after = old.numpy(), new.numpy()
+        if before.shape != after.shape:
+            grown += 1
+            before, after = np.concatenate([before, before[1:2]]), after  # the moments of unknown ids
+        np.testing.assert_array_equal(before, after)
+    assert grown  # the table of movies, and that of the history
+    embedded = [part.embed(split.train, known=split.train) for part in (model, expanded)]
+    for ours, theirs in zip(*embedded, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_impossible_shares_are_refused(split, older, share):
+    with pytest.raises(ValueError, match=r"`share` must be in \(0, 1\]"):
+        warm_start(older.state, split, seed=0, share=share)
+
+
+def test_a_folder_without_a_state_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not hold the state of a training: recipe.json is missing"):
+        TrainingState.load(tmp_path)

@@ -1,0 +1,131 @@
+"""Warm start: a trained model goes on with newer events, for a fraction of the steps of a training from nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Sequence
+
+import pyarrow as pa
+import tensorflow as tf
+
+from tfrs_twotower._progress import Progress, no_progress
+from tfrs_twotower._settings import require_seed
+from tfrs_twotower.data.partition import require_split
+from tfrs_twotower.data.splits import Split
+from tfrs_twotower.model.expansion import expand_trained
+from tfrs_twotower.model.recipe_settings import ModelSettings
+from tfrs_twotower.model.two_tower import TwoTowerModel
+from tfrs_twotower.training.fitting import Chosen, Fitting, Logs
+from tfrs_twotower.training.recipe import Trained, finish_retrieval, join
+from tfrs_twotower.training.run_folder import RunFolder, describe_run
+from tfrs_twotower.training.state import TrainingState
+
+#: Share of the epochs of a training from nothing.
+DEFAULT_SHARE = 0.2
+
+
+def warm_start(
+    state: TrainingState,
+    split: Split,
+    *,
+    seed: int,
+    share: float = DEFAULT_SHARE,
+    progress: Progress = no_progress,
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+    run_folder: str | os.PathLike[str] | None = None,
+) -> Trained:
+    """Trains the models of an earlier training on newer events as well.
+
+    Known ids keep their vectors, and the optimizer what it knows of them. New ids start with the vector of unknown
+    ones, so that their first predictions come from their other features and their history. Nothing is chosen anew:
+    features, sizes and all else are those of the earlier training. Recent popularity and the linear part are computed
+    from all events.
+
+    Args:
+        state: From `Trained.state`, or `TrainingState.load`.
+        split: Of `merge_interactions` of the events that the state knows and newer ones. The training and the
+            validation part are trained on.
+        seed: Seed of the order of the queries, >= 0.
+        share: Number of epochs, as a share of those of the training from nothing, in (0, 1]; at least one epoch.
+        progress: Told how many steps have been done.
+        callbacks: More Keras callbacks, for both models.
+        run_folder: As of `fit_recipe`.
+
+    Returns:
+        The trained model; its recipe has the numbers of epochs of the training from nothing.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a number is out of range, or the split lacks an id that the state knows.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfrs_twotower.data.interactions import Interactions
+        >>> from tfrs_twotower.data.splits import random_split
+        >>> from tfrs_twotower.model.recipe import choose_recipe
+        >>> from tfrs_twotower.training.recipe import fit_recipe
+        >>> pairs = np.indices((4, 6)).reshape(2, -1)
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"user_id": list("abcd")}), candidates=pa.table({"movie_id": list("uvwxyz")}),
+        ...     events=pa.table({"query_row": pairs[0], "candidate_row": pairs[1], "rating": 1.0 + pairs.sum(0) % 5}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> split = random_split(ratings, test=0.25, validation=0.25, seed=1)
+        >>> recipe = dataclasses.replace(choose_recipe(split.train).with_settings(epochs=2), rating=None)
+        >>> older = fit_recipe(recipe, split, seed=0)
+        >>> len(warm_start(older.state, split, seed=0).history["retrieval"]["loss"])
+        1
+    """
+    if not isinstance(state, TrainingState):
+        raise TypeError(f"`state` must be a TrainingState, such as `Trained.state`. Received: {type(state).__name__}.")
+    require_split(split, "split")
+    require_seed(seed)
+    if not 0 < share <= 1:
+        raise ValueError(f"`share` must be in (0, 1]. Received: {share}.")
+    seen = dataclasses.replace(split.train, events=pa.concat_tables([split.train.events, split.validation.events]))
+    run, notes, recipe = None, [], state.recipe
+    if run_folder is not None:
+        run = RunFolder(run_folder)
+        known = state.known.fingerprint()
+        if run.begin(describe_run(recipe, split, seed=seed, share=share, known=known)):
+            notes.append(f"The training was begun before, and went on from {run.path}.")
+    fitting = Fitting(
+        choosing=None,
+        seen=seen,
+        again=True,
+        recommend_seen=False,
+        seed=seed,
+        progress=progress,
+        callbacks=tuple(callbacks),
+        run=run,
+    )
+
+    def go_on(name: str, settings: ModelSettings, model: TwoTowerModel, half_life_days: float | None) -> TwoTowerModel:
+        assert settings.epochs is not None  # a trained recipe has them
+        epochs = math.ceil(share * settings.epochs)
+        chosen = Chosen(settings=dataclasses.replace(settings, epochs=epochs))
+        trained, histories[name] = fitting.finish(
+            "rating" if name == "rating" else "retrieval",
+            chosen,
+            lambda _, train: expand_trained(model, train),
+            half_life_days,
+        )
+        notes.append(
+            f"The {name} model of the earlier training was trained on, for {epochs} of {settings.epochs} epochs."
+        )
+        return trained
+
+    histories: dict[str, Logs] = {}
+    retrieval = go_on("retrieval", recipe.retrieval, state.retrieval, recipe.half_life_days)
+    rating = None
+    if recipe.rating is not None and state.rating is not None:
+        rating = go_on("rating", recipe.rating, state.rating, None)
+    return Trained(
+        model=join(finish_retrieval(retrieval, recipe, seen), rating),
+        recipe=recipe,
+        history=histories,
+        notes=tuple(notes),
+        state=TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=seen),
+    )

@@ -76,6 +76,19 @@ def test_losses_are_means_over_all_examples_whatever_the_batch_size(request, kin
             assert found == pytest.approx(value, rel=1e-4), name
 
 
+def test_validation_covers_all_batches_whatever_ran_before(events):
+    """A first `fit` runs one step at a time, for a callback; its test function must not serve for many at once."""
+    model = build(events)
+    model.compile(optimizer=tf.keras.optimizers.SGD(0.0))
+    loss, _ = expected_losses(model, events)
+    batches = model.training_batches(events, batch_size=30, seed=0)
+    validation = model.evaluation_batches(events, batch_size=30)
+    every_step = tf.keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+    for callbacks in ([every_step], []):
+        logs = model.fit(batches, validation_data=validation, callbacks=callbacks, verbose=0).history
+        assert logs["val_loss"][-1] == pytest.approx(loss, rel=1e-4)
+
+
 @pytest.mark.parametrize("batch_size", [3, 7, 8192])
 def test_losses_by_query_are_means_over_all_examples(events, batch_size):
     model = build(events)

@@ -53,7 +53,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         self.after_step: Callable[[], None] | None = None
         self._means = LossMeans()
         self.measures_pairs = False
-        self._chooses_steps = self._runs_many = False
+        self._chooses_steps = self._runs_many = self._tests_many = False
         self._epochs: Epochs | None = None
         self._has_been_fit = False
 
@@ -107,7 +107,8 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
                     f"Build it with another `task` for another loss. Received: {value!r}."
                 )
         self.measures_pairs = bool(metrics or weighted_metrics)
-        self._chooses_steps, self._runs_many = steps_per_execution is None and not run_eagerly, False
+        self._chooses_steps = steps_per_execution is None and not run_eagerly
+        self._runs_many = self._tests_many = False
         super().compile(
             optimizer,
             metrics=metrics,
@@ -258,6 +259,13 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         force = force or (runs_many and not self._runs_many)
         self._runs_many = (self._runs_many and not force) or runs_many
         return super().make_train_function(force)
+
+    def make_test_function(self, force: bool = False) -> Callable[[Any], Any]:
+        """Makes the function that tests on batches; called by Keras, as `make_train_function` is."""
+        tests_many = self.steps_per_execution.numpy() > 1
+        force = force or (tests_many and not self._tests_many)
+        self._tests_many = (self._tests_many and not force) or tests_many
+        return super().make_test_function(force)
 
     def _maybe_load_initial_counters_from_ckpt(
         self, steps_per_epoch: int | None, initial_epoch: int

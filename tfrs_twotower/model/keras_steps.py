@@ -6,31 +6,19 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
-from tfrs_twotower.batches.batch import EventBatch, JointBatch, QueryBatch
+from tfrs_twotower.batches.batch import EventBatch, QueryBatch
 from tfrs_twotower.batches.pipeline import Epochs, epochs_of
-from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.data.splits import Split
-from tfrs_twotower.features.config import Declaration
 from tfrs_twotower.features.draws import draws_of_step
 from tfrs_twotower.model.callback_states import WatchesCallbacks, companions
 from tfrs_twotower.model.file_formats import require_format, warn_of_folder, warn_of_missing_state
-from tfrs_twotower.model.finite import naming_numbers, not_finite, with_checked_numbers
+from tfrs_twotower.model.finite import naming_numbers, with_checked_numbers
+from tfrs_twotower.model.fit_arguments import as_list, require_batches, steps_at_once
+from tfrs_twotower.model.loss_means import LossMeans
+from tfrs_twotower.model.step_callbacks import EpochsBegun, FiniteLoss
 from tfrs_twotower.model.weight_loading import VocabularyBound
-
-_HOW_TO_MAKE_BATCHES = (
-    "Give batches that `training_batches`, `query_batches` or, for `validation_data`, `evaluation_batches` make; in a "
-    "data set of your own, `map` the raw features of a batch through the model's `lookup`."
-)
-_LOSSES = ("loss", "regularization_loss", "total_loss")
-# A long epoch takes at least this many executions, so that a progress bar moves.
-_MIN_EXECUTIONS = 4
-# More steps at once would hardly be faster, and an epoch of as few steps is over soon.
-_MAX_STEPS_AT_ONCE, _SHORT_EPOCH = 64, 16
 
 
 class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
@@ -168,7 +156,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
                 a data set of your own has a number that is not finite; it names the batch and the column.
         """
         for argument, batches in (("x", x), ("validation_data", options.get("validation_data"))):
-            _require_batches(argument, batches)
+            require_batches(argument, batches)
         if options.get("validation_data") is not None:
             options["validation_data"] = with_checked_numbers(options["validation_data"])
         with naming_numbers():
@@ -182,15 +170,15 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
             return super().fit(x, *arguments, callbacks=callbacks, **options)
         steps_before = self.steps_per_execution.numpy() if self._chooses_steps and self._is_compiled else None
         if steps_before is not None:
-            self.steps_per_execution = _steps_at_once(x, options, callbacks)
-        callbacks = self._in_order(_as_list(callbacks))
+            self.steps_per_execution = steps_at_once(x, options, callbacks)
+        callbacks = self._in_order(as_list(callbacks))
         epochs = epochs_of(x)
         try:
             if epochs is None or arguments or options.get("steps_per_epoch") is not None:
                 return super().fit(x, *arguments, callbacks=callbacks, **options)
             options["steps_per_epoch"] = epochs.num_batches
             self._epochs = epochs
-            return super().fit(epochs.endless(), callbacks=[*callbacks, _EpochsBegun(epochs)], **options)
+            return super().fit(epochs.endless(), callbacks=[*callbacks, EpochsBegun(epochs)], **options)
         finally:
             self._epochs, self._training_state, self._has_been_fit = None, None, True
             if self.after_step is not None:
@@ -210,7 +198,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         Raises:
             TypeError: If `x` are not batches.
         """
-        _require_batches("x", x)
+        require_batches("x", x)
         return super().evaluate(x, *arguments, **options)
 
     def predict(self, x: Any, *arguments: Any, **options: Any) -> Any:
@@ -224,7 +212,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         Raises:
             TypeError: If `x` are not batches.
         """
-        _require_batches("x", x)
+        require_batches("x", x)
         return super().predict(x, *arguments, **options)
 
     def train_step(self, batch: Any) -> dict[str, Any]:
@@ -294,7 +282,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         for callback in watching:
             callback.watch(others)
         is_resumed = self.optimizer is not None and self._is_resumed
-        return [_FiniteLoss(), *others, *companions(others, is_resumed=is_resumed), *watching]
+        return [FiniteLoss(), *others, *companions(others, is_resumed=is_resumed), *watching]
 
     def _build_optimizer(self) -> None:
         # Keras's legacy optimizers make their variables in the first step.
@@ -309,111 +297,3 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
     def _measure(self, batch: Any, loss: tf.Tensor, regularization: tf.Tensor) -> dict[str, Any]:
         self._means.update(loss, regularization, self.batch_weight(batch))
         return self.get_metrics_result()
-
-
-class _EpochsBegun(tf.keras.callbacks.Callback):
-    """Counts each epoch that begins, so that the next `fit` goes on after it."""
-
-    def __init__(self, epochs: Epochs) -> None:
-        super().__init__()
-        self._epochs = epochs
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Counts an epoch."""
-        del epoch, logs
-        self._epochs.begin_epoch()
-
-
-class _FiniteLoss(tf.keras.callbacks.Callback):
-    """Stops a training whose loss is no longer finite, because nothing can come of it."""
-
-    takes_many_steps = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._epoch = self._first = 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Remembers the epoch."""
-        del logs
-        self._epoch, self._first = epoch, 0
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Looks at the means of the losses, of which one step's suffices to show it.
-
-        Raises:
-            FloatingPointError: If one is not finite.
-        """
-        first, self._first = self._first, batch + 1
-        # A user's own `train_step` may return other logs.
-        bad = {name: value for name, value in (logs or {}).items() if name in _LOSSES and not np.isfinite(value)}
-        if not bad:
-            return
-        steps = f"step {batch}" if first == batch else f"steps {first} to {batch}"
-        weights = not_finite(self.model.weights)
-        raise FloatingPointError(
-            f"The loss is not finite after {steps} of epoch {self._epoch}: {bad}. Weights with NaN or infinity: "
-            f"{', '.join(weights) or 'none'}. The likely cause is a learning rate that is too high, or, if it happens "
-            "in the first step, features or weights of events that are not finite or very large."
-        )
-
-
-class LossMeans:
-    """The weighted means of the losses of an epoch; no part of the model's weights.
-
-    Attributes:
-        metrics: `loss`, `regularization_loss` and `total_loss`.
-    """
-
-    def __init__(self) -> None:
-        self.metrics = [tf.keras.metrics.Mean(name=name) for name in _LOSSES]
-
-    def update(self, loss: tf.Tensor, regularization: tf.Tensor, weight: tf.Tensor) -> None:
-        """Takes a batch into the means.
-
-        Args:
-            loss: float32 scalar, the task's loss.
-            regularization: float32 scalar, that of the weights.
-            weight: float32 scalar, what the batch counts.
-        """
-        for metric, value in zip(self.metrics, (loss, regularization, loss + regularization), strict=True):
-            metric.update_state(value, sample_weight=weight)
-
-
-def _require_batches(argument: str, given: Any) -> None:
-    """Raises an error if data cannot be batches, before TensorFlow says so in its own way."""
-    if given is None and argument == "validation_data":
-        return
-    if given is None or isinstance(given, Interactions | Split | Declaration | tf.keras.Model | pa.Table | str):
-        raise TypeError(f"`{argument}` must be batches. Received: {type(given).__name__}. {_HOW_TO_MAKE_BATCHES}")
-    if isinstance(given, tf.data.Dataset) and not isinstance(given.element_spec, EventBatch | QueryBatch | JointBatch):
-        raise TypeError(
-            f"`{argument}` must be a data set of batches of codes. Received: {given.element_spec}. "
-            f"{_HOW_TO_MAKE_BATCHES}"
-        )
-
-
-def _steps_at_once(x: Any, options: dict[str, Any], callbacks: Any) -> int:
-    """Returns the number of steps to run without a return to Python."""
-    validation = options.get("validation_data")
-    if not all(isinstance(batches, tf.data.Dataset) for batches in (x, validation) if batches is not None):
-        return 1
-    if any(_needs_every_step(callback) for callback in _as_list(callbacks)):
-        return 1
-    if validation is not None and not options.get("validation_steps") and validation.cardinality() < 0:
-        return 1
-    steps = options.get("steps_per_epoch") or int(x.cardinality())
-    return max(1, min(steps, max(steps // _MIN_EXECUTIONS, _SHORT_EPOCH), _MAX_STEPS_AT_ONCE))
-
-
-def _needs_every_step(callback: tf.keras.callbacks.Callback) -> bool:
-    """Whether a callback must be called after each step; one of ours may say that it need not."""
-    return callback._implements_train_batch_hooks() and not getattr(callback, "takes_many_steps", False)
-
-
-def _as_list(callbacks: Any) -> Sequence[tf.keras.callbacks.Callback]:
-    if callbacks is None:
-        return []
-    if isinstance(callbacks, tf.keras.callbacks.Callback):
-        return [callbacks]
-    return list(callbacks)

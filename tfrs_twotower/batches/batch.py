@@ -51,6 +51,9 @@ class EventBatch(_EventFields):
         query_places: int32 [pairs], the place of each pair's query in the batch; None if pair i is of query i.
         negatives: What a softmax over the batch's candidates needs; None if there is none.
         candidate_keys: int64 [num_rows], numbers that identify a candidate in every catalogue; None if not needed.
+        rows_before: int32 scalar, in a replica's piece of a batch whose candidates are gathered from all replicas: the
+            number of candidates that the replicas before it have. Then `candidate` holds the first rows only. None in a
+            whole batch.
 
     Example:
         >>> batch = EventBatch(
@@ -77,6 +80,7 @@ class EventBatch(_EventFields):
         query_places: tf.Tensor | None = None,
         negatives: SoftmaxNegatives | None = None,
         candidate_keys: tf.Tensor | None = None,
+        rows_before: tf.Tensor | None = None,
     ) -> EventBatch:
         """Makes a batch; `tf.data` and `tf.function` call this with the first five arguments."""
         given = {
@@ -84,6 +88,7 @@ class EventBatch(_EventFields):
             "query_places": query_places,
             "negatives": negatives,
             "candidate_keys": candidate_keys,
+            "rows_before": rows_before,
         }
         present = {name: value for name, value in given.items() if value is not None}
         return super().__new__(cls, query, candidate, candidate_rows, ratings, {**(optional or {}), **present})
@@ -107,6 +112,11 @@ class EventBatch(_EventFields):
     def candidate_keys(self) -> tf.Tensor | None:
         """int64 [num_rows], numbers that identify a candidate in every catalogue; None if not needed."""
         return self.optional.get("candidate_keys")
+
+    @property
+    def rows_before(self) -> tf.Tensor | None:
+        """int32 scalar, the number of candidates of the replicas before this one; None in a whole batch."""
+        return self.optional.get("rows_before")
 
     def queries_of_pairs(self, queries: tf.Tensor) -> tf.Tensor:
         """Returns each pair's query.

@@ -164,21 +164,24 @@ class EpochCounter:
     """
 
     def __init__(self, initial_epoch: int) -> None:
-        self._latest = tf.Variable(initial_epoch - 1, dtype=tf.int64, trainable=False)
-        self._start = tf.Variable([initial_epoch, 0], dtype=tf.int64, trainable=False)
+        # No tf.Variable: in the scope of a distribution strategy it would be distributed, which `tf.data` cannot read.
+        self._latest = initial_epoch - 1
+        self._start = (initial_epoch, 0)
 
     @property
     def next_epoch(self) -> int:
         """Number of the epoch that begins next."""
-        return int(self._latest) + 1
+        return self._latest + 1
 
     def number_epoch(self, count: int) -> tf.data.Dataset:
         """Returns a data set of (epoch, number), int64, with the numbers below a count."""
-        latest = self._latest
+
+        def begin() -> tf.Tensor:
+            return tf.ensure_shape(tf.numpy_function(self._begin, [], tf.int64), [])
 
         def with_epoch(epoch: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
             # Iterations may overlap: each remembers the epoch that it began with.
-            epoch = tf.cond(number == 0, lambda: latest.assign_add(1), lambda: epoch)
+            epoch = tf.cond(number == 0, begin, lambda: epoch)
             return epoch, (epoch, number)
 
         return tf.data.Dataset.range(count).scan(tf.zeros([], tf.int64), with_epoch)
@@ -190,8 +193,7 @@ class EpochCounter:
             epoch: The epoch that begins next.
             batch: Batches of it that have been seen already.
         """
-        self._latest.assign(epoch - 1)
-        self._start.assign([epoch, batch])
+        self._latest, self._start = epoch - 1, (epoch, batch)
 
     def from_start(self, make: Callable[[tf.Tensor, tf.Tensor], tf.data.Dataset]) -> tf.data.Dataset:
         """Returns a data set that looks only when it is iterated over where it starts.
@@ -199,12 +201,23 @@ class EpochCounter:
         Args:
             make: From the epoch and the number of the batch that it starts at, int64 scalars, to the data set.
         """
-        start = self._start
-        return tf.data.Dataset.from_tensors(0).flat_map(lambda _: make(start[0], start[1]))
+
+        def start() -> np.ndarray:
+            return np.array(self._start, np.int64)
+
+        def from_there(_: tf.Tensor) -> tf.data.Dataset:
+            place = tf.ensure_shape(tf.numpy_function(start, [], tf.int64), [2])
+            return make(place[0], place[1])
+
+        return tf.data.Dataset.from_tensors(0).flat_map(from_there)
 
     def begin_epoch(self) -> None:
         """Counts an epoch that is read from an endless data set."""
-        self._latest.assign_add(1)
+        self._begin()
+
+    def _begin(self) -> np.int64:
+        self._latest += 1
+        return np.int64(self._latest)
 
 
 def number_epochs(epoch: tf.Tensor, number: tf.Tensor, count: int) -> tf.data.Dataset:

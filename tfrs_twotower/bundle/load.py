@@ -27,6 +27,7 @@ from tfrs_twotower.bundle.values import (
     to_tensor,
 )
 from tfrs_twotower.features.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX
+from tfrs_twotower.model.replicas import outside_scopes
 
 # Versions that are removed one after the other, each while it is being loaded.
 _MAX_VERSIONS_TRIED = 10
@@ -118,7 +119,7 @@ def _load_version(folder: Path) -> LoadedBundle:
     if manifest.needs_scann:
         require_scann()
     try:
-        loaded = tf.saved_model.load(str(folder))
+        loaded = outside_scopes(lambda: tf.saved_model.load(str(folder)))
         candidates = read_candidates(folder, manifest, loaded)
     except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
         raise ValueError(

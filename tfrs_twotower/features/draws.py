@@ -60,5 +60,8 @@ def uniform(shape: tf.Tensor | list[int], low: float, high: float, dtype: tf.DTy
     if _STEP.number is None:
         return tf.random.uniform(shape, low, high, dtype=dtype)
     _STEP.num_draws += 1
-    key = tf.constant((_STEP.seed * 1_000_003 + _STEP.num_draws) % 2**63, tf.int64)
+    key = tf.constant((_STEP.seed * 1_000_003 + _STEP.num_draws) % 2**62, tf.int64)
+    replica = tf.distribute.get_replica_context()
+    if replica is not None and replica.num_replicas_in_sync > 1:
+        key += tf.cast(replica.replica_id_in_sync_group, tf.int64) * 2**40
     return tf.random.stateless_uniform(shape, tf.stack([key, _STEP.number]), low, high, dtype=dtype)

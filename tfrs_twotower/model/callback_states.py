@@ -125,7 +125,7 @@ class _BackupStates(tf.keras.callbacks.Callback):
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Restores the states if the backup was restored."""
         del logs
-        if int(self._backup._training_state._ckpt_saved_epoch) >= 0 and self._file.exists():
+        if int(self._backup._training_state._ckpt_saved_epoch.numpy()) >= 0 and self._file.exists():
             for callback, state in zip(self._others, read_states(self._file), strict=False):
                 restore_callback(callback, state)
 

@@ -128,14 +128,24 @@ class JointModel(Recommender):
 
     def compute_loss(self, batch: JointBatch, training: bool = False) -> tf.Tensor:
         """Computes the weighted sum of both models' losses of their batches; called by Keras."""
-        if not isinstance(batch, JointBatch):
-            raise TypeError(
-                "A JointModel is trained on a JointBatch, as its `query_batches` make them. "
-                f"Received: {type(batch).__name__}."
-            )
-        retrieval = self.retrieval.compute_loss(batch.retrieval, training=training)
-        return self.retrieval_weight * retrieval + self.rating_weight * self.rating.compute_loss(
-            batch.rating, training=training
+        _require_joint(batch)
+        return self._weighted_sum(
+            self.retrieval.compute_loss(batch.retrieval, training=training),
+            self.rating.compute_loss(batch.rating, training=training),
+        )
+
+    def share_of_loss(self, batch: JointBatch, training: bool = False) -> tf.Tensor:
+        """Computes what a replica's piece adds to the loss of the whole batch; each model has weights of its own."""
+        _require_joint(batch)
+        return self._weighted_sum(
+            self.retrieval.share_of_loss(batch.retrieval, training=training),
+            self.rating.share_of_loss(batch.rating, training=training),
+        )
+
+    def piece_of(self, batch: JointBatch, index: int, count: int) -> JointBatch:
+        """Returns the piece of a batch that replica `index` out of `count` takes."""
+        return JointBatch(
+            self.retrieval.piece_of(batch.retrieval, index, count), self.rating.piece_of(batch.rating, index, count)
         )
 
     def batch_weight(self, batch: JointBatch) -> tf.Tensor:
@@ -195,4 +205,15 @@ class JointModel(Recommender):
             rating_model=rating,
             retrieval_weight=config["retrieval_weight"],
             rating_weight=config["rating_weight"],
+        )
+
+    def _weighted_sum(self, retrieval: tf.Tensor, rating: tf.Tensor) -> tf.Tensor:
+        return self.retrieval_weight * retrieval + self.rating_weight * rating
+
+
+def _require_joint(batch: Any) -> None:
+    if not isinstance(batch, JointBatch):
+        raise TypeError(
+            "A JointModel is trained on a JointBatch, as its `query_batches` make them. "
+            f"Received: {type(batch).__name__}."
         )

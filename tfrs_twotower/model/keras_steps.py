@@ -17,6 +17,16 @@ from tfrs_twotower.model.file_formats import require_format, warn_of_folder, war
 from tfrs_twotower.model.finite import naming_numbers, with_checked_numbers
 from tfrs_twotower.model.fit_arguments import as_list, require_batches, steps_at_once
 from tfrs_twotower.model.loss_means import LossMeans
+from tfrs_twotower.model.replicas import (
+    SameStop,
+    distribute_pieces,
+    known_steps,
+    num_replicas,
+    num_workers,
+    require_supported,
+    share_of_loss,
+    sum_over_replicas,
+)
 from tfrs_twotower.model.step_callbacks import EpochsBegun, FiniteLoss
 from tfrs_twotower.model.weight_loading import VocabularyBound
 
@@ -40,6 +50,8 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         super().__init__(name=name, autocast=False)  # a batch is not cast with mixed precision
         self.after_step: Callable[[], None] | None = None
         self._means = LossMeans()
+        # Every replica knows the metrics of all; Keras would add those of several workers up.
+        self.distribute_reduction_method = "first"
         self.measures_pairs = False
         self._chooses_steps = self._runs_many = self._tests_many = False
         self._epochs: Epochs | None = None
@@ -54,6 +66,24 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         """Returns what a batch counts in the mean of the losses, a float32 scalar >= 0; here, 1 for each."""
         del batch
         return tf.ones([])
+
+    def share_of_loss(self, batch: Any, training: bool = False) -> tf.Tensor:
+        """Computes a float32 scalar, what a replica's piece adds to the loss of the whole batch; see `replicas`.
+
+        Without a distribution strategy it is the loss.
+        """
+        return share_of_loss(self.compute_loss(batch, training=training), self.batch_weight(batch))
+
+    def piece_of(self, batch: Any, index: int, count: int) -> Any:
+        """Returns the piece of a batch that replica `index` out of `count` takes; here, it cannot be split.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        del batch, index
+        raise NotImplementedError(
+            f"A {type(self).__name__} must define `piece_of` to be trained on several replicas. Received: {count}."
+        )
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
@@ -87,7 +117,9 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
 
         Raises:
             ValueError: If a loss is given.
+            NotImplementedError: If the model was built under a distribution strategy that is not supported.
         """
+        require_supported(self.distribute_strategy)
         for argument, value in (("loss", loss), ("loss_weights", loss_weights)):
             if value is not None and value != {}:
                 raise ValueError(
@@ -165,20 +197,26 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
     def _fit(
         self, x: Any, arguments: tuple[Any, ...], callbacks: Any, options: dict[str, Any]
     ) -> tf.keras.callbacks.History:
+        if options.get("validation_data") is not None:
+            validation = self._distribute("validation_data", options["validation_data"], options, "validation_steps")
+            options = {**options, "validation_data": validation}
         if isinstance(callbacks, tf.keras.callbacks.CallbackList):
             # It has what `fit` adds to a list, and is used as it is.
-            return super().fit(x, *arguments, callbacks=callbacks, **options)
+            return super().fit(self._distribute("x", x, options), *arguments, callbacks=callbacks, **options)
         steps_before = self.steps_per_execution.numpy() if self._chooses_steps and self._is_compiled else None
-        if steps_before is not None:
+        if steps_before is not None and self.distribute_strategy.num_replicas_in_sync == 1:
             self.steps_per_execution = steps_at_once(x, options, callbacks)
         callbacks = self._in_order(as_list(callbacks))
+        if num_workers(self.distribute_strategy) > 1:
+            callbacks.append(SameStop())
         epochs = epochs_of(x)
         try:
             if epochs is None or arguments or options.get("steps_per_epoch") is not None:
-                return super().fit(x, *arguments, callbacks=callbacks, **options)
+                return super().fit(self._distribute("x", x, options), *arguments, callbacks=callbacks, **options)
             options["steps_per_epoch"] = epochs.num_batches
             self._epochs = epochs
-            return super().fit(epochs.endless(), callbacks=[*callbacks, EpochsBegun(epochs)], **options)
+            batches = self._distribute("x", epochs.endless(), options)
+            return super().fit(batches, callbacks=[*callbacks, EpochsBegun(epochs)], **options)
         finally:
             self._epochs, self._training_state, self._has_been_fit = None, None, True
             if self.after_step is not None:
@@ -191,7 +229,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         """Computes the losses and metrics of batches; the arguments are Keras's.
 
         Args:
-            x: Batches, as `evaluation_batches` makes them.
+            x: Batches, as `evaluation_batches` makes them; for a model trained by query also `query_batches`.
             arguments: Further arguments of Keras's `evaluate`.
             options: Further arguments of Keras's `evaluate`.
 
@@ -199,10 +237,10 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
             TypeError: If `x` are not batches.
         """
         require_batches("x", x)
-        return super().evaluate(x, *arguments, **options)
+        return super().evaluate(self._distribute("x", x, options, "steps"), *arguments, **options)
 
     def predict(self, x: Any, *arguments: Any, **options: Any) -> Any:
-        """Scores the pairs of batches; the arguments are Keras's.
+        """Scores the pairs of batches of events; the arguments are Keras's.
 
         Args:
             x: Batches, as `evaluation_batches` makes them.
@@ -211,14 +249,20 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
 
         Raises:
             TypeError: If `x` are not batches.
+            ValueError: If several workers train the model: each would give a part of the scores.
         """
         require_batches("x", x)
-        return super().predict(x, *arguments, **options)
+        if num_workers(self.distribute_strategy) > 1:
+            raise ValueError(
+                "`predict` gives each of several workers a part of the scores only. Use `embed`, or load the saved "
+                f"model in a process without a strategy. Received: {num_workers(self.distribute_strategy)} workers."
+            )
+        return super().predict(self._distribute("x", x, options, "steps"), *arguments, **options)
 
     def train_step(self, batch: Any) -> dict[str, Any]:
         """Trains on a batch, and returns the metrics of the epoch so far; called by Keras."""
         with tf.GradientTape() as tape, draws_of_step(self.optimizer.iterations):
-            loss = self.compute_loss(batch, training=True)
+            loss = self.share_of_loss(batch, training=True)
             regularization = self._regularization_loss()
             total = loss + regularization
         self.optimizer.minimize(total, self.trainable_variables, tape=tape)
@@ -228,7 +272,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
 
     def test_step(self, batch: Any) -> dict[str, Any]:
         """Computes the losses and metrics of a batch, and returns those of all batches so far; called by Keras."""
-        return self._measure(batch, self.compute_loss(batch, training=False), self._regularization_loss())
+        return self._measure(batch, self.share_of_loss(batch, training=False), self._regularization_loss())
 
     def measure_pairs(self, batch: EventBatch | QueryBatch, scores: tf.Tensor) -> None:
         """Updates the metrics that were given to `compile`.
@@ -266,14 +310,14 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         if self._epochs is not None:
             first = max(self._epochs.next_epoch, initial_epoch)
             if self._training_state is None and self._is_resumed:
-                first = max(first, int(self.optimizer.iterations) // self._epochs.num_batches)
+                first = max(first, int(self.optimizer.iterations.numpy()) // self._epochs.num_batches)
             self._epochs.start_at(first + epoch - initial_epoch, step)
         return epoch, step
 
     @property
     def _is_resumed(self) -> bool:
         """Whether the model was loaded with the state of an optimizer, in the middle of a training."""
-        return not self._has_been_fit and int(self.optimizer.iterations) > 0
+        return not self._has_been_fit and int(self.optimizer.iterations.numpy()) > 0
 
     def _in_order(self, callbacks: Sequence[tf.keras.callbacks.Callback]) -> list[tf.keras.callbacks.Callback]:
         """Puts those callbacks last that keep what the others know."""
@@ -284,6 +328,23 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         is_resumed = self.optimizer is not None and self._is_resumed
         return [FiniteLoss(), *others, *companions(others, is_resumed=is_resumed), *watching]
 
+    def _distribute(self, argument: str, batches: Any, options: dict[str, Any], steps: str = "steps_per_epoch") -> Any:
+        """Returns what Keras takes for batches: with several replicas their pieces, whose steps `options` must tell."""
+        strategy = self.distribute_strategy
+        if strategy.num_replicas_in_sync == 1 or isinstance(batches, tf.distribute.DistributedDataset):
+            return batches
+        self._require_single_steps()
+        options[steps] = known_steps(argument, batches, options.get(steps))
+        return distribute_pieces(batches, strategy, self.piece_of)
+
+    def _require_single_steps(self) -> None:
+        """Refuses several steps at once: TensorFlow requires that what replicas exchange then has the same shapes."""
+        if self._is_compiled and self.steps_per_execution.numpy() > 1:
+            raise ValueError(
+                "`steps_per_execution` must be 1, or None, with several replicas: they exchange tensors whose sizes "
+                f"differ from step to step. Compile the model again. Received: {self.steps_per_execution.numpy()}."
+            )
+
     def _build_optimizer(self) -> None:
         # Keras's legacy optimizers make their variables in the first step.
         if hasattr(self.optimizer, "build"):
@@ -292,8 +353,11 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
 
     def _regularization_loss(self) -> tf.Tensor:
         losses = [tf.reduce_sum(loss) for loss in self.losses]
-        return tf.add_n(losses) if losses else tf.zeros([])
+        # The replicas' shares are added up.
+        return tf.add_n(losses) / num_replicas() if losses else tf.zeros([])
 
     def _measure(self, batch: Any, loss: tf.Tensor, regularization: tf.Tensor) -> dict[str, Any]:
-        self._means.update(loss, regularization, self.batch_weight(batch))
+        # The means add up what each replica has taken in: as many times its share, by as small a part of the weight.
+        count, weight = num_replicas(), sum_over_replicas(self.batch_weight(batch))
+        self._means.update(count * loss, count * regularization, weight / count)
         return self.get_metrics_result()

@@ -53,7 +53,7 @@ class HiddenLayer(tf.keras.layers.Layer):
             units, activation=activation, kernel_regularizer=l2_regularizer(self.l2), name="dense"
         )
         self.normalize = {
-            "batch": layers.BatchNormalization,
+            "batch": _batch_normalization,
             "layer": layers.LayerNormalization,
             "none": layers.Identity,
         }[normalization](name="normalize")
@@ -85,6 +85,13 @@ class HiddenLayer(tf.keras.layers.Layer):
             "residual": self.residual,
             "l2": self.l2,
         }
+
+
+def _batch_normalization(**options: Any) -> tf.keras.layers.BatchNormalization:
+    """Makes a layer that replicas of a distribution strategy normalise the whole batch by, as one device does."""
+    # Without replicas the plain layer is the more accurate one.
+    is_replicated = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    return tf.keras.layers.BatchNormalization(synchronized=is_replicated, **options)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")

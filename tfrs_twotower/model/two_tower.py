@@ -10,6 +10,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.batches.batch import EventBatch, QueryBatch
+from tfrs_twotower.batches.pieces import piece_of_events, piece_of_queries
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.config import find_class, from_config, to_config
 from tfrs_twotower.features.vocabularies import Vocabularies
@@ -17,8 +18,9 @@ from tfrs_twotower.model.batch_maker import BatchMaker
 from tfrs_twotower.model.encoding import encode_queries
 from tfrs_twotower.model.history_parts import no_parts
 from tfrs_twotower.model.recommender import Recommender
+from tfrs_twotower.model.replicas import gather_candidates
 from tfrs_twotower.model.sum_tower import SumTower
-from tfrs_twotower.model.tasks.task import Task
+from tfrs_twotower.model.tasks.task import EventTask, Task
 from tfrs_twotower.model.tower import Tower, TowerConfig
 from tfrs_twotower.model.tower_pair import build_tower_pair
 from tfrs_twotower.model.untrained import fingerprint
@@ -204,6 +206,13 @@ class TwoTowerModel(BatchMaker, Recommender):
         """Returns what a batch counts in the mean of the losses: as much as its task says."""
         return self.task.batch_weight(batch)
 
+    def piece_of(self, batch: EventBatch | QueryBatch, index: int, count: int) -> EventBatch | QueryBatch:
+        """Returns the piece of a batch that replica `index` out of `count` takes."""
+        if isinstance(batch, QueryBatch):
+            return piece_of_queries(batch, index, count)
+        gathers = isinstance(self.task, EventTask) and self.task.compares_candidates
+        return piece_of_events(batch, index, count, gathers_candidates=gathers)
+
     def predict_step(self, data: EventBatch) -> tf.Tensor:
         """Scores a batch; called by Keras, whose own method would take a batch apart."""
         return self(data, training=False)
@@ -214,7 +223,7 @@ class TwoTowerModel(BatchMaker, Recommender):
         queries = self.embed_queries(batch.query, training=training)
         if self.measures_pairs:
             self.measure_pairs(batch, batch.scores_of_pairs(queries, candidates))
-        return task.event_loss(queries, candidates, batch, training)
+        return task.event_loss(queries, gather_candidates(candidates, batch.rows_before), batch, training)
 
     def _query_loss(self, batch: QueryBatch, training: bool) -> tf.Tensor:
         task = self._query_task()

@@ -30,10 +30,10 @@ class VocabularyBound(tf.keras.Model):
         """
         # The towers of two models have the same names.
         towers = [part for part in (self, *self.submodules) if hasattr(part, "vocabulary_fingerprint")]
-        expected = [int(tower.vocabulary_fingerprint) for tower in towers]
+        expected = [int(tower.vocabulary_fingerprint.numpy()) for tower in towers]
         before = self.get_weights()
         loaded = super().load_weights(filepath, *arguments, **options)
-        now = [int(tower.vocabulary_fingerprint) for tower in towers]
+        now = [int(tower.vocabulary_fingerprint.numpy()) for tower in towers]
         changed = {tower.name: None for tower, old, new in zip(towers, expected, now, strict=True) if old != new}
         if changed:
             self.set_weights(before)

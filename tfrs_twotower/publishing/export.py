@@ -22,6 +22,7 @@ from tfrs_twotower.index.filters import default_filters
 from tfrs_twotower.index.kinds import build_best_index, build_portable_index
 from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.recommender import Recommender
+from tfrs_twotower.model.replicas import on_first_worker, outside_scopes, undistributed
 from tfrs_twotower.model.untrained import warn_if_untrained
 from tfrs_twotower.publishing.gate import QualityGate
 from tfrs_twotower.publishing.pairs import has_twins, require_place
@@ -103,7 +104,8 @@ def export_bundle(
 ) -> Path:
     """Publishes a trained model as the next version in a folder.
 
-    A warning says if the model seems never to have been trained.
+    A warning says if the model seems never to have been trained. If several workers train the model, all must call
+    this; one of them publishes, and the folder must be shared for the others to see it.
 
     Args:
         model: A trained model.
@@ -158,29 +160,39 @@ def export_bundle(
     if isinstance(metrics, Report):
         extra_files[Path(METRICS_FILE).name] = json.dumps(metrics.to_dict(), indent=2, allow_nan=False) + "\n"
     warn_if_untrained(model)
-    sides = build_sides(
-        model,
-        known,
-        filter_by=default_filters(catalogue, known.candidate_id) if config.filter_by is None else config.filter_by,
-        rerank=config.rerank,
-        recommend_seen=config.recommend_seen,
-        metrics=figures,
-        recipe=recipe,
-    )
-    embeddings = sides.embed(catalogue)
-    bundle = build_bundle(sides, catalogue, embeddings, config.build_index, k=k)
-    twin = None
-    if config.with_portable and (bundle.manifest.needs_scann or has_twins(directory)):
-        twin = build_bundle(sides, catalogue, embeddings, build_portable_index, k=k)
-    return publish_bundle(
-        directory,
-        dataclasses.replace(bundle, extra_files=extra_files),
-        twin and dataclasses.replace(twin, extra_files=extra_files),
-        gate=gate,
-        keep=keep,
-        write_more=config.write_more,
-        warmup_batch_sizes=config.warmup_batch_sizes,
-    )
+    plain = undistributed(model)
+
+    def build() -> tuple[Bundle, Bundle | None]:
+        sides = build_sides(
+            plain,
+            known,
+            filter_by=default_filters(catalogue, known.candidate_id) if config.filter_by is None else config.filter_by,
+            rerank=config.rerank,
+            recommend_seen=config.recommend_seen,
+            metrics=figures,
+            recipe=recipe,
+        )
+        embeddings = sides.embed(catalogue)
+        bundle = build_bundle(sides, catalogue, embeddings, config.build_index, k=k)
+        twin = None
+        if config.with_portable and (bundle.manifest.needs_scann or has_twins(directory)):
+            twin = build_bundle(sides, catalogue, embeddings, build_portable_index, k=k)
+        return bundle, twin
+
+    def publish_version() -> int:
+        bundle, twin = outside_scopes(build)
+        version = publish_bundle(
+            directory,
+            dataclasses.replace(bundle, extra_files=extra_files),
+            twin and dataclasses.replace(twin, extra_files=extra_files),
+            gate=gate,
+            keep=keep,
+            write_more=config.write_more,
+            warmup_batch_sizes=config.warmup_batch_sizes,
+        )
+        return int(version.name)
+
+    return directory / str(on_first_worker(publish_version, model.distribute_strategy))
 
 
 def publish_bundle(

@@ -13,6 +13,7 @@ from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.rating import has_both_classes, pair_probabilities, rating_metrics
 from tfrs_twotower.model.callback_states import State
 from tfrs_twotower.model.keras_steps import KerasSteps
+from tfrs_twotower.model.replicas import mean_of_workers
 from tfrs_twotower.training.validation import ValidationRanking
 
 
@@ -145,7 +146,9 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
         if rating is not None and has_both_classes(labels):
             pairs = embedded if rating is retrieval else rating.embed(validation, known=self._ranker.known)
             metrics.update(rating_metrics(labels, pair_probabilities(pairs[0], pairs[1], validation)))
-        return metrics
+        # Workers on different machines may differ in the last digit, and would not stop after the same epoch.
+        means = mean_of_workers(list(metrics.values()), self.model.distribute_strategy)
+        return dict(zip(metrics, means, strict=True))
 
 
 class AveragedWeights(tf.keras.callbacks.Callback):
@@ -192,7 +195,7 @@ class AveragedWeights(tf.keras.callbacks.Callback):
         norms = [layer for layer in self.model.submodules if isinstance(layer, tf.keras.layers.BatchNormalization)]
         measured = [variable for layer in norms for variable in (layer.moving_mean, layer.moving_variance)]
         self._variables = [*self.model.trainable_variables, *measured]
-        self._averages = [tf.Variable(variable, trainable=False) for variable in self._variables]
+        self._averages = [_like(variable) for variable in self._variables]
         self._latest: list[tf.Variable] | None = None
         self._step = tf.Variable(0.0, trainable=False)
         self._is_in_graph = isinstance(self.model, KerasSteps)
@@ -218,7 +221,7 @@ class AveragedWeights(tf.keras.callbacks.Callback):
         """Puts the average in the weights' place."""
         del epoch, logs
         if self._latest is None:
-            self._latest = [tf.Variable(variable, trainable=False) for variable in self._variables]
+            self._latest = [_like(variable) for variable in self._variables]
         _assign(self._latest, self._variables)
         _assign(self._variables, self._averages)
 
@@ -238,6 +241,13 @@ class AveragedWeights(tf.keras.callbacks.Callback):
         for average, variable in zip(self._averages, self._variables, strict=True):
             average.assign(decay * average + (1 - decay) * variable)
         self._step.assign_add(1.0)
+
+
+def _like(variable: tf.Variable) -> tf.Variable:
+    """Makes a variable with the same value, which the replicas of a distribution strategy keep in the same way."""
+    return tf.Variable(
+        variable, trainable=False, synchronization=variable.synchronization, aggregation=variable.aggregation
+    )
 
 
 def _assign(variables: Sequence[tf.Variable], values: Sequence[tf.Variable]) -> None:

@@ -227,6 +227,6 @@ class _Start:
 
 def _are_of_same_vocabularies(variables: list[tf.Variable], values: list[np.ndarray]) -> bool:
     return all(
-        "vocabulary_fingerprint" not in variable.name or int(variable) == int(value)
+        "vocabulary_fingerprint" not in variable.name or int(variable.numpy()) == int(value)
         for variable, value in zip(variables, values, strict=True)
     )

@@ -23,6 +23,12 @@ _MIN_STEPS = 64
 _MIN_BATCH_SIZE = 16
 
 
+def _compile(model: TwoTowerModel, learning_rate: float) -> None:
+    # The optimizer's variables must be distributed as the model's are.
+    with model.distribute_strategy.scope():
+        model.compile(optimizer=LazyAdam(learning_rate))
+
+
 def _require_learning_rate(learning_rate: float) -> None:
     if not 0 < learning_rate < float("inf"):
         raise ValueError(f"`learning_rate` must be positive and finite. Received: {learning_rate}.")
@@ -126,7 +132,7 @@ def fit_two_tower(
     length = model.history_length
     known = FixedHistory(timeline=Timeline(split.context), length=length) if length else None
     batch_size = training.batch_size_for(split.train.num_events)
-    model.compile(optimizer=LazyAdam(training.learning_rate))
+    _compile(model, training.learning_rate)
     return model.fit(
         model.training_batches(split.train, batch_size=batch_size, seed=seed),
         validation_data=model.evaluation_batches(split.validation, history=known),
@@ -281,7 +287,7 @@ def fit_by_query(
         True
     """
     require_having(model, "model", "query_tower", "a `TwoTowerModel`; use `fit_joint` for a joint model")
-    model.compile(optimizer=LazyAdam(training.learning_rate))
+    _compile(model, training.learning_rate)
     return go_on_by_query(model, train, seed=seed, training=training, callbacks=callbacks)
 
 

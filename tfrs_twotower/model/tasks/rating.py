@@ -14,6 +14,7 @@ from tfrs_twotower.batches.negatives import Negatives, NegativeSampler
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.history_parts import HistoryParts
 from tfrs_twotower.model.precision import full_precision
+from tfrs_twotower.model.replicas import mean_over_replicas, num_replicas
 from tfrs_twotower.model.tasks.task import EventTask, QueryTask
 
 
@@ -39,6 +40,7 @@ class RatingTask(EventTask, QueryTask):
     """
 
     predicts_probabilities: ClassVar[bool] = True
+    compares_candidates: ClassVar[bool] = False
 
     def __init__(self, *, other_thresholds: Sequence[float] = (), name: str = "rating_task", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
@@ -57,7 +59,8 @@ class RatingTask(EventTask, QueryTask):
             self.gaps = self.add_weight(name="gaps", shape=(len(self.other_thresholds),), initializer="zeros")
         with full_precision():
             self.ranking = tfrs.tasks.Ranking(
-                loss=tf.keras.losses.BinaryCrossentropy(from_logits=True),
+                # Keras refuses to reduce a loss under a distribution strategy, whose replicas have pieces of a batch.
+                loss=tf.keras.losses.BinaryCrossentropy(from_logits=True, reduction=tf.keras.losses.Reduction.NONE),
                 metrics=[
                     # Predictions are logits, hence the threshold of 0. The loss at other thresholds is no part of the
                     # log loss, but of `loss` in Keras's logs.
@@ -80,18 +83,12 @@ class RatingTask(EventTask, QueryTask):
         """
         if weights is not None:
             # Scaled to a mean of 1: Keras divides by the number of pairs, whatever they weigh.
-            weights = tf.math.divide_no_nan(weights, tf.reduce_mean(weights))
-        loss = self._binary_loss(ratings, logits, self.threshold, weights, training, is_measured=True)
-        if not self.other_thresholds:
-            return loss
-        distances = tf.concat([[0.0], tf.cumsum(tf.math.softplus(self.gaps))], axis=0)
-        offsets = distances[self._place] - distances
-        others = tf.zeros([])
-        for place, threshold in enumerate(sorted([*self.other_thresholds, self.threshold])):
-            if place != self._place:
-                shifted = logits + offsets[place]
-                others += self._binary_loss(ratings, shifted, threshold, weights, training, is_measured=False)
-        return (loss + others / len(self.other_thresholds)) / 2
+            weights = tf.math.divide_no_nan(weights, mean_over_replicas(weights))
+        loss = self._loss(ratings, logits, weights, training)
+        if weights is not None and num_replicas() > 1:
+            # The mean weight of this replica's pairs is another than that of all.
+            loss = tf.math.divide_no_nan(loss, tf.reduce_mean(weights))
+        return loss
 
     def check_events(self, train: Interactions, negatives: Negatives | None, batch_size: int) -> None:
         """Refuses ratings of one class without a `NegativeSampler`; see `EventTask`."""
@@ -138,6 +135,19 @@ class RatingTask(EventTask, QueryTask):
         """Returns the constructor's arguments."""
         return {**super().get_config(), "other_thresholds": list(self.other_thresholds)}
 
+    def _loss(self, ratings: tf.Tensor, logits: tf.Tensor, weights: tf.Tensor | None, training: bool) -> tf.Tensor:
+        loss = self._binary_loss(ratings, logits, self.threshold, weights, training, is_measured=True)
+        if not self.other_thresholds:
+            return loss
+        distances = tf.concat([[0.0], tf.cumsum(tf.math.softplus(self.gaps))], axis=0)
+        offsets = distances[self._place] - distances
+        others = tf.zeros([])
+        for place, threshold in enumerate(sorted([*self.other_thresholds, self.threshold])):
+            if place != self._place:
+                shifted = logits + offsets[place]
+                others += self._binary_loss(ratings, shifted, threshold, weights, training, is_measured=False)
+        return (loss + others / len(self.other_thresholds)) / 2
+
     def _binary_loss(
         self,
         ratings: tf.Tensor,
@@ -148,10 +158,11 @@ class RatingTask(EventTask, QueryTask):
         *,
         is_measured: bool,
     ) -> tf.Tensor:
-        return self.ranking(
+        losses = self.ranking(
             labels=tf.cast(ratings >= threshold, tf.float32)[:, tf.newaxis],
             predictions=logits[:, tf.newaxis],
             sample_weight=weights,
             training=training,
             compute_metrics=is_measured,
         )
+        return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.cast(tf.size(losses), losses.dtype))

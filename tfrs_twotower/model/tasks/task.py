@@ -96,6 +96,11 @@ class EventTask(Task):
         1.0
     """
 
+    #: Whether the loss of an event depends on the candidates of other events of its batch, as in a softmax. Replicas of
+    #: a distribution strategy then exchange the embeddings of their candidates. A task that says False is given the
+    #: candidates of its own pairs only.
+    compares_candidates: ClassVar[bool] = True
+
     @property
     def needs_candidate_keys(self) -> bool:
         """Whether batches must have `candidate_keys`, numbers that identify a candidate in every data set."""

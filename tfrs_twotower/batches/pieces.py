@@ -1,0 +1,112 @@
+"""Splits a batch into the pieces that the replicas of a distribution strategy train on.
+
+Together the pieces hold the whole batch, so that replicas take the step that one device would take. Each piece is
+contiguous: the pieces one after the other are the batch in its order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_twotower.batches.batch import EventBatch, QueryBatch, SoftmaxNegatives
+
+
+def piece_of_events(batch: EventBatch, index: int, count: int, *, gathers_candidates: bool) -> EventBatch:
+    """Returns one replica's piece of a batch of events.
+
+    Args:
+        batch: The batch of all replicas.
+        index: This replica, 0 <= index < count.
+        count: Number of replicas, >= 1.
+        gathers_candidates: Whether the candidates of the other replicas will be gathered. If so, the piece describes
+            the candidates of the whole batch, its own first, but it has the codes of its own only. If not, candidates
+            beyond those of the pairs are left out.
+
+    Example:
+        >>> batch = EventBatch(
+        ...     query={"user_id": tf.constant([2, 3, 4])}, candidate={"movie_id": tf.constant([5, 6, 7])},
+        ...     candidate_rows=tf.constant([0, 1, 2]), ratings=tf.constant([5.0, 1.0, 3.0]),
+        ... )
+        >>> piece = piece_of_events(batch, 1, 2, gathers_candidates=True)
+        >>> piece.candidate["movie_id"].numpy().tolist(), piece.candidate_rows.numpy().tolist()
+        ([6, 7], [1, 2, 0])
+    """
+    num_queries, num_pairs = _length(batch.query), tf.shape(batch.ratings)[0]
+    num_extra = tf.shape(batch.candidate_rows)[0] - num_pairs if gathers_candidates else 0
+
+    def pairs_of(replica: int) -> tf.Tensor:
+        first, last = _bounds(num_queries, replica, count)
+        if batch.query_places is None:
+            return tf.range(first, last)
+        is_own = (first <= batch.query_places) & (batch.query_places < last)
+        return tf.cast(tf.where(is_own)[:, 0], tf.int32)
+
+    def rows_of(replica: int) -> tf.Tensor:
+        first, last = _bounds(num_extra, replica, count)
+        return tf.concat([pairs_of(replica), num_pairs + tf.range(first, last)], axis=0)
+
+    first, last = _bounds(num_queries, index, count)
+    pairs, rows = pairs_of(index), rows_of(index)
+    described = rows
+    if gathers_candidates:
+        described = tf.concat([rows_of((index + place) % count) for place in range(count)], axis=0)
+        rows_before = tf.add_n([tf.zeros([], tf.int32), *(tf.size(rows_of(replica)) for replica in range(index))])
+    negatives = batch.negatives
+    if negatives is not None:
+        negatives = SoftmaxNegatives(
+            is_other_positive=tf.gather(negatives.is_other_positive[first:last], described, axis=1),
+            log_sampling_probabilities=tf.gather(negatives.log_sampling_probabilities, described),
+        )
+    return EventBatch(
+        query=tf.nest.map_structure(lambda codes: codes[first:last], batch.query),
+        candidate=tf.nest.map_structure(lambda codes: tf.gather(codes, rows), batch.candidate),
+        candidate_rows=tf.gather(batch.candidate_rows, described),
+        ratings=tf.gather(batch.ratings, pairs),
+        weights=None if batch.weights is None else tf.gather(batch.weights, pairs),
+        query_places=None if batch.query_places is None else tf.gather(batch.query_places, pairs) - first,
+        negatives=negatives,
+        candidate_keys=None if batch.candidate_keys is None else tf.gather(batch.candidate_keys, described),
+        rows_before=rows_before if gathers_candidates else None,
+    )
+
+
+def piece_of_queries(batch: QueryBatch, index: int, count: int) -> QueryBatch:
+    """Returns one replica's piece of a batch of queries: some of the queries with their events, and all candidates.
+
+    Args:
+        batch: The batch of all replicas.
+        index: This replica, 0 <= index < count.
+        count: Number of replicas, >= 1.
+
+    Example:
+        >>> batch = QueryBatch(
+        ...     query={"history": tf.constant([[2], [4]])}, candidate={"movie_id": tf.constant([2, 3, 4])},
+        ...     candidate_rows=tf.constant([0, 1, 2]), log_sampling_probabilities=tf.zeros(3),
+        ...     target_places=tf.constant([[0, 0], [1, 0]], tf.int64), target_candidates=tf.constant([0, 2]),
+        ...     ratings=tf.constant([5.0, 1.0]),
+        ... )
+        >>> piece_of_queries(batch, 1, 2).pairs.numpy().tolist()
+        [[0, 2]]
+    """
+    first, last = _bounds(_length(batch.query), index, count)
+    queries = tf.cast(batch.target_queries, tf.int32)
+    events = tf.where((first <= queries) & (queries < last))[:, 0]
+    before = tf.cast(tf.stack([first, 0]), tf.int64)
+    return batch._replace(
+        query=tf.nest.map_structure(lambda codes: codes[first:last], batch.query),
+        target_places=tf.gather(batch.target_places, events) - before,
+        target_candidates=tf.gather(batch.target_candidates, events),
+        ratings=tf.gather(batch.ratings, events),
+        weights=None if batch.weights is None else tf.gather(batch.weights, events),
+    )
+
+
+def _length(codes: Any) -> tf.Tensor:
+    return tf.shape(tf.nest.flatten(codes)[0])[0]
+
+
+def _bounds(length: Any, index: int, count: int) -> tuple[Any, Any]:
+    """The first place of a replica's part of a length, and the first after it."""
+    return length * index // count, length * (index + 1) // count

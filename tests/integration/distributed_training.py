@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +104,11 @@ class Losses(tf.keras.callbacks.Callback):
         self.losses.append(logs["loss"])
 
 
+def uses_servers(strategy: tf.distribute.Strategy | None) -> bool:
+    """Whether parameter servers keep the weights."""
+    return isinstance(strategy, tf.distribute.ParameterServerStrategy)
+
+
 def train(case: str, strategy: tf.distribute.Strategy | None, folder: Path, *, exports: bool) -> dict:
     """Trains the model of a case, and returns its losses, metrics and bundle."""
     split, losses = make_split(), Losses()
@@ -113,8 +119,12 @@ def train(case: str, strategy: tf.distribute.Strategy | None, folder: Path, *, e
         model.compile(optimizer=tt.training.LazyAdam(STEPS[case]))
     validation = tt.training.ValidationMetrics(split, k=10)
     average = tt.training.AveragedWeights(decay=0.9)
-    logs = model.fit(batches, epochs=3, callbacks=[average, validation, losses], verbose=0).history
-    result = {"losses": losses.losses, "metrics": {name: values[-1] for name, values in logs.items()}}
+    # The coordinator of parameter servers does not see single steps, but the means over epochs.
+    callbacks = [average, validation, *([] if uses_servers(strategy) else [losses])]
+    logs = model.fit(batches, epochs=3, callbacks=callbacks, verbose=0).history
+    result = {"epoch_losses": logs["loss"], "metrics": {name: values[-1] for name, values in logs.items()}}
+    if not uses_servers(strategy):
+        result["losses"] = losses.losses
     queries, candidates = model.retrieval_model.embed(split.train, known=split.train)
     scores = queries @ candidates.T
     scores[split.train.query_rows, split.train.candidate_rows] = -np.inf
@@ -154,9 +164,59 @@ def restart(strategy: tf.distribute.Strategy, folder: Path) -> dict:
     return {"epochs": history.epoch, "steps": int(model.optimizer.iterations.numpy()), "per_epoch": len(batches)}
 
 
+def lose_worker(strategy: tf.distribute.Strategy, folder: Path) -> dict:
+    """Trains while a worker is killed after the second epoch, and evaluates on the way."""
+    split = make_split()
+
+    class Ask(tf.keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None) -> None:
+            if epoch == 1:
+                (folder / "kill").touch()
+                while (folder / "kill").exists():
+                    time.sleep(0.1)
+
+    tf.keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = tt.build_two_tower(
+            split.train,
+            query=tt.SumTowerConfig(features=(USER,), output_dim=4),
+            candidate=tt.SumTowerConfig(features=(MOVIE,), output_dim=4),
+        )
+        model.compile(optimizer=tt.training.LazyAdam(0.05))
+    batches = model.training_batches(split.train, batch_size=30, seed=0)
+    validation = model.evaluation_batches(split.validation)
+    logs = model.fit(batches, epochs=8, validation_data=validation, callbacks=[Ask()], verbose=0).history
+    found = model.evaluate(validation, verbose=0, return_dict=True)
+    scores = model.predict(validation, verbose=0)
+    return {
+        "losses": logs["val_loss"],
+        "evaluated": found["loss"],
+        "scores": len(scores),
+        "pairs": split.validation.num_events,
+        "parts": sum("part_" in variable.name for variable in model.trainable_variables),
+    }
+
+
+def serve(tasks: list[str]) -> None:
+    """Runs TensorFlow's servers of workers and parameter servers, such as `ps-0`, until it is killed."""
+    cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
+    kinds = (task.rsplit("-", 1) for task in tasks)
+    servers = [tf.distribute.Server(cluster, job_name=kind, task_index=int(index)) for kind, index in kinds]
+    servers[0].join()
+
+
+def make_servers() -> tf.distribute.Strategy:
+    """Makes a strategy whose tables, but no smaller weights, are split between two parameter servers."""
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    partitioner = tf.distribute.experimental.partitioners.MinSizePartitioner(min_shard_bytes=600, max_shards=2)
+    return tf.distribute.ParameterServerStrategy(resolver, variable_partitioner=partitioner)
+
+
 def main() -> None:
     """Trains what the command line says."""
     kind, folder, *cases = sys.argv[1:]
+    if kind == "serve":
+        serve(cases)
     strategies: dict[str, tf.distribute.Strategy | None] = {}
     task = 0
     # The graphs are run a few times only.
@@ -165,6 +225,8 @@ def main() -> None:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
         strategies = {"single": None, "mirrored": tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])}
+    elif kind == "servers":
+        strategies = {"servers": make_servers()}
     else:
         strategies = {"workers": tf.distribute.MultiWorkerMirroredStrategy()}
         task = strategies["workers"].cluster_resolver.task_id
@@ -172,8 +234,10 @@ def main() -> None:
         for name, strategy in strategies.items():
             if case == "restart":
                 result = restart(strategy, Path(folder))
+            elif case == "lose_worker":
+                result = lose_worker(strategy, Path(folder))
             else:
-                result = train(case, strategy, Path(folder), exports=kind == "workers")
+                result = train(case, strategy, Path(folder), exports=kind != "mirrored")
             Path(folder, f"{case}-{name}-{task}.json").write_text(json.dumps(result))
 
 

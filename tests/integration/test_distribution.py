@@ -1,10 +1,12 @@
 """A script trains under `tf.distribute` strategies as in one process: losses, metrics, bundles, restarts."""
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,18 +21,28 @@ _TIMEOUT_S = 600
 def start(kind: str, folder: Path, *cases: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
     """Starts a process that trains."""
     command = [sys.executable, "-m", "tests.integration.distributed_training", kind, folder, *cases]
-    variables = {**os.environ, "TF_NUM_INTEROP_THREADS": "4", **(environment or {})}
+    variables = {**os.environ, "TF_NUM_INTEROP_THREADS": "4", "GRPC_FAIL_FAST": "use_caller", **(environment or {})}
     return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def free_addresses(count: int) -> list[str]:
+    """Returns addresses of this machine whose ports are free."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+
+
+def task_of(cluster: Mapping[str, list[str]], kind: str, index: int = 0) -> dict[str, str]:
+    """Returns the environment of a task of a cluster."""
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})}
 
 
 def start_workers(folder: Path, *cases: str) -> list[subprocess.Popen]:
     """Starts two workers on free ports of this machine."""
-    with socket.socket() as first, socket.socket() as second:
-        for one in (first, second):
-            one.bind(("127.0.0.1", 0))
-        workers = [f"127.0.0.1:{one.getsockname()[1]}" for one in (first, second)]
-    configs = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}} for index in range(2)]
-    return [start("workers", folder, *cases, environment={"TF_CONFIG": json.dumps(config)}) for config in configs]
+    cluster = {"worker": free_addresses(2)}
+    return [start("workers", folder, *cases, environment=task_of(cluster, "worker", index)) for index in range(2)]
 
 
 def finish(processes: list[subprocess.Popen]) -> None:
@@ -47,10 +59,48 @@ def finish(processes: list[subprocess.Popen]) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Results of one process without a strategy, of two devices, and of two workers."""
+    """Results of one process without a strategy and of two devices."""
     folder = tmp_path_factory.mktemp("distribution")
     finish([start("mirrored", folder, *CASES)])
-    finish(start_workers(folder, CASES[0]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def workers(folder) -> Path:
+    """Results of two workers, the second of which dies at last and is started again with the first."""
+    first, second = start_workers(folder, CASES[0], "restart")
+    try:
+        output, _ = second.communicate(timeout=_TIMEOUT_S)
+        assert second.returncode == 9, output
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.communicate()
+    # A worker cannot go on without the other: both are started again, as Kubernetes does.
+    finish(start_workers(folder, "restart"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def servers(folder) -> Path:
+    """Results of two parameter servers and a worker, which is killed and started again."""
+    addresses = free_addresses(4)
+    cluster = {"chief": addresses[:1], "worker": addresses[1:2], "ps": addresses[2:]}
+    tables = start("serve", folder, "ps-0", "ps-1", environment=task_of(cluster, "ps"))
+    worker = start("serve", folder, "worker-0", environment=task_of(cluster, "worker"))
+    coordinator = start("servers", folder, CASES[1], "lose_worker", environment=task_of(cluster, "chief"))
+    try:
+        while not (folder / "kill").exists() and coordinator.poll() is None:
+            time.sleep(0.1)
+        worker.kill()
+        worker.communicate()
+        worker = start("serve", folder, "worker-0", environment=task_of(cluster, "worker"))
+        (folder / "kill").unlink(missing_ok=True)
+        finish([coordinator])
+    finally:
+        for process in (coordinator, worker, tables):
+            process.kill()
+            process.communicate()
     return folder
 
 
@@ -62,8 +112,10 @@ def result(folder: Path, name: str) -> dict:
     ("case", "name"),
     [("by_event", "mirrored-0"), ("by_query", "mirrored-0"), ("by_event", "workers-0"), ("by_event", "workers-1")],
 )
-def test_replicas_take_the_steps_of_one_process(folder, case, name):
+def test_replicas_take_the_steps_of_one_process(folder, case, name, request):
     """Each step is over the same batch: sums over replicas differ from those of one device by rounding alone."""
+    if name.startswith("workers"):
+        request.getfixturevalue("workers")
     found, expected = result(folder, f"{case}-{name}"), result(folder, f"{case}-single-0")
     assert found["losses"] == pytest.approx(expected["losses"], abs=1e-4)
     assert found["metrics"]["val_auc"] == pytest.approx(expected["metrics"]["val_auc"], abs=0.005)
@@ -73,26 +125,35 @@ def test_replicas_take_the_steps_of_one_process(folder, case, name):
         assert found["metrics"][metric] == pytest.approx(expected["metrics"][metric], abs=1e-4), metric
 
 
-def test_one_worker_publishes_and_both_know_the_version(folder):
-    paths = {result(folder, f"by_event-workers-{task}")["bundle"] for task in range(2)}
-    assert paths == {str(folder / "by_event" / "1")}
-    assert [version.number for version in tt.publishing.list_versions(folder / "by_event")] == [1]
-    ids = tt.load_bundle(folder / "by_event").recommend({"user_id": ["u0", "u39"]}).candidate_ids
-    assert [row[:3].tolist() for row in ids] == result(folder, "by_event-single-0")["ranked"]
+def test_one_worker_publishes_and_both_know_the_version(workers):
+    paths = {result(workers, f"by_event-workers-{task}")["bundle"] for task in range(2)}
+    assert paths == {str(workers / "by_event" / "1")}
+    assert [version.number for version in tt.publishing.list_versions(workers / "by_event")] == [1]
+    ids = tt.load_bundle(workers / "by_event").recommend({"user_id": ["u0", "u39"]}).candidate_ids
+    assert [row[:3].tolist() for row in ids] == result(workers, "by_event-single-0")["ranked"]
 
 
-def test_killed_workers_go_on_from_the_last_checkpoint_and_stop_together(tmp_path):
-    """A worker cannot go on without the other: both are started again, as Kubernetes does; one stops both."""
-    first, second = start_workers(tmp_path, "restart")
-    try:
-        second.communicate(timeout=_TIMEOUT_S)
-        assert second.returncode == 9
-    finally:
-        for process in (first, second):
-            process.kill()
-            process.communicate()
-    finish(start_workers(tmp_path, "restart"))
+def test_killed_workers_go_on_from_the_last_checkpoint_and_one_stops_both(workers):
     for task in range(2):
-        after = result(tmp_path, f"restart-workers-{task}")
+        after = result(workers, f"restart-workers-{task}")
         assert after["epochs"] == [2, 3]
         assert after["steps"] == 4 * after["per_epoch"]
+
+
+def test_a_worker_of_parameter_servers_takes_the_steps_of_one_process(servers):
+    """The tables are split; with several workers, the order of the batches would be another."""
+    found, expected = result(servers, "by_query-servers-0"), result(servers, "by_query-single-0")
+    assert found["epoch_losses"] == pytest.approx(expected["epoch_losses"], abs=1e-4)
+    assert found["metrics"]["val_auc"] == pytest.approx(expected["metrics"]["val_auc"], abs=0.005)
+    assert found["metrics"]["val_ndcg@10"] == pytest.approx(expected["metrics"]["val_ndcg@10"], abs=0.01)
+    ids = tt.load_bundle(servers / "by_query").recommend({"user_id": ["u0", "u39"]}).candidate_ids
+    assert [row[:3].tolist() for row in ids] == found["ranked"]
+
+
+def test_training_goes_on_when_a_worker_of_parameter_servers_is_killed_and_started_again(servers):
+    after = result(servers, "lose_worker-servers-0")
+    assert len(after["losses"]) == 8
+    assert after["losses"][-1] < after["losses"][0]
+    assert after["evaluated"] == pytest.approx(after["losses"][-1], rel=1e-5)
+    assert after["scores"] == after["pairs"]
+    assert after["parts"] == 2

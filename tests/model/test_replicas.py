@@ -63,7 +63,7 @@ def test_batches_that_were_made_in_a_scope_are_those_of_none(strategy, model, ev
 
 @pytest.mark.parametrize("kind", ["training_batches", "query_batches"])
 def test_one_device_trains_as_without_a_strategy(strategy, events, kind):
-    def losses(scope: contextlib.AbstractContextManager) -> list[float]:
+    def losses(scope: contextlib.AbstractContextManager) -> dict[str, list[float]]:
         tf.keras.utils.set_random_seed(0)
         with scope:
             model = tt.build_two_tower(
@@ -73,9 +73,11 @@ def test_one_device_trains_as_without_a_strategy(strategy, events, kind):
             )
             model.compile(optimizer=tt.training.LazyAdam(0.1))
         batches = getattr(model, kind)(events, batch_size=5, seed=0)
-        return model.fit(batches, epochs=3, verbose=0).history["loss"]
+        return model.fit(batches, epochs=3, validation_data=model.evaluation_batches(events), verbose=0).history
 
-    assert losses(strategy.scope()) == pytest.approx(losses(contextlib.nullcontext()), rel=1e-5)
+    found, expected = losses(strategy.scope()), losses(contextlib.nullcontext())
+    for name in ("loss", "val_loss"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_training(strategy, events):

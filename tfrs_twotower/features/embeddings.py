@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.features.codes import FIRST_UNKNOWN_CODE, MISSING_CODE
@@ -70,9 +71,11 @@ class NeutralRows(tf.keras.initializers.Initializer):
         self._uniform = tf.keras.initializers.RandomUniform()
 
     def __call__(self, shape: Sequence[int], dtype: tf.DType = tf.float32, **kwargs: Any) -> tf.Tensor:
-        """Returns float32 [rows, embedding_dim]."""
+        """Returns float32 [rows, embedding_dim], or a parameter server's part of them, drawn as the whole is."""
+        part, offset = kwargs.pop("partition_shape", shape), kwargs.pop("partition_offset", [0] * len(shape))
         values = self._uniform(shape, dtype, **kwargs)
-        return tf.where(tf.range(shape[0])[:, tf.newaxis] < self.num_rows, tf.zeros((), dtype), values)
+        values = tf.where(tf.range(shape[0])[:, tf.newaxis] < self.num_rows, tf.zeros((), dtype), values)
+        return values if tuple(part) == tuple(shape) else tf.slice(values, offset, part)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -118,6 +121,10 @@ class TableEncoder(Encoder):
             embeddings_regularizer=self.regularizer,
             name=name,
         )
+
+    def vectors(self) -> np.ndarray:
+        """Returns a copy of the table, float32 [num_codes, embedding_dim], whole where parameter servers share it."""
+        return np.array(tf.convert_to_tensor(self.table.embeddings))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

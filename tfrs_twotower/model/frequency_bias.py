@@ -44,7 +44,7 @@ class FrequencyBias(tf.keras.layers.Layer):
 
     def call(self, codes: tf.Tensor) -> tf.Tensor:
         """Encodes int64 [batch] as float32 [batch]."""
-        return self.factor * tf.gather(self.log_counts, codes)
+        return self.factor * tf.nn.embedding_lookup(self.log_counts, codes)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

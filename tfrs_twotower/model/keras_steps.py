@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from tfrs_twotower._tfrs import tfrs
 from tfrs_twotower.batches.batch import EventBatch, QueryBatch
 from tfrs_twotower.batches.pipeline import Epochs, epochs_of
 from tfrs_twotower.features.draws import draws_of_step
+from tfrs_twotower.model.batch_service import BatchService
 from tfrs_twotower.model.callback_states import WatchesCallbacks, companions
 from tfrs_twotower.model.file_formats import require_format, warn_of_folder, warn_of_missing_state
 from tfrs_twotower.model.finite import naming_numbers, with_checked_numbers
@@ -20,14 +22,18 @@ from tfrs_twotower.model.loss_means import LossMeans
 from tfrs_twotower.model.replicas import (
     SameStop,
     distribute_pieces,
+    is_supported,
     known_steps,
     num_replicas,
     num_workers,
+    outside_scopes,
     require_supported,
     share_of_loss,
     sum_over_replicas,
+    undistributed,
+    uses_coordinator,
 )
-from tfrs_twotower.model.step_callbacks import EpochsBegun, FiniteLoss
+from tfrs_twotower.model.step_callbacks import EpochsBegun, FiniteLoss, FiniteLossOfSteps, Validation
 from tfrs_twotower.model.weight_loading import VocabularyBound
 
 
@@ -56,6 +62,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         self._chooses_steps = self._runs_many = self._tests_many = False
         self._epochs: Epochs | None = None
         self._has_been_fit = False
+        self._service: BatchService | None = None
 
     @property
     @abc.abstractmethod
@@ -154,6 +161,14 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         """
         was_called = self._saved_model_inputs_spec is not None
         require_format(filepath, save_format, was_called=was_called)
+        if uses_coordinator(self.distribute_strategy):
+            warnings.warn(
+                "The model is saved without the state of its optimizer, which the parameter servers keep. Keras's "
+                "`BackupAndRestore` keeps it for a training that goes on.",
+                stacklevel=2,
+            )
+            undistributed(self).save(filepath, overwrite=overwrite, save_format=save_format, **options)
+            return
         super().save(filepath, overwrite=overwrite, save_format=save_format, **options)
 
     def load_weights(self, filepath: Any, *arguments: Any, **options: Any) -> Any:
@@ -197,16 +212,14 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
     def _fit(
         self, x: Any, arguments: tuple[Any, ...], callbacks: Any, options: dict[str, Any]
     ) -> tf.keras.callbacks.History:
-        if options.get("validation_data") is not None:
-            validation = self._distribute("validation_data", options["validation_data"], options, "validation_steps")
-            options = {**options, "validation_data": validation}
         if isinstance(callbacks, tf.keras.callbacks.CallbackList):
             # It has what `fit` adds to a list, and is used as it is.
+            callbacks.callbacks[:0] = self._distribute_validation(options)
             return super().fit(self._distribute("x", x, options), *arguments, callbacks=callbacks, **options)
         steps_before = self.steps_per_execution.numpy() if self._chooses_steps and self._is_compiled else None
         if steps_before is not None and self.distribute_strategy.num_replicas_in_sync == 1:
             self.steps_per_execution = steps_at_once(x, options, callbacks)
-        callbacks = self._in_order(as_list(callbacks))
+        callbacks = [*self._distribute_validation(options), *self._in_order(as_list(callbacks))]
         if num_workers(self.distribute_strategy) > 1:
             callbacks.append(SameStop())
         epochs = epochs_of(x)
@@ -219,6 +232,9 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
             return super().fit(batches, callbacks=[*callbacks, EpochsBegun(epochs)], **options)
         finally:
             self._epochs, self._training_state, self._has_been_fit = None, None, True
+            if self._service is not None:
+                self._service.close()
+                self._service = None
             if self.after_step is not None:
                 self.after_step = self.train_function = None
             if steps_before is not None:
@@ -237,6 +253,8 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
             TypeError: If `x` are not batches.
         """
         require_batches("x", x)
+        if uses_coordinator(self.distribute_strategy):
+            return outside_scopes(lambda: self._here().evaluate(x, *arguments, **options))
         return super().evaluate(self._distribute("x", x, options, "steps"), *arguments, **options)
 
     def predict(self, x: Any, *arguments: Any, **options: Any) -> Any:
@@ -257,6 +275,8 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
                 "`predict` gives each of several workers a part of the scores only. Use `embed`, or load the saved "
                 f"model in a process without a strategy. Received: {num_workers(self.distribute_strategy)} workers."
             )
+        if uses_coordinator(self.distribute_strategy):
+            return outside_scopes(lambda: self._here().predict(x, *arguments, **options))
         return super().predict(self._distribute("x", x, options, "steps"), *arguments, **options)
 
     def train_step(self, batch: Any) -> dict[str, Any]:
@@ -326,16 +346,40 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         for callback in watching:
             callback.watch(others)
         is_resumed = self.optimizer is not None and self._is_resumed
-        return [FiniteLoss(), *others, *companions(others, is_resumed=is_resumed), *watching]
+        finite = FiniteLoss() if uses_coordinator(self.distribute_strategy) else FiniteLossOfSteps()
+        return [finite, *others, *companions(others, is_resumed=is_resumed), *watching]
 
     def _distribute(self, argument: str, batches: Any, options: dict[str, Any], steps: str = "steps_per_epoch") -> Any:
-        """Returns what Keras takes for batches: with several replicas their pieces, whose steps `options` must tell."""
+        """Returns what Keras takes for batches, under a strategy for its replicas or workers."""
         strategy = self.distribute_strategy
-        if strategy.num_replicas_in_sync == 1 or isinstance(batches, tf.distribute.DistributedDataset):
+        if not is_supported(strategy) or isinstance(batches, tf.distribute.DistributedDataset):
             return batches
-        self._require_single_steps()
+        if strategy.num_replicas_in_sync > 1:
+            self._require_single_steps()
         options[steps] = known_steps(argument, batches, options.get(steps))
+        if uses_coordinator(strategy):
+            self._service = BatchService(strategy)
+            return self._service.serve(batches)
         return distribute_pieces(batches, strategy, self.piece_of)
+
+    def _distribute_validation(self, options: dict[str, Any]) -> list[tf.keras.callbacks.Callback]:
+        """Prepares the validation data in the options, and returns a callback if Keras cannot evaluate on them."""
+        batches = options.get("validation_data")
+        if batches is None:
+            return []
+        if uses_coordinator(self.distribute_strategy):
+            every, steps = options.pop("validation_freq", 1), options.pop("validation_steps", None)
+            del options["validation_data"]
+            return [Validation(batches, steps, every)]
+        options["validation_data"] = self._distribute("validation_data", batches, options, "validation_steps")
+        return []
+
+    def _here(self) -> KerasSteps:
+        """Returns a copy whose weights are in this process, where they are what parameter servers have now."""
+        here = undistributed(self)
+        if self._is_compiled:
+            here.compile_from_config(self.get_compile_config())
+        return here
 
     def _require_single_steps(self) -> None:
         """Refuses several steps at once: TensorFlow requires that what replicas exchange then has the same shapes."""

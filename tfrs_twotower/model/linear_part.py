@@ -139,7 +139,7 @@ class LinearPart:
         """Writes float32 [num_candidates, rank] into the new entries of the candidates' vectors."""
         codes, encoder = self._codes, tower.encoders[feature]
         is_known = codes >= FIRST_UNKNOWN_CODE + encoder.num_unknown
-        table = encoder.table.embeddings.numpy()
+        table = encoder.vectors()
         table[codes[is_known], self._place] = values[is_known]
         encoder.table.embeddings.assign(table)
 

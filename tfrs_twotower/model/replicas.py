@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import numpy as np
 import tensorflow as tf
 
 _SUPPORTED = (
     tf.distribute.MirroredStrategy,
     tf.distribute.MultiWorkerMirroredStrategy,
     tf.distribute.OneDeviceStrategy,
+    tf.distribute.ParameterServerStrategy,
 )
 _Result = TypeVar("_Result")
 _Model = TypeVar("_Model", bound=tf.keras.Model)
@@ -24,6 +26,24 @@ _Model = TypeVar("_Model", bound=tf.keras.Model)
 def num_replicas() -> int:
     """Returns the number of replicas that take this step together; 1 outside of one."""
     return 1 if tf.distribute.in_cross_replica_context() else int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def is_supported(strategy: tf.distribute.Strategy) -> bool:
+    """Whether a strategy is of a kind that distributes training, and that this library can train under.
+
+    Args:
+        strategy: The strategy of a model.
+    """
+    return isinstance(strategy, _SUPPORTED)
+
+
+def uses_coordinator(strategy: tf.distribute.Strategy) -> bool:
+    """Whether one process schedules the steps of others, which run no Python, and parameter servers keep the weights.
+
+    Args:
+        strategy: The strategy of a model.
+    """
+    return isinstance(strategy, tf.distribute.ParameterServerStrategy)
 
 
 def require_supported(strategy: tf.distribute.Strategy) -> None:
@@ -35,11 +55,10 @@ def require_supported(strategy: tf.distribute.Strategy) -> None:
     Raises:
         NotImplementedError: If it is of another kind than those that are tested.
     """
-    if strategy is not outside_scopes(tf.distribute.get_strategy) and not isinstance(strategy, _SUPPORTED):
+    if strategy is not outside_scopes(tf.distribute.get_strategy) and not is_supported(strategy):
         raise NotImplementedError(
-            "A model can be trained under a MirroredStrategy, a MultiWorkerMirroredStrategy or a OneDeviceStrategy. "
-            "Batches are computed by Python, which the workers of a ParameterServerStrategy do not run. "
-            f"Received: {type(strategy).__name__}."
+            "A model can be trained under a MirroredStrategy, a MultiWorkerMirroredStrategy, a OneDeviceStrategy or a "
+            f"ParameterServerStrategy. Received: {type(strategy).__name__}."
         )
 
 
@@ -189,10 +208,30 @@ def undistributed(model: _Model) -> _Model:
     """
     if model.distribute_strategy is outside_scopes(tf.distribute.get_strategy):
         return model
-    weights = model.get_weights()
     copy = outside_scopes(lambda: type(model).from_config(model.get_config()))
-    copy.set_weights(weights)
+    copy.set_weights(whole_weights(model.get_weights(), [weight.shape for weight in copy.weights]))
     return copy
+
+
+def whole_weights(weights: Sequence[np.ndarray], shapes: Sequence[Sequence[int]]) -> list[np.ndarray]:
+    """Joins the parts of tables that parameter servers share; other weights stay as they are.
+
+    Args:
+        weights: Arrays, the parts of a table one after the other.
+        shapes: The shapes of the whole arrays.
+
+    Example:
+        >>> [len(weight) for weight in whole_weights([np.zeros([2, 4]), np.ones([1, 4]), np.zeros(4)], [[3, 4], [4]])]
+        [3, 4]
+    """
+    parts = iter(weights)
+    whole = []
+    for shape in shapes:
+        found = [next(parts)]
+        while len(shape) and sum(map(len, found)) < shape[0]:
+            found.append(next(parts))
+        whole.append(found[0] if len(found) == 1 else np.concatenate(found))
+    return whole
 
 
 def mean_of_workers(values: Sequence[float], strategy: tf.distribute.Strategy) -> list[float]:

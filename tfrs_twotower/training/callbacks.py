@@ -187,6 +187,8 @@ class AveragedWeights(tf.keras.callbacks.Callback):
         if not 0 < decay < 1:
             raise ValueError(f"`decay` must be in (0, 1). Received: {decay}.")
         self._decay = decay
+        # It does not look at the logs, which the coordinator of workers does not have after each step.
+        self._supports_tf_logs = True
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Starts from the weights as they are."""
@@ -195,9 +197,10 @@ class AveragedWeights(tf.keras.callbacks.Callback):
         norms = [layer for layer in self.model.submodules if isinstance(layer, tf.keras.layers.BatchNormalization)]
         measured = [variable for layer in norms for variable in (layer.moving_mean, layer.moving_variance)]
         self._variables = [*self.model.trainable_variables, *measured]
-        self._averages = [_like(variable) for variable in self._variables]
         self._latest: list[tf.Variable] | None = None
-        self._step = tf.Variable(0.0, trainable=False)
+        with self.model.distribute_strategy.scope():
+            self._averages = [_like(variable) for variable in self._variables]
+            self._step = tf.Variable(0.0, trainable=False)
         self._is_in_graph = isinstance(self.model, KerasSteps)
         if self._is_in_graph:
             self.model.after_step = self._average_step

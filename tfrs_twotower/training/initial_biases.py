@@ -46,7 +46,7 @@ def add_to_biases(encoder: TableEncoder, codes: np.ndarray, values: np.ndarray) 
         codes: Code of each id; ids that are unknown to the encoder are left out.
         values: What is added to each.
     """
-    vectors = encoder.table.embeddings.numpy()
+    vectors = encoder.vectors()
     is_known = codes >= FIRST_UNKNOWN_CODE + encoder.num_unknown
     vectors[codes[is_known], -1] += values[is_known]
     encoder.table.embeddings.assign(vectors)
@@ -59,7 +59,7 @@ def _drawn_to_zero(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def _set_biases(encoder: TableEncoder, codes: np.ndarray, values: np.ndarray, unknown: float) -> None:
     """Sets the last entries of vectors."""
-    vectors, first_known = encoder.table.embeddings.numpy(), FIRST_UNKNOWN_CODE + encoder.num_unknown
+    vectors, first_known = encoder.vectors(), FIRST_UNKNOWN_CODE + encoder.num_unknown
     vectors[FIRST_UNKNOWN_CODE:first_known, -1] = unknown
     is_known = codes >= first_known
     vectors[codes[is_known], -1] = values[is_known]

@@ -69,7 +69,7 @@ class FrequencyEstimator(tf.keras.layers.Layer):
         slots = self._slots(codes)
         if training:
             self._learn(tf.reshape(slots, [-1]))
-        gaps = tf.gather(self.gap, slots)
+        gaps = tf.nn.embedding_lookup(self.gap, slots)
         # A single slot that is still empty proves that the candidate has never been seen.
         is_seen = tf.reduce_min(gaps, axis=0) > 0
         longest = tf.cast(tf.maximum(self.step, 1), tf.float32)
@@ -98,8 +98,8 @@ class FrequencyEstimator(tf.keras.layers.Layer):
         step = self.step.assign_add(1)
         unique, _, counts = tf.unique_with_counts(slots)
         counts = tf.cast(counts, tf.float32)
-        before = tf.gather(self.gap, unique)
-        gaps = tf.cast(step - tf.gather(self.last_seen, unique), tf.float32) / counts
+        before = tf.nn.embedding_lookup(self.gap, unique)
+        gaps = tf.cast(step - tf.nn.embedding_lookup(self.last_seen, unique), tf.float32) / counts
         # One step of the moving average per occurrence; the first gap is taken as it is.
         kept = tf.where(before > 0, (1 - self.learning_rate) ** counts, 0.0)
         self.gap.scatter_update(tf.IndexedSlices(kept * before + (1 - kept) * gaps, unique))

@@ -39,7 +39,7 @@ from tfrs_twotower.index.vectors import CandidateVectors
 from tfrs_twotower.model.history_parts import HistoryParts
 from tfrs_twotower.model.sum_tower import SumTowerConfig
 from tfrs_twotower.model.tasks.task import EventTask, QueryTask
-from tfrs_twotower.model.tower import TowerConfig
+from tfrs_twotower.model.tower_config import TowerConfig
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.optimizers import LazyAdam
 

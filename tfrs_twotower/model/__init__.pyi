@@ -21,5 +21,5 @@ from .recommender import Recommender as Recommender
 from .sum_tower import SumTower as SumTower
 from .sum_tower import SumTowerConfig as SumTowerConfig
 from .tower import Tower as Tower
-from .tower import TowerConfig as TowerConfig
+from .tower_config import TowerConfig as TowerConfig
 from .two_tower import TwoTowerModel as TwoTowerModel

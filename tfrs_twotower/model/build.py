@@ -9,7 +9,7 @@ from tfrs_twotower.features.input_names import require_free_inputs, require_inpu
 from tfrs_twotower.features.learning import learn_candidate_vocabularies, learn_query_vocabularies
 from tfrs_twotower.model.tasks.rating import RatingTask
 from tfrs_twotower.model.tasks.task import Task
-from tfrs_twotower.model.tower import TowerConfig
+from tfrs_twotower.model.tower_config import TowerConfig
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
 
 

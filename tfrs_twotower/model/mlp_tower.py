@@ -13,7 +13,8 @@ from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.history import History
 from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.mlp import CrossStack, HiddenLayer, Normalization, l2_regularizer
-from tfrs_twotower.model.tower import SharedTables, Tower, TowerConfig
+from tfrs_twotower.model.tower import Tower
+from tfrs_twotower.model.tower_config import SharedTables, TowerConfig
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")

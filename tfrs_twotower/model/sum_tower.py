@@ -15,7 +15,8 @@ from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.dropout import drop_units
 from tfrs_twotower.model.history_parts import HistoryParts, HistoryTerm
 from tfrs_twotower.model.mlp import l2_regularizer
-from tfrs_twotower.model.tower import SharedTables, Tower, TowerConfig
+from tfrs_twotower.model.tower import Tower
+from tfrs_twotower.model.tower_config import SharedTables, TowerConfig
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")

@@ -13,7 +13,8 @@ from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.history import History, histories
 from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.sum_tower import SumTowerConfig
-from tfrs_twotower.model.tower import SharedTables, Tower, TowerConfig
+from tfrs_twotower.model.tower import Tower
+from tfrs_twotower.model.tower_config import SharedTables, TowerConfig
 
 
 def build_tower_pair(

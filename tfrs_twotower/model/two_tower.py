@@ -21,7 +21,8 @@ from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.replicas import gather_candidates
 from tfrs_twotower.model.sum_tower import SumTower
 from tfrs_twotower.model.tasks.task import EventTask, Task
-from tfrs_twotower.model.tower import Tower, TowerConfig
+from tfrs_twotower.model.tower import Tower
+from tfrs_twotower.model.tower_config import TowerConfig
 from tfrs_twotower.model.tower_pair import build_tower_pair
 from tfrs_twotower.model.untrained import fingerprint
 

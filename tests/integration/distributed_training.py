@@ -94,6 +94,19 @@ def by_query(train: tt.Interactions) -> tuple[JointModel, tf.data.Dataset]:
     return model, model.query_batches(train, batch_size=15, seed=0)
 
 
+def by_event_simple(train: tt.Interactions, strategy: tf.distribute.Strategy, step: float) -> tt.model.TwoTowerModel:
+    """Ratings from ids alone."""
+    tf.keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = tt.build_two_tower(
+            train,
+            query=tt.SumTowerConfig(features=(USER,), output_dim=4),
+            candidate=tt.SumTowerConfig(features=(MOVIE,), output_dim=4),
+        )
+        model.compile(optimizer=tt.training.LazyAdam(step))
+    return model
+
+
 class Losses(tf.keras.callbacks.Callback):
     """Remembers the mean losses after each step."""
 
@@ -150,14 +163,7 @@ def restart(strategy: tf.distribute.Strategy, folder: Path) -> dict:
             if epoch == 3 and task == 1:
                 self.model.stop_training = True
 
-    tf.keras.utils.set_random_seed(0)
-    with strategy.scope():
-        model = tt.build_two_tower(
-            split.train,
-            query=tt.SumTowerConfig(features=(USER,), output_dim=4),
-            candidate=tt.SumTowerConfig(features=(MOVIE,), output_dim=4),
-        )
-        model.compile(optimizer=tt.training.LazyAdam(0.01))
+    model = by_event_simple(split.train, strategy, 0.01)
     batches = model.training_batches(split.train, batch_size=100, seed=0)
     backup = tf.keras.callbacks.BackupAndRestore(str(folder / "backup"))
     history = model.fit(batches, epochs=9, callbacks=[backup, End()], verbose=0)
@@ -175,14 +181,7 @@ def lose_worker(strategy: tf.distribute.Strategy, folder: Path) -> dict:
                 while (folder / "kill").exists():
                     time.sleep(0.1)
 
-    tf.keras.utils.set_random_seed(0)
-    with strategy.scope():
-        model = tt.build_two_tower(
-            split.train,
-            query=tt.SumTowerConfig(features=(USER,), output_dim=4),
-            candidate=tt.SumTowerConfig(features=(MOVIE,), output_dim=4),
-        )
-        model.compile(optimizer=tt.training.LazyAdam(0.05))
+    model = by_event_simple(split.train, strategy, 0.05)
     batches = model.training_batches(split.train, batch_size=30, seed=0)
     validation = model.evaluation_batches(split.validation)
     logs = model.fit(batches, epochs=8, validation_data=validation, callbacks=[Ask()], verbose=0).history

@@ -31,7 +31,7 @@ def main() -> None:
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", _ENVIRONMENTS / version], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", f"tensorflow=={version}.*"], check=True)
-        replies = ask_in_fresh_process(bundle.path.absolute(), requests, python=str(python))
+        (replies,) = ask_in_fresh_process({bundle.path.absolute(): requests}, python=str(python))
         difference = find_difference(bundle.module.signatures, requests, replies)
         if difference is not None:
             signature, output = difference

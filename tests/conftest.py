@@ -167,14 +167,14 @@ def export_version(model, known: tt.Interactions, directory, *, metrics=None, ga
 def export_unchecked(*arguments, **options) -> Path:
     """Calls `export_bundle` without the check in a fresh process, which takes seconds and has tests of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "check_in_fresh_process", lambda path, bundle: None)
+        patch.setattr(export, "check_in_fresh_process", lambda written: None)
         return export_version(*arguments, **options)
 
 
 @pytest.fixture
 def unchecked(monkeypatch):
     """Leaves out the check in a fresh process, as `export_unchecked` does, of everything that a test publishes."""
-    monkeypatch.setattr(export, "check_in_fresh_process", lambda path, bundle: None)
+    monkeypatch.setattr(export, "check_in_fresh_process", lambda written: None)
 
 
 @pytest.fixture(scope="session")

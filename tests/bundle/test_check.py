@@ -16,7 +16,7 @@ CHECK = """
 import sys
 from pathlib import Path
 from tfrs_twotower.bundle.check import ask_in_fresh_process
-ask_in_fresh_process(Path("no bundle"), [], python=sys.argv[1])
+ask_in_fresh_process({Path("no bundle"): []}, python=sys.argv[1])
 """
 
 # Stands in for TensorFlow in the fresh process, and prints like an operation that does.
@@ -60,11 +60,11 @@ def test_what_a_bundle_prints_is_no_output_of_it(tmp_path, monkeypatch):
     (tmp_path / "saved_model.pb").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     request = Request(signature="recommend", inputs={"user_id": tf.constant(["Amélie", ""])})
-    assert ask_in_fresh_process(tmp_path, [request]) == [{"user_id": ["Amélie", ""]}]
+    assert ask_in_fresh_process({tmp_path: [request]}) == [[{"user_id": ["Amélie", ""]}]]
 
 
 def test_a_bundle_that_does_not_load_is_an_error_with_the_reason(tmp_path, monkeypatch):
     (tmp_path / "tensorflow.py").write_text("raise RuntimeError('no such operation')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="does not load and predict in a fresh process: .*no such operation"):
-        ask_in_fresh_process(tmp_path, [])
+        ask_in_fresh_process({tmp_path: []})

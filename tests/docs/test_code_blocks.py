@@ -77,7 +77,7 @@ assert [version.number for version in tt.publishing.list_versions("saved_models/
 #: a fresh process takes seconds, and has tests of its own. The exports of the README are checked as users' are.
 IMPORT = "import tfrs_twotower as tt\n"
 UNCHECKED = """
-__import__("tfrs_twotower.publishing.export", fromlist=["*"]).check_in_fresh_process = lambda path, bundle: None
+__import__("tfrs_twotower.publishing.export", fromlist=["*"]).check_in_fresh_process = lambda written: None
 """
 
 #: Runs commands, one a line, as a shell would.

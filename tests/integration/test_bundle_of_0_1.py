@@ -106,7 +106,7 @@ def test_a_fresh_process_predicts_the_same(directory):
     bundle = tt.load_bundle(directory)
     requests = read_warmup(bundle.path)
     assert {request.signature for request in requests} == set(bundle.module.signatures)
-    replies = ask_in_fresh_process(bundle.path, requests)
+    (replies,) = ask_in_fresh_process({bundle.path: requests})
     assert find_difference(bundle.module.signatures, requests, replies) is None
 
 

@@ -26,11 +26,11 @@ from tfrs_twotower.publishing.publish import Publication, publish
 source, directory = map(Path, sys.argv[1:])
 def write(folder):
     shutil.copytree(source, folder, dirs_exist_ok=True)
-def check(folder):
-    assert (folder / "assets.extra" / "manifest.json").is_file()
+def check(folders):
+    assert (folders[0] / "assets.extra" / "manifest.json").is_file()
 print("ready", flush=True)
 while True:
-    publish([Publication(directory=directory, write=write, check=check)], keep=3)
+    publish([Publication(directory=directory, write=write)], check, keep=3)
 """
 QUERY = {"user_id": ["u0", "u1", "stranger"]}
 
@@ -86,7 +86,7 @@ def test_a_full_disk_is_an_error_that_leaves_no_trace(bundle_path, tmp_path, unc
 
 
 def test_a_publication_that_fails_at_its_end_leaves_no_trace(bundle_path, tmp_path, monkeypatch):
-    def fail(path, bundle):
+    def fail(written):
         raise RuntimeError("broken off")
 
     monkeypatch.setattr(export, "check_in_fresh_process", fail)

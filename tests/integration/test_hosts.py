@@ -53,7 +53,7 @@ def bundles(planted, tmp_path_factory):
     }
     with pytest.MonkeyPatch.context() as patch:
         # The first test makes the same check.
-        patch.setattr(export, "check_in_fresh_process", lambda path, bundle: None)
+        patch.setattr(export, "check_in_fresh_process", lambda written: None)
         return {path.name: (bundle, publish_bundle(path, bundle, None)) for path, bundle in built.items()}
 
 
@@ -98,7 +98,7 @@ def test_a_fresh_python_with_only_tensorflow(asked, bundles):
     requests, predictions, path, _ = asked
     bundle, _ = bundles[path.parent.name]
     checked = [bundle.signatures[request.signature](**request.inputs) for request in bundle.requests]
-    replies = ask_in_fresh_process(path, [*requests, *bundle.requests])
+    (replies,) = ask_in_fresh_process({path: [*requests, *bundle.requests]})
     require_same([*predictions, *checked], replies)
 
 

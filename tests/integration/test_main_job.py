@@ -110,7 +110,7 @@ def test_the_exported_probability_gives_the_reported_log_loss(bundle, movielens_
         "age": tf.fill([len(users)], float("nan")),
         "candidate_id": tf.constant(movies),
     }
-    (reply,) = ask_in_fresh_process(bundle.path, [Request(signature="score", inputs=inputs)])
+    ((reply,),) = ask_in_fresh_process({bundle.path: [Request(signature="score", inputs=inputs)]})
     # The scores are used, since the float32 probability of a score above 17 is exactly 1, and its log loss 0.
     probabilities = 1 / (1 + np.exp(-np.array(reply["scores"])))
     np.testing.assert_allclose(reply["probabilities"], probabilities, rtol=1e-5)

@@ -1,5 +1,6 @@
 """Versions of a few bytes, for tests of publishing that need no model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bundle.manifests import make_manifest
@@ -12,12 +13,12 @@ def write(folder: Path) -> None:
     (folder / MODEL_FILE).write_text("model")
 
 
-def accept(folder: Path) -> None:
-    assert (folder / MODEL_FILE).read_text() == "model"
+def accept(folders: Sequence[Path]) -> None:
+    assert all((folder / MODEL_FILE).read_text() == "model" for folder in folders)
 
 
 def publish_one(directory: Path, write=write, check=accept, **options) -> Path:
-    (path,) = publish([Publication(directory=directory, write=write, check=check)], **options)
+    (path,) = publish([Publication(directory=directory, write=write)], check, **options)
     return path
 
 
@@ -30,13 +31,14 @@ def publication(directory: Path, *, export_id: str, is_twin: bool, needs_scann: 
         (folder / EXTRA_FOLDER).mkdir()
         make_manifest(export_id=export_id, is_twin=is_twin, versions=packages).write(folder)
 
-    return Publication(directory=directory, write=write_with_manifest, check=accept)
+    return Publication(directory=directory, write=write_with_manifest)
 
 
 def publish_pair(directory: Path, export_id: str, **options) -> Path:
     """Publishes a bundle that needs ScaNN, and its twin."""
     twin = publication(portable_twin(directory), export_id=export_id, is_twin=True)
-    return publish([publication(directory, export_id=export_id, is_twin=False, needs_scann=True), twin], **options)[0]
+    main = publication(directory, export_id=export_id, is_twin=False, needs_scann=True)
+    return publish([main, twin], accept, **options)[0]
 
 
 def export_ids(directory: Path) -> dict[int, str | None]:

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -39,14 +40,14 @@ def test_a_pair_has_one_number_and_one_export_id_wherever_the_twin_stood(shop, t
 
 
 def test_a_refused_twin_keeps_its_bundle_from_appearing(shop, twin):
-    def refuse(folder: Path) -> None:
+    def refuse_twin(folders: Sequence[Path]) -> None:
+        assert [folder.parent for folder in folders] == [shop, twin]
         raise RuntimeError("not fit")
 
     publish_pair(shop, "first")
-    main = publication(shop, export_id="second", is_twin=False)
-    refused = publication(twin, export_id="second", is_twin=True)
+    pair = [publication(folder, export_id="second", is_twin=folder == twin) for folder in (shop, twin)]
     with pytest.raises(RuntimeError, match="not fit"):
-        publish([main, type(refused)(directory=twin, write=refused.write, check=refuse)])
+        publish(pair, refuse_twin)
     assert export_ids(shop) == export_ids(twin) == {1: "first"}
     assert [path.name for folder in (shop, twin) for path in folder.iterdir()] == ["1", "1"]
 
@@ -84,7 +85,7 @@ def test_old_versions_are_removed_from_both(shop, twin):
 
 def test_another_bundle_in_the_twins_place_is_neither_removed_nor_replaced(shop, twin):
     for export_id in ("own", "other"):
-        publish([publication(twin, export_id=export_id, is_twin=False)])
+        publish([publication(twin, export_id=export_id, is_twin=False)], accept)
     for _ in range(4):
         publish_one(shop, keep=1)
     rollback(shop)
@@ -119,7 +120,7 @@ def test_a_link_to_a_bundle_has_its_twin(shop, tmp_path):
 def test_a_server_is_not_given_a_twin_that_is_behind(shop, twin):
     publish_pair(shop, "first")
     assert "/models/shop-portable" in serving_config([shop]).files["models.config"]
-    publish([publication(shop, export_id="second", is_twin=False, needs_scann=True)])
+    publish([publication(shop, export_id="second", is_twin=False, needs_scann=True)], accept)
     with pytest.raises(ValueError, match="shop-portable is behind .*/shop: .* Publish again, which renews both"):
         serving_config([shop])
     publish_pair(shop, "third")
@@ -152,7 +153,7 @@ def _read(shop: Path, stopped, failures) -> None:
         for folder in (shop, portable_twin(shop)):
             version = find_version(folder)
             try:
-                accept(version)
+                accept([version])
                 Manifest.read(version)
             except FileNotFoundError as error:
                 if version.exists():  # a version that vanished is no half version: the reader takes the newest again

@@ -1,6 +1,7 @@
 """Versions appear all at once, and old ones are removed, whatever else happens in the folder."""
 
 import multiprocessing
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,9 @@ def test_without_locks_the_slower_of_two_takes_the_next_number(tmp_path, monkeyp
 
 
 def test_a_version_is_checked_beside_its_place(tmp_path):
-    def check(folder: Path) -> None:
-        accept(folder)
-        assert not folder.name.isdecimal()
+    def check(folders: Sequence[Path]) -> None:
+        accept(folders)
+        assert not folders[0].name.isdecimal()
         assert versions(tmp_path) == []
 
     publish_one(tmp_path, check=check)
@@ -48,11 +49,14 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, failing):
     publish_one(tmp_path)
     before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
 
-    def fail(folder: Path) -> None:
+    def write_half(folder: Path) -> None:
         (folder / "half").write_text("")
         raise RuntimeError("broken off")
 
-    steps = {"write": (fail, accept), "check": (write, fail)}[failing]
+    def refuse(folders: Sequence[Path]) -> None:
+        raise RuntimeError("broken off")
+
+    steps = {"write": (write_half, accept), "check": (write, refuse)}[failing]
     with pytest.raises(RuntimeError, match="broken off"):
         publish_one(tmp_path, *steps)
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before

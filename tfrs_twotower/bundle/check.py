@@ -1,4 +1,4 @@
-"""Compares a bundle on disk, loaded by a process with nothing but TensorFlow, with the one in memory."""
+"""Compares bundles on disk, loaded by a process with nothing but TensorFlow, with those in memory."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ _TOLERANCE = 1e-5
 Reply = Mapping[str, Any]
 
 
-def check_in_fresh_process(path: Path, bundle: Bundle) -> None:
-    """Checks that a bundle on disk predicts in a new process what the one in memory predicts.
+def check_in_fresh_process(written: Mapping[Path, Bundle]) -> None:
+    """Checks that bundles on disk predict in a new process what those in memory predict.
 
     Args:
-        path: The bundle on disk.
-        bundle: The bundle in memory, with the requests for both.
+        written: Bundle on disk -> bundle in memory, with the requests for both. One process loads them one after the
+            other, since TensorFlow takes seconds to start.
 
     Raises:
-        RuntimeError: If it does not load, or a prediction differs.
+        RuntimeError: If one does not load, or a prediction differs.
     """
-    replies = ask_in_fresh_process(path, bundle.requests)
-    difference = find_difference(bundle.signatures, bundle.requests, replies)
-    if difference is not None:
-        signature, output = difference
-        raise RuntimeError(
-            f"The exported bundle's `{signature}` gives other {output} than the model in memory. Not published."
-        )
+    all_replies = ask_in_fresh_process({path: bundle.requests for path, bundle in written.items()})
+    for bundle, replies in zip(written.values(), all_replies, strict=True):
+        difference = find_difference(bundle.signatures, bundle.requests, replies)
+        if difference is not None:
+            signature, output = difference
+            raise RuntimeError(
+                f"The exported bundle's `{signature}` gives other {output} than the model in memory. Not published."
+            )
 
 
 def find_difference(
@@ -67,31 +68,25 @@ def find_difference(
     return None
 
 
-def ask_in_fresh_process(path: Path, requests: Sequence[Request], *, python: str = sys.executable) -> list[Reply]:
-    """Asks a bundle's signatures in a new Python process that imports TensorFlow alone.
+def ask_in_fresh_process(
+    requests: Mapping[Path, Sequence[Request]], *, python: str = sys.executable
+) -> list[list[Reply]]:
+    """Asks the signatures of bundles in a new Python process that imports TensorFlow alone.
 
     Args:
-        path: A version's folder.
-        requests: Requests to make.
+        requests: A version's folder -> requests to make.
         python: The interpreter, whose TensorFlow may be another one.
+
+    Returns:
+        The replies of each bundle, in the order of its requests.
 
     Raises:
         RuntimeError: If the process fails.
     """
-    described = [
-        {
-            "signature": request.signature,
-            "inputs": {
-                name: {"dtype": values.dtype.name, "values": fresh_process.to_plain(values.numpy().tolist())}
-                for name, values in request.inputs.items()
-            },
-        }
-        for request in requests
-    ]
     # Through pipes, because files would stay behind if this process were killed.
     result = subprocess.run(
-        [python, fresh_process.__file__, str(path)],
-        input=json.dumps(described),
+        [python, fresh_process.__file__],
+        input=json.dumps([(str(path), [_describe(request) for request in made]) for path, made in requests.items()]),
         capture_output=True,
         encoding="utf-8",
         errors="replace",
@@ -100,5 +95,14 @@ def ask_in_fresh_process(path: Path, requests: Sequence[Request], *, python: str
     if result.returncode:
         reason = (result.stderr.strip() or f"exit code {result.returncode}").splitlines()[-1]
         raise RuntimeError(f"The exported bundle does not load and predict in a fresh process: {reason}")
-    replies: list[Reply] = json.loads(result.stdout)
+    replies: list[list[Reply]] = json.loads(result.stdout)
     return replies
+
+
+def _describe(request: Request) -> dict[str, Any]:
+    """Returns what `fresh_process.main` reads."""
+    inputs = {
+        name: {"dtype": values.dtype.name, "values": fresh_process.to_plain(values.numpy().tolist())}
+        for name, values in request.inputs.items()
+    }
+    return {"signature": request.signature, "inputs": inputs}

@@ -1,8 +1,9 @@
-"""Calls a bundle's signatures in a process that imports nothing but TensorFlow, as any other host would.
+"""Calls the signatures of bundles in a process that imports nothing but TensorFlow, as any other host would.
 
 Run as a script, by its path: it must not import this library, Keras or TensorFlow Recommenders.
 """
 
+import gc
 import importlib.util
 import json
 import os
@@ -11,20 +12,24 @@ from pathlib import Path
 from typing import Any
 
 
-def main(bundle: str) -> None:
-    """Calls a bundle's signatures with the inputs that stand in the standard input, and prints their outputs.
+def main() -> None:
+    """Calls the signatures of bundles as the standard input says, one bundle after the other, and prints their outputs.
 
-    The input is JSON, a list of `{"signature": name, "inputs": {name: {"dtype": ..., "values": ...}}}`. The output is
-    JSON, for each of them `{output name: values}`.
-
-    Args:
-        bundle: A version's folder.
+    The input is JSON, for each bundle `[folder, requests]`, where `requests` is a list of `{"signature": name,
+    "inputs": {name: {"dtype": ..., "values": ...}}}`. The output is JSON, for each bundle the list of replies
+    `{output name: values}`.
     """
+    # TensorFlow imports Keras wherever it is installed. A bundle must not need it, and it takes a second.
+    sys.modules["keras"] = sys.modules["tf_keras"] = None  # type: ignore[assignment]
     # What TensorFlow or an operation prints must not be taken for a part of the output.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as output:
         os.dup2(2, 1)
-        requests = json.loads(sys.stdin.buffer.read())
-        json.dump(replies_to(requests, bundle), output)
+        asked = json.loads(sys.stdin.buffer.read())
+        replies = []
+        for bundle, requests in asked:
+            replies.append(replies_to(requests, bundle))
+            gc.collect()  # so that no bundle finds the tables of another
+        json.dump(replies, output)
 
 
 def replies_to(requests: Any, bundle: str) -> list[dict[str, Any]]:
@@ -64,4 +69,4 @@ def to_plain(values: Any) -> Any:
 if __name__ == "__main__":
     # Python puts the script's folder there; its neighbours are not this process's to import.
     del sys.path[0]
-    main(*sys.argv[1:])
+    main()

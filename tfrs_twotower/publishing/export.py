@@ -226,25 +226,25 @@ def publish_bundle(
         RuntimeError: If a written bundle does not predict like the one in memory. Nothing is published then.
     """
     export_id = uuid.uuid4().hex
+    bundles = {directory: bundle} if twin is None else {directory: bundle, portable_twin(directory): twin}
+    manifests = {
+        place: dataclasses.replace(bundle.manifest, export_id=export_id, is_twin=place != directory)
+        for place, bundle in bundles.items()
+    }
 
-    def publication(directory: Path, bundle: Bundle, is_twin: bool) -> Publication:
-        manifest = dataclasses.replace(bundle.manifest, export_id=export_id, is_twin=is_twin)
-        identified = dataclasses.replace(bundle, manifest=manifest)
-
+    def publication(place: Path, bundle: Bundle) -> Publication:
         def write(path: Path) -> None:
-            identified.save(path)
-            write_warmup(path, bundle.warmup, warmup_batch_sizes, name=directory.name)
-            if write_more is not None and not is_twin:
+            dataclasses.replace(bundle, manifest=manifests[place]).save(path)
+            write_warmup(path, bundle.warmup, warmup_batch_sizes, name=place.name)
+            if write_more is not None and place == directory:
                 write_more(path / EXTRA_FOLDER)
 
-        def check(path: Path) -> None:
-            check_in_fresh_process(path, identified)
-            if gate is not None:
-                gate.require(manifest, directory)
+        return Publication(directory=place, write=write)
 
-        return Publication(directory=directory, write=write, check=check)
+    def check(paths: Sequence[Path]) -> None:
+        check_in_fresh_process(dict(zip(paths, bundles.values(), strict=True)))
+        if gate is not None:
+            for place, manifest in manifests.items():
+                gate.require(manifest, place)
 
-    publications = [publication(directory, bundle, False)]
-    if twin is not None:
-        publications.append(publication(portable_twin(directory), twin, True))
-    return publish(publications, keep=keep)[0]
+    return publish([publication(place, bundle) for place, bundle in bundles.items()], check, keep=keep)[0]

@@ -33,19 +33,20 @@ class Publication:
     Attributes:
         directory: `saved_models/<name>`; created if it does not exist.
         write: Writes the bundle into the folder that it is given.
-        check: Raises an error if what was written must not be served.
     """
 
     directory: Path
     write: Callable[[Path], None]
-    check: Callable[[Path], None]
 
 
-def publish(publications: Sequence[Publication], *, keep: int | None = None) -> list[Path]:
+def publish(
+    publications: Sequence[Publication], check: Callable[[Sequence[Path]], None], *, keep: int | None = None
+) -> list[Path]:
     """Publishes the next version in each of some folders, under one number, after all were written and checked.
 
     Args:
         publications: That of a bundle and, if it has one, that of its portable twin, in this order.
+        check: Raises an error if what was written must not be served. It is given one folder for each publication.
         keep: Number of newest versions that stay in each folder, >= 1; by default all stay. The version before the new
             one stays until the next publication, since readers may be loading it.
 
@@ -64,21 +65,24 @@ def publish(publications: Sequence[Publication], *, keep: int | None = None) -> 
         require_publishable(publication.directory)
     home = publications[0].directory
     with contextlib.ExitStack() as stack:
-        written = []
+        folders = []
         for publication in publications:
-            aside = stack.enter_context(_folder_aside(publication.directory, home))
-            publication.write(aside)
-            publication.check(aside)
-            _flush(aside)
-            written.append((publication.directory, aside.name))
-        version = _rename_to_next(home, written)
+            folders.append(stack.enter_context(_folder_aside(publication.directory, home)))
+            publication.write(folders[-1])
+        check(folders)
+        for folder in folders:
+            _flush(folder)
+        version = _rename_to_next(
+            home,
+            [(publication.directory, folder.name) for publication, folder in zip(publications, folders, strict=True)],
+        )
     if keep is not None:
         try:
             with hold(home):
                 remove_old(home, keep)
         except OSError as error:
             warnings.warn(f"Published, but old versions in {home} stay: {error}", stacklevel=2)
-    return [directory / version for directory, _ in written]
+    return [publication.directory / version for publication in publications]
 
 
 def require_keep(keep: int | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import sklearn.manifold
+from threadpoolctl import threadpool_limits
 
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation import metrics
@@ -75,7 +76,10 @@ def show_map(vectors: np.ndarray | None, seen: Interactions, names: Sequence[str
     perplexity = min(30, (len(shown) - 1) / 3)
     init = 1e-4 * start / start.std()
     tsne = sklearn.manifold.TSNE(perplexity=perplexity, init=init, max_iter=_NUM_STEPS, random_state=0)
-    points = tsne.fit_transform(units)
+    # The steps are so short that several threads wait for each other most of the time: on two busy cores, two threads
+    # take five times the processor time of one.
+    with threadpool_limits(1, "openmp"):
+        points = tsne.fit_transform(units)
     groups = [""] * len(shown)
     caption = f"The {len(shown):,} most popular candidates. Candidates that are near each other have similar vectors."
     rows: list[list[Cell]] = []

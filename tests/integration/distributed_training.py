@@ -122,8 +122,8 @@ def uses_servers(strategy: tf.distribute.Strategy | None) -> bool:
     return isinstance(strategy, tf.distribute.ParameterServerStrategy)
 
 
-def train(case: str, strategy: tf.distribute.Strategy | None, folder: Path, *, exports: bool) -> dict:
-    """Trains the model of a case, and returns its losses, metrics and bundle."""
+def train(case: str, strategy: tf.distribute.Strategy | None) -> dict:
+    """Trains the model of a case, and returns its losses and metrics."""
     split, losses = make_split(), Losses()
     tf.keras.utils.set_random_seed(0)
     build: Callable = globals()[case]
@@ -138,14 +138,17 @@ def train(case: str, strategy: tf.distribute.Strategy | None, folder: Path, *, e
     result = {"epoch_losses": logs["loss"], "metrics": {name: values[-1] for name, values in logs.items()}}
     if not uses_servers(strategy):
         result["losses"] = losses.losses
-    queries, candidates = model.retrieval_model.embed(split.train, known=split.train)
-    scores = queries @ candidates.T
-    scores[split.train.query_rows, split.train.candidate_rows] = -np.inf
-    result["ranked"] = [[f"m{row}" for row in np.argsort(-scores[query])[:3]] for query in (0, 39)]
-    if exports:
-        config = tt.ExportConfig(build_index=tt.index.build_exact_index)
-        result["bundle"] = str(tt.export_bundle(model, split.train, folder / case, config=config))
     return result
+
+
+def export(model: tt.model.TwoTowerModel, train: tt.Interactions, folder: Path) -> dict:
+    """Publishes a model, and returns the path and what the model itself recommends to two queries."""
+    queries, candidates = model.embed(train)
+    scores = queries @ candidates.T
+    scores[train.query_rows, train.candidate_rows] = -np.inf
+    version = tt.export_bundle(model, train, folder, config=tt.ExportConfig(build_index=tt.index.build_exact_index))
+    ranked = [[f"m{row}" for row in np.argsort(-scores[query])[:3]] for query in (0, 39)]
+    return {"bundle": str(version), "ranked": ranked}
 
 
 def restart(strategy: tf.distribute.Strategy, folder: Path) -> dict:
@@ -167,7 +170,13 @@ def restart(strategy: tf.distribute.Strategy, folder: Path) -> dict:
     batches = model.training_batches(split.train, batch_size=100, seed=0)
     backup = tf.keras.callbacks.BackupAndRestore(str(folder / "backup"))
     history = model.fit(batches, epochs=9, callbacks=[backup, End()], verbose=0)
-    return {"epochs": history.epoch, "steps": int(model.optimizer.iterations.numpy()), "per_epoch": len(batches)}
+    exported = export(model, split.train, folder / "restarted")
+    return {
+        **exported,
+        "epochs": history.epoch,
+        "steps": int(model.optimizer.iterations.numpy()),
+        "per_epoch": len(batches),
+    }
 
 
 def lose_worker(strategy: tf.distribute.Strategy, folder: Path) -> dict:
@@ -188,6 +197,7 @@ def lose_worker(strategy: tf.distribute.Strategy, folder: Path) -> dict:
     found = model.evaluate(validation, verbose=0, return_dict=True)
     scores = model.predict(validation, verbose=0)
     return {
+        **export(model, split.train, folder / "worker_lost"),
         "losses": logs["val_loss"],
         "evaluated": found["loss"],
         "scores": len(scores),
@@ -236,7 +246,7 @@ def main() -> None:
             elif case == "lose_worker":
                 result = lose_worker(strategy, Path(folder))
             else:
-                result = train(case, strategy, Path(folder), exports=kind != "mirrored")
+                result = train(case, strategy)
             Path(folder, f"{case}-{name}-{task}.json").write_text(json.dumps(result))
 
 

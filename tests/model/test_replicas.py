@@ -1,6 +1,7 @@
 """What works under a strategy with one device, whose variables are distributed as those of many are."""
 
 import contextlib
+import types
 
 import numpy as np
 import pytest
@@ -8,7 +9,10 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import make_interactions
+from tfrs_twotower.features.embeddings import NeutralRows
+from tfrs_twotower.model.batch_service import BatchService
 from tfrs_twotower.model.replicas import known_steps, on_first_worker, outside_scopes, undistributed
+from tfrs_twotower.model.step_callbacks import Validation
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +133,31 @@ def test_one_worker_calls_functions_itself(strategy):
 def test_replicas_need_a_known_number_of_batches(batches, error, message):
     with pytest.raises(error, match=message):
         known_steps("x", batches, None)
+
+
+def test_the_parts_of_a_table_start_as_the_whole_does():
+    tf.keras.utils.set_random_seed(0)
+    initializer = NeutralRows(2)
+    whole = initializer([7, 3])
+    parts = [
+        initializer([7, 3], partition_shape=(size, 3), partition_offset=(first, 0)) for first, size in ((0, 4), (4, 3))
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert not whole[:2].numpy().any()
+
+
+def test_workers_of_parameter_servers_must_know_where_their_batches_are():
+    cluster = tf.train.ClusterSpec({"worker": ["127.0.0.1:1"], "ps": ["127.0.0.1:2"]})
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(cluster)
+    with pytest.raises(ValueError, match=r"must have a chief.* Received: \['ps', 'worker'\]"):
+        BatchService(types.SimpleNamespace(_cluster_resolver=resolver))
+
+
+@pytest.mark.parametrize(("every", "evaluated"), [(1, [0, 1, 2, 3]), (2, [1, 3]), ([1, 4], [0, 3])])
+def test_validation_in_the_coordinator_follows_the_frequency_of_keras(model, events, every, evaluated):
+    validation = Validation(model.evaluation_batches(events), None, every)
+    validation.set_model(model)
+    logs: list[dict[str, float]] = [{} for _ in range(4)]
+    for epoch, of_epoch in enumerate(logs):
+        validation.on_epoch_end(epoch, of_epoch)
+    assert [epoch for epoch, of_epoch in enumerate(logs) if "val_loss" in of_epoch] == evaluated

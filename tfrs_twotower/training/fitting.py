@@ -191,6 +191,8 @@ class StepProgress(tf.keras.callbacks.Callback):
         super().__init__()
         self._task, self._progress = task, progress
         self._begun = self._total = 0
+        # It does not look at the logs, which the coordinator of workers does not have after each step.
+        self._supports_tf_logs = True
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Shows the task."""

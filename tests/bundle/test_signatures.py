@@ -10,6 +10,7 @@ import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, bundle_of
 from tfrs_twotower.bundle.build import build_bundle, build_sides
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
+from tfrs_twotower.index.exact import ExactIndex
 from tfrs_twotower.index.kinds import build_exact_index
 from tfrs_twotower.index.ordering import NO_SCORE
 from tfrs_twotower.model.joint import JointModel
@@ -232,6 +233,32 @@ def test_reranking_needs_probabilities_and_numbers_in_range(planted):
     for arguments in ({"first": 0}, {"first": 1, "weight": 1.5}):
         with pytest.raises(ValueError, match="`first` must be at least 1 and `weight` in 0..1"):
             tt.bundle.Rerank(**arguments)
+
+
+class BranchingIndex(ExactIndex):
+    """A user's kind, with Python that depends on a tensor: it searches one query alone as the first of two."""
+
+    kind = "branching"
+
+    def find_rows(self, queries, k, width, exclude):
+        if tf.shape(queries)[0] == 1:
+            queries, exclude = tf.repeat(queries, 2, axis=0), tf.repeat(exclude, 2, axis=0)
+            rows = ExactIndex.find_rows(self, queries, k, width, exclude)[:1]
+        else:
+            rows = ExactIndex.find_rows(self, queries, k, width, exclude)
+        return rows
+
+
+def test_python_of_a_users_index_may_depend_on_tensors(planted, trained, signatures):
+    def build(embeddings, ids, queries):
+        return tt.index.BuiltIndex(
+            index=BranchingIndex(embeddings, ids), outcome=build_exact_index(embeddings, ids, queries).outcome
+        )
+
+    branching = bundle_of(trained, planted.split.seen, build, k=K).signatures["recommend"]
+    for asked in (users("u0"), users("u0", "u1")):
+        for name, values in ask(signatures["recommend"], **asked).items():
+            np.testing.assert_array_equal(ask(branching, **asked)[name], values)
 
 
 @pytest.fixture(scope="module")

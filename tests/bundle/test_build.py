@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tests.conftest import bundle_of, export_version
+from tests.conftest import bundle_of, export_unchecked
 
 
 def test_the_manifest_describes_the_bundle(bundle_path, planted):
@@ -76,7 +76,7 @@ assert tf.saved_model.load(sys.argv[1]).signatures
 @pytest.mark.parametrize("build_index", [tt.index.build_exact_index, build_small_portable])
 def test_portable_and_exact_bundles_hold_no_operation_outside_stock_tensorflow(planted, trained, tmp_path, build_index):
     """The operations are listed in a process that has never loaded scann."""
-    path = export_version(
+    path = export_unchecked(
         trained, planted.split.seen, tmp_path, k=5, build_index=build_index, filter_by=["genres", "title"]
     )
     command = [sys.executable, "-c", LIST_OPERATIONS, str(path)]

@@ -63,6 +63,41 @@ def test_what_a_bundle_prints_is_no_output_of_it(tmp_path, monkeypatch):
     assert ask_in_fresh_process({tmp_path: [request]}) == [[{"user_id": ["Amélie", ""]}]]
 
 
+# Stands in for TensorFlow where Keras is installed, and says which bundle answers.
+WITHOUT_KERAS = """
+import importlib
+
+constant = lambda values, dtype: values
+for name in ("keras", "tf_keras"):
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        continue
+    raise AssertionError(name)
+
+class Text:
+    def __init__(self, text): self.text = text
+    def numpy(self): return self
+    def tolist(self): return [self.text]
+
+class saved_model:
+    def load(path):
+        saved_model.signatures = {"recommend": lambda: {"path": Text(path)}}
+        return saved_model
+"""
+
+
+def test_every_bundle_answers_in_one_process_that_cannot_import_keras(tmp_path, monkeypatch):
+    (tmp_path / "tensorflow.py").write_text(WITHOUT_KERAS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    bundles = [tmp_path / name for name in ("movies", "movies-portable")]
+    for bundle in bundles:
+        bundle.mkdir()
+        (bundle / "saved_model.pb").touch()
+    replies = ask_in_fresh_process({bundle: [Request(signature="recommend", inputs={})] for bundle in bundles})
+    assert replies == [[{"path": [str(bundle)]}] for bundle in bundles]
+
+
 def test_a_bundle_that_does_not_load_is_an_error_with_the_reason(tmp_path, monkeypatch):
     (tmp_path / "tensorflow.py").write_text("raise RuntimeError('no such operation')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -8,7 +8,10 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, bundle_of
+from tfrs_twotower.bundle.build import build_bundle, build_sides
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
+from tfrs_twotower.index.exact import ExactIndex
+from tfrs_twotower.index.kinds import build_exact_index
 from tfrs_twotower.index.ordering import NO_SCORE
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
@@ -187,17 +190,29 @@ def two_models(planted) -> JointModel:
 
 
 @pytest.fixture(scope="module")
-def in_order_of_scores(planted, two_models):
-    return ask_three(bundle_of(two_models, planted.split.seen, k=24))
+def ask_reranked(planted, two_models):
+    """A function (k, rerank) -> recommendations of bundles with the same sides."""
+    known = planted.split.seen
+    sides = build_sides(two_models, known, rerank=tt.bundle.Rerank(first=1))
+    embeddings = sides.embed(known.candidates)
+
+    def ask_with(k, rerank):
+        reranked = dataclasses.replace(sides, rerank=rerank)
+        return ask_three(build_bundle(reranked, known.candidates, embeddings, build_exact_index, k=k))
+
+    return ask_with
+
+
+@pytest.fixture(scope="module")
+def in_order_of_scores(ask_reranked):
+    return ask_reranked(24, None)
 
 
 @pytest.mark.parametrize("k", [3, 24])
 @pytest.mark.parametrize(("first", "weight"), [(1, 1.0), (10, 1.0), (6, 0.3), (24, 1.0), (100, 0.5), (24, 0.0)])
-def test_the_first_candidates_are_ordered_by_probability_or_a_blend(
-    planted, two_models, in_order_of_scores, k, first, weight
-):
-    found, rerank = in_order_of_scores, tt.bundle.Rerank(first=first, weight=weight)
-    got = ask_three(bundle_of(two_models, planted.split.seen, k=k, rerank=rerank))
+def test_the_first_candidates_are_ordered_by_probability_or_a_blend(ask_reranked, in_order_of_scores, k, first, weight):
+    found = in_order_of_scores
+    got = ask_reranked(k, tt.bundle.Rerank(first=first, weight=weight))
     for row in range(3):
         with np.errstate(divide="ignore", invalid="ignore"):  # empty slots
             odds = np.log(found["probabilities"][row] / (1 - found["probabilities"][row]))
@@ -218,6 +233,32 @@ def test_reranking_needs_probabilities_and_numbers_in_range(planted):
     for arguments in ({"first": 0}, {"first": 1, "weight": 1.5}):
         with pytest.raises(ValueError, match="`first` must be at least 1 and `weight` in 0..1"):
             tt.bundle.Rerank(**arguments)
+
+
+class BranchingIndex(ExactIndex):
+    """A user's kind, with Python that depends on a tensor: it searches one query alone as the first of two."""
+
+    kind = "branching"
+
+    def find_rows(self, queries, k, width, exclude):
+        if tf.shape(queries)[0] == 1:
+            queries, exclude = tf.repeat(queries, 2, axis=0), tf.repeat(exclude, 2, axis=0)
+            rows = ExactIndex.find_rows(self, queries, k, width, exclude)[:1]
+        else:
+            rows = ExactIndex.find_rows(self, queries, k, width, exclude)
+        return rows
+
+
+def test_python_of_a_users_index_may_depend_on_tensors(planted, trained, signatures):
+    def build(embeddings, ids, queries):
+        return tt.index.BuiltIndex(
+            index=BranchingIndex(embeddings, ids), outcome=build_exact_index(embeddings, ids, queries).outcome
+        )
+
+    branching = bundle_of(trained, planted.split.seen, build, k=K).signatures["recommend"]
+    for asked in (users("u0"), users("u0", "u1")):
+        for name, values in ask(signatures["recommend"], **asked).items():
+            np.testing.assert_array_equal(ask(branching, **asked)[name], values)
 
 
 @pytest.fixture(scope="module")

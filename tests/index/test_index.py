@@ -93,14 +93,16 @@ def test_an_approximate_search_keeps_every_promise_except_to_find_the_best(build
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
 @pytest.mark.parametrize("num", SIZES)
 def test_catalogues_of_any_size_are_searched_for_any_k(build, num):
+    """Whether k is a number, or a tensor whose value the graph does not know."""
     embeddings, queries = clustered(num, 8, seed=1), clustered(3, 8, seed=2)
     index = build(embeddings, ids(num))
     truth = -np.sort(-(queries.astype(np.float64) @ embeddings.T.astype(np.float64)), axis=1)
+    in_graph = tf.function(index.search)  # traced once
     for k in sorted({1, 10, 100, num, num + 1}):
-        scores, rows = tf.function(index.search)(tf.constant(queries), k)
-        require_sound(scores, rows, queries, embeddings, k)
-        if index.is_exact or k >= num:
-            np.testing.assert_allclose(scores, truth[:, :k], rtol=1e-4, atol=1e-4)  # float32 sums of 8 products
+        for scores, rows in (index.search(tf.constant(queries), k), in_graph(tf.constant(queries), tf.constant(k))):
+            require_sound(scores, rows, queries, embeddings, k)
+            if index.is_exact or k >= num:
+                np.testing.assert_allclose(scores, truth[:, :k], rtol=1e-4, atol=1e-4)  # float32 sums of 8 products
 
 
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])

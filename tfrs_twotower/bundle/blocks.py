@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from tfrs_twotower.index.control_flow import not_inlined
+from tfrs_twotower.index.control_flow import as_written, not_inlined
 
 #: Rows that are computed at once.
 MAX_ROWS_AT_ONCE = 256
@@ -60,7 +60,7 @@ def in_blocks(
             return {name: array.concat() for name, array in arrays.items()}
 
         outputs: dict[str, tf.Tensor] = tf.cond(
-            num_rows <= MAX_ROWS_AT_ONCE, lambda: concrete(**inputs), not_inlined(loop)
+            num_rows <= MAX_ROWS_AT_ONCE, lambda: concrete(**inputs), not_inlined(as_written(loop))
         )
         return outputs
 

@@ -14,6 +14,7 @@ from tfrs_twotower.bundle.catalogue import Catalogue
 from tfrs_twotower.bundle.manifest import Rerank
 from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.features.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, require_free_inputs
+from tfrs_twotower.index.control_flow import as_written
 from tfrs_twotower.index.filters import Condition
 from tfrs_twotower.index.ordering import NO_SCORE
 
@@ -79,7 +80,7 @@ def build_signatures(
         def compute(**features: tf.Tensor) -> Tensors:
             return compute_in_blocks(**aligned(features, inputs.ratings_of))
 
-        return tf.function(compute).get_concrete_function(**named)
+        return tf.function(as_written(compute)).get_concrete_function(**named)
 
     recommend = trace(functions.recommend, query)
     signatures = {

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.data.rows import NO_ROW
+from tfrs_twotower.index.control_flow import as_written
 
 #: Score of an empty slot. It is finite because JSON has no infinity.
 NO_SCORE = float(np.finfo(np.float32).min)
@@ -20,6 +21,7 @@ def has_blocks(num_scores: int) -> bool:
     return num_scores >= _MIN_SCORES_FOR_BLOCKS
 
 
+@as_written
 def top_k(scores: tf.Tensor, k: int | tf.Tensor, num_scores: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns what `tf.math.top_k` returns, in less time.
 
@@ -67,6 +69,7 @@ def sort_ascending(values: tf.Tensor) -> tf.Tensor:
     return tf.bitwise.invert(complements)
 
 
+@as_written
 def is_member(values: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
     """Tells which values occur among the members of the same row, by binary search.
 

@@ -18,6 +18,7 @@ from tfrs_twotower.index.approximate import (
     default_num_partitions_to_search,
     list_nums_partitions_to_search,
 )
+from tfrs_twotower.index.control_flow import as_written
 from tfrs_twotower.index.embeddings import check_embeddings
 from tfrs_twotower.index.ordering import NO_SCORE
 from tfrs_twotower.index.outcome import Parameters
@@ -131,6 +132,7 @@ class PortableIndex(ApproximateIndex[PortableEffort]):
             **super().parameters(),
         }
 
+    @as_written
     def find_approximately(
         self, queries: tf.Tensor, width: int | tf.Tensor, num_columns: int | tf.Tensor, multiple: int
     ) -> tf.Tensor:

@@ -21,7 +21,7 @@ from tfrs_twotower.index.approximate import (
     default_num_partitions_to_search,
     list_nums_partitions_to_search,
 )
-from tfrs_twotower.index.control_flow import not_inlined
+from tfrs_twotower.index.control_flow import as_written, not_inlined
 from tfrs_twotower.index.embeddings import check_embeddings
 from tfrs_twotower.index.ordering import drop_excluded
 from tfrs_twotower.index.outcome import Parameters
@@ -203,6 +203,7 @@ class ScannIndex(ApproximateIndex[ScannEffort]):
             num_excluded <= _MAX_EXCLUDED_BY_SCANN, search_more, lambda: self.vectors.scan(queries, width, exclude)
         )
 
+    @as_written
     def _search(
         self, queries: tf.Tensor, num_columns: int | tf.Tensor, num_reordering: int | tf.Tensor, to_search: int
     ) -> tf.Tensor:
@@ -254,7 +255,7 @@ class ScannIndex(ApproximateIndex[ScannEffort]):
         if self.num_partitions is None and self.num_candidates < _MIN_CANDIDATES_FOR_HALVES:
             return search_at_once()
         is_empty, is_large = batch == 0, batch >= 2 * _MIN_QUERIES_IN_HALF
-        search_otherwise = not_inlined(lambda: tf.cond(is_empty, search_nothing, search_halves))
+        search_otherwise = not_inlined(as_written(lambda: tf.cond(is_empty, search_nothing, search_halves)))
         return tf.cond(is_empty | is_large, search_otherwise, search_at_once)
 
 

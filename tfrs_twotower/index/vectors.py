@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.data.rows import NO_ROW
-from tfrs_twotower.index.control_flow import map_in_chunks
+from tfrs_twotower.index.control_flow import as_written, map_in_chunks
 from tfrs_twotower.index.filters import Condition
 from tfrs_twotower.index.ordering import NO_SCORE, drop_excluded, has_blocks, top_k
 
@@ -68,6 +68,7 @@ class CandidateVectors(tf.Module):
         slots = rows if self.slots is None else tf.gather(self.slots.read_value(), rows)
         return tf.gather(self.matrix.read_value(), slots)
 
+    @as_written
     def scan(
         self,
         queries: tf.Tensor,

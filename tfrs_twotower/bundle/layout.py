@@ -60,7 +60,8 @@ def find_version(path: Path) -> Path:
         raise FileNotFoundError(f"There is no bundle at {path}. Make one with: tfrs-twotower train")
     if (path / MODEL_FILE).is_file():
         return path
-    found = versions(path)
+    # A listing can miss every version while a publisher renames one into place and removes another.
+    found = versions(path) or versions(path)
     if not found:
         raise FileNotFoundError(f"{path} is not a bundle: it holds neither a SavedModel nor a version of one.")
     return path / str(found[-1])

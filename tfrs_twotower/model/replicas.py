@@ -62,6 +62,22 @@ def require_supported(strategy: tf.distribute.Strategy) -> None:
         )
 
 
+def require_whole_tables(function: str) -> None:
+    """Raises an error in the scope of a strategy that may split tables between parameter servers.
+
+    Args:
+        function: Name of the function that needs them whole.
+
+    Raises:
+        NotImplementedError: If there is one.
+    """
+    if uses_coordinator(tf.distribute.get_strategy()):
+        raise NotImplementedError(
+            f"`{function}` changes whole tables after training, which parameter servers do not have. Build the model "
+            "by `build_two_tower` and train it by `fit`, or use another strategy. Received: ParameterServerStrategy."
+        )
+
+
 def num_workers(strategy: tf.distribute.Strategy) -> int:
     """Returns the number of processes whose replicas take each step together.
 

@@ -23,6 +23,7 @@ from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.recipe_models import build_rating_model, build_retrieval_model
 from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
 from tfrs_twotower.model.recommender import Recommender
+from tfrs_twotower.model.replicas import require_whole_tables
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.fitting import DEFAULT_EPOCHS, MAX_RANKED_QUERIES, Chosen, Fitting, Logs
 from tfrs_twotower.training.initial_biases import start_from_biases
@@ -113,6 +114,7 @@ def fit_recipe(
 
     Raises:
         TypeError: If an argument has the wrong type.
+        NotImplementedError: In the scope of a `ParameterServerStrategy`.
         ValueError: If the seed is negative, a model cannot learn from the events, or the folder is of a run with other
             data or settings.
 
@@ -136,6 +138,7 @@ def fit_recipe(
         raise TypeError(f"`recipe` must be a Recipe, from `choose_recipe`. Received: {type(recipe).__name__}.")
     require_split(split, "split")
     require_seed(seed)
+    require_whole_tables("fit_recipe")
     notes: list[str] = []
     run = None
     if run_folder is not None:

@@ -6,6 +6,7 @@ not grow with the table.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,7 +74,10 @@ class NeutralRows(tf.keras.initializers.Initializer):
     def __call__(self, shape: Sequence[int], dtype: tf.DType = tf.float32, **kwargs: Any) -> tf.Tensor:
         """Returns float32 [rows, embedding_dim], or a parameter server's part of them, drawn as the whole is."""
         part, offset = kwargs.pop("partition_shape", shape), kwargs.pop("partition_offset", [0] * len(shape))
-        values = self._uniform(shape, dtype, **kwargs)
+        with warnings.catch_warnings():
+            # Keras would warn that all parts are drawn alike, which they must be.
+            warnings.filterwarnings("ignore", message="The initializer RandomUniform is unseeded")
+            values = self._uniform(shape, dtype, **kwargs)
         values = tf.where(tf.range(shape[0])[:, tf.newaxis] < self.num_rows, tf.zeros((), dtype), values)
         return values if tuple(part) == tuple(shape) else tf.slice(values, offset, part)
 

@@ -67,7 +67,10 @@ def prepare(experiment: Experiment, *, progress: Progress = no_progress) -> Prep
     state, newer = None, None
     if experiment.training.start_from is not None:
         state = load_state(Path(experiment.training.start_from))
+        # The source of what is known grows with each update, and is in the version's own manifest.
+        source = f"{interactions.source}, and what {experiment.training.start_from} knows"
         interactions, newer = merge_interactions(state.known, interactions)
+        interactions = dataclasses.replace(interactions, source=source)
     _check_columns(experiment, interactions)
     k = experiment.export.k
     if k is not None and k > interactions.num_candidates:

@@ -5,22 +5,28 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias
 
 import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower._settings import require_seed
+from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.partition import require_split
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.expansion import expand_trained
 from tfrs_twotower.model.recipe_settings import ModelSettings
 from tfrs_twotower.model.two_tower import TwoTowerModel
+from tfrs_twotower.training.bases import Bases, follow_biases, follow_popularity, learn_bases
 from tfrs_twotower.training.fitting import Chosen, Fitting, Logs
 from tfrs_twotower.training.recipe import Trained, finish_retrieval, join
-from tfrs_twotower.training.run_folder import RunFolder, describe_run
+from tfrs_twotower.training.run_folder import RunFolder, describe_run, hold
 from tfrs_twotower.training.state import TrainingState
+
+_Name: TypeAlias = Literal["retrieval", "rating"]
+_Follow: TypeAlias = Callable[[TwoTowerModel, Bases, Bases, Interactions], None]
 
 #: Share of the epochs of a training from nothing.
 DEFAULT_SHARE = 0.2
@@ -39,9 +45,10 @@ def warm_start(
     """Trains the models of an earlier training on newer events as well.
 
     Known ids keep their vectors, and the optimizer what it knows of them. New ids start with the vector of unknown
-    ones, so that their first predictions come from their other features and their history. Nothing is chosen anew:
-    features, sizes and all else are those of the earlier training. Recent popularity and the linear part are computed
-    from all events.
+    ones, so that their first predictions come from their other features and their history. Before the first step, the
+    biases of all ids move as far as popularity has changed, and those of a rating model that started from a logistic
+    regression as far as this has. Nothing is chosen anew: features, sizes and all else are those of the earlier
+    training. Recent popularity and the linear part are computed from all events.
 
     Args:
         state: From `Trained.state`, or `TrainingState.load`.
@@ -84,10 +91,24 @@ def warm_start(
     require_seed(seed)
     if not 0 < share <= 1:
         raise ValueError(f"`share` must be in (0, 1]. Received: {share}.")
+    with hold(run_folder) as run:
+        return _go_on(state, split, seed, share, progress, tuple(callbacks), run)
+
+
+def _go_on(
+    state: TrainingState,
+    split: Split,
+    seed: int,
+    share: float,
+    progress: Progress,
+    callbacks: tuple[tf.keras.callbacks.Callback, ...],
+    run: RunFolder | None,
+) -> Trained:
+    """Trains the models on; the arguments are those of `warm_start`."""
     seen = dataclasses.replace(split.train, events=pa.concat_tables([split.train.events, split.validation.events]))
-    run, notes, recipe = None, [], state.recipe
-    if run_folder is not None:
-        run = RunFolder(run_folder)
+    notes: list[str] = []
+    recipe = state.recipe
+    if run is not None:
         known = state.known.fingerprint()
         if run.begin(describe_run(recipe, split, seed=seed, share=share, known=known)):
             notes.append(f"The training was begun before, and went on from {run.path}.")
@@ -98,18 +119,27 @@ def warm_start(
         recommend_seen=False,
         seed=seed,
         progress=progress,
-        callbacks=tuple(callbacks),
+        callbacks=callbacks,
         run=run,
     )
 
-    def go_on(name: str, settings: ModelSettings, model: TwoTowerModel, half_life_days: float | None) -> TwoTowerModel:
+    bases = learn_bases(recipe, seen)
+
+    def expand(model: TwoTowerModel, train: Interactions, follow: _Follow) -> TwoTowerModel:
+        expanded = expand_trained(model, train)
+        follow(expanded, state.bases, bases, train)
+        return expanded
+
+    def go_on(
+        name: _Name, settings: ModelSettings, model: TwoTowerModel, follow: _Follow, half_life_days: float | None
+    ) -> TwoTowerModel:
         assert settings.epochs is not None  # a trained recipe has them
         epochs = math.ceil(share * settings.epochs)
         chosen = Chosen(settings=dataclasses.replace(settings, epochs=epochs))
         trained, histories[name] = fitting.finish(
-            "rating" if name == "rating" else "retrieval",
+            name,
             chosen,
-            lambda _, train: expand_trained(model, train),
+            lambda _, train: expand(model, train, follow),
             half_life_days,
         )
         notes.append(
@@ -118,14 +148,15 @@ def warm_start(
         return trained
 
     histories: dict[str, Logs] = {}
-    retrieval = go_on("retrieval", recipe.retrieval, state.retrieval, recipe.half_life_days)
+    retrieval = go_on("retrieval", recipe.retrieval, state.retrieval, follow_popularity, recipe.half_life_days)
     rating = None
     if recipe.rating is not None and state.rating is not None:
-        rating = go_on("rating", recipe.rating, state.rating, None)
+        rating = go_on("rating", recipe.rating, state.rating, follow_biases, None)
     return Trained(
         model=join(finish_retrieval(retrieval, recipe, seen), rating),
         recipe=recipe,
         history=histories,
         notes=tuple(notes),
-        state=TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=seen),
+        state=TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=seen, bases=bases),
+        share=share,
     )

@@ -40,7 +40,7 @@ def test_biases_of_candidates_move_by_the_logarithm_of_popularity(older, newer):
     expanded = expand_vocabulary(build_retrieval_model(recipe, older), newer)
     tower, name = expanded.candidate_tower, newer.candidate_id
     before, vectors = biases_of(tower, newer.candidates, name), tower.encoders[name].table.embeddings.numpy()
-    follow_popularity(expanded, learn_bases(recipe, older), learn_bases(recipe, newer), newer)
+    follow_popularity(expanded, learn_bases(recipe, older).of_rows(older, newer), learn_bases(recipe, newer), newer)
     # Candidate 0 has an event of each query, 2 of all but the first, 4 and 6 of the last ones; odd ones are disliked.
     was, now = np.array([6, 0, 5, 0, 0, 0, 0]), np.array([9, 0, 8, 0, 6, 0, 4])
     moved = biases_of(tower, newer.candidates, name) - before
@@ -55,7 +55,7 @@ def test_an_untrained_rating_model_ends_where_it_would_have_started(older, newer
     start_from_biases(model, older)
     start_from_biases(anew, newer)
     expanded = expand_vocabulary(model, newer)
-    follow_biases(expanded, learn_bases(recipe, older), learn_bases(recipe, newer), newer)
+    follow_biases(expanded, learn_bases(recipe, older).of_rows(older, newer), learn_bases(recipe, newer), newer)
     np.testing.assert_allclose(
         biases_of(expanded.query_tower, newer.queries, newer.query_id),
         biases_of(anew.query_tower, newer.queries, newer.query_id),

@@ -54,6 +54,7 @@ def train(
     keep: options.Keep = None,
     logs: options.Logs = None,
     start_from: options.StartFrom = None,
+    drop_unseen_after_days: options.DropUnseenAfterDays = None,
     resume: options.Resume = None,
     run_folder: options.RunFolder = None,
     deterministic: options.Deterministic = None,

@@ -11,6 +11,8 @@ import os
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.categorical import Categorical
@@ -44,6 +46,24 @@ class Bases:
         """
         arrays: dict[str, Any] = {"popularity": self.popularity}
         np.savez(file, **arrays, **({} if self.biases is None else dataclasses.asdict(self.biases)))
+
+    def of_rows(self, known: Interactions, train: Interactions) -> Bases:
+        """Returns the figures of the rows of other tables; ids that were not known have those of no event.
+
+        Args:
+            known: The events whose tables these figures belong to.
+            train: Events with other tables.
+        """
+        candidates = _places(train.candidates[train.candidate_id], known.candidates[known.candidate_id])
+        biases = None
+        if self.biases is not None:
+            queries = _places(train.queries[train.query_id], known.queries[known.query_id])
+            biases = Biases(
+                queries=_taken(self.biases.queries, queries, self.biases.intercept),
+                candidates=_taken(self.biases.candidates, candidates, 0.0),
+                intercept=self.biases.intercept,
+            )
+        return Bases(popularity=_taken(self.popularity, candidates, 0.0), biases=biases)
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Bases:
@@ -83,11 +103,11 @@ def follow_popularity(model: TwoTowerModel, before: Bases, now: Bases, train: In
 
     Args:
         model: The model, expanded to the newer ids.
-        before: Of the events that it was trained on; the first candidates of `train` are theirs.
+        before: Of the events that it was trained on, for the rows of `train`.
         now: Of `train`.
         train: The events that it will be trained on.
     """
-    change = np.log1p(now.popularity) - np.log1p(_padded(before.popularity, train.num_candidates, 0.0))
+    change = np.log1p(now.popularity) - np.log1p(before.popularity)
     _move(model.candidate_tower, train.candidates, train.candidate_id, change)
 
 
@@ -102,14 +122,20 @@ def follow_biases(model: TwoTowerModel, before: Bases, now: Bases, train: Intera
     """
     if before.biases is None or now.biases is None:
         return
-    queries = now.biases.queries - _padded(before.biases.queries, train.num_queries, before.biases.intercept)
-    candidates = now.biases.candidates - _padded(before.biases.candidates, train.num_candidates, 0.0)
+    queries = now.biases.queries - before.biases.queries
+    candidates = now.biases.candidates - before.biases.candidates
     _move(model.query_tower, train.queries, train.query_id, queries)
     _move(model.candidate_tower, train.candidates, train.candidate_id, candidates)
 
 
-def _padded(values: np.ndarray, size: int, value: float) -> np.ndarray:
-    return np.pad(values, (0, size - len(values)), constant_values=value)
+def _places(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray:
+    """Returns the row of each id among the known ones, or -1."""
+    places: np.ndarray = pc.fill_null(pc.index_in(ids, value_set=known), -1).to_numpy()
+    return places
+
+
+def _taken(values: np.ndarray, places: np.ndarray, default: float) -> np.ndarray:
+    return np.where(places < 0, default, values[places])
 
 
 def _move(tower: Any, table: Any, id_column: str, change: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower._progress import Progress, no_progress
@@ -52,8 +53,9 @@ def warm_start(
 
     Args:
         state: From `Trained.state`, or `TrainingState.load`.
-        split: Of `merge_interactions` of the events that the state knows and newer ones. The training and the
-            validation part are trained on.
+        split: Of `tt.data.merge_interactions` of the events that the state knows and newer ones. The training and the
+            validation part are trained on. Ids that its tables do not have, after `tt.data.drop_unseen`, are dropped:
+            their vectors and moments go, and the model treats them as unknown.
         seed: Seed of the order of the queries, >= 0.
         share: Number of epochs, as a share of those of the training from nothing, in (0, 1]; at least one epoch.
         progress: Told how many steps have been done.
@@ -65,7 +67,7 @@ def warm_start(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a number is out of range, or the split lacks an id that the state knows.
+        ValueError: If a number is out of range, or another process is training in the folder.
 
     Example:
         >>> import numpy as np
@@ -123,11 +125,12 @@ def _go_on(
         run=run,
     )
 
-    bases = learn_bases(recipe, seen)
+    before, bases = state.bases.of_rows(state.known, seen), learn_bases(recipe, seen)
+    notes += _dropped(state.known, seen)
 
     def expand(model: TwoTowerModel, train: Interactions, follow: _Follow) -> TwoTowerModel:
         expanded = expand_trained(model, train)
-        follow(expanded, state.bases, bases, train)
+        follow(expanded, before, bases, train)
         return expanded
 
     def go_on(
@@ -160,3 +163,17 @@ def _go_on(
         state=TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=seen, bases=bases),
         share=share,
     )
+
+
+def _dropped(known: Interactions, seen: Interactions) -> list[str]:
+    """Returns a sentence about the ids that are known and dropped, if any."""
+    queries, candidates = (
+        pc.index_in(theirs, value_set=ours).null_count
+        for ours, theirs in (
+            (seen.queries[seen.query_id], known.queries[known.query_id]),
+            (seen.candidates[seen.candidate_id], known.candidates[known.candidate_id]),
+        )
+    )
+    if not queries and not candidates:
+        return []
+    return [f"{queries:,} queries and {candidates:,} candidates of the earlier training were dropped."]

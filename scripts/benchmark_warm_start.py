@@ -6,9 +6,9 @@ the settings of the earlier model, and with settings chosen anew, whose steps ar
 The model of the first 60 % is tested as well, with the newer ids and histories and without a further step.
 
 In order of time means two things. "All" divides the events by the time of all: most users come in a single session, so
-that 107 of the test part's 301 users are known by then, and the others all get one and the same ranking. "Each" divides
-the events of each user by their own time: all users are tested, and no user is new. Only test events whose query and
-candidate have an event among the first 80 % count. NDCG@100 depends on chance less than NDCG@10.
+that only 107 users are tested, and popularity changes within days. "Each" divides the events of each user by their own
+time: all users are tested, and no user is new. Only test events whose query and candidate have an event among the first
+80 % count. NDCG@100 depends on chance less than NDCG@10.
 
     python scripts/benchmark_warm_start.py [--archive PATH] [--shares N,N] [--json FILE] [--repeats SEEDS]
 """

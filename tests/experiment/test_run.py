@@ -14,6 +14,7 @@ from tests.experiment.shop import NUM_CUSTOMERS, NUM_EVENTS, NUM_ITEMS
 from tfrs_twotower.experiment import Experiment, inspect_table, parse_experiment, read_experiment, run_experiment
 from tfrs_twotower.experiment.index_choice import index_builder
 from tfrs_twotower.experiment.preparation import load_state, prepare, with_settings
+from tfrs_twotower.experiment.reporting import describe_epochs
 from tfrs_twotower.experiment.resolution import resolve
 from tfrs_twotower.experiment.run import EXPERIMENT_FILE
 from tfrs_twotower.experiment.sections import (
@@ -267,6 +268,7 @@ def test_a_training_that_starts_from_a_version_drops_ids_that_were_not_seen_for_
     kept = {f"{item:03d}" for item in range(12)}
     assert set(found.prepared.interactions.candidates["sku"].to_pylist()) == kept
     assert "20 queries and 12 candidates of the earlier training were dropped." in found.outcome.notes
+    assert describe_epochs(found.outcome.trained) == "1 of 1 and 1 of 1"
     bundle = tt.load_bundle(found.outcome.path)
     ids = bundle.recommend({"customer": ["c0", "c29", "stranger"]}).candidate_ids
     assert set(ids.ravel().tolist()) <= {"", *kept}

@@ -15,13 +15,13 @@ import pytest
 
 import tfrs_twotower as tt
 from tests.browser import find_browser
+from tfrs_twotower._locks import lock
 from tfrs_twotower._scann import have_scann
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.index.kinds import build_exact_index
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.publishing import export
-from tfrs_twotower.publishing.locks import lock
 
 # A full collection of garbage goes through half a million objects of TensorFlow, and by default tracing a few graphs
 # makes one: they take a tenth of the time.

@@ -13,7 +13,8 @@ from tests.experiment.conftest import run, shop_experiment
 from tests.experiment.shop import NUM_CUSTOMERS, NUM_EVENTS, NUM_ITEMS
 from tfrs_twotower.experiment import Experiment, inspect_table, parse_experiment, read_experiment, run_experiment
 from tfrs_twotower.experiment.index_choice import index_builder
-from tfrs_twotower.experiment.preparation import prepare, with_settings
+from tfrs_twotower.experiment.preparation import load_state, prepare, with_settings
+from tfrs_twotower.experiment.reporting import describe_epochs
 from tfrs_twotower.experiment.resolution import resolve
 from tfrs_twotower.experiment.run import EXPERIMENT_FILE
 from tfrs_twotower.experiment.sections import (
@@ -235,3 +236,55 @@ def test_the_recall_of_the_file_reaches_the_index():
     build = index_builder(parse_experiment("[movielens]\n[index]\nkind = 'portable'\nrecall_at_10 = 0.9").index)
     assert build.keywords["target"].recall == {10: 0.9, 100: 0.95}  # the other k keeps its default
     assert index_builder(IndexSection(max_build_s=60)).keywords["limits"].build_s == 60
+
+
+def newer_events(folder: Path) -> Path:
+    """A year later: the first ten customers and a new one, and the first half of the items."""
+    file = folder / "newer.csv"
+    lines = [
+        f"c{customer},{item:03d},{5 if customer % 3 == item % 3 else 1},2025-01-{1 + item:02d}"
+        for customer in (*range(10), 99)
+        for item in range(12)
+        if (customer + item) % 4
+    ]
+    file.write_text("customer,sku,stars,when\n" + "\n".join(lines) + "\n")
+    return file
+
+
+def test_a_training_that_starts_from_a_version_drops_ids_that_were_not_seen_for_long(first_run, shop, tmp_path):
+    version = first_run.outcome.path
+    experiment = shop_experiment(shop, tmp_path)
+    assert experiment.data is not None
+    newer = dataclasses.replace(
+        experiment,
+        data=dataclasses.replace(experiment.data, ratings=str(newer_events(tmp_path)), queries=None),
+        training=TrainingSection(start_from=str(version), drop_unseen_after_days=60),
+        export=dataclasses.replace(experiment.export, gate=0.0, k=3),
+    )
+    found = run(newer)
+    assert found.prepared.interactions.source == f"newer.csv, and what {version} knows"
+    (note,) = (note for note in found.prepared.notes if "dropped" in note)
+    assert note.startswith("20 queries and 12 candidates have had no event for 60 days before the newest one")
+    kept = {f"{item:03d}" for item in range(12)}
+    assert set(found.prepared.interactions.candidates["sku"].to_pylist()) == kept
+    assert "20 queries and 12 candidates of the earlier training were dropped." in found.outcome.notes
+    assert describe_epochs(found.outcome.trained) == "1 of 1 and 1 of 1"
+    bundle = tt.load_bundle(found.outcome.path)
+    ids = bundle.recommend({"customer": ["c0", "c29", "stranger"]}).candidate_ids
+    assert set(ids.ravel().tolist()) <= {"", *kept}
+    assert ids[1].tolist() == ids[2].tolist()  # dropped, and therefore unknown
+    state = load_state(found.outcome.path)
+    assert set(state.known.candidates["sku"].to_pylist()) == kept
+
+
+def test_without_times_or_a_version_nothing_can_be_dropped(shop, tmp_path):
+    experiment = shop_experiment(shop, tmp_path)
+    with pytest.raises(ValueError, match="`training.drop_unseen_after_days` must be given with `training.start_from`"):
+        dataclasses.replace(experiment, training=TrainingSection(drop_unseen_after_days=60))
+    assert experiment.data is not None
+    with pytest.raises(ValueError, match="`data.timestamp` must name the column of times, because `training.drop_uns"):
+        dataclasses.replace(
+            experiment,
+            data=dataclasses.replace(experiment.data, timestamp=None),
+            training=TrainingSection(start_from="saved_models/shop/1", drop_unseen_after_days=60),
+        )

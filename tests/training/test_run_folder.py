@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import tfrs_twotower as tt
 from tests.conftest import make_planted
 from tests.training.test_checkpoints import Killed, KilledAfter
 from tfrs_twotower.training.recipe import fit_recipe
-from tfrs_twotower.training.run_folder import RunFolder
+from tfrs_twotower.training.run_folder import RunFolder, hold
 
 QUICK = {"max_epochs": 6, "batch_size": 16, "learning_rate": 3e-2, "decay": 0.8, "output_dim": 8, "patience": 3}
 
@@ -84,3 +86,40 @@ def test_a_damaged_description_is_refused(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(ValueError, match="run.json is damaged: .*Remove the folder to train anew"):
         RunFolder(tmp_path).begin({})
+
+
+def test_a_folder_that_another_process_holds_is_refused_until_that_process_ends(recipe, split, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(Killed):
+        fit(recipe, split, folder, callbacks=[KilledAfter(1)])
+    kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    script = (
+        "import pathlib, sys, time\n"
+        "from tfrs_twotower._locks import try_lock\n"
+        "with try_lock(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, folder], stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            with pytest.raises(ValueError, match=f"no other process is training in. Received: {folder}. Wait until"):
+                fit(recipe, split, folder)
+            assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
+        finally:
+            other.kill()
+    assert "went on from" in fit(recipe, split, folder).notes[0]
+
+
+def test_a_run_is_held_once_and_given_back_after_an_error(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with hold(run) as first, hold(first) as again:
+        assert first is again is run
+        with pytest.raises(ValueError, match="no other process is training in"), hold(tmp_path / "run"):
+            pass
+    with pytest.raises(Killed), hold(tmp_path / "run"):
+        raise Killed
+    with hold(tmp_path / "run") as other, hold(None) as nothing:
+        assert other is not None
+        assert nothing is None

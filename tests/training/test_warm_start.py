@@ -80,6 +80,57 @@ def test_known_ids_keep_their_vectors_and_moments_and_new_ones_have_those_of_unk
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def without(data: tt.Interactions, query: int, candidate: int) -> tt.Interactions:
+    """Takes a query and a candidate away, with their events."""
+    keeps = (data.query_rows != query) & (data.candidate_rows != candidate)
+    events = data.events.filter(pa.array(keeps))
+    for name, gone in (("query_row", query), ("candidate_row", candidate)):
+        rows = events[name].to_numpy()
+        rows = pa.array(rows - (rows > gone), events[name].type)
+        events = events.set_column(events.column_names.index(name), name, rows)
+    queries, candidates = (
+        table.filter(pa.array(np.arange(table.num_rows) != row))
+        for table, row in ((data.queries, query), (data.candidates, candidate))
+    )
+    return dataclasses.replace(data, queries=queries, candidates=candidates, events=events)
+
+
+@pytest.mark.parametrize("name", ["retrieval", "rating"])
+def test_dropped_ids_lose_vectors_and_moments_and_all_others_keep_theirs_to_the_bit(split, older, name):
+    model, fewer = getattr(older.state, name), without(split.train, 7, 5)
+    shrunk = expand_trained(model, fewer)
+    num_shrunk = 0
+    for old, new in zip(
+        [*model.weights, *model.optimizer.variables], [*shrunk.weights, *shrunk.optimizer.variables], strict=True
+    ):
+        if "vocabulary_fingerprint" in old.name:
+            continue
+        before, after = old.numpy(), new.numpy()
+        if before.shape != after.shape:
+            num_shrunk += 1
+            of_queries = len(before) == model.query_tower.encoders["user_id"].num_codes
+            tower, column, gone = (
+                (model.query_tower, "user_id", "u7") if of_queries else (model.candidate_tower, "movie_id", "m5")
+            )
+            values = tower.vocabularies.values_of(column)
+            before = np.delete(before, len(before) - len(values) + values.index(gone), axis=0)
+        np.testing.assert_array_equal(before, after)
+    # Tables of queries, of candidates and of histories, with two moments each; and the counts of the retrieval model.
+    assert num_shrunk >= 9
+    unknown = shrunk.query_tower.encode_table(pa.table({**{c: split.train.queries[c] for c in ("user_id",)}}))
+    assert (unknown["user_id"] == 1).tolist() == [user == "u7" for user in split.train.queries["user_id"].to_pylist()]
+
+
+def test_ids_that_the_split_does_not_have_are_dropped_and_counted(split, older):
+    parts = {name: without(getattr(split, name), 7, 5) for name in ("train", "validation", "test", "history")}
+    warm = warm_start(older.state, tt.splits.Split(**parts), seed=0, share=0.05)
+    assert warm.notes[0] == "1 queries and 1 candidates of the earlier training were dropped."
+    model = warm.state.retrieval
+    assert "u7" not in model.query_tower.vocabularies.values_of("user_id")
+    assert "m5" not in model.candidate_tower.vocabularies.values_of("movie_id")
+    assert "m5" not in model.query_tower.vocabularies.values_of("history")
+
+
 @pytest.mark.parametrize("share", [0.0, 1.5])
 def test_impossible_shares_are_refused(split, older, share):
     with pytest.raises(ValueError, match=r"`share` must be in \(0, 1\]"):

@@ -85,6 +85,10 @@ StartFrom = Annotated[
     str | None,
     typer.Option("--from", help="A version whose training goes on with FILE's events, as its experiment says."),
 ]
+DropUnseenAfterDays = Annotated[
+    float | None,
+    typer.Option(help="With --from: drop ids whose newest event is older than these days. Default: none."),
+]
 Deterministic = Annotated[
     bool | None, typer.Option("--deterministic", help="Give the same weights each time, to the last bit; slower.")
 ]
@@ -116,6 +120,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "resume": ("training.resume",),
     "run_folder": ("training.run_folder",),
     "start_from": ("training.start_from",),
+    "drop_unseen_after_days": ("training.drop_unseen_after_days",),
     "deterministic": ("training.deterministic",),
     "k": ("export.k",),
     "filter_by": ("export.filter_by",),

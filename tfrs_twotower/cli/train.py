@@ -54,6 +54,7 @@ def train(
     keep: options.Keep = None,
     logs: options.Logs = None,
     start_from: options.StartFrom = None,
+    drop_unseen_after_days: options.DropUnseenAfterDays = None,
     resume: options.Resume = None,
     run_folder: options.RunFolder = None,
     deterministic: options.Deterministic = None,
@@ -72,7 +73,7 @@ def train(
     _print_report(outcome.report)
     for note in outcome.notes:
         print_line(f"Note: {note}")
-    print_line(f"{describe_epochs(outcome.recipe)} epochs in {outcome.fit_s:.0f} s. Published: {outcome.path}")
+    print_line(f"{describe_epochs(outcome.trained)} epochs in {outcome.fit_s:.0f} s. Published: {outcome.path}")
     print_line(f"Report: {outcome.path / 'assets.extra' / 'report.html'}")
     file = outcome.path / "assets.extra" / EXPERIMENT_FILE
     print_line(f"To run it again: tfrs-twotower train --config {shlex.quote(str(file))}")

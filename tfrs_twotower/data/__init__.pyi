@@ -1,6 +1,8 @@
 from . import splits as splits
+from .dropping import drop_unseen as drop_unseen
 from .files import read_files as read_files
 from .interactions import Interactions as Interactions
+from .merging import merge_interactions as merge_interactions
 from .normalization import normalize_ratings as normalize_ratings
 from .schema import Schema as Schema
 from .storage import open_interactions as open_interactions

@@ -72,6 +72,17 @@ class Experiment:
             for name in ("recall_at_10", "recall_at_100", "max_build_s"):
                 if getattr(self.index, name) is not None:
                     raise ValueError(f"`index.{name}` must not be given for the exact index, which finds everything.")
+        if self.training.drop_unseen_after_days is not None:
+            if self.training.start_from is None:
+                raise ValueError(
+                    "`training.drop_unseen_after_days` must be given with `training.start_from`: it drops ids that a "
+                    "version knows. Received: no version."
+                )
+            if self.data is not None and self.data.timestamp is None:
+                raise ValueError(
+                    "`data.timestamp` must name the column of times, because `training.drop_unseen_after_days` is "
+                    "given. Received: none."
+                )
         if self.split.kind != "random" and self.data is not None and self.data.timestamp is None:
             raise ValueError(
                 f"`data.timestamp` must name the column of times, because `split.kind` is {self.split.kind!r}. "

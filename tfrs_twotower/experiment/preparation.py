@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower.bundle.layout import EXTRA_FOLDER
+from tfrs_twotower.data.dropping import drop_unseen
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.merging import merge_interactions
 from tfrs_twotower.data.rows import pair_codes
@@ -65,9 +66,14 @@ def prepare(experiment: Experiment, *, progress: Progress = no_progress) -> Prep
     loaded = load_data(experiment, progress=progress)
     experiment, interactions = loaded.experiment, loaded.interactions
     state, newer = None, None
+    dropped: list[str] = []
     if experiment.training.start_from is not None:
         state = load_state(Path(experiment.training.start_from))
+        # The source of what is known grows with each update, and is in the version's own manifest.
+        source = f"{interactions.source}, and what {experiment.training.start_from} knows"
         interactions, newer = merge_interactions(state.known, interactions)
+        interactions = dataclasses.replace(interactions, source=source)
+        interactions, newer, dropped = _drop_unseen(interactions, newer, experiment.training.drop_unseen_after_days)
     _check_columns(experiment, interactions)
     k = experiment.export.k
     if k is not None and k > interactions.num_candidates:
@@ -86,9 +92,31 @@ def prepare(experiment: Experiment, *, progress: Progress = no_progress) -> Prep
         interactions=interactions,
         split=split,
         recipe=recipe,
-        notes=(*loaded.notes, *notes),
+        notes=(*loaded.notes, *dropped, *notes),
         state=state,
     )
+
+
+def _drop_unseen(
+    interactions: Interactions, newer: np.ndarray, after_days: float | None
+) -> tuple[Interactions, np.ndarray, list[str]]:
+    """Drops old ids.
+
+    Returns:
+        (interactions, newer, notes): what stays; the rows of the newer events in it; a sentence about what was dropped.
+    """
+    if after_days is None:
+        return interactions, newer, []
+    kept = drop_unseen(interactions, after_days=after_days)
+    num_queries, num_candidates, num_events = (
+        getattr(interactions, name) - getattr(kept.interactions, name)
+        for name in ("num_queries", "num_candidates", "num_events")
+    )
+    note = (
+        f"{num_queries:,} queries and {num_candidates:,} candidates have had no event for {after_days:g} days before "
+        f"the newest one, and were dropped with {num_events:,} events."
+    )
+    return kept.interactions, np.flatnonzero(np.isin(kept.event_rows, newer)), [note]
 
 
 def load_state(version: Path) -> TrainingState:

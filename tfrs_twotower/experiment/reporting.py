@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 import warnings
 from typing import Any
@@ -19,7 +20,6 @@ from tfrs_twotower.evaluation.predictions import predict
 from tfrs_twotower.evaluation.projector import write_projector
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.experiment.preparation import Prepared, our_name
-from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.training.recipe import Trained
 
 # A column with more values than these has too few queries of each.
@@ -90,21 +90,23 @@ def evaluate_trained(
     return Evaluated(report=report, page=page, notes=tuple(str(note.message) for note in notes))
 
 
-def describe_epochs(recipe: Recipe) -> str:
-    """Writes the number of epochs of each model, such as "64 and 56".
+def describe_epochs(trained: Trained) -> str:
+    """Writes the number of epochs of each model, such as "64 and 56", or "13 of 64 and 12 of 56" after a warm start.
 
     Args:
-        recipe: A recipe that was trained.
+        trained: What was trained.
     """
-    settings = [model for model in (recipe.retrieval, recipe.rating) if model is not None]
-    return " and ".join(str(model.epochs) for model in settings)
+    epochs = [model.epochs or 0 for model in (trained.recipe.retrieval, trained.recipe.rating) if model is not None]
+    if trained.share == 1:
+        return " and ".join(map(str, epochs))
+    return " and ".join(f"{math.ceil(trained.share * number)} of {number}" for number in epochs)
 
 
 def _describe(trained: Trained, prepared: Prepared) -> dict[str, str]:
     model: Any = trained.model
     return {
         "parameters": f"{model.count_params():,}",
-        "epochs": describe_epochs(trained.recipe),
+        "epochs": describe_epochs(trained),
         "seed": str(prepared.experiment.training.seed),
         "positive": f"a rating of at least {model.threshold:g}" if prepared.interactions.has_ratings else "every event",
     }

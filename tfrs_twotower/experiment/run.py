@@ -29,7 +29,7 @@ from tfrs_twotower.publishing.gate import QualityError
 from tfrs_twotower.publishing.pairs import require_place
 from tfrs_twotower.publishing.publish import require_publishable, require_writable
 from tfrs_twotower.training.recipe import Trained, fit_recipe
-from tfrs_twotower.training.run_folder import RunFolder
+from tfrs_twotower.training.run_folder import RunFolder, hold
 from tfrs_twotower.training.warm_start import warm_start
 
 #: Name of the file in a version's `assets.extra` with the resolved experiment.
@@ -128,8 +128,14 @@ def run_experiment(
     prepared = prepare(experiment, progress=progress)
     config = _export_config(prepared, build_index)
     on_prepared(prepared)
+    with hold(experiment.run_folder) as run:
+        return _run(prepared, config, run, progress)
+
+
+def _run(prepared: Prepared, config: ExportConfig, run: RunFolder | None, progress: Progress) -> Outcome:
+    """Trains, evaluates and publishes what was prepared."""
     start = time.perf_counter()
-    trained = _fit(prepared, progress)
+    trained = _fit(prepared, run, progress)
     fit_s = time.perf_counter() - start
     evaluated = evaluate_trained(trained, prepared, fit_s=fit_s, progress=progress)
     resolved = resolve(
@@ -140,8 +146,8 @@ def run_experiment(
     )
     notes = [*trained.notes, *evaluated.notes, *_require_quality(evaluated.report, prepared, progress)]
     path = _export(trained, evaluated, prepared, resolved, config, progress)
-    if experiment.run_folder is not None:
-        _end_run(RunFolder(experiment.run_folder), path, resolved)
+    if run is not None:
+        _end_run(run, path, resolved)
     return Outcome(
         path=path,
         report=evaluated.report,
@@ -152,7 +158,7 @@ def run_experiment(
     )
 
 
-def _fit(prepared: Prepared, progress: Progress) -> Trained:
+def _fit(prepared: Prepared, run: RunFolder | None, progress: Progress) -> Trained:
     training = prepared.experiment.training
     tf.keras.utils.set_random_seed(training.seed)
     if training.deterministic:
@@ -165,7 +171,7 @@ def _fit(prepared: Prepared, progress: Progress) -> Trained:
             seed=training.seed,
             progress=progress,
             callbacks=callbacks,
-            run_folder=prepared.experiment.run_folder,
+            run_folder=run,
         )
     return fit_recipe(
         prepared.recipe,
@@ -175,7 +181,7 @@ def _fit(prepared: Prepared, progress: Progress) -> Trained:
         recommend_seen=prepared.experiment.export.recommend_seen,
         progress=progress,
         callbacks=callbacks,
-        run_folder=prepared.experiment.run_folder,
+        run_folder=run,
     )
 
 

@@ -245,6 +245,8 @@ class TrainingSection(Section):
         run_folder: That folder, which implies `resume`; by default `runs/` and the model's name.
         start_from: Folder of a version whose training goes on with the table's events, which are newer; nothing is
             chosen anew then.
+        drop_unseen_after_days: Days before the newest event; queries and candidates whose own newest event is older are
+            dropped from a training that starts from a version. By default none are.
         deterministic: Whether the same command always gives the same weights, to the last bit; some operations are
             slower then.
 
@@ -264,6 +266,7 @@ class TrainingSection(Section):
     resume: bool = key(False)
     run_folder: str | None = key(None, NOT_EMPTY)
     start_from: str | None = key(None, NOT_EMPTY)
+    drop_unseen_after_days: float | None = key(None, POSITIVE)
     deterministic: bool = key(False)
 
 

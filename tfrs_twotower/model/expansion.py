@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower._settings import require_having
 from tfrs_twotower.data.interactions import Interactions, require_interactions
+from tfrs_twotower.features.history import histories
 from tfrs_twotower.features.learning import learn_candidate_vocabularies, learn_query_vocabularies
-from tfrs_twotower.features.vocabularies import Vocabularies
+from tfrs_twotower.features.vocabularies import Vocabularies, Vocabulary
 from tfrs_twotower.model.tower import Tower
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
 
@@ -47,14 +49,24 @@ def expand_vocabulary(model: TwoTowerModel, train: Interactions) -> TwoTowerMode
     """
     require_having(model, "model", "query_tower", "a `TwoTowerModel`; expand the models of a joint model one by one")
     require_interactions(train, "train")
+    return _rebuild(model, *_expanded_vocabularies(model, train))
+
+
+def _expanded_vocabularies(model: TwoTowerModel, train: Interactions) -> tuple[Vocabularies, Vocabularies]:
     query, candidate = model.query_tower, model.candidate_tower
     newer_query = learn_query_vocabularies(query.config.features, train)
     newer_candidate = learn_candidate_vocabularies(candidate.config.features, train)
+    return query.vocabularies.expand(newer_query), candidate.vocabularies.expand(newer_candidate)
+
+
+def _rebuild(model: TwoTowerModel, of_queries: Vocabularies, of_candidates: Vocabularies) -> TwoTowerModel:
+    """Returns the model with other vocabularies, whose values keep their vectors."""
+    query, candidate = model.query_tower, model.candidate_tower
     expanded = join_towers(
         query=query.config.with_fixed_dims(query.encoders),
         candidate=candidate.config.with_fixed_dims(candidate.encoders),
-        query_vocabularies=query.vocabularies.expand(newer_query),
-        candidate_vocabularies=candidate.vocabularies.expand(newer_candidate),
+        query_vocabularies=of_queries,
+        candidate_vocabularies=of_candidates,
         task=type(model.task).from_config(model.task.get_config()),
     )
     expanded.task.set_weights(model.task.get_weights())
@@ -66,7 +78,9 @@ def expand_vocabulary(model: TwoTowerModel, train: Interactions) -> TwoTowerMode
 def expand_trained(model: TwoTowerModel, train: Interactions) -> TwoTowerModel:
     """Returns what `expand_vocabulary` returns, compiled: training goes on with what the optimizer knows.
 
-    Known values keep the optimizer's moments, and new ones have those of unknown values.
+    Known values keep the optimizer's moments, and new ones have those of unknown values. The ids of queries and
+    candidates that the tables of `train` do not have are dropped, with their vectors and moments: the model then treats
+    them as unknown.
 
     Args:
         model: A model that has been trained with an optimizer of Keras's newer kind, such as a `LazyAdam`.
@@ -91,7 +105,8 @@ def expand_trained(model: TwoTowerModel, train: Interactions) -> TwoTowerModel:
         >>> int(expand_trained(model, ratings("a", "b", "c")).optimizer.iterations)
         1
     """
-    expanded = expand_vocabulary(model, train)
+    require_interactions(train, "train")
+    expanded = _rebuild(model, *_without_missing_ids(model, train, *_expanded_vocabularies(model, train)))
     expanded.compile(optimizer=type(model.optimizer).from_config(model.optimizer.get_config()))
     expanded.optimizer.build(expanded.trainable_variables)
     rows_of = {
@@ -107,6 +122,30 @@ def expand_trained(model: TwoTowerModel, train: Interactions) -> TwoTowerModel:
         rows = rows_of.get(old.name.partition("/")[2])
         new.assign(old if rows is None else tf.gather(old, rows))
     return expanded
+
+
+def _without_missing_ids(
+    model: TwoTowerModel, train: Interactions, of_queries: Vocabularies, of_candidates: Vocabularies
+) -> tuple[Vocabularies, Vocabularies]:
+    past = [history.name for history in histories(model.query_tower.config.features)]
+    queries, candidates = (
+        set(ids.cast(pa.string()).to_pylist())
+        for ids in (train.queries[train.query_id], train.candidates[train.candidate_id])
+    )
+    return (
+        _only(_only(of_queries, [train.query_id], queries), past, candidates),
+        _only(of_candidates, [train.candidate_id], candidates),
+    )
+
+
+def _only(vocabularies: Vocabularies, names: list[str], kept: set[str]) -> Vocabularies:
+    """Returns the vocabularies with what is kept of some of them."""
+    return Vocabularies(
+        {
+            name: learnt.only(kept) if name in names and isinstance(learnt, Vocabulary) else learnt
+            for name, learnt in vocabularies.items()
+        }
+    )
 
 
 def expand_tower(tower: Tower, vocabularies: Vocabularies) -> Tower:

@@ -10,9 +10,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfrs_twotower._locks import lock
 from tfrs_twotower.bundle.layout import main_of_twin, portable_twin, version_numbers, versions
 from tfrs_twotower.bundle.manifest import Manifest, read_manifest
-from tfrs_twotower.publishing.locks import lock
 from tfrs_twotower.publishing.renames import finish_renames
 
 

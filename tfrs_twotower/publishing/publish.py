@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tfrs_twotower._control_characters import require_no_control_characters
+from tfrs_twotower._locks import flush, try_lock
 from tfrs_twotower._settings import whole_number
-from tfrs_twotower.publishing.locks import flush, try_lock
 from tfrs_twotower.publishing.pairs import hold
 from tfrs_twotower.publishing.renames import rename_all
 from tfrs_twotower.publishing.versions import next_version, remove_leftovers, remove_old

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from tfrs_twotower.publishing.locks import flush
+from tfrs_twotower._locks import flush
 
 _RECORD = ".renames.json"
 

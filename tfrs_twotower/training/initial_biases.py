@@ -6,6 +6,8 @@ vectors of a model overfit before its biases have arrived there step by step.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from tfrs_twotower.data.interactions import Interactions
@@ -19,6 +21,37 @@ from tfrs_twotower.model.two_tower import TwoTowerModel
 _PRIOR_EVENTS = 10
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Biases:
+    """Biases of a logistic regression, drawn towards those of an id without events.
+
+    Attributes:
+        queries: float64 [num_queries].
+        candidates: float64 [num_candidates]; 0 for a candidate without events.
+        intercept: The bias of a query without events.
+    """
+
+    queries: np.ndarray
+    candidates: np.ndarray
+    intercept: float
+
+
+def learn_biases(train: Interactions, *, threshold: float) -> Biases:
+    """Fits the logistic regression.
+
+    Args:
+        train: The events, with ratings of both classes.
+        threshold: A rating of at least this is positive.
+    """
+    queries, candidates = biases(train, threshold=threshold)
+    intercept = float(np.median(queries[:, 0]))
+    return Biases(
+        queries=intercept + _drawn_to_zero(queries[:, 0] - intercept, train.query_rows),
+        candidates=_drawn_to_zero(candidates[:, 1], train.candidate_rows),
+        intercept=intercept,
+    )
+
+
 def start_from_biases(model: TwoTowerModel, train: Interactions) -> None:
     """Sets the biases of an untrained rating model's ids to those of a logistic regression, which are drawn towards 0.
 
@@ -26,13 +59,10 @@ def start_from_biases(model: TwoTowerModel, train: Interactions) -> None:
         model: A rating model whose towers have biases. An id without a vector of its own is left as it is.
         train: The events to train on, with ratings of both classes.
     """
-    queries, candidates = biases(train, threshold=model.threshold)
-    intercept = float(np.median(queries[:, 0]))
-    of_queries = intercept + _drawn_to_zero(queries[:, 0] - intercept, train.query_rows)
-    of_candidates = _drawn_to_zero(candidates[:, 1], train.candidate_rows)
+    learnt = learn_biases(train, threshold=model.threshold)
     for tower, table, id_column, values, unknown in (
-        (model.query_tower, train.queries, train.query_id, of_queries, intercept),
-        (model.candidate_tower, train.candidates, train.candidate_id, of_candidates, 0.0),
+        (model.query_tower, train.queries, train.query_id, learnt.queries, learnt.intercept),
+        (model.candidate_tower, train.candidates, train.candidate_id, learnt.candidates, 0.0),
     ):
         if any(isinstance(feature, Categorical) and feature.name == id_column for feature in tower.config.features):
             _set_biases(tower.encoders[id_column], tower.encode_table(table)[id_column], values, unknown)

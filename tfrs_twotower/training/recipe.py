@@ -25,11 +25,12 @@ from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.replicas import require_whole_tables
 from tfrs_twotower.model.two_tower import TwoTowerModel
+from tfrs_twotower.training.bases import learn_bases
 from tfrs_twotower.training.fitting import DEFAULT_EPOCHS, MAX_RANKED_QUERIES, Chosen, Fitting, Logs
 from tfrs_twotower.training.initial_biases import start_from_biases
 from tfrs_twotower.training.linear import add_linear_part, choose_linear_settings, with_defaults
 from tfrs_twotower.training.recency import choose_half_life
-from tfrs_twotower.training.run_folder import RunFolder, describe_run
+from tfrs_twotower.training.run_folder import RunFolder, describe_run, hold
 from tfrs_twotower.training.state import TrainingState
 from tfrs_twotower.training.trend import add_trend, choose_trend_weight
 from tfrs_twotower.training.validation import ValidationRanking
@@ -54,6 +55,7 @@ class Trained:
         notes: What was decided on the way, sentences for people.
         trained_again: Whether the models were trained on all events for numbers of epochs that were chosen before.
         state: What a later training goes on from; see `warm_start`.
+        share: Share of the recipe's epochs that the models were trained for; below 1 after a warm start.
 
     Example:
         >>> import pyarrow as pa
@@ -76,6 +78,7 @@ class Trained:
     notes: tuple[str, ...]
     trained_again: bool = True
     state: TrainingState | None = None
+    share: float = 1.0
 
 
 def fit_recipe(
@@ -116,7 +119,7 @@ def fit_recipe(
         TypeError: If an argument has the wrong type.
         NotImplementedError: In the scope of a `ParameterServerStrategy`.
         ValueError: If the seed is negative, a model cannot learn from the events, or the folder is of a run with other
-            data or settings.
+            data or settings, or another process is training in it.
 
     Example:
         >>> import pyarrow as pa
@@ -139,10 +142,23 @@ def fit_recipe(
     require_split(split, "split")
     require_seed(seed)
     require_whole_tables("fit_recipe")
+    with hold(run_folder) as run:
+        return _fit(recipe, split, seed, retrain, recommend_seen, progress, tuple(callbacks), run)
+
+
+def _fit(
+    recipe: Recipe,
+    split: Split,
+    seed: int,
+    retrain: bool | None,
+    recommend_seen: bool,
+    progress: Progress,
+    callbacks: tuple[tf.keras.callbacks.Callback, ...],
+    run: RunFolder | None,
+) -> Trained:
+    """Trains the models of a recipe; the arguments are those of `fit_recipe`."""
     notes: list[str] = []
-    run = None
-    if run_folder is not None:
-        run = RunFolder(run_folder)
+    if run is not None:
         described = describe_run(recipe, split, seed=seed, retrain=retrain, recommend_seen=recommend_seen)
         if run.begin(described):
             notes.append(f"The training was begun before, and went on from {run.path}.")
@@ -168,7 +184,7 @@ def fit_recipe(
         again=trains_again,
         seed=seed,
         progress=progress,
-        callbacks=tuple(callbacks),
+        callbacks=callbacks,
         run=run,
     )
     retrieval, recipe, logs = _fit_retrieval(recipe, fitting, notes)
@@ -181,7 +197,13 @@ def fit_recipe(
         history=histories,
         notes=tuple(notes),
         trained_again=trains_again,
-        state=TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=seen),
+        state=TrainingState(
+            recipe=recipe,
+            retrieval=retrieval,
+            rating=rating,
+            known=seen,
+            bases=learn_bases(recipe, fitting.trained_on),
+        ),
     )
 
 

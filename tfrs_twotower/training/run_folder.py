@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfrs_twotower._locks import try_lock
 from tfrs_twotower._version import __version__
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.callback_states import replace_file
@@ -46,6 +48,43 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str], *, every_s: float | None = None) -> None:
         self.path, self._every_s = Path(path), every_s
+        self._is_held = False
+
+    def __fspath__(self) -> str:
+        """Returns the path, so that a run that is held can be given where a path can."""
+        return os.fspath(self.path)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[RunFolder]:
+        """Keeps other trainings out of the folder until the block ends or its process does, whichever comes first.
+
+        Within the block, the same object may be held again. A file system without locks keeps nobody out.
+
+        Raises:
+            ValueError: If another training, of this process or another one, holds the folder.
+
+        Example:
+            >>> import tempfile
+            >>> with tempfile.TemporaryDirectory() as folder, RunFolder(folder).held() as run:
+            ...     run.begin({"seed": 1})
+            False
+        """
+        if self._is_held:
+            yield self
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with try_lock(self.path) as is_mine:
+            if is_mine is False:
+                raise ValueError(
+                    f"`run_folder` must be a folder that no other process is training in. Received: {self.path}. Wait "
+                    "until that process has ended, and give the same command again to go on from there or to train "
+                    "anew; or name another folder."
+                )
+            self._is_held = True
+            try:
+                yield self
+            finally:
+                self._is_held = False
 
     def begin(self, description: Mapping[str, Any]) -> bool:
         """Begins the run, or goes on with it.
@@ -122,6 +161,17 @@ class RunFolder:
                 f"{self.path} is of another run, which has not ended: {listed}. To go on with it, change these back; "
                 "to train anew, remove the folder or name another."
             )
+
+
+def hold(folder: str | os.PathLike[str] | None) -> contextlib.AbstractContextManager[RunFolder | None]:
+    """Holds a run's folder for a `with` statement; without one, there is nothing to hold.
+
+    Args:
+        folder: The folder, its path, or None.
+    """
+    if folder is None:
+        return contextlib.nullcontext()
+    return (folder if isinstance(folder, RunFolder) else RunFolder(folder)).held()
 
 
 def describe_run(recipe: Recipe, split: Split, **settings: Any) -> dict[str, Any]:

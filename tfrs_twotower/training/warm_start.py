@@ -5,22 +5,29 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower._settings import require_seed
+from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.partition import require_split
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.expansion import expand_trained
 from tfrs_twotower.model.recipe_settings import ModelSettings
 from tfrs_twotower.model.two_tower import TwoTowerModel
+from tfrs_twotower.training.bases import Bases, follow_biases, follow_popularity, learn_bases
 from tfrs_twotower.training.fitting import Chosen, Fitting, Logs
 from tfrs_twotower.training.recipe import Trained, finish_retrieval, join
-from tfrs_twotower.training.run_folder import RunFolder, describe_run
+from tfrs_twotower.training.run_folder import RunFolder, describe_run, hold
 from tfrs_twotower.training.state import TrainingState
+
+_Name: TypeAlias = Literal["retrieval", "rating"]
+_Follow: TypeAlias = Callable[[TwoTowerModel, Bases, Bases, Interactions], None]
 
 #: Share of the epochs of a training from nothing.
 DEFAULT_SHARE = 0.2
@@ -39,14 +46,16 @@ def warm_start(
     """Trains the models of an earlier training on newer events as well.
 
     Known ids keep their vectors, and the optimizer what it knows of them. New ids start with the vector of unknown
-    ones, so that their first predictions come from their other features and their history. Nothing is chosen anew:
-    features, sizes and all else are those of the earlier training. Recent popularity and the linear part are computed
-    from all events.
+    ones, so that their first predictions come from their other features and their history. Before the first step, the
+    biases of all ids move as far as popularity has changed, and those of a rating model that started from a logistic
+    regression as far as this has. Nothing is chosen anew: features, sizes and all else are those of the earlier
+    training. Recent popularity and the linear part are computed from all events.
 
     Args:
         state: From `Trained.state`, or `TrainingState.load`.
-        split: Of `merge_interactions` of the events that the state knows and newer ones. The training and the
-            validation part are trained on.
+        split: Of `tt.data.merge_interactions` of the events that the state knows and newer ones. The training and the
+            validation part are trained on. Ids that its tables do not have, after `tt.data.drop_unseen`, are dropped:
+            their vectors and moments go, and the model treats them as unknown.
         seed: Seed of the order of the queries, >= 0.
         share: Number of epochs, as a share of those of the training from nothing, in (0, 1]; at least one epoch.
         progress: Told how many steps have been done.
@@ -58,7 +67,7 @@ def warm_start(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a number is out of range, or the split lacks an id that the state knows.
+        ValueError: If a number is out of range, or another process is training in the folder.
 
     Example:
         >>> import numpy as np
@@ -84,10 +93,24 @@ def warm_start(
     require_seed(seed)
     if not 0 < share <= 1:
         raise ValueError(f"`share` must be in (0, 1]. Received: {share}.")
+    with hold(run_folder) as run:
+        return _go_on(state, split, seed, share, progress, tuple(callbacks), run)
+
+
+def _go_on(
+    state: TrainingState,
+    split: Split,
+    seed: int,
+    share: float,
+    progress: Progress,
+    callbacks: tuple[tf.keras.callbacks.Callback, ...],
+    run: RunFolder | None,
+) -> Trained:
+    """Trains the models on; the arguments are those of `warm_start`."""
     seen = dataclasses.replace(split.train, events=pa.concat_tables([split.train.events, split.validation.events]))
-    run, notes, recipe = None, [], state.recipe
-    if run_folder is not None:
-        run = RunFolder(run_folder)
+    notes: list[str] = []
+    recipe = state.recipe
+    if run is not None:
         known = state.known.fingerprint()
         if run.begin(describe_run(recipe, split, seed=seed, share=share, known=known)):
             notes.append(f"The training was begun before, and went on from {run.path}.")
@@ -98,18 +121,28 @@ def warm_start(
         recommend_seen=False,
         seed=seed,
         progress=progress,
-        callbacks=tuple(callbacks),
+        callbacks=callbacks,
         run=run,
     )
 
-    def go_on(name: str, settings: ModelSettings, model: TwoTowerModel, half_life_days: float | None) -> TwoTowerModel:
+    before, bases = state.bases.of_rows(state.known, seen), learn_bases(recipe, seen)
+    notes += _dropped(state.known, seen)
+
+    def expand(model: TwoTowerModel, train: Interactions, follow: _Follow) -> TwoTowerModel:
+        expanded = expand_trained(model, train)
+        follow(expanded, before, bases, train)
+        return expanded
+
+    def go_on(
+        name: _Name, settings: ModelSettings, model: TwoTowerModel, follow: _Follow, half_life_days: float | None
+    ) -> TwoTowerModel:
         assert settings.epochs is not None  # a trained recipe has them
         epochs = math.ceil(share * settings.epochs)
         chosen = Chosen(settings=dataclasses.replace(settings, epochs=epochs))
         trained, histories[name] = fitting.finish(
-            "rating" if name == "rating" else "retrieval",
+            name,
             chosen,
-            lambda _, train: expand_trained(model, train),
+            lambda _, train: expand(model, train, follow),
             half_life_days,
         )
         notes.append(
@@ -118,14 +151,29 @@ def warm_start(
         return trained
 
     histories: dict[str, Logs] = {}
-    retrieval = go_on("retrieval", recipe.retrieval, state.retrieval, recipe.half_life_days)
+    retrieval = go_on("retrieval", recipe.retrieval, state.retrieval, follow_popularity, recipe.half_life_days)
     rating = None
     if recipe.rating is not None and state.rating is not None:
-        rating = go_on("rating", recipe.rating, state.rating, None)
+        rating = go_on("rating", recipe.rating, state.rating, follow_biases, None)
     return Trained(
         model=join(finish_retrieval(retrieval, recipe, seen), rating),
         recipe=recipe,
         history=histories,
         notes=tuple(notes),
-        state=TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=seen),
+        state=TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=seen, bases=bases),
+        share=share,
     )
+
+
+def _dropped(known: Interactions, seen: Interactions) -> list[str]:
+    """Returns a sentence about the ids that are known and dropped, if any."""
+    queries, candidates = (
+        pc.index_in(theirs, value_set=ours).null_count
+        for ours, theirs in (
+            (seen.queries[seen.query_id], known.queries[known.query_id]),
+            (seen.candidates[seen.candidate_id], known.candidates[known.candidate_id]),
+        )
+    )
+    if not queries and not candidates:
+        return []
+    return [f"{queries:,} queries and {candidates:,} candidates of the earlier training were dropped."]

@@ -94,12 +94,13 @@ class LazyAdam(tf.keras.optimizers.Adam):
             super().update_step(gradient, variable)
             return
         first, second = self._moments_of(variable)
-        rows, rate = gradient.indices, self._rate(variable.dtype)
-        new_first, new_second, change = self._moved(
-            gradient.values, tf.gather(first, rows), tf.gather(second, rows), rate
-        )
+        rows, values = gradient.indices, gradient.values
+        beta_1, beta_2 = tf.cast(self.beta_1, variable.dtype), tf.cast(self.beta_2, variable.dtype)
+        new_first = beta_1 * tf.gather(first, rows) + (1 - beta_1) * values
+        new_second = beta_2 * tf.gather(second, rows) + (1 - beta_2) * tf.square(values)
         first.scatter_update(tf.IndexedSlices(new_first, rows))
         second.scatter_update(tf.IndexedSlices(new_second, rows))
+        change = self._rate(variable.dtype) * new_first / (tf.sqrt(new_second) + self.epsilon)
         # Each row is there once: to read and write it takes half as long as `scatter_sub`.
         variable.scatter_update(tf.IndexedSlices(tf.gather(variable, rows) - change, rows))
 
@@ -125,9 +126,11 @@ class LazyAdam(tf.keras.optimizers.Adam):
         variables = [variable for _, variable in pairs]
         moments = [self._moments_of(variable) for variable in variables]
         firsts, seconds = ([pair[place] for pair in moments] for place in range(2))
-        new_first, new_second, change = self._moved(
-            _joined([gradient for gradient, _ in pairs]), _joined(firsts), _joined(seconds), self._rate(dtype)
-        )
+        gradient, first, second = (_joined(parts) for parts in ([gradient for gradient, _ in pairs], firsts, seconds))
+        # As Keras's Adam rounds it.
+        new_first = first + (gradient - first) * (1 - self.beta_1)
+        new_second = second + (tf.square(gradient) - second) * (1 - self.beta_2)
+        change = new_first * self._rate(dtype) / (tf.sqrt(new_second) + self.epsilon)
         for value, targets in ((new_first, firsts), (new_second, seconds)):
             for part, target in zip(_parted(value, targets), targets, strict=True):
                 target.assign(part, read_value=False)
@@ -143,14 +146,6 @@ class LazyAdam(tf.keras.optimizers.Adam):
         step = tf.cast(self.iterations + 1, dtype)
         beta_1, beta_2 = tf.cast(self.beta_1, dtype), tf.cast(self.beta_2, dtype)
         return tf.cast(self.learning_rate, dtype) * tf.sqrt(1 - beta_2**step) / (1 - beta_1**step)
-
-    def _moved(
-        self, gradient: tf.Tensor, first: tf.Tensor, second: tf.Tensor, rate: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the new moments, and what a variable is lowered by; all of the same shape."""
-        new_first = first + (gradient - first) * (1 - self.beta_1)
-        new_second = second + (tf.square(gradient) - second) * (1 - self.beta_2)
-        return new_first, new_second, new_first * rate / (tf.sqrt(new_second) + self.epsilon)
 
 
 def _joined(tensors: Sequence[tf.Tensor | tf.Variable]) -> tf.Tensor:

@@ -70,17 +70,31 @@ class Notebook:
         self._loss_of = torch.nn.BCEWithLogitsLoss()
 
     def run_epoch(self, batch_size: int) -> None:
-        """Trains on every event once.
+        """Trains on every event once; the events of a batch are taken from the tensors at once.
 
         Args:
             batch_size: Events per step.
         """
         for batch in self._batches(batch_size):
-            codes = [rows[batch] for rows in self._rows]
-            queries, candidates = (tower(part) for tower, part in zip(self._towers, codes, strict=True))
-            self._optimizer.zero_grad()
-            self._loss_of((queries * candidates).sum(1), self._labels[batch]).backward()
-            self._optimizer.step()
+            self._step([rows[batch] for rows in self._rows], self._labels[batch])
+
+    def run_loaded_epoch(self, batch_size: int) -> None:
+        """Trains on every event once; a `DataLoader` shuffles and batches the events, as in PyTorch's tutorials.
+
+        Args:
+            batch_size: Events per step.
+        """
+        data = self._torch.utils.data
+        events = data.TensorDataset(*self._rows, self._labels)
+        for *codes, labels in data.DataLoader(events, batch_size=batch_size, shuffle=True):
+            if len(labels) > 1:
+                self._step(codes, labels)
+
+    def _step(self, codes: list["torch.Tensor"], labels: "torch.Tensor") -> None:  # type: ignore[name-defined]  # noqa: F821
+        queries, candidates = (tower(part) for tower, part in zip(self._towers, codes, strict=True))
+        self._optimizer.zero_grad()
+        self._loss_of((queries * candidates).sum(1), labels).backward()
+        self._optimizer.step()
 
     def embed(self) -> tuple[np.ndarray, np.ndarray]:
         """Embeds all queries and all candidates; training is over."""

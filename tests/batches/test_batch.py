@@ -254,3 +254,15 @@ def test_scores_of_pairs_are_the_products_of_their_queries_and_candidates():
     expected = (queries[places[:, 0]] * candidates[places[:, 1]]).sum(axis=1)
     found = batch.scores_of_pairs(tf.constant(queries), tf.constant(candidates))
     np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize("optional", SUBSETS, ids="-".join)
+def test_scores_of_pairs_of_events_are_the_products_of_their_queries_and_candidates(optional):
+    """Candidates beyond the pairs' own, which only a softmax has, are in no pair."""
+    batch, rng = event_batch(*optional), np.random.default_rng(0)
+    places = [0, 1, 0] if "query_places" in optional else [0, 1, 2]
+    queries = rng.normal(size=(max(places) + 1, 4))
+    candidates = rng.normal(size=(5 if "negatives" in optional else 3, 4))
+    expected = (queries[places] * candidates[:3]).sum(axis=1)
+    found = batch.scores_of_pairs(tf.constant(queries), tf.constant(candidates))
+    np.testing.assert_allclose(found, expected)

@@ -11,7 +11,7 @@ from tfrs_twotower.batches.encoded import EncodedHistory, EncodedTables
 from tfrs_twotower.batches.event_batches import build_evaluation_batches, build_training_batches
 from tfrs_twotower.batches.histories import CausalHistory, FixedHistory, LeaveOneOutHistory, Timeline
 from tfrs_twotower.batches.negatives import InBatchNegatives, NegativeSampler
-from tfrs_twotower.batches.pipeline import EpochOrder, Shard
+from tfrs_twotower.batches.pipeline import EpochOrder, Shard, epochs_of, map_batches, zip_batches
 from tfrs_twotower.batches.shuffle import shuffled_positions
 from tfrs_twotower.data.rows import NO_ROW
 
@@ -65,6 +65,21 @@ def test_each_iteration_is_the_next_epoch():
     batches = training_batches()
     for epoch in range(3):
         assert events(batches) == expected_order(epoch)
+
+
+def test_the_endless_data_set_is_made_once_and_looks_where_it_starts():
+    """`fit` iterates over it anew each time, from wherever training goes on."""
+    batches = build_training_batches(DATA, TABLES, batch_size=4, order=EpochOrder(seed=1))
+    doubled = map_batches(batches, lambda batch: batch.ratings * 2)
+    both = zip_batches(batches, batches, lambda first, second: (first.ratings, second.ratings))
+    for made in (batches, doubled, both):
+        epochs = epochs_of(made)
+        assert epochs.endless() is epochs.endless()
+    epochs = epochs_of(doubled)
+    for epoch, batch in [(0, 0), (2, 1), (1, 2)]:
+        epochs.start_at(epoch, batch)
+        expected = shuffled_positions(np.arange(NUM_EVENTS), NUM_EVENTS, seed=1, epoch=epoch)[4 * batch :][:4]
+        np.testing.assert_array_equal(next(iter(epochs.endless())), 2 * expected)
 
 
 def test_training_resumes_in_the_epoch_where_it_stopped():

@@ -43,7 +43,8 @@ class EventBatch(_EventFields):
 
     Args:
         query: Input name -> codes [batch, ...] of the events' queries.
-        candidate: Input name -> codes [num_rows, ...], those of the events' candidates first.
+        candidate: Input name -> codes [num_rows, ...], those of the pairs' candidates first. There are others only with
+            `negatives` or `rows_before`.
         candidate_rows: int32 [num_rows], rows of the catalogue.
         ratings: float32 [pairs].
         optional: The optional fields of another batch, which the arguments below add to.
@@ -140,7 +141,9 @@ class EventBatch(_EventFields):
             float32 [pairs].
         """
         queries = self.queries_of_pairs(queries)
-        return tf.reduce_sum(queries * candidates[: tf.shape(queries)[0]], axis=1)
+        if self.negatives is not None or self.rows_before is not None:
+            candidates = candidates[: tf.shape(queries)[0]]
+        return tf.reduce_sum(queries * candidates, axis=1)
 
 
 class QueryBatch(NamedTuple):

@@ -7,6 +7,7 @@ at once where batches have the same shapes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -133,6 +134,7 @@ def gather_batches(source: RowSource, tables: EncodedTables, *, initial_epoch: i
     batches = batches.prefetch(tf.data.AUTOTUNE)
     if counter is not None:
 
+        @functools.cache  # TensorFlow takes as long to make the data set as to run many small steps
         def endless() -> tf.data.Dataset:
             return counter.from_start(
                 lambda epoch, batch: batches_of(number_epochs(epoch, batch // batches_per_stack, count)).skip(
@@ -288,7 +290,7 @@ def map_batches(batches: tf.data.Dataset, function: Callable[[Any], Any]) -> tf.
     epochs, mapped = epochs_of(batches), batches.map(function)
     if epochs is not None:
         endless = epochs.endless
-        _EPOCHS[mapped] = dataclasses.replace(epochs, endless=lambda: endless().map(function))
+        _EPOCHS[mapped] = dataclasses.replace(epochs, endless=functools.cache(lambda: endless().map(function)))
     return mapped
 
 
@@ -306,7 +308,7 @@ def zip_batches(
     if both[0] is not None and both[1] is not None:
         of_first, of_second = both[0], both[1]
         _EPOCHS[zipped] = Epochs(
-            endless=lambda: tf.data.Dataset.zip(of_first.endless(), of_second.endless()).map(function),
+            endless=functools.cache(lambda: tf.data.Dataset.zip(of_first.endless(), of_second.endless()).map(function)),
             counters=(*of_first.counters, *of_second.counters),
             num_batches=of_first.num_batches,
         )

@@ -59,9 +59,27 @@ def uniform(shape: tf.Tensor | list[int], low: float, high: float, dtype: tf.DTy
     """
     if _STEP.number is None:
         return tf.random.uniform(shape, low, high, dtype=dtype)
+    return tf.random.stateless_uniform(shape, _next_seed(_STEP.number), low, high, dtype=dtype)
+
+
+def random_bits(shape: tf.Tensor | list[int]) -> tf.Tensor:
+    """Draws int32 numbers of 32 random bits; in a training step as `draws_of_step` says.
+
+    Args:
+        shape: int32 [rank].
+    """
+    if _STEP.number is None:
+        return tf.random.uniform(shape, tf.int32.min, tf.int32.max, dtype=tf.int32)
+    draws = tf.random.stateless_uniform(shape, _next_seed(_STEP.number), None, None, dtype=tf.int32)
+    # `uniform` from the lowest number to the highest draws the same, except for the highest bit, but divides each
+    # number, which takes longer.
+    return tf.bitwise.bitwise_xor(draws, tf.int32.min)
+
+
+def _next_seed(step: tf.Tensor) -> tf.Tensor:
     _STEP.num_draws += 1
     key = tf.constant((_STEP.seed * 1_000_003 + _STEP.num_draws) % 2**62, tf.int64)
     replica = tf.distribute.get_replica_context()
     if replica is not None and replica.num_replicas_in_sync > 1:
         key += tf.cast(replica.replica_id_in_sync_group, tf.int64) * 2**40
-    return tf.random.stateless_uniform(shape, tf.stack([key, _STEP.number]), low, high, dtype=dtype)
+    return tf.stack([key, step])

@@ -6,11 +6,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.features.draws import uniform
+from tfrs_twotower.features.draws import random_bits
 
-# Each random integer of 32 bits decides on four units, with eight bits each.
-_UNITS_PER_DRAW = 4
-_NUM_LEVELS = 256
+# The rate is a multiple of 1/256: eight bits decide on a unit, or fewer if they suffice, as one does for a half.
+_MAX_BITS = 8
+_BYTES_PER_DRAW = 4
 
 
 def drop_units(inputs: tf.Tensor, rate: float) -> tf.Tensor:
@@ -31,14 +31,25 @@ def drop_units(inputs: tf.Tensor, rate: float) -> tf.Tensor:
         >>> sorted(set(drop_units(tf.ones([1000]), 0.75).numpy().tolist()))
         [0.0, 4.0]
     """
-    num_dropped = min(round(rate * _NUM_LEVELS), _NUM_LEVELS - 1)
+    num_bits, num_dropped = _MAX_BITS, min(round(rate * 2**_MAX_BITS), 2**_MAX_BITS - 1)
     if not num_dropped:
         return inputs
-    num_units = tf.size(inputs)
-    draws = uniform([-(-num_units // _UNITS_PER_DRAW)], tf.int32.min, tf.int32.max)
-    levels = tf.reshape(tf.bitcast(draws, tf.uint8), [-1])[:num_units]
-    kept = tf.cast(levels >= tf.constant(num_dropped, tf.uint8), inputs.dtype)
-    return inputs * tf.reshape(kept * (_NUM_LEVELS / (_NUM_LEVELS - num_dropped)), tf.shape(inputs))
+    while num_bits > 1 and num_dropped % 2 ** (num_bits // 2) == 0:
+        num_bits, num_dropped = num_bits // 2, num_dropped // 2 ** (num_bits // 2)
+    levels = tf.cast(_random_levels(tf.size(inputs), num_bits), inputs.dtype)
+    # A comparison of bytes takes longer than this. A single bit is the result: a unit is dropped if it is 0.
+    kept = levels if num_bits == 1 else tf.minimum(tf.nn.relu(levels - (num_dropped - 1)), 1)
+    return inputs * tf.reshape(kept * (2**num_bits / (2**num_bits - num_dropped)), tf.shape(inputs))
+
+
+def _random_levels(num_levels: tf.Tensor, num_bits: int) -> tf.Tensor:
+    """Draws numbers of 1, 2, 4 or 8 bits, uint8 [num_levels]."""
+    shifts = range(0, _MAX_BITS, num_bits)
+    draws = random_bits([-(-num_levels // (_BYTES_PER_DRAW * len(shifts)))])
+    if len(shifts) > 1:
+        mask = (2**num_bits - 1) * 0x01010101
+        draws = tf.bitwise.bitwise_and(tf.bitwise.right_shift(draws[:, tf.newaxis], list(shifts)), mask)
+    return tf.reshape(tf.bitcast(draws, tf.uint8), [-1])[:num_levels]
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")

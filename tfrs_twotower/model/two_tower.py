@@ -310,7 +310,10 @@ class TwoTowerModel(BatchMaker, Recommender):
     def _candidate_side(self, outputs: tf.Tensor) -> tf.Tensor:
         """Prepares the candidate tower's outputs for the dot product."""
         dim = self.candidate_tower.config.output_dim
-        entries = [self.task.scale_candidates(outputs[:, :dim])]
+        has_bias = self.candidate_tower.config.has_bias
+        entries = [self.task.scale_candidates(outputs[:, :dim] if has_bias else outputs)]
         if self.query_tower.config.has_bias:
             entries.append(tf.ones([tf.shape(outputs)[0], 1]))
-        return tf.concat([*entries, outputs[:, dim:]], axis=1)
+        if has_bias:
+            entries.append(outputs[:, dim:])
+        return tf.concat(entries, axis=1) if len(entries) > 1 else entries[0]

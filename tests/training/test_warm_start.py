@@ -50,7 +50,7 @@ def test_a_state_that_is_saved_goes_on_like_the_one_in_memory(split, older, tmp_
         np.testing.assert_allclose(ours, theirs, atol=1e-5)  # rounding
 
 
-def test_known_ids_keep_their_vectors_and_moments_and_new_ones_have_those_of_unknown_ids(split, older):
+def test_known_ids_keep_their_vectors_and_moments_and_new_ones_move_as_known_ones_do(split, older):
     model = older.state.retrieval
     candidates = split.train.candidates
     new = candidates.slice(0, 1).set_column(candidates.column_names.index("movie_id"), "movie_id", pa.array(["new"]))
@@ -72,7 +72,9 @@ def test_known_ids_keep_their_vectors_and_moments_and_new_ones_have_those_of_unk
         before, after = old.numpy(), new.numpy()
         if before.shape != after.shape:
             grown += 1
-            before, after = np.concatenate([before, before[1:2]]), after  # the moments of unknown ids
+            known = np.delete(before, 1, axis=0)  # all but those of unknown ids
+            start = np.zeros_like(known[:1]) if old.name.startswith("m/") else known.mean(axis=0, keepdims=True)
+            before = np.concatenate([before, start])
         np.testing.assert_array_equal(before, after)
     assert grown  # the table of movies, and that of the history
     embedded = [part.embed(split.train, known=split.train) for part in (model, expanded)]

@@ -78,7 +78,8 @@ def _rebuild(model: TwoTowerModel, of_queries: Vocabularies, of_candidates: Voca
 def expand_trained(model: TwoTowerModel, train: Interactions) -> TwoTowerModel:
     """Returns what `expand_vocabulary` returns, compiled: training goes on with what the optimizer knows.
 
-    Known values keep the optimizer's moments, and new ones have those of unknown values. The ids of queries and
+    Known values keep the optimizer's moments. New ones start with a first moment of zero and the mean of the second
+    moments, as Adam names them; with another optimizer, they have what unknown values have. The ids of queries and
     candidates that the tables of `train` do not have are dropped, with their vectors and moments: the model then treats
     them as unknown.
 
@@ -119,8 +120,26 @@ def expand_trained(model: TwoTowerModel, train: Interactions) -> TwoTowerModel:
     }
     for old, new in zip(model.optimizer.variables, expanded.optimizer.variables, strict=True):
         # The name of a moment is its kind and the name of its variable, such as "m/query/user_id/embeddings:0".
-        rows = rows_of.get(old.name.partition("/")[2])
-        new.assign(old if rows is None else tf.gather(old, rows))
+        kind, _, of_variable = old.name.partition("/")
+        rows = rows_of.get(of_variable)
+        new.assign(old if rows is None else _expanded_moments(kind, old.numpy(), rows))
+    return expanded
+
+
+def _expanded_moments(kind: str, moments: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns the moments of a table with more rows; those of Adam start for new rows as for known ones of average use.
+
+    The moments of an unknown value come from many ids. They are so large that a new id would hardly move.
+    """
+    is_new = np.ones(len(rows), bool)
+    is_new[np.unique(rows, return_index=True)[1]] = False
+    is_known = ~np.isin(rows, rows[is_new])
+    expanded = moments[rows]
+    if is_known.any():
+        if kind == "m":
+            expanded[is_new] = 0.0
+        elif kind == "v":
+            expanded[is_new] = expanded[is_known].mean(axis=0)
     return expanded
 
 

@@ -22,7 +22,7 @@ def test_a_rollback_goes_back_one_version_and_its_number_is_not_reused(tmp_path)
     assert publish_one(tmp_path).name == "4"
     assert rollback(tmp_path, to=1) == tmp_path / "1"
     assert versions(tmp_path) == [1]
-    accept(list_versions(tmp_path)[-1].path)  # the withdrawn version is still there
+    accept([list_versions(tmp_path)[-1].path])  # the withdrawn version is still there
 
 
 @pytest.mark.parametrize(

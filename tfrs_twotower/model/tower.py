@@ -45,6 +45,7 @@ class Tower(VocabularyBound, abc.ABC):
         frequency: Layer from the codes of `config.frequency_of` to a part of the bias, or None.
 
     Example:
+        >>> from tfrs_twotower.features.categorical import Categorical
         >>> from tfrs_twotower.model.sum_tower import SumTowerConfig
         >>> config = SumTowerConfig(features=(Categorical(name="user_id"),), output_dim=8)
         >>> tower: Tower = config.build_tower(Vocabularies({"user_id": Vocabulary(("42", "7"))}))

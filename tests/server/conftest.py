@@ -1,10 +1,11 @@
 """One small bundle with a history and a filter, and one server for it, which every test of this folder may ask."""
 
+import contextlib
 import dataclasses
 import json
-import threading
 import urllib.error
 import urllib.request
+import warnings
 from pathlib import Path
 
 import grpc
@@ -71,24 +72,17 @@ class Running:
         return self.call("PredictionService/Predict", request, predict_pb2.PredictResponse)
 
 
-def run(models, **options):
-    """Returns a context manager of a `Running` server on free ports."""
-    import contextlib
+@contextlib.contextmanager
+def run(models, *, limits=LIMITS, **options):
+    """Runs a server on free ports."""
+    events = []
 
-    @contextlib.contextmanager
-    def running():
-        events, lock = [], threading.Lock()
+    def log(event, **details):
+        events.append({"event": event, **details})
 
-        def log(event, **details):
-            with lock:
-                events.append({"event": event, **details})
-
-        options.setdefault("limits", LIMITS)
-        config = tt.server.ServerConfig(models=models, rest_port=0, grpc_port=0, poll_s=0.1, **options)
-        with tt.server.run_in_background(config, log=log) as addresses:
-            yield Running(addresses, events)
-
-    return running()
+    config = tt.server.ServerConfig(models=models, rest_port=0, grpc_port=0, poll_s=0.1, limits=limits, **options)
+    with tt.server.run_in_background(config, log=log) as addresses:
+        yield Running(addresses, events)
 
 
 def export_shop(known: tt.Interactions, directory: Path, seed: int) -> Path:
@@ -99,9 +93,10 @@ def export_shop(known: tt.Interactions, directory: Path, seed: int) -> Path:
     past = tt.History(of=tt.Categorical(name="movie_id"), name="history", length=10, by_rating=True)
     query = dataclasses.replace(QUERY, features=(*QUERY.features, past))
     model = tt.build_two_tower(known, query=query, candidate=CANDIDATE)
-    return export_unchecked(
-        model, known, directory, k=10, build_index=tt.index.build_exact_index, filter_by=("genres",)
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is not trained
+        exact = tt.index.build_exact_index
+        return export_unchecked(model, known, directory, k=10, build_index=exact, filter_by=("genres",))
 
 
 @pytest.fixture(scope="package")

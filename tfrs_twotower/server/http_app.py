@@ -43,7 +43,7 @@ class _Spec(NamedTuple):
     label: str | None
 
 
-_NOTED = "noted"
+_NOTED = web.RequestKey("noted", Noted)
 
 
 def build_app(

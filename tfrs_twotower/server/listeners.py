@@ -18,6 +18,8 @@ from tfrs_twotower.server.http_app import build_app
 from tfrs_twotower.server.models import Models
 
 _BACKLOG = 1024
+# A client that goes on sending a body that was refused gets this time to read why.
+_LINGERING_S = 1.0
 
 
 async def start_listeners(models: Models, stack: contextlib.AsyncExitStack, *, log: Callable[..., None]) -> Addresses:
@@ -46,6 +48,7 @@ async def _start_http(models: Models, stack: contextlib.AsyncExitStack, port: in
         app,
         access_log=None,
         keepalive_timeout=limits.idle_timeout_s,
+        lingering_time=_LINGERING_S,
         shutdown_timeout=limits.drain_timeout_s,
     )
     await runner.setup()

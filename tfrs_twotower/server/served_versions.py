@@ -125,7 +125,8 @@ class ServedModel:
         if available:
             return available[0]
         known = [found for found in self.listed if version in (None, found.number)]
-        if any(found.state in (State.START, State.LOADING) for found in known):
+        died = any(version in (None, found.number) for found in self._crashes)
+        if died or any(found.state in (State.START, State.LOADING) for found in known):
             raise RequestError(Code.UNAVAILABLE, f"Servable {self._shown(version)} is being loaded. Try again later.")
         raise RequestError(Code.NOT_FOUND, f"Servable not found for request: {self._shown(version)}")
 
@@ -157,7 +158,8 @@ class ServedModel:
             await asyncio.gather(*self._retiring)
 
     def _forget_refused(self, found: set[Found]) -> None:
-        """Lets go of what was refused and is no longer there, so that what takes its place is tried."""
+        """Lets go of what was refused or died and is no longer there, so that what takes its place is tried."""
+        self._crashes = {version: count for version, count in self._crashes.items() if version in found}
         for version in list(self._versions.values()):
             if version.state is State.END and version.found not in found:
                 del self._versions[version.found]

@@ -126,9 +126,10 @@ async def _run(
         addresses = await start_listeners(models, stack, log=log)
         models.start()
         starting, stopping = asyncio.ensure_future(models.wait_until_ready()), asyncio.ensure_future(stop.wait())
+        stack.callback(starting.cancel)
+        stack.callback(stopping.cancel)
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():  # it is stopped before it is ready
-            starting.cancel()
             return
         starting.result()
         log("ready", **addresses._asdict())

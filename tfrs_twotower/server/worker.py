@@ -11,7 +11,6 @@ import gc
 import os
 import signal
 import socket
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,20 +27,20 @@ _NUM_WARMED_UP = 2
 _IDS_OUTPUT = "candidate_ids"
 
 
-def main(descriptor: int, folder: str, *, joins_rows: bool) -> None:
+def main(descriptor: str, folder: str, way: str) -> None:
     """Serves a version until the other end of the socket is closed.
 
     Args:
-        descriptor: Of a connected socket.
+        descriptor: Number of a connected socket.
         folder: The version's folder.
-        joins_rows: Whether requests become rows of one tensor.
+        way: "joined" if requests become rows of one tensor, "each" if each keeps its shape.
     """
     # Ctrl+C in a terminal reaches all its processes; the server says when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with socket.socket(fileno=descriptor) as connection:
+    with socket.socket(fileno=int(descriptor)) as connection:
         try:
-            model = _load(Path(folder), joins_rows)
+            model = _load(Path(folder), joins_rows=way == "joined")
         except Exception as error:
             _send(connection, {"problem": _message_of(error)}, [])
             return
@@ -68,7 +67,7 @@ class _Model:
     query_id: str | None
 
 
-def _load(folder: Path, joins_rows: bool) -> _Model:
+def _load(folder: Path, *, joins_rows: bool) -> _Model:
     from tfrs_twotower.bundle.load import load_bundle
     from tfrs_twotower.server.joined_calls import call_as_one, call_one_by_one
 
@@ -243,7 +242,3 @@ def _read(connection: socket.socket, size: int) -> bytes | None:
             return None
         view = view[received:]
     return bytes(data)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], joins_rows=sys.argv[3] == "joined")

@@ -18,6 +18,7 @@ from tfrs_twotower.server.noted import Noted
 from tfrs_twotower.server.protos import model_management_pb2, predict_pb2
 from tfrs_twotower.server.services import MODEL_SERVICE, PREDICTION_SERVICE, Service, register
 from tfrs_twotower.server.statuses import SIGNATURE_DEF, metadata_of, status_of
+from tfrs_twotower.server.timeouts import timeout
 from tfrs_twotower.server.tokens import is_authorized
 
 _SERVICES = (PREDICTION_SERVICE, MODEL_SERVICE)
@@ -171,7 +172,8 @@ async def _answer(
     try:
         if method is None:
             raise RequestError(Code.UNIMPLEMENTED, "Bundles have no signature for this method. Use Predict.")
-        response = await asyncio.wait_for(method(request, noted), limit_s if left_s is None else min(limit_s, left_s))
+        async with timeout(limit_s if left_s is None else min(limit_s, left_s)):
+            response = await method(request, noted)
     except RequestError as raised:
         error = raised
     except asyncio.TimeoutError:

@@ -18,6 +18,7 @@ from tfrs_twotower.server.noted import Noted
 from tfrs_twotower.server.rest_values import read_body, read_inputs, write_error, write_outputs
 from tfrs_twotower.server.served_versions import ServedVersion
 from tfrs_twotower.server.statuses import metadata_json, status_json, status_of
+from tfrs_twotower.server.timeouts import timeout
 from tfrs_twotower.server.tokens import is_authorized
 
 _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -159,7 +160,8 @@ class _Gate:
             if request.path not in _OPEN_PATHS:
                 self._authorize(request)
                 self._require_going_on()
-            response = await asyncio.wait_for(handler(request), timeout_s)
+            async with timeout(timeout_s):
+                response = await handler(request)
         except RequestError as error:
             code, response = error.code.name, _error(error)
         except asyncio.TimeoutError:

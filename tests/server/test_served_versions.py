@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import sys
 from typing import ClassVar
 
 import pytest
@@ -205,4 +206,13 @@ def test_a_model_without_a_version_is_not_served(tmp_path):
         pass
     put(tmp_path, 1, "bad")
     with pytest.raises(ValueError, match="version 1: it is bad"), run((ModelConfig(name=NAME, directory=tmp_path),)):
+        pass
+
+
+def test_a_missing_package_is_an_error_that_names_the_extra(tmp_path, monkeypatch):
+    for name in ("listeners", "http_app", "connections"):
+        monkeypatch.delitem(sys.modules, f"tfrs_twotower.server.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    model = ModelConfig(name=NAME, directory=tmp_path)
+    with pytest.raises(ImportError, match=r'needs aiohttp. Run: pip install "tfrs-twotower\[server\]"'), run((model,)):
         pass

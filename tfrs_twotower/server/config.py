@@ -65,7 +65,7 @@ class ServerConfig:
         rest_port: Port for REST; 0 takes a free one, None leaves REST out.
         grpc_port: Port for gRPC; 0 takes a free one, None leaves gRPC out.
         max_batch_rows: Rows up to which waiting requests for one signature are joined to one call; 1 joins none.
-        joins_rows: Whether joined requests are computed as rows of one tensor, which takes a third of the time.
+        joins_rows: Whether joined requests are computed as rows of one tensor, which takes about half the time.
             Scores may then differ in the last digits with what else was asked at the moment, since TensorFlow adds in
             an order that depends on a tensor's shape. Otherwise, each is computed in its own shape, within one call,
             and equals to the last bit what it would be alone.

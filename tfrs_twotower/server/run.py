@@ -115,9 +115,12 @@ async def _run(
     config: ServerConfig, log: Callable[..., None], stop: asyncio.Event, on_ready: Callable[[Addresses], None]
 ) -> None:
     # The packages of the extra are imported here, so that a configuration can be made without them.
-    from tfrs_twotower.server.listeners import start_listeners
-    from tfrs_twotower.server.metrics import Metrics
-    from tfrs_twotower.server.models import Models
+    try:
+        from tfrs_twotower.server.listeners import start_listeners
+        from tfrs_twotower.server.metrics import Metrics
+        from tfrs_twotower.server.models import Models
+    except ModuleNotFoundError as error:
+        raise ImportError(f'The server needs {error.name}. Run: pip install "tfrs-twotower[server]"') from error
 
     models = Models(config, metrics=Metrics(), log=log)
     async with contextlib.AsyncExitStack() as stack:

@@ -24,6 +24,7 @@ NAMESPACES = (
     "model",
     "movielens",
     "publishing",
+    "server",
     "splits",
     "tasks",
     "training",

@@ -8,6 +8,7 @@ from . import index as index
 from . import model as model
 from . import movielens as movielens
 from . import publishing as publishing
+from . import server as server
 from . import training as training
 from ._version import __version__ as __version__
 from .bundle.load import load_bundle as load_bundle

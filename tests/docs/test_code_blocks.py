@@ -68,6 +68,10 @@ assert found["candidate_ids"].numpy().astype(str).tolist() == expected.candidate
 only = shop.recommend({"customer": "c7"}, k=5, only={"category": ["books", "garden"]}).candidate_ids[0]
 assert all(int(sku) % 3 in (0, 1) for sku in only)
 """,
+    "docs/guides/server.md": """
+expected = tt.load_bundle("saved_models/movielens-100k").similar(["50", "172"]).candidate_ids.tolist()
+assert [row["candidate_ids"] for row in predictions] == expected
+""",
     "docs/guides/publishing.md": """
 assert [version.number for version in tt.publishing.list_versions("saved_models/shop") if version.is_served] == [1]
 """,
@@ -106,6 +110,12 @@ NOT_RUN = {
     "scripts/demo": "it creates an environment; tests/integration tests what it runs",
     "scripts/test": "it runs these tests",
     "cd serving && docker compose up": "it needs Docker",
+    "tfrs-twotower serve saved_models/movielens-100k": "it ends when it is told to; tests/server runs it",
+    "tfrs-twotower serve --models serving/models.config --models-folder saved_models": "tests/server runs it",
+    (
+        "tfrs-twotower serve saved_models/shop --host 0.0.0.0 --token-file token "
+        "--tls-certificate cert.pem --tls-key key.pem"
+    ): "tests/server runs it, on 127.0.0.1",
 }
 
 

@@ -1,0 +1,169 @@
+"""The command in a process of its own: with a token and TLS, within its limits, until it is told to end."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.server.conftest import NAME
+from tfrs_twotower.publishing.serving_files import write_models
+from tfrs_twotower.server.protos import get_model_status_pb2
+
+TOKEN = "secret"
+REQUEST = json.dumps({"signature_name": "similar", "instances": ["m0"]})
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    pair = folder / "certificate.pem", folder / "key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    files = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(pair[0]), "-keyout", str(pair[1])]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    return pair
+
+
+@pytest.fixture(scope="module")
+def process(shop, certificate, tmp_path_factory):
+    """The command, on free ports, with the lines that it has printed."""
+    folder = tmp_path_factory.mktemp("serve")
+    (folder / "models.config").write_text(write_models([NAME]))
+    (folder / "token").write_text(TOKEN)
+    options = {
+        "--models": folder / "models.config",
+        "--models-folder": shop.parent,
+        "--rest-port": 0,
+        "--grpc-port": 0,
+        "--timeout-s": 1.5,
+        "--token-file": folder / "token",
+        "--tls-certificate": certificate[0],
+        "--tls-key": certificate[1],
+    }
+    arguments = [str(word) for option in options.items() for word in option]
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "tfrs_twotower.cli", "serve", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        ) as started,
+    ):
+        try:
+            yield started, [started.stdout.readline() for _ in range(2)], folder / "log"
+        finally:
+            started.kill()
+
+
+@pytest.fixture(scope="module")
+def ports(process) -> tuple[int, int]:
+    _, (rest, of_grpc), log = process
+    assert rest, log.read_text()
+    return int(re.search(r"https://127.0.0.1:(\d+)/v1/models/shop", rest)[1]), int(of_grpc.rsplit(":", 1)[1])
+
+
+@pytest.fixture
+def context(certificate) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=certificate[0])
+
+
+def ask(connection: http.client.HTTPSConnection, token=TOKEN) -> int:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    connection.request("POST", f"/v1/models/{NAME}:predict", REQUEST, headers)
+    response = connection.getresponse()
+    response.read()
+    return response.status
+
+
+def test_only_who_has_the_token_is_answered(ports, context):
+    with contextlib.closing(http.client.HTTPSConnection("127.0.0.1", ports[0], context=context)) as connection:
+        assert [ask(connection, token) for token in (TOKEN, "other", None)] == [200, 401, 401]
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+
+
+def test_grpc_takes_the_token_too(ports, certificate):
+    credentials = grpc.ssl_channel_credentials(certificate[0].read_bytes())
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = NAME
+    with grpc.secure_channel(f"127.0.0.1:{ports[1]}", credentials) as channel:
+        call = channel.unary_unary(
+            "/tensorflow.serving.ModelService/GetModelStatus",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=get_model_status_pb2.GetModelStatusResponse.FromString,
+        )
+        assert call(request, metadata=[("authorization", f"Bearer {TOKEN}")]).model_version_status[0].version == 1
+        for metadata in ([], [("authorization", "Bearer other")]):
+            with pytest.raises(grpc.RpcError) as raised:
+                call(request, metadata=metadata)
+            assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_request_that_never_ends_is_cut(ports, context):
+    head = f"POST /v1/models/{NAME}:predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+    with context.wrap_socket(
+        socket.create_connection(("127.0.0.1", ports[0])), server_hostname="127.0.0.1"
+    ) as connection:
+        connection.sendall(f"{head}Content-Length: 100\r\n\r\nslow".encode())
+        received = b""
+        while part := connection.recv(4096):
+            received += part
+    assert received.startswith(b"HTTP/1.1 504 ")
+    assert json.loads(received.split(b"\r\n\r\n")[1])["error"] == "The request was not answered within 1.5 s."
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process has loaded in /proc")
+def test_the_server_itself_loads_no_tensorflow(process):
+    maps = Path(f"/proc/{process[0].pid}/maps").read_text()
+    assert "libtensorflow" not in maps
+    assert "grpc" in maps
+
+
+def test_it_ends_with_its_workers_when_it_is_told_to(process, ports, context):
+    started, _, log = process
+    with contextlib.closing(http.client.HTTPSConnection("127.0.0.1", ports[0], context=context)) as connection:
+        assert ask(connection) == 200
+        started.send_signal(signal.SIGTERM)
+        assert started.wait() == 0
+    events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    (available,) = [event for event in events if event["event"] == "version_available"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(available["pid"], 0)
+    assert [event["event"] for event in events][-2:] == ["stopping", "version_retired"]
+    assert {event.get("status") for event in events if event["event"] == "request"} == {200, 401, 504, None}
+    assert TOKEN not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Give folders of bundles, or `--models`"),
+        (["saved_models/shop", "--models", "models.config"], "Give folders of bundles, or `--models`"),
+        (["saved_models/shop", "--models-folder", "x"], "`--models-folder` needs `--models`"),
+        (["saved_models/shop", "--token-variable", "UNSET"], "no token in the environment variable UNSET"),
+        (["saved_models/shop", "--rest-port", "70000"], "`rest_port` must be in 0..65535"),
+        (["a/shop", "b/shop"], "with different names"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, monkeypatch, capsys):
+    from tfrs_twotower.cli import main
+
+    monkeypatch.delenv("UNSET", raising=False)
+    monkeypatch.setattr(sys, "argv", ["tfrs-twotower", "serve", *arguments])
+    with pytest.raises(SystemExit) as exited:
+        main()
+    assert exited.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,10 @@
+from .addresses import Addresses as Addresses
+from .config import Limits as Limits
+from .config import ServerConfig as ServerConfig
+from .models_config import AllVersions as AllVersions
+from .models_config import LatestVersions as LatestVersions
+from .models_config import ModelConfig as ModelConfig
+from .models_config import SpecificVersions as SpecificVersions
+from .models_config import read_models_config as read_models_config
+from .run import run_in_background as run_in_background
+from .run import serve as serve

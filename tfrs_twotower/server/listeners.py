@@ -1,0 +1,87 @@
+"""What listens: HTTP and gRPC on their ports, with or without TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+
+import grpc
+from aiohttp import web
+
+from tfrs_twotower.server.addresses import Addresses
+from tfrs_twotower.server.config import ServerConfig
+from tfrs_twotower.server.connections import Connections
+from tfrs_twotower.server.grpc_services import build_server
+from tfrs_twotower.server.http_app import build_app
+from tfrs_twotower.server.models import Models
+
+_BACKLOG = 1024
+# A client that goes on sending a body that was refused gets this time to read why.
+_LINGERING_S = 1.0
+
+
+async def start_listeners(models: Models, stack: contextlib.AsyncExitStack, *, log: Callable[..., None]) -> Addresses:
+    """Begins to listen.
+
+    Args:
+        models: The models that are served.
+        stack: Gets what stops listening again, after the last requests.
+        log: Called with an event and its details.
+
+    Raises:
+        OSError: If a port is taken, or a file of TLS cannot be read.
+    """
+    config = models.config
+    rest_port = None if config.rest_port is None else await _start_http(models, stack, config.rest_port, log)
+    grpc_port = None if config.grpc_port is None else await _start_grpc(models, stack, config.grpc_port, log)
+    return Addresses(config.host, rest_port, grpc_port)
+
+
+async def _start_http(models: Models, stack: contextlib.AsyncExitStack, port: int, log: Callable[..., None]) -> int:
+    limits = models.config.limits
+    connections = Connections(limits.idle_timeout_s)
+    app = build_app(models, log=log)
+    app.middlewares.insert(0, connections.middleware)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        keepalive_timeout=limits.idle_timeout_s,
+        lingering_time=_LINGERING_S,
+        shutdown_timeout=limits.drain_timeout_s,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    assert runner.server is not None
+    closing = asyncio.create_task(connections.close_idle(runner.server))
+    stack.callback(closing.cancel)
+    site = web.TCPSite(runner, models.config.host, port, ssl_context=_ssl_context(models.config), backlog=_BACKLOG)
+    await site.start()
+    found: int = runner.addresses[0][1]
+    return found
+
+
+async def _start_grpc(models: Models, stack: contextlib.AsyncExitStack, port: int, log: Callable[..., None]) -> int:
+    config = models.config
+    server = build_server(models, log=log)
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    try:
+        if config.tls_certificate is None or config.tls_key is None:
+            found = server.add_insecure_port(f"{host}:{port}")
+        else:
+            pair = (config.tls_key.read_bytes(), config.tls_certificate.read_bytes())
+            found = server.add_secure_port(f"{host}:{port}", grpc.ssl_server_credentials([pair]))
+    except RuntimeError as error:
+        raise OSError(f"gRPC cannot listen at {host}:{port}. Is another server running there? ({error})") from error
+    await server.start()
+    stack.push_async_callback(server.stop, config.limits.drain_timeout_s)
+    return found
+
+
+def _ssl_context(config: ServerConfig) -> ssl.SSLContext | None:
+    if config.tls_certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(config.tls_certificate, config.tls_key)
+    return context

@@ -44,6 +44,8 @@ def values_of(section: type) -> st.SearchStrategy:
     required = {field.name for field in dataclasses.fields(section) if field.default is dataclasses.MISSING}
     if section.section == "data":
         required.add("timestamp")
+    if section.section == "training":
+        required.add("start_from")  # without it, nothing can be dropped
     return st.fixed_dictionaries(
         {name: fields[name] for name in fields if name in required},
         optional={name: fields[name] for name in fields if name not in required},

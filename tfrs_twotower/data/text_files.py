@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from tfrs_twotower.data.text_detection import FoundFormat
 from tfrs_twotower.data.text_stream import UNIT_SEPARATOR, TextStream, is_single_byte
 
 _BLOCK_BYTES = 2**24
+# Arrow lets go of a file within milliseconds; whatever happens, reading does not hang.
+_RELEASE_S = 1.0
 _NUM_SHOWN = 80
 
 
@@ -59,9 +63,14 @@ def _read_batches(path: Path, found: FoundFormat, on_bytes: Callable[[int], None
     names = [str(number) for number in range(len(found.column_names))]
     last: pa.RecordBatch | None = None
     with TextStream(path, encoding=found.encoding, delimiter=found.delimiter, on_bytes=on_bytes) as stream:
+        source: _Source | None = _Source(stream)
+        reader: pa.csv.CSVStreamingReader | None = None
+        # Arrow reads ahead in a thread of its own. One that is still in Python when the process ends would abort it.
+        is_released = threading.Event()
+        weakref.finalize(source, is_released.set)
         try:
-            for batch in pa.csv.open_csv(
-                pa.PythonFile(stream, mode="r"),
+            reader = pa.csv.open_csv(
+                pa.PythonFile(source, mode="r"),
                 # Without threads, so that the number of an uneven row is known.
                 read_options=pa.csv.ReadOptions(
                     block_size=_BLOCK_BYTES, column_names=names, skip_rows=found.num_header_lines, use_threads=False
@@ -75,15 +84,31 @@ def _read_batches(path: Path, found: FoundFormat, on_bytes: Callable[[int], None
                 convert_options=pa.csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
                 ),
-            ):
+            )
+            for batch in reader:
                 last = batch if batch.num_rows else last
                 yield batch
         except pa.ArrowException as error:
             if "Empty CSV file" in str(error) or "Could not skip" in str(error):
                 return  # there is nothing after the header
             raise ValueError(_describe(path, found, uneven)) from error
+        finally:
+            reader = source = None
+            is_released.wait(_RELEASE_S)
         if found.has_quotes and last is not None:
             _check_closed(path, stream, last)
+
+
+class _Source:
+    """What Arrow reads a stream from. It holds this, and nothing else does, until it reads no more."""
+
+    closed = False
+
+    def __init__(self, stream: TextStream) -> None:
+        self.read = stream.read
+
+    def close(self) -> None:
+        """Leaves the stream open: its owner closes it."""
 
 
 def _check_closed(path: Path, stream: TextStream, last: pa.RecordBatch) -> None:

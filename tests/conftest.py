@@ -43,6 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         absent["compiler"] = "no g++ on this platform"
     if not (find_browser() or is_ci):
         absent["browser"] = "no Chromium: install the system's package `chromium`"
+    if sys.platform != "linux":
+        absent["linux"] = "only Linux tells in /proc what a process has loaded"
+    if not (shutil.which("openssl") or is_ci):
+        absent["openssl"] = "no openssl to make a certificate"
     for item in items:
         for marker, reason in absent.items():
             if item.get_closest_marker(marker):

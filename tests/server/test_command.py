@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import ssl
@@ -23,7 +22,7 @@ from tfrs_twotower.server.protos import get_model_status_pb2
 TOKEN = "secret"
 REQUEST = json.dumps({"signature_name": "similar", "instances": ["m0"]})
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate")
+pytestmark = pytest.mark.openssl
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +124,7 @@ def test_a_request_that_never_ends_is_cut(ports, context):
     assert json.loads(received.split(b"\r\n\r\n")[1])["error"] == "The request was not answered within 1.5 s."
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process has loaded in /proc")
+@pytest.mark.linux
 def test_the_server_itself_loads_no_tensorflow(process):
     maps = Path(f"/proc/{process[0].pid}/maps").read_text()
     assert "libtensorflow" not in maps

@@ -9,21 +9,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower._tfrs import tfrs
 from tfrs_twotower.batches.batch import EventBatch, QueryBatch
 from tfrs_twotower.batches.pipeline import Epochs, epochs_of
 from tfrs_twotower.features.draws import draws_of_step
-from tfrs_twotower.model.batch_service import BatchService
 from tfrs_twotower.model.callback_states import WatchesCallbacks, companions
+from tfrs_twotower.model.distributed import Distributed
 from tfrs_twotower.model.file_formats import require_format, warn_of_folder, warn_of_missing_state
 from tfrs_twotower.model.finite import naming_numbers, with_checked_numbers
 from tfrs_twotower.model.fit_arguments import as_list, require_batches, steps_at_once
 from tfrs_twotower.model.loss_means import LossMeans
 from tfrs_twotower.model.replicas import (
     SameStop,
-    distribute_pieces,
-    is_supported,
-    known_steps,
     num_replicas,
     num_workers,
     outside_scopes,
@@ -33,11 +29,10 @@ from tfrs_twotower.model.replicas import (
     undistributed,
     uses_coordinator,
 )
-from tfrs_twotower.model.step_callbacks import EpochsBegun, FiniteLoss, FiniteLossOfSteps, Validation
-from tfrs_twotower.model.weight_loading import VocabularyBound
+from tfrs_twotower.model.step_callbacks import EpochsBegun, FiniteLoss, FiniteLossOfSteps
 
 
-class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
+class KerasSteps(Distributed, abc.ABC):
     """Keras's `compile` and `fit` for a model whose loss is a task's.
 
     Keras's logs have three losses: `loss` is the task's, `regularization_loss` that of the weights, and `total_loss`
@@ -53,7 +48,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
     steps_per_execution: Any
 
     def __init__(self, *, name: str | None = None) -> None:
-        super().__init__(name=name, autocast=False)  # a batch is not cast with mixed precision
+        super().__init__(name=name)
         self.after_step: Callable[[], None] | None = None
         self._means = LossMeans()
         # Every replica knows the metrics of all; Keras would add those of several workers up.
@@ -62,7 +57,6 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         self._chooses_steps = self._runs_many = self._tests_many = False
         self._epochs: Epochs | None = None
         self._has_been_fit = False
-        self._service: BatchService | None = None
 
     @property
     @abc.abstractmethod
@@ -80,17 +74,6 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         Without a distribution strategy it is the loss.
         """
         return share_of_loss(self.compute_loss(batch, training=training), self.batch_weight(batch))
-
-    def piece_of(self, batch: Any, index: int, count: int) -> Any:
-        """Returns the piece of a batch that replica `index` out of `count` takes; here, it cannot be split.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        del batch, index
-        raise NotImplementedError(
-            f"A {type(self).__name__} must define `piece_of` to be trained on several replicas. Received: {count}."
-        )
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
@@ -232,9 +215,7 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
             return super().fit(batches, callbacks=[*callbacks, EpochsBegun(epochs)], **options)
         finally:
             self._epochs, self._training_state, self._has_been_fit = None, None, True
-            if self._service is not None:
-                self._service.close()
-                self._service = None
+            self._stop_serving()
             if self.after_step is not None:
                 self.after_step = self.train_function = None
             if steps_before is not None:
@@ -348,46 +329,6 @@ class KerasSteps(VocabularyBound, tfrs.Model, abc.ABC):
         is_resumed = self.optimizer is not None and self._is_resumed
         finite = FiniteLoss() if uses_coordinator(self.distribute_strategy) else FiniteLossOfSteps()
         return [finite, *others, *companions(others, is_resumed=is_resumed), *watching]
-
-    def _distribute(self, argument: str, batches: Any, options: dict[str, Any], steps: str = "steps_per_epoch") -> Any:
-        """Returns what Keras takes for batches, under a strategy for its replicas or workers."""
-        strategy = self.distribute_strategy
-        if not is_supported(strategy) or isinstance(batches, tf.distribute.DistributedDataset):
-            return batches
-        if strategy.num_replicas_in_sync > 1:
-            self._require_single_steps()
-        options[steps] = known_steps(argument, batches, options.get(steps))
-        if uses_coordinator(strategy):
-            self._service = BatchService(strategy)
-            return self._service.serve(batches)
-        return distribute_pieces(batches, strategy, self.piece_of)
-
-    def _distribute_validation(self, options: dict[str, Any]) -> list[tf.keras.callbacks.Callback]:
-        """Prepares the validation data in the options, and returns a callback if Keras cannot evaluate on them."""
-        batches = options.get("validation_data")
-        if batches is None:
-            return []
-        if uses_coordinator(self.distribute_strategy):
-            every, steps = options.pop("validation_freq", 1), options.pop("validation_steps", None)
-            del options["validation_data"]
-            return [Validation(batches, steps, every)]
-        options["validation_data"] = self._distribute("validation_data", batches, options, "validation_steps")
-        return []
-
-    def _here(self) -> KerasSteps:
-        """Returns a copy whose weights are in this process, where they are what parameter servers have now."""
-        here = undistributed(self)
-        if self._is_compiled:
-            here.compile_from_config(self.get_compile_config())
-        return here
-
-    def _require_single_steps(self) -> None:
-        """Refuses several steps at once: TensorFlow requires that what replicas exchange then has the same shapes."""
-        if self._is_compiled and self.steps_per_execution.numpy() > 1:
-            raise ValueError(
-                "`steps_per_execution` must be 1, or None, with several replicas: they exchange tensors whose sizes "
-                f"differ from step to step. Compile the model again. Received: {self.steps_per_execution.numpy()}."
-            )
 
     def _build_optimizer(self) -> None:
         # Keras's legacy optimizers make their variables in the first step.

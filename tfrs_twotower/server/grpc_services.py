@@ -190,10 +190,7 @@ async def _answer(
         path=path,
         code=code,
         latency_ms=round(latency_s * 1e3, 2),
-        model=noted.model,
-        version=noted.version,
-        signature=noted.signature,
-        num_rows=noted.num_rows,
+        **noted.to_dict(),
     )
     if error is not None:
         await context.abort(grpc.StatusCode[error.code.grpc_name], error.message)

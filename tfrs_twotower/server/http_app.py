@@ -199,10 +199,7 @@ class _Gate:
             path=request.path,
             status=status,
             latency_ms=round(latency_s * 1e3, 2),
-            model=noted.model,
-            version=noted.version,
-            signature=noted.signature,
-            num_rows=noted.num_rows,
+            **noted.to_dict(),
         )
 
 

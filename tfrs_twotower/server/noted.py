@@ -22,3 +22,7 @@ class Noted:
     version: int | None = None
     signature: str = NONE
     num_rows: int | None = None
+
+    def to_dict(self) -> dict[str, str | int | None]:
+        """Returns the fields by name, for the log."""
+        return dataclasses.asdict(self)

@@ -29,9 +29,16 @@ class Distributed(VocabularyBound, tfrs.Model, abc.ABC):
         super().__init__(name=name, autocast=False)  # a batch is not cast with mixed precision
         self._service: BatchService | None = None
 
-    @abc.abstractmethod
     def piece_of(self, batch: Any, index: int, count: int) -> Any:
-        """Returns the piece of a batch that replica `index` out of `count` takes."""
+        """Returns the piece of a batch that replica `index` out of `count` takes; here, it cannot be split.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        del batch, index
+        raise NotImplementedError(
+            f"A {type(self).__name__} must define `piece_of` to be trained on several replicas. Received: {count}."
+        )
 
     def _distribute(self, argument: str, batches: Any, options: dict[str, Any], steps: str = "steps_per_epoch") -> Any:
         """Returns what Keras takes for batches, under a strategy for its replicas or workers."""

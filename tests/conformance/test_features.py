@@ -3,8 +3,6 @@
 import dataclasses
 import inspect
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tests import forks
 from tests.conformance.specs import EXAMPLES, IDS
 from tfrs_twotower import features
 from tfrs_twotower.features.config import from_config, to_config
@@ -188,9 +187,7 @@ def loaded(tmp_path_factory) -> dict[str, list[dict]]:
             example.build_tower().save(path)
             requests[str(path)] = example.raw
     (folder / "requests.json").write_text(json.dumps(requests))
-    command = [sys.executable, "-c", LOAD, folder / "requests.json", folder / "replies.json"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    forks.start(["-c", LOAD, folder / "requests.json", folder / "replies.json"]).finish()
     replies = json.loads((folder / "replies.json").read_text())
     return {name: [replies[str(folder / f"{name}.keras")], replies[str(folder / name)]] for name in IDS}
 

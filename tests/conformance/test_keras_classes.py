@@ -4,14 +4,13 @@ import importlib
 import inspect
 import json
 import pkgutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tests import forks
 from tests.conformance import specs
 from tfrs_twotower.features import bucketized, codes, embeddings, history, numeric, pretrained, text, timestamp
 from tfrs_twotower.features.config import Declaration, from_config, to_config
@@ -234,10 +233,8 @@ def test_a_compiled_model_is_saved_and_loaded_in_a_new_process(tmp_path):
     )
     model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
     model.save(tmp_path / "model.keras")
-    command = [sys.executable, "-c", LOAD, str(tmp_path / "model.keras")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    loaded = json.loads(result.stdout.splitlines()[-1])
+    output = forks.start(["-c", LOAD, tmp_path / "model.keras"]).finish()
+    loaded = json.loads(output.splitlines()[-1])
     np.testing.assert_allclose(loaded.pop("logits"), model(batch), rtol=1e-5)
     assert loaded == {"threshold": 4.5, "optimizer": "LazyAdam", "rate": 0.25, "steps": 1, "shared": True}
 

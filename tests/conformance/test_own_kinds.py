@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +19,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tests import forks
 from tests.conftest import export_version
 from tfrs_twotower.batches.batch import EventBatch, QueryBatch
 from tfrs_twotower.batches.negatives import InBatchNegatives
@@ -393,10 +392,8 @@ def loaded(
             model(next(iter(model.evaluation_batches(train))))  # Keras's older format needs an input to trace
             Path(path).parent.mkdir(exist_ok=True)
             model.save(path)
-        command = [sys.executable, "-c", LOAD, *paths]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-        assert result.returncode == 0, result.stderr
-        outputs = json.loads(result.stdout.splitlines()[-1])
+        output = forks.start(["-c", LOAD, *paths], folder=Path(__file__).parents[2]).finish()
+        outputs = json.loads(output.splitlines()[-1])
         described.update({(name, form): outputs[path] for path, name in paths.items()})
     return described
 

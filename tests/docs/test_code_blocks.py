@@ -11,9 +11,7 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +21,7 @@ import pyarrow.parquet
 import pytest
 
 import tfrs_twotower as tt
+from tests import forks
 
 pytestmark = [pytest.mark.movielens, pytest.mark.scann]
 
@@ -198,7 +197,7 @@ def finish(request, shop, environment, tmp_path_factory) -> Iterator[Callable[[s
 
     def train_demo() -> Path:
         folder = tmp_path_factory.mktemp("demo")
-        run([sys.executable, "-m", "tfrs_twotower.cli", "train", "--epochs", "1"], folder, environment)
+        run(["-m", "tfrs_twotower.cli", "train", "--epochs", "1"], folder, environment)
         return folder
 
     def run_page(page: str) -> Finished:
@@ -216,14 +215,14 @@ def finish(request, shop, environment, tmp_path_factory) -> Iterator[Callable[[s
             script = script.replace(IMPORT, IMPORT + UNCHECKED, 1)
         if script:
             (folder / "script.py").write_text(script + CHECKS.get(page, ""), encoding="utf-8")
-            output += run([sys.executable, "script.py"], folder, environment)
+            output += run([folder / "script.py"], folder, environment)
         shell = "\n".join(command for command in commands(page) if command not in NOT_RUN)
         for text, replacement in SHORTER_COMMANDS.get(page, {}).items():
             assert text in shell, f"{page} no longer has {text!r}: remove it from SHORTER_COMMANDS."
             shell = shell.replace(text, replacement)
         if shell:
             unchecked = "" if page == "README.md" else UNCHECKED
-            output += run([sys.executable, "-c", unchecked + RUN_COMMANDS, shell], folder, environment)
+            output += run(["-c", unchecked + RUN_COMMANDS, shell], folder, environment)
         return Finished(folder=folder, output=output)
 
     prefix = f"{test_code_blocks_run.__name__}["
@@ -241,10 +240,8 @@ def finish(request, shop, environment, tmp_path_factory) -> Iterator[Callable[[s
     pool.shutdown(cancel_futures=True)
 
 
-def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-4000:]
-    return result.stdout
+def run(arguments: Sequence[object], folder: Path, environment: dict[str, str]) -> str:
+    return forks.start(arguments, folder=folder, environment=environment).finish()
 
 
 @pytest.mark.parametrize("page", [page for page in find_pages() if blocks(page, "python") or commands(page)])

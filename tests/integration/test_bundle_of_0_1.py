@@ -7,8 +7,6 @@ itself recommended from it, and from its own refresh of the same bundle.
 
 import json
 import math
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
+from tests import forks
 from tfrs_twotower.bundle.check import ask_in_fresh_process, find_difference
 from tfrs_twotower.bundle.layout import versions
 from tfrs_twotower.bundle.load import LoadedBundle
@@ -145,8 +144,7 @@ def test_a_gate_compares_with_its_metrics(directory):
 
 def test_the_command_line_lists_it_and_recommends_from_it(directory):
     def run(*arguments: object) -> str:
-        command = [sys.executable, "-m", "tfrs_twotower.cli", *map(str, arguments)]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return forks.start(["-m", "tfrs_twotower.cli", *arguments]).finish()
 
     assert "served" in run("list", directory)
     assert "1.0000" in run("list", directory)  # its AUC

@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
+from tests import forks
 from tests.browser import open_browser
 
 pytestmark = pytest.mark.movielens
@@ -27,21 +26,14 @@ def version(movielens_dir, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     options = ["--data-dir", movielens_dir, "--output", folder, "--epochs", "4", "--index", "exact", "-k", "20"]
     options += ["--logs", folder / "logs"]
-    command = [sys.executable, "-m", "tfrs_twotower.cli", "train", *map(str, options)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    forks.start(["-m", "tfrs_twotower.cli", "train", *options]).finish()
     return folder / "movielens-100k" / "1"
 
 
 def test_the_bundle_keeps_the_metrics_of_its_model(version, movielens_dir):
     """Evaluated by its own signatures in a fresh process, the bundle has the same metrics to six digits."""
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", EVALUATE, str(version), str(movielens_dir)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    measured = json.loads(result.stdout.splitlines()[-1])
+    output = forks.start(["-c", EVALUATE, version, movielens_dir]).finish()
+    measured = json.loads(output.splitlines()[-1])
     reported = json.loads((version / "assets.extra" / "metrics.json").read_text(encoding="utf-8"))
     manifest = json.loads((version / "assets.extra" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["metrics"] == reported["cases"]["model"]

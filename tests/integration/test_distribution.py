@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,16 +11,17 @@ from pathlib import Path
 import pytest
 
 import tfrs_twotower as tt
+from tests import forks
+from tests.forks import Fork
 
 CASES = ["by_event", "by_query"]
-_TIMEOUT_S = 600
 
 
-def start(kind: str, folder: Path, *cases: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
+def start(kind: str, folder: Path, *cases: str, environment: Mapping[str, str] | None = None) -> Fork:
     """Starts a process that trains."""
-    command = [sys.executable, "-m", "tests.integration.distributed_training", kind, folder, *cases]
+    arguments = ["-m", "tests.integration.distributed_training", kind, folder, *cases]
     variables = {**os.environ, "TF_NUM_INTEROP_THREADS": "4", "GRPC_FAIL_FAST": "use_caller", **(environment or {})}
-    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return forks.start(arguments, environment=variables)
 
 
 def free_addresses(count: int) -> list[str]:
@@ -39,22 +38,20 @@ def task_of(cluster: Mapping[str, list[str]], kind: str, index: int = 0) -> dict
     return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})}
 
 
-def start_workers(folder: Path, *cases: str) -> list[subprocess.Popen]:
+def start_workers(folder: Path, *cases: str) -> list[Fork]:
     """Starts two workers on free ports of this machine."""
     cluster = {"worker": free_addresses(2)}
     return [start("workers", folder, *cases, environment=task_of(cluster, "worker", index)) for index in range(2)]
 
 
-def finish(processes: list[subprocess.Popen]) -> None:
+def finish(processes: list[Fork]) -> None:
     """Waits until all processes have ended well; whatever happens, none is left."""
     try:
         for process in processes:
-            output, _ = process.communicate(timeout=_TIMEOUT_S)
-            assert process.returncode == 0, output
+            process.finish()
     finally:
         for process in processes:
             process.kill()
-            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +67,10 @@ def workers(folder) -> Path:
     """Results of two workers, the second of which dies at last and is started again with the first."""
     first, second = start_workers(folder, CASES[0], "restart")
     try:
-        output, _ = second.communicate(timeout=_TIMEOUT_S)
-        assert second.returncode == 9, output
+        assert second.wait() == 9, second.output()
     finally:
         for process in (first, second):
             process.kill()
-            process.communicate()
     # A worker cannot go on without the other: both are started again, as Kubernetes does.
     finish(start_workers(folder, "restart"))
     return folder
@@ -90,17 +85,15 @@ def servers(folder) -> Path:
     worker = start("serve", folder, "worker-0", environment=task_of(cluster, "worker"))
     coordinator = start("servers", folder, CASES[1], "lose_worker", environment=task_of(cluster, "chief"))
     try:
-        while not (folder / "kill").exists() and coordinator.poll() is None:
+        while not (folder / "kill").exists() and coordinator.is_running():
             time.sleep(0.1)
         worker.kill()
-        worker.communicate()
         worker = start("serve", folder, "worker-0", environment=task_of(cluster, "worker"))
         (folder / "kill").unlink(missing_ok=True)
         finish([coordinator])
     finally:
         for process in (coordinator, worker, tables):
             process.kill()
-            process.communicate()
     return folder
 
 

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
+from tests import forks
 from tfrs_twotower.bundle.check import ask_in_fresh_process
 from tfrs_twotower.bundle.layout import METRICS_FILE
 from tfrs_twotower.bundle.load import LoadedBundle
@@ -47,7 +48,7 @@ def workplace(movielens_dir, tmp_path_factory) -> Path:
     """The folder in which the example has run."""
     folder = tmp_path_factory.mktemp("main-job")
     environment = {**os.environ, "TFDS_DATA_DIR": str(movielens_dir)}
-    subprocess.run([sys.executable, SCRIPT], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    forks.start([SCRIPT], folder=folder, environment=environment).finish()
     return folder
 
 

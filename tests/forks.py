@@ -1,0 +1,95 @@
+"""Processes that run Python without importing TensorFlow, which takes seconds of each: copies of one that has done so.
+
+They are for scripts and commands whose subject is not the start of a process. Nothing of TensorFlow's runtime has begun
+when a process is copied, so each copy has its own threads, devices and random numbers.
+"""
+
+import dataclasses
+import multiprocessing
+import multiprocessing.process
+import os
+import runpy
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+#: The module that every copy has imported.
+_PRELOADED = "tests.preloaded"
+
+_TIMEOUT_S = 600
+
+
+@dataclasses.dataclass(frozen=True)
+class Fork:
+    """A running process and the file that its output goes to."""
+
+    process: multiprocessing.process.BaseProcess
+    output_path: Path
+
+    def output(self) -> str:
+        return self.output_path.read_text(encoding="utf-8")
+
+    def is_running(self) -> bool:
+        return self.process.is_alive()
+
+    def wait(self) -> int | None:
+        """Waits for the process to end, and returns its exit status, or None if it is still running."""
+        self.process.join(_TIMEOUT_S)
+        return self.process.exitcode
+
+    def finish(self) -> str:
+        """Waits for the process to end well, and returns its output."""
+        status = self.wait()
+        if status != 0:
+            self.kill()
+            raise AssertionError(f"Exit status {status}:\n{self.output()[-4000:]}")
+        return self.output()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+
+def start(
+    arguments: Sequence[object], *, folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Fork:
+    """Starts what `python` does with these arguments: `-c` or `-m` and what follows, or the path of a script.
+
+    Args:
+        arguments: The arguments.
+        folder: The process's working directory; this process's by default.
+        environment: All of its environment variables; this process's by default. Those that TensorFlow reads when it is
+            imported have no effect.
+    """
+    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    context.set_forkserver_preload([_PRELOADED])
+    handle, output = tempfile.mkstemp(suffix=".txt")
+    os.close(handle)
+    texts = [str(argument) for argument in arguments]
+    variables = dict(os.environ if environment is None else environment)
+    process = context.Process(target=_run, args=(texts, folder or Path.cwd(), variables, output))
+    process.start()
+    return Fork(process, Path(output))
+
+
+def _run(arguments: list[str], folder: Path, environment: dict[str, str], output: str) -> None:
+    with open(output, "wb", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    option = arguments[0]
+    if option in ("-c", "-m"):
+        sys.argv = [option, *arguments[2:]]
+        sys.path.insert(0, str(folder))
+    else:
+        sys.argv = arguments
+        sys.path.insert(0, str(Path(option).parent))
+    if option == "-c":
+        exec(compile(arguments[1], "<string>", "exec"), {"__name__": "__main__"})
+    elif option == "-m":
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(option, run_name="__main__")

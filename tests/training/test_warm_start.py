@@ -8,7 +8,9 @@ import pytest
 
 import tfrs_twotower as tt
 from tests.conftest import make_planted
+from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.expansion import expand_trained
+from tfrs_twotower.training.recency import choose_half_life
 from tfrs_twotower.training.recipe import fit_recipe
 from tfrs_twotower.training.state import TrainingState
 from tfrs_twotower.training.warm_start import warm_start
@@ -131,6 +133,31 @@ def test_ids_that_the_split_does_not_have_are_dropped_and_counted(split, older):
     assert "u7" not in model.query_tower.vocabularies.values_of("user_id")
     assert "m5" not in model.candidate_tower.vocabularies.values_of("movie_id")
     assert "m5" not in model.query_tower.vocabularies.values_of("history")
+
+
+def test_later_events_weigh_more_once_popularity_changes_with_time(split, older):
+    """The earlier training has no times; now, each candidate's events all lie on one day."""
+
+    def timed(part: tt.Interactions, days: np.ndarray) -> tt.Interactions:
+        times = pa.array(days * 86_400, pa.int64())
+        return dataclasses.replace(part, events=part.events.append_column("timestamp", times))
+
+    train = split.train
+    is_latest = (train.candidate_rows >= train.num_candidates - 4) & (train.query_rows % 4 < 2)
+    earlier, latest = (train.with_events(np.flatnonzero(part)) for part in (~is_latest, is_latest))
+    newer = Split(
+        train=timed(earlier, earlier.candidate_rows.astype(np.int64)),
+        validation=timed(latest, latest.candidate_rows.astype(np.int64)),
+        test=timed(split.test, np.full(split.test.num_events, 31)),
+        history=timed(split.history, np.zeros(0, np.int64)),
+    )
+    assert older.recipe.half_life_days is None
+    warm = warm_start(older.state, newer, seed=0, share=0.05)
+    assert warm.recipe.half_life_days == pytest.approx(choose_half_life(newer, threshold=3.0))
+    assert any("has begun to change with time" in note for note in warm.notes)
+    again = warm_start(warm.state, newer, seed=0, share=0.05)
+    assert again.recipe == warm.recipe
+    assert not any("has begun" in note for note in again.notes)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5])

@@ -18,10 +18,12 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.partition import require_split
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.expansion import expand_trained
+from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.recipe_settings import ModelSettings
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.bases import Bases, follow_biases, follow_popularity, learn_bases
 from tfrs_twotower.training.fitting import Chosen, Fitting, Logs
+from tfrs_twotower.training.recency import choose_half_life
 from tfrs_twotower.training.recipe import Trained, finish_retrieval, join
 from tfrs_twotower.training.run_folder import RunFolder, describe_run, hold
 from tfrs_twotower.training.state import TrainingState
@@ -48,8 +50,9 @@ def warm_start(
     Known ids keep their vectors, and the optimizer what it knows of them. New ids start with the vector of unknown
     ones, so that their first predictions come from their other features and their history. Before the first step, the
     biases of all ids move as far as popularity has changed, and those of a rating model that started from a logistic
-    regression as far as this has. Nothing is chosen anew: features, sizes and all else are those of the earlier
-    training. Recent popularity and the linear part are computed from all events.
+    regression as far as this has. Features, sizes and all else are those of the earlier training, but for one thing:
+    if later events did not weigh more there, the validation part says whether they do now. Recent popularity and the
+    linear part are computed from all events.
 
     Args:
         state: From `Trained.state`, or `TrainingState.load`.
@@ -109,7 +112,7 @@ def _go_on(
     """Trains the models on; the arguments are those of `warm_start`."""
     seen = dataclasses.replace(split.train, events=pa.concat_tables([split.train.events, split.validation.events]))
     notes: list[str] = []
-    recipe = state.recipe
+    recipe = _followed(state.recipe, split, notes)
     if run is not None:
         known = state.known.fingerprint()
         if run.begin(describe_run(recipe, split, seed=seed, share=share, known=known)):
@@ -163,6 +166,17 @@ def _go_on(
         state=TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=seen, bases=bases),
         share=share,
     )
+
+
+def _followed(recipe: Recipe, split: Split, notes: list[str]) -> Recipe:
+    """Returns the recipe with a half-life, if popularity has begun to change with time."""
+    half_life_days = recipe.half_life_days or choose_half_life(split, threshold=recipe.threshold)
+    if half_life_days != recipe.half_life_days:
+        notes.append(
+            "Popularity has begun to change with time: for the retrieval model, the weight of an event now halves "
+            f"every {half_life_days:.3g} days."
+        )
+    return dataclasses.replace(recipe, half_life_days=half_life_days)
 
 
 def _dropped(known: Interactions, seen: Interactions) -> list[str]:

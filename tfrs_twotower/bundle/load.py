@@ -16,6 +16,7 @@ from tfrs_twotower.bundle.first_calls import FirstCalls
 from tfrs_twotower.bundle.known_queries import are_known
 from tfrs_twotower.bundle.layout import MANIFEST_FILE, MODEL_FILE, find_version
 from tfrs_twotower.bundle.manifest import Manifest
+from tfrs_twotower.bundle.query_tables import QueryTables
 from tfrs_twotower.bundle.stored_candidates import read_candidates
 from tfrs_twotower.bundle.values import (
     filter_values,
@@ -32,7 +33,7 @@ from tfrs_twotower.model.replicas import outside_scopes
 # Versions that are removed one after the other, each while it is being loaded.
 _MAX_VERSIONS_TRIED = 10
 # Rows of a call of a signature; more are asked for in several calls.
-_MAX_ROWS_PER_CALL = 4096
+_MAX_ROWS_PER_CALL = 1024
 
 
 class Recommendations(NamedTuple):
@@ -195,6 +196,30 @@ class LoadedBundle:
             signature = "recommend_filtered"
             tensors.update(self._filter_tensors(only, batch))
         return self._ask(signature, tensors, k)
+
+    def recommend_table(self, queries: pa.Table, *, k: int | None = None, first_row: int = 0) -> pa.Table:
+        """Recommends for the queries of a table, one a row, as `recommend` does for values.
+
+        Args:
+            queries: The queries' ids, and features in columns of their names. A missing value is null. For a known
+                query id the bundle's own record is taken. `exclude_ids` may list ids of candidates that the query must
+                not get, and `filter_<feature>` values of which a candidate must have one. Other columns are ignored.
+            k: As in `recommend`.
+            first_row: Number of the first row in errors, for a piece of a longer table.
+
+        Returns:
+            The queries' ids in their order, and lists of at most `k` `candidate_ids`, best first, with their `scores`
+            and, if the model predicts them, `probabilities`.
+
+        Raises:
+            ValueError: If there is no column of ids, the bundle does not have a filter, a value is impossible (column
+                and row named), or `k` is out of range.
+            TypeError: If a column holds values of another type than its feature.
+        """
+        k = self._checked_k(k)
+        tables = QueryTables(self.manifest, queries.schema)
+        outputs = self._call(tables.signature, tables.tensors(queries, first_row))
+        return tables.result(queries, {name: values[:, :k] for name, values in outputs.items()})
 
     def similar(self, candidate_ids: Any, *, k: int | None = None) -> Recommendations:
         """Finds the candidates most similar to given ones, best first, without those themselves.

@@ -66,9 +66,9 @@ def measure(folder: Path, num_queries: int, cases: list[str]) -> Iterator[Row]:
     if not queries.exists():
         make_queries(queries, num_queries)
     if not whole.exists():
-        few = folder / "few.parquet"
+        few = folder / f"queries-{num_queries // 10}.parquet"
         make_queries(few, num_queries // 10)
-        smaller = wait_for(start(bundle, few, folder / "few"))
+        smaller = wait_for(start(bundle, few, folder / f"whole-{num_queries // 10}"))
         run = wait_for(start(bundle, queries, whole))
         cores = len(os.sched_getaffinity(0))
         for metric, value, unit in (
@@ -150,7 +150,7 @@ def wait_for(process: subprocess.Popen[bytes]) -> Run:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{process.args} failed.")
+        raise SystemExit("batch-recommend failed.")
     return Run(time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 

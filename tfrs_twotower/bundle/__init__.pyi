@@ -8,3 +8,7 @@ from .load import load_bundle as load_bundle
 from .manifest import Manifest as Manifest
 from .manifest import Rerank as Rerank
 from .table_recommender import TableRecommender as TableRecommender
+from .vectors import Vectors as Vectors
+from .vectors import read_vectors as read_vectors
+from .vectors import write_candidate_vectors as write_candidate_vectors
+from .vectors import write_query_vectors as write_query_vectors

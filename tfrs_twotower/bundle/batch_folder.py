@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfrs_twotower._json_values import read_json
-from tfrs_twotower._locks import flush, lock, try_lock
+from tfrs_twotower._locks import lock, move_into_place, try_lock
 
 _RECORD = "_batch.json"
 _MAX_RECORD_BYTES = 64 * 2**20
@@ -110,9 +110,7 @@ class BatchFolder:
         recurring = [path for path in _column_paths(schema) if not path.startswith(("scores.", "probabilities."))]
         with pq.ParquetWriter(aside, schema, use_dictionary=recurring) as writer:
             yield writer
-        flush(aside)
-        aside.replace(self.path / name)
-        flush(self.path)
+        move_into_place(aside, self.path / name)
 
 
 def _clear(folder: Path) -> None:
@@ -133,9 +131,7 @@ def _require_same(path: Path, record: BatchRecord) -> None:
             raise ValueError(f"{path} holds something else: {others[0]}. Choose an empty folder for the output.")
         aside = path / f".{_RECORD}"
         aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        flush(aside)
-        aside.replace(file)
-        flush(path)
+        move_into_place(aside, file)
         return
     before = read_json(file, _MAX_RECORD_BYTES).plain()
     differences = list(_differences(before, content))

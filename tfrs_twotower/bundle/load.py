@@ -218,7 +218,7 @@ class LoadedBundle:
         """
         k = self._checked_k(k)
         tables = QueryTables(self.manifest, queries.schema)
-        outputs = self._call(tables.signature, tables.tensors(queries, first_row))
+        outputs = self.call(tables.signature, tables.tensors(queries, first_row))
         return tables.result(queries, {name: values[:, :k] for name, values in outputs.items()})
 
     def similar(self, candidate_ids: Any, *, k: int | None = None) -> Recommendations:
@@ -260,7 +260,7 @@ class LoadedBundle:
                 "for each of its candidates."
             )
         tensors[CANDIDATE_INPUT] = ids_tensor("candidate_ids", ids)
-        return Scores(**{name: values.numpy() for name, values in self._call("score", tensors).items()})
+        return Scores(**{name: values.numpy() for name, values in self.call("score", tensors).items()})
 
     def knows(self, query_ids: Any) -> np.ndarray:
         """Tells which queries the bundle knows, whose features and events it remembers.
@@ -290,25 +290,35 @@ class LoadedBundle:
             )
         return are_known(known.table, ids_tensor("query_ids", to_list(query_ids)))
 
-    def _ask(self, signature: str, tensors: Mapping[str, tf.Tensor], k: int | None) -> Recommendations:
-        k = self._checked_k(k)
-        outputs = self._call(signature, tensors)
-        arrays = {name: values.numpy()[:, :k] for name, values in outputs.items()}
-        ids = np.vectorize(bytes.decode, otypes=[object])(arrays.pop("candidate_ids"))
-        return Recommendations(candidate_ids=ids, **arrays)
+    def call(self, signature: str, inputs: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        """Calls a signature with tensors, of any number of rows, and from any thread.
 
-    def _call(self, signature: str, tensors: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
-        num_rows = next(iter(tensors.values())).shape[0]
+        Args:
+            signature: Its name, such as "embed_query".
+            inputs: All its inputs by name, [batch, ...].
+
+        Returns:
+            Its outputs by name, [batch, ...].
+
+        Raises:
+            tf.errors.InvalidArgumentError: If inputs do not fit each other.
+        """
+        num_rows = next(iter(inputs.values())).shape[0]
         if num_rows <= _MAX_ROWS_PER_CALL:
-            return self._first_calls.call(signature, self.module.signatures[signature], tensors)
+            return self._first_calls.call(signature, self.module.signatures[signature], inputs)
         # A bundle refuses requests whose outputs would take too much memory.
         blocks = [
-            self._call(
-                signature, {name: values[start : start + _MAX_ROWS_PER_CALL] for name, values in tensors.items()}
-            )
+            self.call(signature, {name: values[start : start + _MAX_ROWS_PER_CALL] for name, values in inputs.items()})
             for start in range(0, num_rows, _MAX_ROWS_PER_CALL)
         ]
         return {name: tf.concat([block[name] for block in blocks], axis=0) for name in blocks[0]}
+
+    def _ask(self, signature: str, tensors: Mapping[str, tf.Tensor], k: int | None) -> Recommendations:
+        k = self._checked_k(k)
+        outputs = self.call(signature, tensors)
+        arrays = {name: values.numpy()[:, :k] for name, values in outputs.items()}
+        ids = np.vectorize(bytes.decode, otypes=[object])(arrays.pop("candidate_ids"))
+        return Recommendations(candidate_ids=ids, **arrays)
 
     def _checked_k(self, k: Any) -> int:
         limit, num_candidates = self.manifest.k, self.manifest.num_candidates

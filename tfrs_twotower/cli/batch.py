@@ -1,4 +1,4 @@
-"""Commands that run over many queries or candidates at once: `batch-recommend`."""
+"""Commands that compute something for all queries or candidates at once: recommendations, or vectors."""
 
 from __future__ import annotations
 
@@ -53,6 +53,32 @@ def batch_recommend(
     for line in summary.lines():
         print_line(line)
     print_line(f"Recommendations: {output}")
+
+
+@app.command()
+def vectors(
+    bundle: Annotated[Path, typer.Argument(help="A version's folder, or the folder of all versions.")],
+    output: Annotated[Path, typer.Option(help="Parquet file for the vectors, which is replaced if it exists.")],
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="Parquet with a row per query, whose vectors are written. Default: the candidates' vectors."),
+    ] = None,
+) -> None:
+    """Writes the vectors of the candidates, or of queries, for other programs that search vectors."""
+    with show_progress(err) as progress:
+        progress("Loading the bundle", 0, 0)
+        import_tensorflow()
+
+        from tfrs_twotower.bundle.load import load_bundle
+        from tfrs_twotower.bundle.vectors import write_candidate_vectors, write_query_vectors
+
+        loaded = load_bundle(bundle)
+        progress("Loading the bundle", 1, 1)
+        if queries is None:
+            num_vectors = write_candidate_vectors(loaded, output, progress=progress)
+        else:
+            num_vectors = write_query_vectors(loaded, queries, output, progress=progress)
+    print_line(f"{num_vectors:,} vectors of version {loaded.path.name}: {output}")
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

@@ -92,6 +92,7 @@ def test_what_is_there_is_not_computed_again_and_what_is_missing_comes_out_the_s
     assert (summary.num_written, summary.num_found, summary.num_left) == (3, 2, 0)
     recommending = [(done, total) for task, done, total in calls if task == "Recommending"]
     assert (recommending[0], recommending[-1]) == ((0, 28), (28, 28))
+    assert [call for call in calls if call[0] == "Counting ids"][-1] == ("Counting ids", NUM, NUM)
     assert batch_recommend(bundle, queries, stopped, rows_per_part=11).num_written == 0
 
 
@@ -193,6 +194,8 @@ def test_what_is_not_a_table_of_queries_is_named(bundle, tmp_path):
         batch_recommend(bundle, tmp_path, tmp_path / "out")
     with pytest.raises(TypeError, match="`bundle` must be a bundle that `load_bundle` loaded. Received: a str."):
         batch_recommend("saved_models", tmp_path, tmp_path / "out")
+    with pytest.raises(TypeError, match=r"`shard` must be a `Shard`. Received: \(0, 2\)."):
+        batch_recommend(bundle, tmp_path, tmp_path / "out", shard=(0, 2))
     assert not (tmp_path / "out").exists()
 
 

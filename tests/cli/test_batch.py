@@ -1,8 +1,10 @@
-"""`batch-recommend` as a user meets it."""
+"""`batch-recommend` and `vectors` as a user meets them."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from tfrs_twotower.bundle.vectors import read_vectors
 
 
 @pytest.fixture
@@ -43,3 +45,15 @@ def test_a_mistake_in_the_queries_is_one_line(call, bundle_path, tmp_path):
     pq.write_table(pa.table({"user": ["u0"]}), tmp_path / "queries.parquet")
     result = call("batch-recommend", bundle_path, "--queries", tmp_path / "queries.parquet", "--output", tmp_path / "o")
     assert result.error() == "The table of queries has no column user_id. Its columns: user."
+
+
+def test_the_vectors_of_candidates_and_queries_are_written(call, bundle_path, queries, tmp_path):
+    result = call("vectors", bundle_path.parent, "--output", tmp_path / "candidates.parquet")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"24 vectors of version 1: {tmp_path / 'candidates.parquet'}\n"
+    assert "Computing vectors: done in" in result.stderr
+    result = call("vectors", bundle_path, "--output", tmp_path / "vectors.parquet", "--queries", queries)
+    assert result.stdout == f"4 vectors of version 1: {tmp_path / 'vectors.parquet'}\n"
+    found = read_vectors(tmp_path / "candidates.parquet", tmp_path / "vectors.parquet")
+    assert [vectors.side for vectors in found] == ["candidate", "query"]
+    assert found[1].ids.to_pylist() == ["u0", "u1", "u1", "x"]

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +27,7 @@ from tfrs_twotower.bundle.query_tables import QueryTables
 # Rows that are computed at once. A resumed batch cuts a part into the same blocks, so that it gets the same numbers.
 _ROWS_PER_BLOCK = 1024
 _IDS_PER_BLOCK = 65_536
-_TASK = "Recommending"
+_COUNTING, _RECOMMENDING = "Counting ids", "Recommending"
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -111,14 +111,15 @@ def batch_recommend(
         shard: Which parts are computed: each `count`-th, from the `index`-th on. Processes with different shards may
             run at the same time, also on different machines, and write into one folder.
         rows_per_part: Maximum number of rows of a part, >= 1.
-        progress: Told how many bytes of the files have been read, and for how many queries candidates were recommended.
+        progress: Told how many bytes of the files have been read, how many ids have been counted, and how many queries
+            have got recommendations.
 
     Raises:
         FileNotFoundError: If there are no such files.
         ValueError: If a file is not Parquet or damaged, a column is missing, the files differ in their columns, a value
             is impossible (file, column and row named), `k` is out of range, or the folder holds another batch, of
             other queries, another bundle or other arguments (the differences are named).
-        TypeError: If a column holds values of another type than its feature.
+        TypeError: If an argument has the wrong type, or a column holds values of another type than its feature.
         RuntimeError: If another process computes the same shard.
 
     Example:
@@ -148,6 +149,8 @@ def batch_recommend(
         ([{'user_id': 'u1', 'candidate_ids': ['m2']}], 1)
     """
     require_having(bundle, "bundle", "recommend_table", "a bundle that `load_bundle` loaded")
+    if not isinstance(shard, Shard):
+        raise TypeError(f"`shard` must be a `Shard`. Received: {shard!r}.")
     rows_per_part = whole_number(rows_per_part, "`rows_per_part`", 1)
     files = read_query_files(queries, progress)
     k = bundle.manifest.k if k is None else k
@@ -158,10 +161,10 @@ def batch_recommend(
     parts = _parts(files, rows_per_part)
     mine = parts[shard.index :: shard.count]
     with folder.workplace(f"shard-{shard.index}-of-{shard.count}") as workplace:
-        num_repeated, num_unknown = _count_ids(bundle, tables, mine)
+        num_repeated, num_unknown = _count_ids(bundle, tables, mine, progress)
         todo = [part for part in mine if not folder.has(part.name)]
         num_rows, done = sum(len(part.rows) for part in todo), 0
-        progress(_TASK, 0, num_rows)
+        progress(_RECOMMENDING, 0, num_rows)
 
         def recommend(block: _Block) -> tuple[_Part, pa.Table]:
             try:
@@ -178,7 +181,7 @@ def batch_recommend(
                     for _, table in blocks:
                         writer.write_table(table)
                         done += table.num_rows
-                        progress(_TASK, done, num_rows)
+                        progress(_RECOMMENDING, done, num_rows)
     return BatchSummary(
         num_queries=sum(len(part.rows) for part in mine),
         num_repeated=num_repeated,
@@ -248,17 +251,26 @@ def _map_ahead(
             future.cancel()
 
 
-def _count_ids(bundle: LoadedBundle, tables: QueryTables, parts: Iterable[_Part]) -> tuple[int, int | None]:
+def _count_ids(
+    bundle: LoadedBundle, tables: QueryTables, parts: Sequence[_Part], progress: Progress
+) -> tuple[int, int | None]:
     """Counts ids that an earlier query has as well, and those that the bundle does not know, None if it cannot tell."""
-    hashes, num_unknown = [np.zeros(0, np.int64)], 0
+    num_rows = sum(len(part.rows) for part in parts)
+    hashes, num_hashes, num_unknown, done = np.empty(num_rows, np.int64), 0, 0, 0
     can_tell = _can_tell(bundle)
+    progress(_COUNTING, 0, num_rows)
     for block in _read(parts, (tables.id_column,), _IDS_PER_BLOCK):
         ids = tables.ids(block.queries)
         # Among a hundred million ids, two have the same hash with a probability of 0.0005.
-        hashes.append(tf.strings.to_hash_bucket_fast(tf.boolean_mask(ids, ids != ""), 2**63 - 1).numpy())
+        found = tf.strings.to_hash_bucket_fast(tf.boolean_mask(ids, ids != ""), 2**63 - 1).numpy()
+        hashes[num_hashes : num_hashes + len(found)] = found
+        num_hashes += len(found)
         num_unknown += int(np.sum(~bundle.knows(ids))) if can_tell else 0
-    every = np.concatenate(hashes)
-    return len(every) - len(np.unique(every)), num_unknown if can_tell else None
+        done += len(block.rows)
+        progress(_COUNTING, done, num_rows)
+    hashes = hashes[:num_hashes]
+    hashes.sort()
+    return int(np.sum(hashes[1:] == hashes[:-1])), num_unknown if can_tell else None
 
 
 def _can_tell(bundle: LoadedBundle) -> bool:

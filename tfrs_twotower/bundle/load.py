@@ -32,8 +32,8 @@ from tfrs_twotower.model.replicas import outside_scopes
 
 # Versions that are removed one after the other, each while it is being loaded.
 _MAX_VERSIONS_TRIED = 10
-# Rows of a call of a signature; more are asked for in several calls. With 2,000 recommendations each, their outputs just
-# fit into what a bundle allows a request.
+# Rows of a call of a signature; more are asked for in several calls. With 2,000 recommendations each, the outputs are
+# just small enough for one request.
 _MAX_ROWS_PER_CALL = 1024
 
 

@@ -124,18 +124,14 @@ def serve_by_hand(version: Path, port: int) -> None:
     import tensorflow as tf
 
     from tfrs_twotower.bundle.requests import raw_candidates
-    from tfrs_twotower.bundle.signatures import Inputs
 
     bundle = tt.load_bundle(version)
     query, candidate, k = bundle.manifest.model.query, bundle.manifest.model.candidate, bundle.manifest.k
-    inputs = Inputs(
-        query=[spec.tensor_spec for spec in query.inputs],
-        candidate=[spec.tensor_spec for spec in candidate.inputs],
-        histories=query.histories,
-        ratings_of=query.ratings_of,
-    )
+    query_specs, candidate_specs = ([spec.tensor_spec for spec in side.inputs] for side in (query, candidate))
     embed_query = bundle.module.signatures["embed_query"]
-    vectors = bundle.module.signatures["embed_candidate"](**raw_candidates(bundle.candidates, inputs))["retrieval"]
+    vectors = bundle.module.signatures["embed_candidate"](**raw_candidates(bundle.candidates, candidate_specs))[
+        "retrieval"
+    ]
     ids = np.array(bundle.candidates[candidate.id].to_pylist(), object)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(np.ascontiguousarray(vectors.numpy()))
@@ -144,7 +140,7 @@ def serve_by_hand(version: Path, port: int) -> None:
     @app.post("/recommend")
     def recommend(body: dict[str, Any]) -> dict[str, Any]:
         features = body["instances"][0]
-        tensors = {spec.name: tf.constant([features[spec.name]], spec.dtype) for spec in inputs.query}
+        tensors = {spec.name: tf.constant([features[spec.name]], spec.dtype) for spec in query_specs}
         tensors = {name: tf.reshape(x, [1, -1]) if x.shape.rank > 1 else x for name, x in tensors.items()}
         scores, rows = index.search(embed_query(**tensors)["retrieval"].numpy(), k)
         return {"candidate_ids": ids[rows[0]].tolist(), "scores": scores[0].tolist()}

@@ -16,7 +16,6 @@ import tensorflow as tf
 import tfrs_twotower as tt
 from tests.every_kind import NUM_CANDIDATES, NUM_QUERIES, K
 from tfrs_twotower.bundle.requests import raw_candidates
-from tfrs_twotower.bundle.signatures import Inputs
 from tfrs_twotower.data.times import NO_TIME
 from tfrs_twotower.index.ordering import NO_SCORE
 
@@ -70,8 +69,7 @@ class Fuzzer:
             "filter_year": [{str(year)} for year in known.candidates["year"].to_pylist()],
         }
         specs = list(self._specs("embed_candidate").values())
-        inputs = Inputs(query=[], candidate=specs, histories=[], ratings_of={})
-        embeddings = self._ask("embed_candidate", raw_candidates(known.candidates, inputs))
+        embeddings = self._ask("embed_candidate", raw_candidates(known.candidates, specs))
         self.catalogue, self.rating = embeddings["retrieval"], embeddings["rating"]
 
     def run(self, num_requests: int) -> Counter[str]:

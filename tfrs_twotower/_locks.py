@@ -75,3 +75,18 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def move_into_place(aside: Path, path: Path) -> None:
+    """Gives a file its name, in place of another of that name, once its content is on the disk.
+
+    Args:
+        aside: The file, on the same disk.
+        path: Its name.
+
+    Raises:
+        OSError: If it cannot be renamed.
+    """
+    flush(aside)
+    aside.replace(path)
+    flush(path.parent)

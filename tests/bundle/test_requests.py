@@ -125,14 +125,14 @@ def test_a_large_catalogue_is_asked_about_by_its_first_candidates():
 
 
 def test_columns_that_a_catalogue_lacks_are_missing_in_every_row():
-    raw = raw_candidates(CATALOGUE.select(["movie_id", "price"]), INPUTS)
+    raw = raw_candidates(CATALOGUE.select(["movie_id", "price"]), INPUTS.candidate)
     assert raw["movie_id"].numpy().tolist() == [b"m0", b"m1", b"m2", b"m3", b"m4"]
     np.testing.assert_array_equal(raw["price"], np.array([1.5, np.nan, 2.5, 3.5, 4.5], np.float32))
     assert raw["genres"].numpy().tolist() == [[b""]] * 5
 
 
 def test_lists_of_candidates_are_padded():
-    raw = raw_candidates(CATALOGUE, INPUTS)
+    raw = raw_candidates(CATALOGUE, INPUTS.candidate)
     assert raw["genres"].numpy().tolist() == [
         [b"War", b"Drama"],
         [b"", b""],

@@ -67,6 +67,20 @@ assert found["candidate_ids"].numpy().astype(str).tolist() == expected.candidate
 only = shop.recommend({"customer": "c7"}, k=5, only={"category": ["books", "garden"]}).candidate_ids[0]
 assert all(int(sku) % 3 in (0, 1) for sku in only)
 """,
+    "docs/guides/vectors.md": """
+# Faiss finds what the bundle recommends in the same order, and what the query has seen besides.
+recommended = bundle.recommend({"user_id": ["42", "7"]}, k=20)
+products, rows = index.search(queries.retrieval, index.ntotal)
+for row, own in enumerate(recommended.candidate_ids):
+    ours = products[row][np.isin(ids[rows[row]], own)]
+    np.testing.assert_allclose(ours, recommended.scores[row], rtol=1e-4)  # Faiss adds in another order
+# So does Qdrant, without the two movies that it was told to leave out.
+others = products[0][~np.isin(ids[rows[0]], ["50", "172"])]
+np.testing.assert_allclose([point.score for point in found.points], others[:10], rtol=1e-4)
+lines = [json.loads(line) for line in open("vertex.json", encoding="utf-8")]
+assert [line["id"] for line in lines] == ids.tolist()
+np.testing.assert_array_equal(np.array([line["embedding"] for line in lines], np.float32), candidates.retrieval)
+""",
     "docs/guides/server.md": """
 expected = tt.load_bundle("saved_models/movielens-100k").similar(["50", "172"]).candidate_ids.tolist()
 assert [row["candidate_ids"] for row in predictions] == expected

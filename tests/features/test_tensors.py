@@ -82,3 +82,16 @@ def test_integers_become_their_digits_where_text_is_wanted():
     raw = raw_tensors(table, [text("code"), text("kind")])
     assert raw["code"].numpy().tolist() == [b"7", b"", b"42"]
     assert raw["kind"].numpy().tolist() == [b"a", b"b", b"a"]
+
+
+def test_lists_of_numbers_of_any_length_are_padded():
+    spec = tf.TensorSpec([None, None], tf.float32, name="x")
+    raw = raw_tensors(pa.table({"x": [[1, None], None, [3]]}), [spec])["x"]
+    np.testing.assert_array_equal(raw, np.array([[1, np.nan], [np.nan, np.nan], [3, np.nan]], np.float32))
+    with pytest.raises(TypeError, match="`x` must hold lists of numbers. Received: list<item: string>"):
+        raw_tensors(pa.table({"x": [["1"]]}), [spec])
+
+
+def test_what_cannot_be_a_time_is_named():
+    with pytest.raises(TypeError, match="`x` must hold times. Received: bool"):
+        raw_tensors(pa.table({"x": [True]}), [tf.TensorSpec([None], tf.int64, name="x")])

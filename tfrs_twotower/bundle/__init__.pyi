@@ -1,3 +1,5 @@
+from .batch import BatchSummary as BatchSummary
+from .batch import batch_recommend as batch_recommend
 from .evaluate import evaluate_bundle as evaluate_bundle
 from .load import LoadedBundle as LoadedBundle
 from .load import Recommendations as Recommendations
@@ -5,3 +7,8 @@ from .load import Scores as Scores
 from .load import load_bundle as load_bundle
 from .manifest import Manifest as Manifest
 from .manifest import Rerank as Rerank
+from .table_recommender import TableRecommender as TableRecommender
+from .vectors import Vectors as Vectors
+from .vectors import read_vectors as read_vectors
+from .vectors import write_candidate_vectors as write_candidate_vectors
+from .vectors import write_query_vectors as write_query_vectors

@@ -127,7 +127,7 @@ class Sides:
     def embed(self, catalogue: pa.Table) -> dict[str, np.ndarray]:
         """Embeds a catalogue: "retrieval" and perhaps "rating" -> float32 [num_candidates, dim]."""
         parts = [
-            self.candidates.embed(**raw_candidates(catalogue.slice(start, _EMBEDDED_AT_ONCE), self.inputs))
+            self.candidates.embed(**raw_candidates(catalogue.slice(start, _EMBEDDED_AT_ONCE), self.inputs.candidate))
             for start in range(0, catalogue.num_rows, _EMBEDDED_AT_ONCE)
         ]
         return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}

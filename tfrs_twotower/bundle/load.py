@@ -16,6 +16,7 @@ from tfrs_twotower.bundle.first_calls import FirstCalls
 from tfrs_twotower.bundle.known_queries import are_known
 from tfrs_twotower.bundle.layout import MANIFEST_FILE, MODEL_FILE, find_version
 from tfrs_twotower.bundle.manifest import Manifest
+from tfrs_twotower.bundle.query_tables import QueryTables
 from tfrs_twotower.bundle.stored_candidates import read_candidates
 from tfrs_twotower.bundle.values import (
     filter_values,
@@ -31,8 +32,9 @@ from tfrs_twotower.model.replicas import outside_scopes
 
 # Versions that are removed one after the other, each while it is being loaded.
 _MAX_VERSIONS_TRIED = 10
-# Rows of a call of a signature; more are asked for in several calls.
-_MAX_ROWS_PER_CALL = 4096
+# Rows of a call of a signature; more are asked for in several calls. With 2,000 recommendations each, the outputs are
+# just small enough for one request.
+_MAX_ROWS_PER_CALL = 1024
 
 
 class Recommendations(NamedTuple):
@@ -196,6 +198,30 @@ class LoadedBundle:
             tensors.update(self._filter_tensors(only, batch))
         return self._ask(signature, tensors, k)
 
+    def recommend_table(self, queries: pa.Table, *, k: int | None = None, first_row: int = 0) -> pa.Table:
+        """Recommends for the queries of a table, one a row, as `recommend` does for values.
+
+        Args:
+            queries: The queries' ids, and features in columns of their names. A missing value is null. For a known
+                query id the bundle's own record is taken. `exclude_ids` may list ids of candidates that the query must
+                not get, and `filter_<feature>` values of which a candidate must have one. Other columns are ignored.
+            k: As in `recommend`.
+            first_row: Number of the first row in errors, for a piece of a longer table.
+
+        Returns:
+            The queries' ids in their order, and lists of at most `k` `candidate_ids`, best first, with their `scores`
+            and, if the model predicts them, `probabilities`.
+
+        Raises:
+            ValueError: If there is no column of ids, the bundle does not have a filter, a value is impossible (column
+                and row named), or `k` is out of range.
+            TypeError: If a column holds values of another type than its feature.
+        """
+        k = self._checked_k(k)
+        tables = QueryTables(self.manifest, queries.schema)
+        outputs = self.call(tables.signature, tables.tensors(queries, first_row))
+        return tables.result(queries, {name: values[:, :k] for name, values in outputs.items()})
+
     def similar(self, candidate_ids: Any, *, k: int | None = None) -> Recommendations:
         """Finds the candidates most similar to given ones, best first, without those themselves.
 
@@ -235,7 +261,7 @@ class LoadedBundle:
                 "for each of its candidates."
             )
         tensors[CANDIDATE_INPUT] = ids_tensor("candidate_ids", ids)
-        return Scores(**{name: values.numpy() for name, values in self._call("score", tensors).items()})
+        return Scores(**{name: values.numpy() for name, values in self.call("score", tensors).items()})
 
     def knows(self, query_ids: Any) -> np.ndarray:
         """Tells which queries the bundle knows, whose features and events it remembers.
@@ -265,25 +291,35 @@ class LoadedBundle:
             )
         return are_known(known.table, ids_tensor("query_ids", to_list(query_ids)))
 
-    def _ask(self, signature: str, tensors: Mapping[str, tf.Tensor], k: int | None) -> Recommendations:
-        k = self._checked_k(k)
-        outputs = self._call(signature, tensors)
-        arrays = {name: values.numpy()[:, :k] for name, values in outputs.items()}
-        ids = np.vectorize(bytes.decode, otypes=[object])(arrays.pop("candidate_ids"))
-        return Recommendations(candidate_ids=ids, **arrays)
+    def call(self, signature: str, inputs: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        """Calls a signature with tensors, of any number of rows, and from any thread.
 
-    def _call(self, signature: str, tensors: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
-        num_rows = next(iter(tensors.values())).shape[0]
+        Args:
+            signature: Its name, such as "embed_query".
+            inputs: All its inputs by name, [batch, ...].
+
+        Returns:
+            Its outputs by name, [batch, ...].
+
+        Raises:
+            tf.errors.InvalidArgumentError: If inputs do not fit each other.
+        """
+        num_rows = next(iter(inputs.values())).shape[0]
         if num_rows <= _MAX_ROWS_PER_CALL:
-            return self._first_calls.call(signature, self.module.signatures[signature], tensors)
+            return self._first_calls.call(signature, self.module.signatures[signature], inputs)
         # A bundle refuses requests whose outputs would take too much memory.
         blocks = [
-            self._call(
-                signature, {name: values[start : start + _MAX_ROWS_PER_CALL] for name, values in tensors.items()}
-            )
+            self.call(signature, {name: values[start : start + _MAX_ROWS_PER_CALL] for name, values in inputs.items()})
             for start in range(0, num_rows, _MAX_ROWS_PER_CALL)
         ]
         return {name: tf.concat([block[name] for block in blocks], axis=0) for name in blocks[0]}
+
+    def _ask(self, signature: str, tensors: Mapping[str, tf.Tensor], k: int | None) -> Recommendations:
+        k = self._checked_k(k)
+        outputs = self.call(signature, tensors)
+        arrays = {name: values.numpy()[:, :k] for name, values in outputs.items()}
+        ids = np.vectorize(bytes.decode, otypes=[object])(arrays.pop("candidate_ids"))
+        return Recommendations(candidate_ids=ids, **arrays)
 
     def _checked_k(self, k: Any) -> int:
         limit, num_candidates = self.manifest.k, self.manifest.num_candidates

@@ -62,7 +62,7 @@ def sample_requests(
         Request(signature="similar", inputs={CANDIDATE_INPUT: ids}),
         Request(signature="score", inputs={**pairs, CANDIDATE_INPUT: ids[:num_pairs]}),
         Request(signature="embed_query", inputs=queries),
-        Request(signature="embed_candidate", inputs=raw_candidates(rows, inputs)),
+        Request(signature="embed_candidate", inputs=raw_candidates(rows, inputs.candidate)),
     ]
     if filter_by:
         given = {FILTER_PREFIX + name: tf.constant([filter_values(rows, name)[0]], tf.string) for name in filter_by}
@@ -88,13 +88,13 @@ def invented_requests(
     return sample_requests(inputs, catalogue, id_column=id_column, filter_by=filter_by, known=nobody)
 
 
-def raw_candidates(table: pa.Table, inputs: Inputs) -> dict[str, tf.Tensor]:
+def raw_candidates(table: pa.Table, specs: Sequence[tf.TensorSpec]) -> dict[str, tf.Tensor]:
     """Returns the raw features of candidates; a column that the table lacks is missing in every row.
 
     Args:
         table: One row per candidate.
-        inputs: Inputs of the signatures.
+        specs: The features.
     """
-    present = [spec for spec in inputs.candidate if spec.name in table.column_names]
-    missing = {spec.name: missing_input(spec, table.num_rows) for spec in inputs.candidate}
+    present = [spec for spec in specs if spec.name in table.column_names]
+    missing = {spec.name: missing_input(spec, table.num_rows) for spec in specs}
     return {**missing, **raw_tensors(table, present)}

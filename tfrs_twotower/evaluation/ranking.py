@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
@@ -10,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tfrs_twotower._cores import num_cores
 from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.rows import NO_ROW
@@ -78,7 +78,7 @@ def rank_candidates(
     ranked = np.full((len(queries), k), NO_ROW, np.int32)
     # A thread takes a buffer and puts it back: a new array for each block would cost as much as the product.
     buffers: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
-    for _ in range(_num_cores()):
+    for _ in range(num_cores()):
         buffers.put(np.empty(num_candidates * block_size, dtype))
 
     def rank_block(start: int) -> int:
@@ -96,7 +96,7 @@ def rank_candidates(
 
     progress("Ranking", 0, len(query_rows))
     # BLAS gets one thread for each of ours: with more there would be more threads than cores.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(_num_cores()) as threads:
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(num_cores()) as threads:
         for done in threads.map(rank_block, range(0, len(query_rows), block_size)):
             progress("Ranking", done, len(query_rows))
     return ranked
@@ -177,11 +177,6 @@ def random_keys(query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarra
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(1)).astype(np.int64)
-
-
-def _num_cores() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _rank_block(scores: np.ndarray, k: int, query_rows: np.ndarray) -> np.ndarray:

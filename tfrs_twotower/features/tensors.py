@@ -23,7 +23,8 @@ def raw_tensors(table: pa.Table, specs: Sequence[tf.TensorSpec]) -> dict[str, tf
         string [None]: text, null as "", integers as their digits, booleans as true and
             false. string [None, None]: lists of these, padded with "".
         float32 [None]: numbers, null as NaN. int64 [None]: times, seconds since 1970-01-01 UTC, null as `NO_TIME`.
-        float32 [None, dim]: lists of `dim` numbers, null as NaN.
+        float32 [None, dim]: lists of `dim` numbers, null as NaN. float32 [None, None]: lists of numbers, padded with
+            NaN.
 
     Raises:
         ValueError: If a column is missing, or a list of numbers has another length (row named).
@@ -56,15 +57,20 @@ def _raw_tensor(column: pa.Array, spec: tf.TensorSpec) -> tf.Tensor:
         if spec.dtype == tf.string and is_value:
             return _padded_lists(column) if is_list else _text(column)
         if spec.dtype == tf.float32 and is_number:
-            return _vectors(column, spec) if is_list else tf.constant(_numbers(column, pa.float32()), tf.float32)
-        if spec.dtype == tf.int64:
+            if not is_list:
+                return tf.constant(_numbers(column, pa.float32()), tf.float32)
+            return _padded_numbers(column) if spec.shape[1] is None else _vectors(column, spec)
+        is_time = (
+            is_number or types.is_string(value_type) or types.is_timestamp(value_type) or types.is_date(value_type)
+        )
+        if spec.dtype == tf.int64 and is_time:
             times = seconds(column).fill_null(NO_TIME)
             return tf.constant(times.to_numpy(zero_copy_only=False), tf.int64)
     wanted = {
         (tf.string, False): "strings, integers or booleans",
         (tf.string, True): "lists of strings, integers or booleans",
         (tf.float32, False): "numbers",
-        (tf.float32, True): f"lists of {spec.shape[-1]} numbers",
+        (tf.float32, True): "lists of numbers" if spec.shape[-1] is None else f"lists of {spec.shape[-1]} numbers",
         (tf.int64, False): "times",
     }[spec.dtype, is_list]
     raise TypeError(f"`{spec.name}` must hold {wanted}. Received: {column.type}.")
@@ -81,8 +87,17 @@ def _numbers(column: pa.Array, kind: pa.DataType) -> np.ndarray:
 
 
 def _padded_lists(column: pa.Array) -> tf.Tensor:
-    lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    return tf.RaggedTensor.from_row_lengths(_text(column.flatten()), lengths).to_tensor("")
+    return tf.RaggedTensor.from_row_lengths(_text(column.flatten()), _lengths(column)).to_tensor("")
+
+
+def _padded_numbers(column: pa.Array) -> tf.Tensor:
+    numbers = _numbers(column.flatten(), pa.float32())
+    return tf.RaggedTensor.from_row_lengths(numbers, _lengths(column)).to_tensor(float("nan"))
+
+
+def _lengths(column: pa.Array) -> np.ndarray:
+    lengths: np.ndarray = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return lengths
 
 
 def _vectors(column: pa.Array, spec: tf.TensorSpec) -> tf.Tensor:

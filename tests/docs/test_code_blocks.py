@@ -91,7 +91,7 @@ assert [version.number for version in tt.publishing.list_versions("saved_models/
 }
 
 #: The import of a page that exports, and what the tests put after it, and before the commands: a check of an export in
-#: a fresh process takes seconds, and has tests of its own. The exports of the README are checked as users' are.
+#: a fresh process takes seconds, and has tests of its own. The demo's export is checked as users' are.
 IMPORT = "import tfrs_twotower as tt\n"
 UNCHECKED = """
 __import__("tfrs_twotower.publishing.export", fromlist=["*"]).check_in_fresh_process = lambda written: None
@@ -225,7 +225,7 @@ def finish(request, shop, environment, tmp_path_factory) -> Iterator[Callable[[s
         for text, replacement in SUBSTITUTIONS.get(page, {}).items():
             assert text in script, f"{page} no longer has {text!r}: remove it from SUBSTITUTIONS."
             script = script.replace(text, replacement)
-        if page != "README.md" and "export_bundle" in script:
+        if "export_bundle" in script:
             script = script.replace(IMPORT, IMPORT + UNCHECKED, 1)
         if script:
             (folder / "script.py").write_text(script + CHECKS.get(page, ""), encoding="utf-8")
@@ -235,8 +235,7 @@ def finish(request, shop, environment, tmp_path_factory) -> Iterator[Callable[[s
             assert text in shell, f"{page} no longer has {text!r}: remove it from SHORTER_COMMANDS."
             shell = shell.replace(text, replacement)
         if shell:
-            unchecked = "" if page == "README.md" else UNCHECKED
-            output += run(["-c", unchecked + RUN_COMMANDS, shell], folder, environment)
+            output += run(["-c", UNCHECKED + RUN_COMMANDS, shell], folder, environment)
         return Finished(folder=folder, output=output)
 
     prefix = f"{test_code_blocks_run.__name__}["

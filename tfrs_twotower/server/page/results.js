@@ -11,17 +11,19 @@ const EVENTS_STEP = 10;
  * @param {object[]} lists {title, entries, hasProbabilities} of each; entries are {candidate, score, probability}.
  * @param {object} options
  * @param {number} options.shown Entries that are shown.
- * @param {object[]} options.actions {label, act(entry, row)} for each entry.
+ * @param {object[]} options.actions {label, act(candidate, {list, place})} for each entry.
  * @param {(list: number, entry: object) => Promise<Node>} options.explain Explains an entry; null for no explanation.
  */
 export function showLists(lists, { shown, actions, explain }) {
-  const placeIn = new Map(lists[0].entries.map((entry, place) => [entry.candidate.id, place]));
+  const others = lists.map((_, number) => lists[number ? 0 : lists.length - 1].entries);
+  const places = others.map((entries) => new Map(entries.map((entry, place) => [entry.candidate.id, place])));
   byId("lists").replaceChildren(
     ...lists.map((list, number) => {
       const entries = list.entries.slice(0, shown);
       const rows = entries.map((entry, place) => {
-        const before = number ? placeIn.get(entry.candidate.id) : place;
-        return showEntry(entry, { place, before, actions, explain: explain && ((row) => explain(number, row)) });
+        const other = places[number].get(entry.candidate.id);
+        const move = other === undefined || number ? showMove(place, other) : null;
+        return showEntry(entry, { list: number, place, move, actions, explain: explain && ((row) => explain(number, row)) });
       });
       const empty = make("p", { className: "empty" }, "No item is left. Take a filter or an item away.");
       return make(
@@ -36,17 +38,17 @@ export function showLists(lists, { shown, actions, explain }) {
   byId("more").hidden = lists.every((list) => list.entries.length <= shown);
 }
 
-function showEntry(entry, { place, before, actions, explain }) {
+function showEntry(entry, { list, place, move, actions, explain }) {
   const { candidate, score, probability } = entry;
   const row = make("li", { className: "entry" });
   const buttons = actions.map(({ label, act }) =>
-    make("button", { type: "button", "aria-label": `${label}: ${candidate.name}`, textContent: label, onclick: () => act(candidate) }),
+    make("button", { type: "button", "aria-label": `${label}: ${candidate.name}`, textContent: label, onclick: () => act(candidate, { list, place }) }),
   );
   if (explain) buttons.unshift(whyButton(entry, row, explain));
   row.append(
     make("span", { className: "rank" }, String(place + 1)),
     nameOf(candidate),
-    before === place ? "" : showMove(place, before),
+    ...[move].filter(Boolean),
     make(
       "span",
       { className: "numbers" },
@@ -70,8 +72,10 @@ function showProbability(probability) {
   );
 }
 
+/** How much higher or lower an entry is than in the first list; null if it is at the same place. */
 function showMove(place, before) {
-  if (before === undefined) return make("span", { className: "move new" }, "new");
+  if (before === undefined) return make("span", { className: "move only" }, "only here");
+  if (before === place) return null;
   const steps = before - place;
   const words = `${Math.abs(steps)} ${steps > 0 ? "higher" : "lower"} than in the first list`;
   return make(

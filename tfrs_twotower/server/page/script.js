@@ -12,7 +12,8 @@ const STEP = 10;
 const state = {
   models: [],
   limits: null,
-  first: null, // {model, number, description}
+  asked: null, // {model, number}
+  first: null, // the same with its description
   second: null,
   view: "user",
   who: { mode: "known", id: "", fields: new Map(), histories: new Map() },
@@ -42,15 +43,16 @@ async function guard(work) {
 
 /** Takes the newest version in place of one that is no longer served; tells whether there was one. */
 async function replaceGone() {
-  const gone = state.first;
+  const gone = state.asked;
   try {
     await loadModels();
     const versions = allVersions();
-    if (versions.some((other) => keyOf(other) === keyOf(gone)) && !state.second) return false;
-    const next = versions.find((other) => other.model === gone.model) ?? versions[0];
-    if (!next) return false;
+    const isServed = (each) => versions.some((other) => keyOf(other) === keyOf(each));
+    const next = isServed(gone) ? gone : (versions.find((other) => other.model === gone.model) ?? versions[0]);
+    const lost = [gone, state.second].find((each) => each && !isServed(each));
+    if (!next || !lost) return false;
     await choose(next, null);
-    showProblem(`${titleOf(gone)} is no longer served. This is ${titleOf(next).toLowerCase()}.`);
+    showProblem(`${titleOf(lost)} is no longer served. This is ${titleOf(next).toLowerCase()}.`);
     return true;
   } catch {
     return false;
@@ -66,6 +68,7 @@ const allVersions = () => state.models.flatMap(({ name, versions }) => versions.
 
 /** Chooses the version that is shown, and the one beside it, or null. */
 async function choose(first, second) {
+  state.asked = first;
   const [one, other] = await Promise.all([describe(first), second && describe(second)]);
   state.first = { ...first, description: one };
   state.second = second && { ...second, description: other };
@@ -112,9 +115,11 @@ function showAbout() {
 function change({ showsResults = false } = {}) {
   state.shown = STEP;
   hideProblem();
-  guard(async () => {
+  return guard(async () => {
     await update();
     const title = byId("results-title");
+    // What had the focus may be gone with what was shown before.
+    if (document.activeElement === document.body) title.focus({ preventScroll: true });
     if (showsResults && title.getBoundingClientRect().top > 0.8 * innerHeight) title.scrollIntoView();
   });
 }
@@ -148,7 +153,14 @@ async function updateUser(signal) {
     who.mode === "known" && first.description.remembers ? ask(first, "remember", { query_id: who.id }, signal) : null,
   ]);
   const similar = { label: "Similar", act: showSimilar };
-  const leaveOut = { label: "Leave out", act: (candidate) => exclude(state, change, candidate) };
+  const leaveOut = {
+    label: "Leave out",
+    act: async (candidate, { list, place }) => {
+      await exclude(state, change, candidate);
+      // The next item has come to the place of this one.
+      document.querySelectorAll("#lists .list")[list]?.querySelectorAll(".entry")[place]?.querySelector(".actions button:last-child")?.focus();
+    },
+  };
   const reasons = (number, entry) =>
     explain({ version: compared[number], description: compared[number].description, limits: state.limits, who, candidate: entry.candidate, signal });
   const render = () => showLists(lists, { shown: state.shown, actions: [similar, leaveOut], explain: reasons });
@@ -220,12 +232,16 @@ function showSimilar(candidate) {
 }
 
 function setView(view) {
+  showView(view);
+  change();
+}
+
+function showView(view) {
   state.view = view;
   for (const [name, id] of [["user", "tab-user"], ["item", "tab-item"]]) {
     if (name === view) byId(id).setAttribute("aria-current", "page");
     else byId(id).removeAttribute("aria-current");
   }
-  change();
 }
 
 function showNothing(text) {
@@ -249,7 +265,9 @@ function writeAddress() {
   if (state.view === "item" && state.item) parts.item = state.item.id;
   if (state.view === "user" && state.who.mode === "known" && state.who.id) parts.user = state.who.id;
   const address = `#${new URLSearchParams(parts)}`;
-  if (location.hash !== address) window.history.replaceState(null, "", address);
+  if (location.hash === address) return;
+  if (location.hash) window.history.pushState(null, "", address);
+  else window.history.replaceState(null, "", address);
 }
 
 async function readAddress() {
@@ -260,15 +278,10 @@ async function readAddress() {
   if (!first) throw new Problem("No version is served at the moment. Load the page again later.");
   const second = versions.find((each) => keyOf(each) === parts.get("compare") && keyOf(each) !== keyOf(first)) ?? null;
   state.who.id = parts.get("user") ?? "";
-  if (parts.get("item")) {
-    const [item] = await ask(first, "name_candidates", { ids: [parts.get("item")] });
-    state.item = item.is_served ? item : null;
-    if (state.item) {
-      state.view = "item";
-      byId("tab-user").removeAttribute("aria-current");
-      byId("tab-item").setAttribute("aria-current", "page");
-    }
-  }
+  if (state.who.id) state.who.mode = "known";
+  const [item] = parts.get("item") ? await ask(first, "name_candidates", { ids: [parts.get("item")] }) : [];
+  if (item?.is_served) state.item = item;
+  showView(item?.is_served ? "item" : "user");
   await choose(first, second);
 }
 
@@ -282,6 +295,7 @@ function listen() {
   };
   byId("version").addEventListener("change", follow);
   byId("other").addEventListener("change", follow);
+  addEventListener("popstate", () => guard(readAddress));
   byId("problem").querySelector("button").addEventListener("click", hideProblem);
   for (const [id, view] of [["tab-user", "user"], ["tab-item", "item"]]) {
     byId(id).addEventListener("click", (event) => {

@@ -105,20 +105,23 @@ function likedItems({ name, rating_name }, { state, change, version }) {
             className: "remove",
             "aria-label": `Remove ${event.candidate.name}`,
             textContent: "×",
-            onclick: () => set(events().filter((_, number) => number !== place)),
+            onclick: () => {
+              set(events().filter((_, number) => number !== place));
+              input.focus();
+            },
           }),
         ),
       ),
     );
   }
 
-  render();
   const several = description.histories.length > 1;
   const label = several ? `Add an item to “${name}”` : "Add an item";
-  const { element } = itemPicker(label, "Title or id", version, (candidate) => {
+  const { element, input } = itemPicker(label, "Title or id", version, (candidate) => {
     const others = events().filter((event) => event.candidate.id !== candidate.id);
     set([...others, { candidate, rating: rating_name === null ? null : description.highest_rating }]);
   });
+  render();
   return make("div", { className: "history-input" }, element, empty, list);
 }
 
@@ -173,41 +176,54 @@ function filterPicker({ name, label, values, num_values }, { state, change }) {
 
   function render() {
     list.replaceChildren(
-      ...[...chosen()].map((value) => chip(value, () => set(new Set([...chosen()].filter((other) => other !== value))))),
+      ...[...chosen()].map((value) =>
+        chip(value, () => {
+          set(new Set([...chosen()].filter((other) => other !== value)));
+          input.focus();
+        }),
+      ),
     );
     list.hidden = !chosen().size;
   }
 
-  render();
   const isWhole = values.length === num_values;
-  const { element } = picker({
+  const { element, input } = picker({
     label: `Only ${label.replaceAll("_", " ")}`,
     placeholder: "All",
     find: findIn(values, (value) => chosen().has(value)),
     show: (value) => value,
     choose: (value) => set(new Set([...chosen(), value])),
   });
+  render();
   const note = isWhole ? null : make("p", { className: "note" }, `The ${values.length} most frequent of ${num_values} values.`);
   return make("div", { className: "filter" }, element, note, list);
 }
 
 function excludePicker({ state, change, version }) {
   const list = make("ul", { className: "chips" });
-  list.hidden = !state.narrowed.excluded.length;
-  list.append(
-    ...state.narrowed.excluded.map((candidate) =>
-      chip(candidate.name, () => exclude(state, change, candidate, { isLeftOut: false })),
-    ),
-  );
-  const { element } = itemPicker("Leave out", "Title or id", version, (candidate) => exclude(state, change, candidate));
+  const { element, input } = itemPicker("Leave out", "Title or id", version, (candidate) => exclude(state, change, candidate));
+
+  function takeIn(candidate) {
+    state.narrowed.excluded = state.narrowed.excluded.filter((other) => other.id !== candidate.id);
+    showExcluded();
+    input.focus();
+    change();
+  }
+
+  showExcluded = () => {
+    list.hidden = !state.narrowed.excluded.length;
+    list.replaceChildren(...state.narrowed.excluded.map((candidate) => chip(candidate.name, () => takeIn(candidate))));
+  };
+  showExcluded();
   return make("div", { className: "filter" }, element, list);
 }
 
-/** Leaves an item out of the recommendations, or takes it in again. */
-export function exclude(state, change, candidate, { isLeftOut = true } = {}) {
+/** Leaves an item out of the recommendations. */
+export function exclude(state, change, candidate) {
   const others = state.narrowed.excluded.filter((other) => other.id !== candidate.id);
-  state.narrowed.excluded = isLeftOut ? [...others, candidate] : others;
-  const version = () => state.first;
-  byId("exclude").replaceChildren(excludePicker({ state, change, version }));
-  change();
+  state.narrowed.excluded = [...others, candidate];
+  showExcluded();
+  return change();
 }
+
+let showExcluded = () => {};

@@ -24,7 +24,8 @@ const state = {
 let running = new AbortController();
 
 const version = () => state.first;
-const titleOf = ({ model, number }) => (state.models.length > 1 ? `${model}, version ${number}` : `Version ${number}`);
+const wordsOf = ({ model, number }) => `${state.models.length > 1 ? `${model}, ` : ""}version ${number}`;
+const titleOf = (each) => wordsOf(each).replace(/^version/, "Version");
 const keyOf = ({ model, number }) => JSON.stringify([model, number]);
 
 /** Runs what may fail, and says in the page what went wrong. */
@@ -52,7 +53,7 @@ async function replaceGone() {
     const lost = [gone, state.second].find((each) => each && !isServed(each));
     if (!next || !lost) return false;
     await choose(next, null);
-    showProblem(`${titleOf(lost)} is no longer served. This is ${titleOf(next).toLowerCase()}.`);
+    showProblem(`${titleOf(lost)} is no longer served. This is ${wordsOf(next)}.`);
     return true;
   } catch {
     return false;

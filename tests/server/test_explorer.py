@@ -1,15 +1,26 @@
 """What the explorer's page asks: answers equal the bundle's files, and hostile requests are refused."""
 
+import asyncio
+import contextlib
 import http.client
 import json
 import urllib.error
 import urllib.request
 
+import aiohttp
 import numpy as np
 import pytest
 
+import tfrs_twotower as tt
 from tests.server.conftest import HOSTILE, LONG, NAME, PLAIN
 from tests.server.queries import query
+from tfrs_twotower.server.access_log import log_nothing
+from tfrs_twotower.server.errors import Code
+from tfrs_twotower.server.frames import pack
+from tfrs_twotower.server.listeners import start_listeners
+from tfrs_twotower.server.metrics import Metrics
+from tfrs_twotower.server.models import Models
+from tfrs_twotower.server.worker_client import WorkerClient
 
 VERSION = f"/explorer/models/{NAME}/versions/1"
 
@@ -188,6 +199,62 @@ def test_the_report_of_a_version_is_shown_without_scripts(server, shop):
         assert "sandbox" in policy
     finally:
         path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("options", "is_there"),
+    [
+        ({}, True),
+        ({"has_explorer": False}, False),
+        ({"host": "0.0.0.0"}, False),  # its users' histories would be open to the network
+        ({"host": "0.0.0.0", "token": "secret"}, True),
+        ({"host": "0.0.0.0", "has_explorer": True}, True),
+    ],
+)
+def test_the_page_is_there_if_only_this_machine_or_those_with_a_token_see_it(options, is_there, tmp_path):
+    model = tt.server.ModelConfig(name=NAME, directory=tmp_path)
+    config = tt.server.ServerConfig(models=(model,), rest_port=0, grpc_port=None, **options)
+
+    async def status_of_page() -> int:
+        async with contextlib.AsyncExitStack() as stack:
+            models = Models(config, metrics=Metrics(), log=log_nothing)
+            addresses = await start_listeners(models, stack, log=log_nothing)
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            async with session.get(f"http://127.0.0.1:{addresses.rest_port}/") as response:
+                return response.status
+
+    assert asyncio.run(status_of_page()) == (200 if is_there else 404)
+
+
+def test_too_many_questions_are_refused_and_an_end_is_an_error_of_those_that_wait():
+    class Pipe:
+        def writelines(self, parts):
+            self.written = b"".join(parts)
+
+        def close(self):
+            pass
+
+        kill = close
+
+    async def main():
+        reader, pipe = asyncio.StreamReader(), Pipe()
+        worker = WorkerClient(pipe, reader, pipe, call_timeout_s=60)
+        questions = [worker.ask({"ask": "draw_query"}) for _ in range(40)]
+        refused = [question for question in questions if question.done()]
+        assert {question.exception().code for question in refused} == {Code.RESOURCE_EXHAUSTED}
+        assert 0 < len(refused) < 40
+        for part in pack({"id": 0}, [b"{}"]):
+            reader.feed_data(part)
+        for part in pack({"id": 1, "problem": "damaged"}, []):
+            reader.feed_data(part)
+        reader.feed_eof()
+        await worker._read_replies()
+        assert await questions[0] == b"{}"
+        problems = [question.exception() for question in questions[1:3]]
+        assert [problem.code for problem in problems] == [Code.INTERNAL, Code.UNAVAILABLE]
+        assert worker.ask({}).exception().code is Code.UNAVAILABLE
+
+    asyncio.run(main())
 
 
 def test_questions_are_noted_without_what_they_are_about(server):

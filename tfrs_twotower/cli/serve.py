@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -90,7 +91,8 @@ def serve(
             url = f"{scheme}://{shown}:{addresses.rest_port}/"
             print_line(f"Explorer: {url}")
             if open_page:
-                webbrowser.open(url)
+                # A browser for the terminal returns only when it is closed.
+                threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
         sys.stdout.flush()
 
     serve(config, log=JsonLog(sys.stderr) if access_log else log_nothing, on_ready=say)

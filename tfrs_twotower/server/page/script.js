@@ -8,6 +8,7 @@ import { buildSide, exclude, itemPicker } from "./who.js";
 import { explain } from "./why.js";
 
 const STEP = 10;
+const WAIT_MS = 2000;
 
 const state = {
   models: [],
@@ -35,6 +36,7 @@ async function guard(work) {
   } catch (error) {
     if (error.name === "AbortError") return undefined;
     byId("results").setAttribute("aria-busy", "false");
+    byId("loading").hidden = true;
     if (!(error instanceof Problem)) console.error(error);
     const isGone = error.status === 404 && (await replaceGone());
     if (!isGone) showProblem(error instanceof Problem ? error.message : "Something went wrong in the page. Load it again.");
@@ -75,6 +77,8 @@ async function choose(first, second) {
   state.second = second && { ...second, description: other };
   showVersions();
   showAbout();
+  byId("loading").hidden = true;
+  for (const id of ["choices", "tabs", "columns"]) byId(id).hidden = false;
   buildSide({ state, change, version });
   await update();
 }
@@ -276,7 +280,6 @@ async function readAddress() {
   const versions = allVersions();
   const named = versions.find((each) => each.model === parts.get("model") && String(each.number) === parts.get("version"));
   const first = named ?? versions[0];
-  if (!first) throw new Problem("No version is served at the moment. Load the page again later.");
   const second = versions.find((each) => keyOf(each) === parts.get("compare") && keyOf(each) !== keyOf(first)) ?? null;
   state.who.id = parts.get("user") ?? "";
   if (state.who.id) state.who.mode = "known";
@@ -314,5 +317,10 @@ function listen() {
 listen();
 guard(async () => {
   await loadModels();
+  while (!allVersions().length) {
+    byId("loading").textContent = "No model is ready yet. The page goes on as soon as one is.";
+    await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
+    await loadModels();
+  }
   await readAddress();
 });

@@ -157,7 +157,7 @@ def test_a_user_is_made_up_of_liked_items_and_features(browser, server, bundle, 
         for text in ("title 5", "title 9"):
             pick(page, "Add an item", text, text.capitalize())
         page.get_by_label("Rating of Title 9").fill("1")
-        page.get_by_text("Other features").click()
+        page.get_by_text("Features", exact=True).click()
         page.get_by_label("age", exact=True).fill("33")
         page.keyboard.press("Enter")
         expected = bundle.recommend({"history": [["m5", "m9"]], "history_rating": [[5.0, 1.0]], "age": [33.0]})
@@ -286,6 +286,10 @@ def test_everything_is_done_by_keyboard(browser, server, bundle, size):
         # The focus is on the item that has come to its place.
         page.wait_for_function("document.activeElement.getAttribute('aria-label')?.startsWith('Leave out')")
         assert page.evaluate("document.activeElement.getAttribute('aria-label')") == f"Leave out: {second}"
+        focus("link", "Skip to the results")
+        press("Enter")
+        assert page.evaluate("document.activeElement.id") == "main"
+        assert titles(page)[0] == second
 
 
 def test_a_version_that_is_gone_is_replaced_in_words(browser, server):

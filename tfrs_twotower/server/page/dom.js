@@ -1,6 +1,6 @@
 // Elements, numbers and messages. Text from the data only ever becomes text.
 
-const numbers = new Intl.NumberFormat("en", { maximumFractionDigits: 3, minimumFractionDigits: 3 });
+const numbers = new Intl.NumberFormat("en", { maximumFractionDigits: 3, minimumFractionDigits: 3, signDisplay: "negative" });
 const differences = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 const counts = new Intl.NumberFormat("en");
 const percents = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 0 });

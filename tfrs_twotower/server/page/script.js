@@ -299,6 +299,11 @@ function listen() {
   };
   byId("version").addEventListener("change", follow);
   byId("other").addEventListener("change", follow);
+  // What follows the # is what is chosen, and not a place in the page.
+  byId("skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    byId("main").focus();
+  });
   addEventListener("popstate", () => guard(readAddress));
   byId("problem").querySelector("button").addEventListener("click", hideProblem);
   for (const [id, view] of [["tab-user", "user"], ["tab-item", "item"]]) {

@@ -1,13 +1,14 @@
 // Elements, numbers and messages. Text from the data only ever becomes text.
 
-const numbers = new Intl.NumberFormat("en", { maximumFractionDigits: 3, minimumFractionDigits: 3, signDisplay: "negative" });
+const numbers = new Intl.NumberFormat("en", { maximumFractionDigits: 3, minimumFractionDigits: 3 });
+const smallNumbers = new Intl.NumberFormat("en", { maximumSignificantDigits: 3, minimumSignificantDigits: 3 });
 const differences = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 const counts = new Intl.NumberFormat("en");
 const percents = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 0 });
 const smallPercents = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
 
 export const byId = (id) => document.getElementById(id);
-export const showScore = (value) => numbers.format(value);
+export const showScore = (value) => (Math.abs(value) < 0.1 ? smallNumbers : numbers).format(value);
 export const showDifference = (value) => (value < 0 ? "\u2212" : "+") + differences.format(Math.abs(value));
 export const showCount = (value) => counts.format(value);
 export const showPercent = (value) => (value < 0.1 || value > 0.99 ? smallPercents : percents).format(value);

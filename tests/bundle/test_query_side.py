@@ -298,6 +298,15 @@ def test_a_refreshed_bundle_scores_pairs_as_before(bundle, unchecked, known):
     np.testing.assert_array_equal(ask_pairs(again.module.signatures, known), ask_pairs(bundle.module.signatures, known))
 
 
+def test_a_bundle_and_a_refreshed_one_remember_all_events_with_their_ratings(bundle, unchecked, known):
+    again = tt.load_bundle(tt.refresh_bundle(bundle, bundle.candidates.slice(0, 12)))
+    ids, ratings = past(known, 3, known.num_events)
+    for loaded in (bundle, again):
+        found = loaded.module.query_side.remember(tf.constant(["u3", "stranger"]))
+        assert found["candidate_ids"].numpy().astype(str).tolist() == [ids, [""] * len(ids)]
+        np.testing.assert_allclose(found["ratings"], [ratings, [np.nan] * len(ids)], rtol=1e-6)
+
+
 def test_a_pair_of_the_test_part_that_was_seen_before_is_predicted_alike_by_model_and_bundle(bundle, model, known):
     nothing = known.with_events(np.zeros(0, np.int64))
     split = Split(train=known, validation=nothing, test=known.with_events(np.arange(40)), history=nothing)

@@ -124,6 +124,8 @@ NOT_RUN = {
     "scripts/test": "it runs these tests",
     "cd serving && docker compose up": "it needs Docker",
     "tfrs-twotower serve saved_models/movielens-100k": "it ends when it is told to; tests/server runs it",
+    "tfrs-twotower serve saved_models/movielens-100k --open": "it opens a browser; tests/server opens the page in one",
+    "tfrs-twotower serve saved_models/movielens-100k --num-versions 2": "it ends when it is told to",
     "tfrs-twotower serve --models serving/models.config --models-folder saved_models": "tests/server runs it",
     (
         "tfrs-twotower serve saved_models/shop --host 0.0.0.0 --token-file token "

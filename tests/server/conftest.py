@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import grpc
+import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
@@ -16,6 +17,10 @@ from tests.conftest import CANDIDATE, QUERY, export_unchecked
 from tfrs_twotower.server.protos import predict_pb2
 
 NAME = "shop"
+PLAIN = "plain"
+#: Titles of the first candidates: one that is markup, and one that fits no line.
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+LONG = "Émilie, or " + "a-title-without-a-space-" * 9
 LIMITS = tt.server.Limits(max_body_bytes=60_000, max_rows=300, max_list_length=50, max_values=2000, timeout_s=20)
 
 
@@ -89,6 +94,8 @@ def export_shop(known: tt.Interactions, directory: Path, seed: int) -> Path:
     """Publishes a bundle of untrained towers, whose weights follow from the seed."""
     import tensorflow as tf
 
+    titles = [HOSTILE, LONG, *known.candidates["title"].to_pylist()[2:]]
+    known = dataclasses.replace(known, candidates=known.candidates.set_column(1, "title", pa.array(titles)))
     tf.keras.utils.set_random_seed(seed)
     past = tt.History(of=tt.Categorical(name="movie_id"), name="history", length=10, by_rating=True)
     query = dataclasses.replace(QUERY, features=(*QUERY.features, past))
@@ -108,16 +115,35 @@ def shop(planted, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="package")
+def plain(planted, tmp_path_factory) -> Path:
+    """The folder of a bundle that has as little as possible: no known query, history, probability, filter or title."""
+    import tensorflow as tf
+
+    seen = planted.split.seen
+    known = dataclasses.replace(seen, candidates=seen.candidates.select(["movie_id"]))
+    tf.keras.utils.set_random_seed(2)
+    query = dataclasses.replace(QUERY, features=(tt.Numeric(name="age"),))
+    candidate = dataclasses.replace(CANDIDATE, features=CANDIDATE.features[:1])
+    task = tt.model.tasks.FullSoftmaxTask()
+    model = tt.build_two_tower(known, query=query, candidate=candidate, task=task)
+    directory = tmp_path_factory.mktemp("saved_models") / PLAIN
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is not trained
+        export_unchecked(model, known, directory, k=5, build_index=tt.index.build_exact_index)
+    return directory
+
+
+@pytest.fixture(scope="package")
 def bundle(shop):
     """Version 1 as `load_bundle` gives it."""
     return tt.load_bundle(shop / "1")
 
 
 @pytest.fixture(scope="package")
-def server(shop):
-    """A server of version 1, labelled stable."""
+def server(shop, plain):
+    """A server of version 1 of the shop, labelled stable, and of the plain bundle."""
     model = tt.server.ModelConfig(
         name=NAME, directory=shop, policy=tt.server.SpecificVersions(versions=(1,)), labels={"stable": 1, "gone": 7}
     )
-    with run((model,)) as running:
+    with run((model, tt.server.ModelConfig(name=PLAIN, directory=plain))) as running:
         yield running

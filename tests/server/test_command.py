@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from tests.browser import open_browser
 from tests.server.conftest import NAME
 from tfrs_twotower.publishing.serving_files import write_models
 from tfrs_twotower.server.protos import get_model_status_pb2
@@ -124,6 +125,39 @@ def test_a_request_that_never_ends_is_cut(ports, context):
     assert json.loads(received.split(b"\r\n\r\n")[1])["error"] == "The request was not answered within 1.5 s."
 
 
+@pytest.mark.browser
+def test_the_page_asks_for_the_token_and_sends_it_in_no_address(ports, process):
+    with open_browser() as browser, browser.new_context(ignore_https_errors=True) as context:
+        page, addresses = context.new_page(), []
+        page.set_default_timeout(20_000)
+        page.on("request", lambda request: addresses.append(request.url))
+        page.goto(f"https://127.0.0.1:{ports[0]}/")
+        entered = page.get_by_role("textbox", name="Token")
+        entered.fill("other")
+        page.keyboard.press("Enter")
+        page.get_by_text("The server does not accept this token.").wait_for()
+        entered.fill(TOKEN)
+        page.keyboard.press("Enter")
+        page.locator("#about", has_text="Recommends from 24 items").wait_for()
+        page.reload()
+        page.locator("#about", has_text="Recommends from 24 items").wait_for()
+    assert not [address for address in addresses if TOKEN in address]
+
+
+def test_a_form_for_the_report_needs_the_token(ports, context):
+    with contextlib.closing(http.client.HTTPSConnection("127.0.0.1", ports[0], context=context)) as connection:
+        # There is no report, which only those learn who have the token.
+        for token, status in ((TOKEN, 404), ("other", 401), ("", 401)):
+            connection.request(
+                "POST",
+                "/explorer/report",
+                f"model={NAME}&version=1&token={token}",
+                {"Content-Type": "application/x-www-form-urlencoded"},
+            )
+            response = connection.getresponse()
+            assert (response.status, set(json.loads(response.read()))) == (status, {"error"})
+
+
 @pytest.mark.linux
 def test_the_server_itself_loads_no_tensorflow(process):
     maps = Path(f"/proc/{process[0].pid}/maps").read_text()
@@ -142,7 +176,7 @@ def test_it_ends_with_its_workers_when_it_is_told_to(process, ports, context):
     with pytest.raises(ProcessLookupError):
         os.kill(available["pid"], 0)
     assert [event["event"] for event in events][-2:] == ["stopping", "version_retired"]
-    assert {event.get("status") for event in events if event["event"] == "request"} == {200, 401, 504, None}
+    assert {event.get("status") for event in events if event["event"] == "request"} == {200, 401, 404, 504, None}
     assert TOKEN not in log.read_text()
 
 
@@ -155,6 +189,9 @@ def test_it_ends_with_its_workers_when_it_is_told_to(process, ports, context):
         (["saved_models/shop", "--token-variable", "UNSET"], "no token in the environment variable UNSET"),
         (["saved_models/shop", "--rest-port", "70000"], "`rest_port` must be in 0..65535"),
         (["a/shop", "b/shop"], "with different names"),
+        (["a/shop", "--num-versions", "0"], "`num` must be"),
+        (["--models", "models.config", "--num-versions", "2"], "`--models` has policies of its own"),
+        (["a/shop", "--open", "--no-explorer"], "`--open` needs the explorer"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, monkeypatch, capsys):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from tests.server.conftest import LIMITS, NAME
+from tests.server.conftest import LIMITS, NAME, PLAIN
 from tests.server.queries import SIGNATURES, arrays, expected, row
 from tfrs_twotower.bundle.fresh_process import to_plain
 from tfrs_twotower.server.protos import (
@@ -226,22 +226,23 @@ def test_reflection_describes_both_services(server):
     assert [method.name for method in declared.service[0].method] == ["GetModelStatus", "HandleReloadConfigRequest"]
 
 
-def reload(server, **fields):
+def reload(server, plain, **fields):
     request = model_management_pb2.ReloadConfigRequest()
     request.config.model_config_list.config.add(**fields)
+    request.config.model_config_list.config.add(name=PLAIN, base_path=str(plain))
     return server.call("ModelService/HandleReloadConfigRequest", request, model_management_pb2.ReloadConfigResponse)
 
 
-def test_a_request_changes_labels_and_names_no_other_folder(server, shop, tmp_path):
+def test_a_request_changes_labels_and_names_no_other_folder(server, shop, plain, tmp_path):
     specific = {"model_version_policy": {"specific": {"versions": [1]}}}
     labels = {"stable": 1, "gone": 7}
-    reload(server, name=NAME, base_path=str(shop), version_labels={**labels, "canary": 1}, **specific)
+    reload(server, plain, name=NAME, base_path=str(shop), version_labels={**labels, "canary": 1}, **specific)
     assert server.send(f"/v1/models/{NAME}/labels/canary")[0] == 200
-    reload(server, name=NAME, base_path=str(shop), version_labels=labels, **specific)
+    reload(server, plain, name=NAME, base_path=str(shop), version_labels=labels, **specific)
     assert server.send(f"/v1/models/{NAME}/labels/canary")[0] == 404
     for fields in ({"name": NAME, "base_path": str(tmp_path)}, {"name": "x", "base_path": str(shop)}, {"name": NAME}):
         with pytest.raises(grpc.RpcError) as raised:
-            reload(server, **fields)
+            reload(server, plain, **fields)
         assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert server.send(f"/v1/models/{NAME}/labels/stable")[0] == 200
 

@@ -59,6 +59,18 @@ def are_known(table: Any, ids: tf.Tensor) -> np.ndarray:
     return known
 
 
+def list_known(table: Any) -> np.ndarray:
+    """Lists the ids of the known queries, as bytes [num_known], in the order in which they were exported.
+
+    Args:
+        table: As in `are_known`.
+    """
+    ids, rows = tf.raw_ops.LookupTableExportV2(table_handle=table.resource_handle, Tkeys=tf.string, Tvalues=tf.int32)
+    is_known = rows.numpy() != UNKNOWN
+    known: np.ndarray = ids.numpy()[is_known][np.argsort(rows.numpy()[is_known])]
+    return known
+
+
 class PastEvents:
     """The candidates that some queries have seen, each lookup of which is done once.
 

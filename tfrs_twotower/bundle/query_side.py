@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -42,6 +43,9 @@ class QuerySide(tf.Module):
         embed_pairs: As `embed`, with the further input `candidate_id`, string [batch]: the candidate that each query is
             embedded for, which is left out of its history, given or remembered.
         recall: As `embed`, and "seen": int32 [batch, any], places in `candidate_ids`, padded with their number.
+        remember: (query_ids: string [batch]) -> {"candidate_ids": string [batch, any], what each query has seen, the
+            latest last, padded with ""; "ratings": float32 [batch, any], padded with NaN}; "ratings" only if a history
+            has ratings. For people who look at a bundle: the signatures do not tell what a query has seen.
         candidate_ids: string [num_candidates], the catalogue at the time of training.
         sample: float32 [num_sampled, dim], retrieval embeddings of known queries.
         sample_ids: string [num_named], ids of the first of them; none if queries are not recognised by an id.
@@ -80,6 +84,8 @@ class QuerySide(tf.Module):
         self.embed, self.recall = (tf.function(f).get_concrete_function(**specs) for f in (embed, recall))
         candidate_id = tf.TensorSpec([None], tf.string, name=CANDIDATE_INPUT)
         self.embed_pairs = tf.function(embed_pairs).get_concrete_function(**specs, **{CANDIDATE_INPUT: candidate_id})
+        query_ids = tf.TensorSpec([None], tf.string, name="query_ids")
+        self.remember = tf.function(self._remember).get_concrete_function(query_ids)
 
         chosen = np.random.default_rng(0).permutation(known.num_queries)[:_NUM_SAMPLED]
         ids = known.queries[known.query_id].take(chosen)
@@ -92,6 +98,18 @@ class QuerySide(tf.Module):
         self.sample = tf.Variable(self.embed(**inputs)["retrieval"], trainable=False, name="sample")
         named = [] if id_input is None else ids.slice(0, _NUM_NAMED).to_pylist()
         self.sample_ids = tf.Variable(tf.constant(named, tf.string), trainable=False, name="sample_ids")
+
+    def _remember(self, query_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        past = PastEvents(self.queries, self.queries.table.lookup(query_ids))
+        candidates = past.candidates(None)
+        num_candidates = self.candidate_ids.shape[0]
+        is_there = candidates < num_candidates  # the others are padding
+        ids = tf.gather(self.candidate_ids, tf.minimum(candidates, num_candidates - 1))
+        remembered = {"candidate_ids": tf.where(is_there, ids, "")}
+        for model in self.models:
+            for ratings in model.raw_ratings(past):
+                remembered["ratings"] = tf.where(is_there, ratings, math.nan)
+        return remembered
 
 
 def by_role(model: Recommender, embed: Callable[[TwoTowerModel], tf.Tensor]) -> Embeddings:
@@ -189,6 +207,24 @@ class _RememberingModel(tf.Module):
             for history in tower.histories
             if history.by_rating
         }
+        self.rating_scales = {
+            name: tf.Variable([lookup.mean, lookup.standard_deviation], trainable=False, name=f"{name}_scale")
+            for name, lookup in tower.lookups.items()
+            if name in self.ratings
+        }
+
+    def raw_ratings(self, past: PastEvents) -> list[tf.Tensor]:
+        """Returns float32 [batch, any] for each history with ratings: the ratings of all events, not standardised.
+
+        Args:
+            past: The events.
+        """
+        places = past.places(None)
+        raw = []
+        for name, ratings in self.ratings.items():
+            mean, standard_deviation = tf.unstack(self.rating_scales[name])
+            raw.append(tf.gather(ratings, places) * standard_deviation + mean)
+        return raw
 
     def embed(
         self,

@@ -26,6 +26,9 @@ class RestoredQuerySide(tf.Module):
         if hasattr(side, "embed_pairs"):
             self.embed_pairs = side.embed_pairs
             functions.append(self.embed_pairs)
+        if hasattr(side, "remember"):
+            self.remember = side.remember
+            functions.append(self.remember)
         self.resources = _Resources(functions)
         self.candidate_ids, self.sample, self.sample_ids = side.candidate_ids, side.sample, side.sample_ids
         # Refreshed bundles lacked the known queries at first, except where functions look them up.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,6 +45,15 @@ def serve(
     ] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM file with the server's certificate.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file with its key.")] = None,
+    num_versions: Annotated[int, typer.Option(help="Versions of each bundle that are served, the newest.")] = 1,
+    explorer: Annotated[
+        bool | None,
+        typer.Option(
+            "--explorer/--no-explorer",
+            help="A page to look at the models. Default: if only this machine reaches the server, or with a token.",
+        ),
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open that page in a browser.")] = False,
     access_log: Annotated[bool, typer.Option(help="Write each request to the standard error, as JSON.")] = True,
 ) -> None:
     """Serves bundles: TensorFlow Serving's REST and gRPC, without TensorFlow Serving. Ctrl+C ends it."""
@@ -53,7 +64,7 @@ def serve(
     from tfrs_twotower.server.tokens import read_token
 
     config = ServerConfig(
-        models=_models(bundles or [], models, models_folder),
+        models=_models(bundles or [], models, models_folder, num_versions),
         host=host,
         rest_port=rest_port,
         grpc_port=grpc_port,
@@ -63,7 +74,10 @@ def serve(
         token=read_token(file=token_file, variable=token_variable),
         tls_certificate=tls_certificate,
         tls_key=tls_key,
+        has_explorer=explorer,
     )
+    if open_page and not config.serves_explorer:
+        raise ValueError("`--open` needs the explorer: add `--explorer`, or a token.")
 
     def say(addresses: Addresses) -> None:
         scheme = "http" if config.tls_certificate is None else "https"
@@ -71,20 +85,29 @@ def serve(
         for model in config.models:
             print_line(f"{model.name}: {scheme}://{shown}:{addresses.rest_port}/v1/models/{model.name}")
         print_line(f"gRPC: {shown}:{addresses.grpc_port}")
-        if config.token is None and host not in ("127.0.0.1", "localhost", "::1"):
+        if config.token is None and not config.is_local:
             print_line(f"Anyone who can reach {host} can use the server. Ask for a token with --token-file.")
+        if config.serves_explorer:
+            url = f"{scheme}://{shown}:{addresses.rest_port}/"
+            print_line(f"Explorer: {url}")
+            if open_page:
+                # A browser for the terminal returns only when it is closed.
+                threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
         sys.stdout.flush()
 
     serve(config, log=JsonLog(sys.stderr) if access_log else log_nothing, on_ready=say)
 
 
-def _models(bundles: list[Path], file: Path | None, folder: Path | None) -> tuple[ModelConfig, ...]:
-    from tfrs_twotower.server.models_config import ModelConfig, read_models_config
+def _models(bundles: list[Path], file: Path | None, folder: Path | None, num_versions: int) -> tuple[ModelConfig, ...]:
+    from tfrs_twotower.server.models_config import LatestVersions, ModelConfig, read_models_config
 
     if (file is None) == (not bundles):
         raise ValueError("Give folders of bundles, or `--models` with a file models.config.")
     if file is not None:
+        if num_versions != 1:
+            raise ValueError("`--num-versions` is for folders of bundles: `--models` has policies of its own.")
         return read_models_config(file, models_folder=folder)
     if folder is not None:
         raise ValueError("`--models-folder` needs `--models`.")
-    return tuple(ModelConfig(name=path.resolve().name, directory=path) for path in bundles)
+    policy = LatestVersions(num=num_versions)
+    return tuple(ModelConfig(name=path.resolve().name, directory=path, policy=policy) for path in bundles)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+_NAMES = ("title", "name")
+
 
 def require_columns(table: pa.Table, columns: Sequence[str], name: str = "The table") -> None:
     """Checks that a table has certain columns.
@@ -27,6 +29,24 @@ def require_columns(table: pa.Table, columns: Sequence[str], name: str = "The ta
     missing = [column for column in columns if column not in table.column_names]
     if missing:
         raise ValueError(f"{name} has no column {', '.join(missing)}. Its columns: {', '.join(table.column_names)}.")
+
+
+def name_column(table: pa.Table) -> str | None:
+    """Returns the column of texts that people know the rows by: `title`, `name`, or one that ends with it.
+
+    Args:
+        table: Any table.
+
+    Example:
+        >>> name_column(pa.table({"sku": ["a"], "Product_Name": ["Spade"]}))
+        'Product_Name'
+    """
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    for name in _NAMES:
+        found = next((column for column in texts if column.lower() == name), None)
+        if found is not None:
+            return found
+    return next((column for column in texts if column.lower().endswith(tuple(f"_{name}" for name in _NAMES))), None)
 
 
 def plain_table(table: pa.Table, name: str) -> pa.Table:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower._progress import Progress, no_progress
+from tfrs_twotower.data.columns import name_column
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation.build import build_report
 from tfrs_twotower.evaluation.html.details import PageDetails
@@ -24,8 +25,6 @@ from tfrs_twotower.training.recipe import Trained
 
 # A column with more values than these has too few queries of each.
 _MAX_SEGMENTS = 25
-# Names of columns that hold the candidates' names.
-_NAME_COLUMNS = ("title", "name")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,11 +121,8 @@ def _segment_columns(prepared: Prepared) -> list[str]:
 
 
 def _name_column(prepared: Prepared) -> str | None:
-    given, candidates = prepared.experiment.evaluation.name_column, prepared.interactions.candidates
-    if given is not None:
-        return our_name(given, prepared.interactions)
-    texts = [field.name for field in candidates.schema if pa.types.is_string(field.type)]
-    return next((name for name in _NAME_COLUMNS if name in texts), None)
+    given = prepared.experiment.evaluation.name_column
+    return name_column(prepared.interactions.candidates) if given is None else our_name(given, prepared.interactions)
 
 
 def _group_column(prepared: Prepared) -> str | None:

@@ -10,6 +10,7 @@ from tfrs_twotower._settings import finite_number, whole_number
 from tfrs_twotower.server.models_config import ModelConfig
 
 _MAX_PORT = 65_535
+_LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,9 @@ class ServerConfig:
         tls_certificate: PEM file with the server's certificate chain; None speaks plain HTTP.
         tls_key: PEM file with its key.
         poll_s: Seconds between two looks for new versions.
+        has_explorer: Whether there is a page at "/" on which people look at the models. It shows the ids of the known
+            queries and what each has seen, so that by default (None) there is one only if no other machine reaches
+            the server, or a token is asked for.
 
     Raises:
         ValueError: If a value is impossible, two models have one name, or a token is empty.
@@ -96,6 +100,17 @@ class ServerConfig:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     poll_s: float = 1.0
+    has_explorer: bool | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the server."""
+        return self.host in _LOCAL_HOSTS
+
+    @property
+    def serves_explorer(self) -> bool:
+        """Whether there is a page at "/"."""
+        return self.is_local or self.token is not None if self.has_explorer is None else self.has_explorer
 
     def __post_init__(self) -> None:
         require_models(self.models)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import NamedTuple
 
 import orjson
@@ -44,11 +44,16 @@ class _Spec(NamedTuple):
     label: str | None
 
 
-_NOTED = web.RequestKey("noted", Noted)
+#: What a handler notes about its request.
+NOTED = web.RequestKey("noted", Noted)
 
 
 def build_app(
-    models: Models, *, log: Callable[..., None], pages: Iterable[web.AbstractRouteDef] = ()
+    models: Models,
+    *,
+    log: Callable[..., None],
+    pages: Iterable[web.AbstractRouteDef] = (),
+    open_paths: Collection[str] = (),
 ) -> web.Application:
     """Builds the application.
 
@@ -56,11 +61,11 @@ def build_app(
         models: The models that it serves.
         log: Called with an event and its details.
         pages: Further routes, such as a page at "/".
+        open_paths: Those of their paths that ask for no token.
     """
     handlers = _Handlers(models)
-    app = web.Application(
-        middlewares=[_Gate(models, log).pass_through], client_max_size=models.config.limits.max_body_bytes
-    )
+    gate = _Gate(models, log, frozenset([*_OPEN_PATHS, *open_paths]))
+    app = web.Application(middlewares=[gate.pass_through], client_max_size=models.config.limits.max_body_bytes)
     app.add_routes(pages)
     app.router.add_get(_HEALTH, handlers.health)
     app.router.add_get(_READINESS, handlers.readiness)
@@ -114,7 +119,7 @@ class _Handlers:
                 Code.UNIMPLEMENTED, f"Bundles have no signature for {match['verb'].lower()}. Use :predict."
             )
         data = await request.read()
-        noted = request[_NOTED]
+        noted = request[NOTED]
         # From here to `predict` nothing waits: the version cannot be retired before it has the request.
         version = self._find(request, _spec_of(match))
         body = read_body(data)
@@ -126,7 +131,7 @@ class _Handlers:
         return web.Response(body=write_outputs(outputs, is_rows=body.is_rows), content_type="application/json")
 
     def _find(self, request: web.Request, spec: _Spec) -> ServedVersion:
-        noted = request[_NOTED]
+        noted = request[NOTED]
         model = self._models.model(spec.name)
         noted.model = spec.name
         version = model.find(spec.version, spec.label)
@@ -137,8 +142,8 @@ class _Handlers:
 class _Gate:
     """What every request passes: the token, the time limit, errors, log and metrics."""
 
-    def __init__(self, models: Models, log: Callable[..., None]) -> None:
-        self._models, self._log = models, log
+    def __init__(self, models: Models, log: Callable[..., None], open_paths: Collection[str]) -> None:
+        self._models, self._log, self._open_paths = models, log, open_paths
 
     @property
     def pass_through(self) -> _Handler:
@@ -152,12 +157,12 @@ class _Gate:
 
     async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         start = time.perf_counter()
-        noted = request[_NOTED] = Noted()
+        noted = request[NOTED] = Noted()
         timeout_s = self._models.config.limits.timeout_s
         code = "OK"
         response: web.StreamResponse
         try:
-            if request.path not in _OPEN_PATHS:
+            if request.path not in self._open_paths:
                 self._authorize(request)
                 self._require_going_on()
             async with timeout(timeout_s):

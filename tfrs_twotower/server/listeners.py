@@ -13,6 +13,7 @@ from aiohttp import web
 from tfrs_twotower.server.addresses import Addresses
 from tfrs_twotower.server.config import ServerConfig
 from tfrs_twotower.server.connections import Connections
+from tfrs_twotower.server.explorer import Pages, explorer_pages
 from tfrs_twotower.server.grpc_services import build_server
 from tfrs_twotower.server.http_app import build_app
 from tfrs_twotower.server.models import Models
@@ -42,7 +43,8 @@ async def start_listeners(models: Models, stack: contextlib.AsyncExitStack, *, l
 async def _start_http(models: Models, stack: contextlib.AsyncExitStack, port: int, log: Callable[..., None]) -> int:
     limits = models.config.limits
     connections = Connections(limits.idle_timeout_s)
-    app = build_app(models, log=log)
+    pages = explorer_pages(models) if models.config.serves_explorer else Pages([], [])
+    app = build_app(models, log=log, pages=pages.routes, open_paths=pages.open_paths)
     app.middlewares.insert(0, connections.middleware)
     runner = web.AppRunner(
         app,

@@ -11,7 +11,9 @@ import gc
 import os
 import signal
 import socket
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from tfrs_twotower.server.tensors import NUMBERS
 
 if TYPE_CHECKING:
     from tfrs_twotower.bundle.load import LoadedBundle
+    from tfrs_twotower.server.exploration import Exploration
     from tfrs_twotower.server.joined_calls import JoinedCall, Received
 
 # Copies of a request by which the loop over requests is warmed up.
@@ -45,9 +48,26 @@ def main(descriptor: str, folder: str, way: str) -> None:
             _send(connection, {"problem": _message_of(error)}, [])
             return
         _send(connection, {"query_id": model.query_id}, [model.signature_defs])
-        while (frame := _receive(connection)) is not None:
-            header, buffers = _reply(model, *frame)
+        _serve(connection, model)
+
+
+def _serve(connection: socket.socket, model: _Model) -> None:
+    """Answers calls one after the other, and questions of the explorer beside them, so that no call waits for those."""
+    sending = threading.Lock()
+    exploring = ThreadPoolExecutor(1)
+
+    def send(header: dict[str, Any], buffers: list[bytes | memoryview]) -> None:
+        with sending:
             _send(connection, header, buffers)
+
+    try:
+        while (frame := _receive(connection)) is not None:
+            if "question" in frame[0]:
+                exploring.submit(lambda header: send(*_answer(model, header)), frame[0])
+            else:
+                send(*_reply(model, *frame))
+    finally:
+        exploring.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,23 +79,30 @@ class _Model:
         calls: Signature -> what computes it for several requests.
         signature_defs: A serialized `SignatureDefMap`.
         query_id: Name of the input by which queries are known; None if there is none.
+        exploration: Answers questions of the explorer.
     """
 
     bundle: LoadedBundle
     calls: Mapping[str, JoinedCall]
     signature_defs: bytes
     query_id: str | None
+    exploration: Exploration
 
 
 def _load(folder: Path, *, joins_rows: bool) -> _Model:
     from tfrs_twotower.bundle.load import load_bundle
+    from tfrs_twotower.server.exploration import Exploration
     from tfrs_twotower.server.joined_calls import call_as_one, call_one_by_one
 
     bundle = load_bundle(folder)
     make = call_as_one if joins_rows else call_one_by_one
     calls = {name: make(signature) for name, signature in bundle.module.signatures.items()}
     model = _Model(
-        bundle=bundle, calls=calls, signature_defs=_signature_defs(folder), query_id=_query_id_of_known(bundle)
+        bundle=bundle,
+        calls=calls,
+        signature_defs=_signature_defs(folder),
+        query_id=_query_id_of_known(bundle),
+        exploration=Exploration(bundle),
     )
     _warm_up(model, folder)
     gc.collect()
@@ -126,6 +153,14 @@ def _query_id_of_known(bundle: LoadedBundle) -> str | None:
     except ValueError:
         return None
     return bundle.manifest.model.query.id
+
+
+def _answer(model: _Model, header: dict[str, Any]) -> tuple[dict[str, Any], list[bytes | memoryview]]:
+    """Answers a question of the explorer."""
+    try:
+        return {"id": header["id"]}, [model.exploration.reply(header["question"])]
+    except Exception as error:
+        return {"id": header["id"], "problem": _message_of(error)}, []
 
 
 def _reply(

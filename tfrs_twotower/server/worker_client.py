@@ -17,6 +17,8 @@ from tfrs_twotower.server.signatures import read_signatures
 from tfrs_twotower.server.tensors import Inputs, Output, Outputs, SignatureSpec, split_rows
 
 _END_S = 5.0
+# The explorer asks one question at a time for each person. A search among millions takes a part of a second.
+_MAX_QUESTIONS = 32
 # The process imports what this one imports. With `-m`, modules in the current folder would come first.
 _START = "import sys; sys.path[:] = sys.argv[4:]; from tfrs_twotower.server.worker import main; main(*sys.argv[1:4])"
 
@@ -60,6 +62,7 @@ class WorkerClient:
         self._process, self._reader, self._writer = process, reader, writer
         self._call_timeout_s = call_timeout_s
         self._calls: dict[int, _Call] = {}
+        self._questions: dict[int, asyncio.Future[bytes]] = {}
         self._numbers = itertools.count()
         self._reading: asyncio.Task[None] | None = None
         self._on_end: Callable[[], None] | None = None
@@ -115,6 +118,25 @@ class WorkerClient:
         self._writer.writelines(pack(header, buffers))
         return future
 
+    def ask(self, question: Mapping[str, Any]) -> asyncio.Future[bytes]:
+        """Asks a question of the explorer.
+
+        Args:
+            question: As `Exploration.reply` takes it.
+
+        Returns:
+            A future of the answer in JSON; its error is a `RequestError` if there is none.
+        """
+        number, future = next(self._numbers), asyncio.get_running_loop().create_future()
+        if self._has_ended:
+            future.set_exception(_ended())
+        elif len(self._questions) >= _MAX_QUESTIONS:
+            future.set_exception(RequestError(Code.RESOURCE_EXHAUSTED, "Too many questions are waiting. Try again."))
+        else:
+            self._questions[number] = future
+            self._writer.writelines(pack({"id": number, "question": question}, []))
+        return future
+
     def kill(self) -> None:
         """Ends the process at once."""
         with contextlib.suppress(ProcessLookupError):
@@ -139,6 +161,9 @@ class WorkerClient:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 header, buffers = await self._receive()
+                if header["id"] in self._questions:
+                    _settle(self._questions.pop(header["id"]), header, buffers)
+                    continue
                 call = self._calls.pop(header["id"])
                 call.timeout.cancel()
                 if not call.future.done():
@@ -150,7 +175,11 @@ class WorkerClient:
             call.timeout.cancel()
             if not call.future.done():
                 call.future.set_exception(_ended())
+        for question in self._questions.values():
+            if not question.done():
+                question.set_exception(_ended())
         self._calls.clear()
+        self._questions.clear()
         if self._on_end is not None:
             self._on_end()
 
@@ -183,6 +212,16 @@ async def start_worker(folder: Path, *, joins_rows: bool, call_timeout_s: float)
 
 def _ended() -> RequestError:
     return RequestError(Code.UNAVAILABLE, "The process that serves this version has ended. It is started again.")
+
+
+def _settle(question: asyncio.Future[bytes], header: Mapping[str, Any], buffers: list[memoryview]) -> None:
+    """Gives a question its answer, unless nobody waits for it any more."""
+    if question.done():
+        return
+    if "problem" in header:
+        question.set_exception(RequestError(Code.INTERNAL, header["problem"]))
+    else:
+        question.set_result(bytes(buffers[0]))
 
 
 def _pack_inputs(

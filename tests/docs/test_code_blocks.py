@@ -122,6 +122,7 @@ NOT_RUN = {
     ),
     "scripts/demo": "it creates an environment; tests/integration tests what it runs",
     "scripts/test": "it runs these tests",
+    ".venv/bin/tfrs-twotower serve saved_models/movielens-100k --open": "tests/server opens the page",
     "cd serving && docker compose up": "it needs Docker",
     "tfrs-twotower serve saved_models/movielens-100k": "it ends when it is told to; tests/server runs it",
     "tfrs-twotower serve saved_models/movielens-100k --open": "it opens a browser; tests/server opens the page in one",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfrs_twotower.bundle import fresh_process
 from tfrs_twotower.bundle.build import Bundle
@@ -33,9 +36,12 @@ def check_in_fresh_process(written: Mapping[Path, Bundle]) -> None:
     Raises:
         RuntimeError: If one does not load, or a prediction differs.
     """
-    all_replies = ask_in_fresh_process({path: bundle.requests for path, bundle in written.items()})
-    for bundle, replies in zip(written.values(), all_replies, strict=True):
-        difference = find_difference(bundle.signatures, bundle.requests, replies)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        asked = pool.submit(ask_in_fresh_process, {path: bundle.requests for path, bundle in written.items()})
+        with _as_traced():
+            expected = [_call(bundle.signatures, bundle.requests) for bundle in written.values()]
+    for bundle, outputs, replies in zip(written.values(), expected, asked.result(), strict=True):
+        difference = _compare(bundle.requests, outputs, replies)
         if difference is not None:
             signature, output = difference
             raise RuntimeError(
@@ -56,9 +62,34 @@ def find_difference(
     Returns:
         (signature, output) of the first that differs by more than rounding, or None.
     """
-    for request, reply in zip(requests, replies, strict=True):
-        for name, expected in signatures[request.signature](**request.inputs).items():
-            values = expected.numpy()
+    return _compare(requests, _call(signatures, requests), replies)
+
+
+def _call(signatures: Signatures, requests: Sequence[Request]) -> list[dict[str, np.ndarray]]:
+    return [
+        {name: output.numpy() for name, output in signatures[request.signature](**request.inputs).items()}
+        for request in requests
+    ]
+
+
+@contextlib.contextmanager
+def _as_traced() -> Iterator[None]:
+    """Leaves out TensorFlow's optimisation of graphs, which takes longer than the few calls of a check."""
+    option = "disable_meta_optimizer"
+    before = tf.config.optimizer.get_experimental_options().get(option, False)
+    tf.config.optimizer.set_experimental_options({option: True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({option: before})
+
+
+def _compare(
+    requests: Sequence[Request], expected: Sequence[Mapping[str, np.ndarray]], replies: Sequence[Reply]
+) -> tuple[str, str] | None:
+    """Returns (signature, output) of the first reply that differs by more than rounding, or None."""
+    for request, outputs, reply in zip(requests, expected, replies, strict=True):
+        for name, values in outputs.items():
             if values.dtype == object:
                 same = fresh_process.to_plain(values.tolist()) == reply[name]
             else:

@@ -75,7 +75,7 @@ def build_signatures(
     def trace(function: Callable[..., Tensors], *specs: Mapping[str, tf.TensorSpec]) -> Any:
         named = {name: spec for group in specs for name, spec in group.items()}
 
-        compute_in_blocks = in_blocks(function, named)
+        compute_in_blocks = in_blocks(function if catalogue.index.uses_autograph else as_written(function), named)
 
         def compute(**features: tf.Tensor) -> Tensors:
             return compute_in_blocks(**aligned(features, inputs.ratings_of))

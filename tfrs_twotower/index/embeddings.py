@@ -10,6 +10,8 @@ import numpy as np
 #: Maximum length of an embedding. The product of two vectors of this length, and every partial sum, is finite in
 #: float32.
 MAX_NORM = 1e18
+# Rows whose lengths are computed at once in float64, which bounds the memory.
+_NUM_CHECKED_AT_ONCE = 8192
 # Ids that an error message names.
 _NUM_NAMED = 5
 
@@ -45,7 +47,12 @@ def check_embeddings(embeddings: np.ndarray, ids: Sequence[str]) -> np.ndarray:
         raise ValueError(f"`ids` must be unique. Received twice: {', '.join(map(repr, repeated[:_NUM_NAMED]))}.")
     with np.errstate(over="ignore"):
         embeddings = np.ascontiguousarray(embeddings, np.float32)
-    norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    norms = np.concatenate(
+        [
+            np.linalg.norm(embeddings[start : start + _NUM_CHECKED_AT_ONCE].astype(np.float64), axis=1)
+            for start in range(0, len(embeddings), _NUM_CHECKED_AT_ONCE)
+        ]
+    )
     for is_invalid, rule, fault in (
         (~np.isfinite(norms), "finite in float32", "with NaN or infinity"),
         (norms > MAX_NORM, f"no longer than {MAX_NORM:g}", "longer"),

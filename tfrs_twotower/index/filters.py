@@ -53,7 +53,9 @@ class CandidateFilters(tf.Module):
         self.num_value_sets, self.value_set_of_row = {}, {}
         for feature in self.features:
             require_filterable(candidates, feature)
-            values, value_sets, value_set_of_row = _encode(filter_values(candidates, feature))
+            distinct, number_of_row = _distinct(candidates[feature])
+            values, value_sets, value_set_of_number = _encode(filter_values(pa.table({feature: distinct}), feature))
+            value_set_of_row = value_set_of_number[number_of_row]
             keys = tf.lookup.KeyValueTensorInitializer(
                 tf.constant(["", *values]), tf.range(len(values) + 1, dtype=tf.int32)
             )
@@ -228,6 +230,21 @@ def as_text(value: str | int | bool) -> str:
         ('1995', 'true', 'Drama')
     """
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _distinct(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
+    """Numbers the distinct values of a column in the order in which they first occur.
+
+    Returns:
+        (distinct, numbers): the distinct values, and int [num_rows], the number of each row's value.
+    """
+    if not _is_list(column.type) and not pa.types.is_null(column.type):
+        encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+        return encoded.dictionary, encoded.indices.to_numpy()
+    number_of: dict[tuple[str | int | bool, ...] | None, int] = {}
+    rows = (None if row is None else tuple(row) for row in column.to_pylist())
+    numbers = np.fromiter((number_of.setdefault(row, len(number_of)) for row in rows), np.int32, len(column))
+    return pa.array(number_of, column.type), numbers
 
 
 def _encode(rows: list[tuple[str, ...]]) -> tuple[list[str], list[list[int]], np.ndarray]:

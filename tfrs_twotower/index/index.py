@@ -64,6 +64,11 @@ class Index(tf.Module, abc.ABC):
         self.num_candidates = vectors.num_candidates
 
     @property
+    def uses_autograph(self) -> bool:
+        """Whether Python in `find_rows` may depend on tensors, as in a user's own class, even one derived from ours."""
+        return not type(self).__module__.startswith(f"{__package__}.")
+
+    @property
     @abc.abstractmethod
     def is_exact(self) -> bool:
         """Whether a search always finds the k best candidates."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.index.control_flow import as_written
 from tfrs_twotower.index.index import Index
 
 _NUM_RANKED_AT_ONCE = 128
@@ -48,13 +50,13 @@ def trace_search(index: Index) -> Any:
     Returns:
         A `tf.function` of queries and k, as `Index.search`.
     """
-    return tf.function(index.search, input_signature=[_queries_spec(index), tf.TensorSpec([], tf.int32)])
+    return tf.function(_search_of(index), input_signature=[_queries_spec(index), tf.TensorSpec([], tf.int32)])
 
 
 def trace_excluding_search(index: Index) -> Any:
     """Traces searches with exclusions, as `trace_search` does those without; the third argument is `exclude`."""
     specs = [_queries_spec(index), tf.TensorSpec([], tf.int32), tf.TensorSpec([None, None], tf.int32)]
-    return tf.function(index.search, input_signature=specs)
+    return tf.function(_search_of(index), input_signature=specs)
 
 
 def measure_recall(scores: tf.Tensor, kth_scores: np.ndarray) -> np.ndarray:
@@ -86,8 +88,9 @@ def measure_latency(index: Index, queries: np.ndarray) -> dict[int, float]:
     Returns:
         Batch size (1 and 256) -> median milliseconds.
     """
+    search_of_index = _search_of(index)
     search = tf.function(
-        lambda queries, exclude: index.search(queries, _K_OF_LATENCY, exclude),
+        lambda queries, exclude: search_of_index(queries, _K_OF_LATENCY, exclude),
         input_signature=[_queries_spec(index), tf.TensorSpec([None, 1], tf.int32)],
     )
     latencies = {}
@@ -100,6 +103,10 @@ def measure_latency(index: Index, queries: np.ndarray) -> dict[int, float]:
             seconds.append(time.perf_counter() - start)
         latencies[batch] = 1000 * float(np.median(seconds[_NUM_WARMUP:]))
     return latencies
+
+
+def _search_of(index: Index) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    return index.search if index.uses_autograph else as_written(index.search)
 
 
 def _queries_spec(index: Index) -> tf.TensorSpec:

@@ -166,6 +166,28 @@ def test_a_bundle_gets_another_catalogue_and_is_rolled_back(call, bundle_path, p
     check_error(call("index", tmp_path / "shop", "--catalogue", tmp_path / "none.csv"), "none.csv")
 
 
+def test_candidates_are_added_changed_and_removed(call, bundle_path, tmp_path, unchecked):
+    shutil.copytree(bundle_path, tmp_path / "shop" / "1")
+    items, ids = tmp_path / "items.csv", tmp_path / "ids.txt"
+    items.write_text("movie_id,title,genres\nnew,New,Odd|Rare\nm1,Other,Even\n")
+    ids.write_text("m3\r\nm5\r\n\r\nm30\r\n")
+    result = call("index", tmp_path / "shop", "--add", items, "--remove", ids)
+    assert "The catalogue does not have 1 of the 3 ids to remove: 'm30'." in result.stderr
+    published = tmp_path / "shop" / "2"
+    assert result.stdout.strip() == f"1 candidates added, 1 changed, 2 removed. Published: {published}"
+    rows = {row["movie_id"]: row for row in tt.load_bundle(published).candidates.to_pylist()}
+    assert rows["new"]["genres"] == ["Odd", "Rare"]
+    assert rows["m1"]["title"] == "Other"
+    assert not {"m3", "m5"} & set(rows)
+
+
+def test_a_change_of_a_catalogue_needs_either_the_whole_or_its_parts(call, tmp_path):
+    check_error(call("index", tmp_path), "Give either --catalogue, or --add, --remove or both of these.")
+    both = ["--catalogue", tmp_path / "a.csv", "--remove", tmp_path / "ids.txt"]
+    check_error(call("index", tmp_path, *both), "Give either --catalogue")
+    check_error(call("index", tmp_path, "--add", tmp_path / "a.csv", "--index", "exact"), "`--index` goes with --cat")
+
+
 def test_files_for_tensorflow_serving_are_written(call, bundle_path, tmp_path):
     result = run("serving-config", bundle_path.parent, "--output", tmp_path / "serving", "--batching")
     assert result.returncode == 0, result.stderr

@@ -86,7 +86,7 @@ expected = tt.load_bundle("saved_models/movielens-100k").similar(["50", "172"]).
 assert [row["candidate_ids"] for row in predictions] == expected
 """,
     "docs/guides/publishing.md": """
-assert [version.number for version in tt.publishing.list_versions("saved_models/shop") if version.is_served] == [1]
+assert [version.number for version in tt.publishing.list_versions("saved_models/shop") if version.is_served] == [2]
 """,
 }
 

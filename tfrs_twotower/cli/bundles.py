@@ -77,30 +77,72 @@ def recommend(
 @app.command()
 def index(
     bundle: Annotated[Path, typer.Argument(help="A version's folder, or the folder of all versions.")],
-    catalogue: Annotated[Path, typer.Option(help="The candidates and their features: Parquet, CSV, Arrow, TFRecords.")],
+    catalogue: Annotated[
+        Path | None, typer.Option(help="The whole catalogue with its features: Parquet, CSV, Arrow, TFRecords.")
+    ] = None,
+    add: Annotated[
+        Path | None, typer.Option(help="Candidates to add or to change, with their features, in such a file.")
+    ] = None,
+    remove: Annotated[Path | None, typer.Option(help="Ids of candidates to remove: a text with one in a line.")] = None,
     kind: Annotated[
-        IndexKind | None, typer.Option("--index", help="Default: the kind that the bundle was exported with.")
+        IndexKind | None,
+        typer.Option("--index", help="For --catalogue. Default: the kind that the bundle was exported with."),
     ] = None,
     keep: Annotated[int | None, typer.Option(help="Number of versions that stay, the newest. Default: all.")] = None,
 ) -> None:
     """Publishes a bundle with another catalogue as the next version, without training and without training data."""
+    if (catalogue is None) == (add is None and remove is None):
+        raise ValueError("Give either --catalogue, or --add, --remove or both of these.")
+    if catalogue is None and kind is not None:
+        raise ValueError("`--index` goes with --catalogue: --add and --remove keep the kind of the index.")
     with err.status("Indexing the catalogue, and checking the bundle in a fresh process"):
         import_tensorflow()
 
         from tfrs_twotower.bundle.load import load_bundle
-        from tfrs_twotower.experiment.index_choice import index_builder
-        from tfrs_twotower.experiment.sections import IndexSection
-        from tfrs_twotower.publishing.catalogue_file import read_catalogue
-        from tfrs_twotower.publishing.refresh import refresh_bundle
 
         before = load_bundle(bundle)
-        candidates = read_catalogue(catalogue, before)
-        build_index = index_builder(IndexSection(kind=kind.value)) if kind else None
-        path = refresh_bundle(before, candidates, build_index=build_index, keep=keep)
-    id_column = before.manifest.model.candidate.id
-    old, new = set(before.candidates[id_column].to_pylist()), set(candidates[id_column].to_pylist())
-    print_line(f"{len(new - old)} candidates added, {len(old - new)} removed, {len(old & new)} kept. Published: {path}")
+        if catalogue is not None:
+            path, counts = _replace_catalogue(before, catalogue, kind, keep)
+        else:
+            path, counts = _change_catalogue(before, add, remove, keep)
+    print_line(f"{counts}. Published: {path}")
     _mention_twin(path)
+
+
+def _replace_catalogue(
+    before: LoadedBundle, catalogue: Path, kind: IndexKind | None, keep: int | None
+) -> tuple[Path, str]:
+    """Publishes another catalogue, and says what is different."""
+    from tfrs_twotower.experiment.index_choice import index_builder
+    from tfrs_twotower.experiment.sections import IndexSection
+    from tfrs_twotower.publishing.catalogue_file import read_catalogue
+    from tfrs_twotower.publishing.refresh import refresh_bundle
+
+    candidates = read_catalogue(catalogue, before)
+    build_index = index_builder(IndexSection(kind=kind.value)) if kind else None
+    path = refresh_bundle(before, candidates, build_index=build_index, keep=keep)
+    old, new = _ids(before, before.candidates), _ids(before, candidates)
+    return path, f"{len(new - old)} candidates added, {len(old - new)} removed, {len(old & new)} kept"
+
+
+def _change_catalogue(
+    before: LoadedBundle, add: Path | None, remove: Path | None, keep: int | None
+) -> tuple[Path, str]:
+    """Publishes the catalogue with candidates added, changed and removed, and says how many."""
+    from tfrs_twotower.publishing.catalogue_file import read_catalogue, read_ids
+    from tfrs_twotower.publishing.update import update_catalogue
+
+    candidates = None if add is None else read_catalogue(add, before)
+    removed = [] if remove is None else read_ids(remove)
+    path = update_catalogue(before, add=candidates, remove=removed, keep=keep)
+    old, added = _ids(before, before.candidates), set() if candidates is None else _ids(before, candidates)
+    return path, (
+        f"{len(added - old)} candidates added, {len(added & old)} changed, {len(old.intersection(removed))} removed"
+    )
+
+
+def _ids(bundle: LoadedBundle, candidates: Any) -> set[str]:
+    return set(candidates[bundle.manifest.model.candidate.id].to_pylist())
 
 
 @app.command("list")

@@ -151,7 +151,9 @@ def build_approximate(
             note = None if tuned else "exact: no effort that there was time to try met the target"
     index, recall = tuned or (kind.create_exact(embeddings, ids), _full_recall(target))
     verify_index(index, embeddings)
-    outcome = _measure(index, embeddings, queries, start, recall=recall, note=note)
+    outcome = dataclasses.replace(
+        _measure(index, embeddings, queries, start, recall=recall), note=note, target=target.recall
+    )
     return BuiltIndex(index=index, outcome=outcome, requested=kind.kind)
 
 
@@ -195,7 +197,6 @@ def _measure(
     start: float,
     *,
     recall: Mapping[int, float],
-    note: str | None = None,
 ) -> IndexOutcome:
     """Returns the outcome of building an index that was begun at `start`, a reading of `time.monotonic()`."""
     build_s = time.monotonic() - start
@@ -204,6 +205,10 @@ def _measure(
         recall=recall,
         latency_ms=measure_latency(index, queries if len(queries) else embeddings[:1]),
         build_s=build_s,
-        size_bytes=sum(variable.dtype.size * variable.shape.num_elements() for variable in index.variables),
-        note=note,
+        size_bytes=size_bytes(index),
     )
+
+
+def size_bytes(index: Index) -> int:
+    """Returns the size of an index's variables."""
+    return sum(variable.dtype.size * variable.shape.num_elements() for variable in index.variables)

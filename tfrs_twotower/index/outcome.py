@@ -27,6 +27,10 @@ class IndexOutcome:
         build_s: Seconds that building and tuning took.
         size_bytes: Size of the index's variables.
         note: Reason why the index is exact although an approximate one was wanted, or None.
+        target: k -> recall that was required of the index; None for an index of an exact kind, and in bundles of older
+            versions.
+        num_changed: Vectors that were put in or taken out since the partitions of the index were learnt. The latency
+            was measured then, and the recall after the last change.
 
     Example:
         >>> outcome = IndexOutcome(
@@ -44,6 +48,8 @@ class IndexOutcome:
     build_s: float
     size_bytes: int
     note: str | None = None
+    target: Mapping[int, float] | None = None
+    num_changed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the outcome as JSON holds it: numbers rounded, and numbers that are keys as strings."""
@@ -57,6 +63,8 @@ class IndexOutcome:
             "build_s": round(self.build_s, 1),
             "size_bytes": self.size_bytes,
             "note": self.note,
+            "target": None if self.target is None else {str(k): share for k, share in self.target.items()},
+            "num_changed": self.num_changed,
         }
 
     @classmethod
@@ -89,12 +97,18 @@ def read_outcome(value: JsonValue) -> IndexOutcome:
     """
     return IndexOutcome(
         parameters={name: _parameter(given) for name, given in value["parameters"].entries().items()},
-        recall={k: share.number(0, 1) for k, share in value["recall"].numbered().items()},
+        recall=_shares(value["recall"]),
         latency_ms={batch: time.number(0) for batch, time in value["latency_ms"].numbered().items()},
         build_s=value["build_s"].number(0),
         size_bytes=value["size_bytes"].whole_number(0),
         note=value["note"].nullable(JsonValue.text),
+        target=value.optional("target", _shares),
+        num_changed=value.optional("num_changed", lambda number: number.whole_number(0)) or 0,
     )
+
+
+def _shares(value: JsonValue) -> dict[int, float]:
+    return {k: share.number(0, 1) for k, share in value.numbered().items()}
 
 
 def _parameter(value: JsonValue) -> Any:

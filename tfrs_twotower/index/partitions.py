@@ -1,4 +1,4 @@
-"""Partitions of a catalogue: groups of a fixed size whose members lie close together."""
+"""Partitions of a catalogue: groups of a fixed size whose members lie close together, also after it has changed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 import warnings
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
 from tfrs_twotower.data.rows import NO_ROW, places_within
 
 # Sampled candidates per cluster from which k-means learns the clusters, and its passes over the sample.
 _NUM_SAMPLED_PER_CLUSTER = 50
 _NUM_ITERATIONS = 10
+# New vectors whose distances from all centres are computed at once.
+_NUM_PLACED_AT_ONCE = 1024
 # Clusters per square root of the catalogue's size.
 _CLUSTERS_PER_ROOT = 4
 # Steps of the power method, which need not converge: any direction close to the longest axis serves.
@@ -55,26 +55,117 @@ def partition_catalogue(vectors: np.ndarray, *, partition_size: int = 32, seed: 
         >>> sorted(sorted(rows) for rows in partition_catalogue(vectors, partition_size=2).rows.tolist())
         [[0, 2], [1, 3]]
     """
-    # K-means squares distances, which must stay finite.
-    scale = np.float32(max(float(np.abs(vectors).max()), float(np.finfo(np.float32).tiny)))
+    scale = _scale_of(vectors)
     scaled = vectors / scale
     num_clusters = min(round(_CLUSTERS_PER_ROOT * math.sqrt(len(vectors))), len(vectors) // partition_size)
     clusters = _cluster(scaled, max(1, num_clusters), seed)
-    partitions = [partition for cluster in clusters for partition in _halve(scaled, cluster, partition_size)]
-    order = np.concatenate(partitions)
-    sizes = np.array([len(partition) for partition in partitions])
-    rows = np.full((len(partitions), partition_size), NO_ROW, np.int32)
-    rows[np.repeat(np.arange(len(partitions)), sizes), places_within(sizes)] = order
+    groups = [group for cluster in clusters for group in _halve(scaled, cluster, partition_size)]
+    order = np.concatenate(groups)
+    return _describe(scaled[order], order, np.array([len(group) for group in groups]), partition_size, scale)
+
+
+def update_partitions(partitions: Partitions, vectors: np.ndarray, earlier_rows: np.ndarray) -> Partitions:
+    """Divides a changed catalogue into the partitions that it had, as far as they are left.
+
+    A new vector goes to the partition whose centre is nearest. A partition that would have too many members is halved,
+    and one without members is dropped.
+
+    Args:
+        partitions: The partitions of the earlier catalogue.
+        vectors: float32 [num_candidates, embedding_dim], finite.
+        earlier_rows: int [num_candidates], the row in the earlier catalogue of each vector that was there, and `NO_ROW`
+            for a new one.
+
+    Returns:
+        The partitions of the changed catalogue.
+
+    Example:
+        >>> vectors = np.array([[0.0], [10.0], [0.2], [10.2]], np.float32)
+        >>> partitions = partition_catalogue(vectors, partition_size=2)
+        >>> changed = np.array([[0.0], [10.0], [10.2], [0.1]], np.float32)
+        >>> updated = update_partitions(partitions, changed, np.array([0, 1, 3, NO_ROW]))
+        >>> sorted(sorted(rows) for rows in updated.rows.tolist())
+        [[0, 3], [1, 2]]
+    """
+    num_partitions, size = partitions.rows.shape
+    is_new = earlier_rows == NO_ROW
+    # The last place is that of unused slots, and a candidate that was removed leaves its slot unused.
+    row_of = np.full(partitions.rows.max() + 2, NO_ROW, np.int32)
+    row_of[earlier_rows[~is_new]] = np.flatnonzero(~is_new)
+    rows = row_of[partitions.rows]
+    new_rows, scale = np.flatnonzero(is_new), _scale_of(vectors)
+    nearest = _nearest(vectors[new_rows] / scale, partitions.centres / scale)
+    is_touched = ((rows == NO_ROW) & (partitions.rows != NO_ROW)).any(axis=1)
+    is_touched[nearest] = True
+    order = np.argsort(nearest, kind="stable")
+    added = np.split(new_rows[order], np.cumsum(np.bincount(nearest, minlength=num_partitions))[:-1])
+    groups = []
+    for number in np.flatnonzero(is_touched):
+        members = np.concatenate([rows[number][rows[number] != NO_ROW], added[number]])
+        if len(members) > size:
+            halves = _halve(vectors[members] / scale, np.arange(len(members)), size)
+            groups += [members[half] for half in halves]
+        elif len(members):
+            groups.append(members)
+    kept = Partitions(
+        rows=rows[~is_touched], centres=partitions.centres[~is_touched], spreads=partitions.spreads[~is_touched]
+    )
+    if not groups:
+        return kept
+    members = np.concatenate(groups)
+    sizes = np.array([len(group) for group in groups])
+    changed = _describe(vectors[members] / scale, members, sizes, size, scale)
+    return Partitions(
+        rows=np.concatenate([kept.rows, changed.rows]),
+        centres=np.concatenate([kept.centres, changed.centres]),
+        spreads=np.concatenate([kept.spreads, changed.spreads]),
+    )
+
+
+def _scale_of(vectors: np.ndarray) -> np.float32:
+    """Returns the greatest number of vectors: distances of vectors divided by it stay finite when they are squared."""
+    greatest = max(float(vectors.max()), -float(vectors.min()))
+    return np.float32(max(greatest, float(np.finfo(np.float32).tiny)))
+
+
+def _nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Returns int [num_vectors], the row of the centre that is nearest to each vector."""
+    squares = np.square(centres).sum(axis=1)
+    nearest = [
+        # The squared distances without the vector's own square, which is the same for all centres.
+        np.argmin(squares - 2 * vectors[start : start + _NUM_PLACED_AT_ONCE] @ centres.T, axis=1)
+        for start in range(0, len(vectors), _NUM_PLACED_AT_ONCE)
+    ]
+    return np.concatenate([np.zeros(0, np.int64), *nearest])
+
+
+def _describe(
+    members: np.ndarray, rows: np.ndarray, sizes: np.ndarray, partition_size: int, scale: np.float32
+) -> Partitions:
+    """Describes the partitions of members that are in order of partitions.
+
+    Args:
+        members: float32 [num_members, embedding_dim], divided by `scale`.
+        rows: int [num_members], their rows.
+        sizes: int [num_partitions], >= 1, the members of each partition.
+        partition_size: Slots of a partition.
+        scale: What the members were divided by.
+    """
+    placed = np.full((len(sizes), partition_size), NO_ROW, np.int32)
+    placed[np.repeat(np.arange(len(sizes)), sizes), places_within(sizes)] = rows
     starts = np.cumsum(sizes) - sizes
-    members = scaled[order]
     centres = np.add.reduceat(members, starts) / sizes[:, np.newaxis].astype(np.float32)
     distances = np.square(members - np.repeat(centres, sizes, axis=0)).sum(axis=1)
     spreads = np.sqrt(np.add.reduceat(distances, starts) / sizes.astype(np.float32))
-    return Partitions(rows=rows, centres=centres * scale, spreads=spreads * scale)
+    return Partitions(rows=placed, centres=centres * scale, spreads=spreads * scale)
 
 
 def _cluster(vectors: np.ndarray, num_clusters: int, seed: int) -> list[np.ndarray]:
     """Returns the rows of each cluster that has members."""
+    # Importing scikit-learn takes a second, and only those who partition a catalogue need it.
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     if num_clusters == 1:
         return [np.arange(len(vectors))]
     size = min(len(vectors), _NUM_SAMPLED_PER_CLUSTER * num_clusters)

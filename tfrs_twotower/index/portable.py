@@ -22,7 +22,8 @@ from tfrs_twotower.index.control_flow import as_written
 from tfrs_twotower.index.embeddings import check_embeddings
 from tfrs_twotower.index.ordering import NO_SCORE
 from tfrs_twotower.index.outcome import Parameters
-from tfrs_twotower.index.partitions import Partitions, partition_catalogue
+from tfrs_twotower.index.partitions import Partitions, partition_catalogue, update_partitions
+from tfrs_twotower.index.stored import StoredIndex
 from tfrs_twotower.index.vectors import CandidateVectors
 
 _NUM_PARALLEL_QUERIES = 4
@@ -105,7 +106,7 @@ class PortableIndex(ApproximateIndex[PortableEffort]):
             effort=effort,
             excluding=excluding,
         )
-        expected_best = math.sqrt(2 * math.log(self.partition_size) / embeddings.shape[1])
+        expected_best = _expected_best(self.partition_size, embeddings.shape[1])
         keys = np.concatenate([partitions.centres, expected_best * partitions.spreads[:, np.newaxis]], axis=1)
         self.keys = tf.Variable(keys.astype(np.float32), trainable=False, name="partition_keys")
 
@@ -164,3 +165,37 @@ class PortableIndex(ApproximateIndex[PortableEffort]):
             parallel_iterations=_NUM_PARALLEL_QUERIES,
         )[:batch]
         return tf.pad(rows, [[0, 0], [0, num_columns - num_found]], constant_values=NO_ROW)
+
+
+def update_portable_index(
+    stored: StoredIndex, embeddings: np.ndarray, ids: Sequence[str], earlier_rows: np.ndarray
+) -> PortableIndex:
+    """Makes the index of a changed catalogue with the partitions of an earlier one.
+
+    Args:
+        stored: The index of the earlier catalogue.
+        embeddings: float32 [num_candidates, embedding_dim], finite, of the changed catalogue.
+        ids: The candidates' ids, all different.
+        earlier_rows: int [num_candidates], the row in the earlier catalogue of each vector that was there, and `NO_ROW`
+            for a new one.
+
+    Raises:
+        KeyError: If a parameter or a variable is not stored.
+        ValueError: If `check_embeddings` refuses the embeddings or the ids.
+    """
+    keys = stored.read("keys")
+    rows = stored.read("vectors/rows").reshape(len(keys), -1)
+    spreads = keys[:, -1] / np.float32(_expected_best(rows.shape[1], keys.shape[1] - 1))
+    partitions = Partitions(rows=rows, centres=keys[:, :-1], spreads=spreads)
+    return PortableIndex(
+        embeddings,
+        ids,
+        partitions=update_partitions(partitions, embeddings, earlier_rows),
+        effort=PortableEffort(num_partitions_to_search=stored.parameters["num_partitions_to_search"]),
+        excluding=stored.excluding,
+    )
+
+
+def _expected_best(partition_size: int, dim: int) -> float:
+    """Returns what the best member of a partition is expected to add to its centre's score, per length and spread."""
+    return math.sqrt(2 * math.log(partition_size) / dim)

@@ -25,6 +25,8 @@ from tfrs_twotower.index.control_flow import as_written, not_inlined
 from tfrs_twotower.index.embeddings import check_embeddings
 from tfrs_twotower.index.ordering import drop_excluded
 from tfrs_twotower.index.outcome import Parameters
+from tfrs_twotower.index.scann_tree import ScannTree
+from tfrs_twotower.index.stored import StoredIndex
 from tfrs_twotower.index.vectors import CandidateVectors
 
 # Sampled candidates per partition from which ScaNN learns the partitions.
@@ -45,6 +47,11 @@ _MIN_CANDIDATES_FOR_HALVES = 5000
 # Parameters that tuning tries, and partitions per square root of the catalogue's size.
 _NUMS_REORDERING_CANDIDATES_TO_TRY = (100, 150, 200, 400, 800)
 _PARTITIONS_PER_ROOT = 8
+# The parts of a `ScannState`, in the order in which it takes them.
+_STATE = (
+    "scann_config", "serialized_partitioner", "datapoint_to_token", "ah_codebook", "hashed_dataset", "int8_dataset",
+    "int8_multipliers", "dp_norms", "dataset",
+)  # fmt: skip
 # Minimum number of candidates that are scored exactly for each one that is wanted.
 _MIN_REORDERED_PER_WANTED = 4
 
@@ -85,6 +92,7 @@ class ScannIndex(ApproximateIndex[ScannEffort]):
         effort: Work that a search in the partitions does. By default it searches a fiftieth of them.
         excluding: Multiples of the effort for queries with exclusions, as in `ApproximateIndex`. Both numbers of the
             effort are multiplied.
+        state: ScaNN's state for these embeddings and as many partitions; by default ScaNN learns it.
 
     Attributes:
         num_partitions: Partitions of the catalogue, or None.
@@ -122,6 +130,7 @@ class ScannIndex(ApproximateIndex[ScannEffort]):
         num_partitions: int | None = None,
         effort: ScannEffort | None = None,
         excluding: Excluding = (),
+        state: Any = None,
     ) -> None:
         ops = require_scann()
         embeddings = check_embeddings(embeddings, ids)
@@ -130,7 +139,9 @@ class ScannIndex(ApproximateIndex[ScannEffort]):
         if effort is None:
             effort = ScannEffort(num_partitions_to_search=default_num_partitions_to_search(num_partitions or 1))
         effort = self.check_effort(effort)
-        self.state = _build_searcher(ops, embeddings, num_partitions, effort).serialize_to_module()
+        if state is None:
+            state = _build_searcher(ops, embeddings, num_partitions, effort).serialize_to_module()
+        self.state = state
         # One name per export: every signature of a bundle, and every call site, shares one searcher in memory.
         self._shared_name = f"scann-{uuid.uuid4()}"
         super().__init__(CandidateVectors(self.state.dataset), effort=effort, excluding=excluding)
@@ -257,6 +268,45 @@ class ScannIndex(ApproximateIndex[ScannEffort]):
         is_empty, is_large = batch == 0, batch >= 2 * _MIN_QUERIES_IN_HALF
         search_otherwise = not_inlined(as_written(lambda: tf.cond(is_empty, search_nothing, search_halves)))
         return tf.cond(is_empty | is_large, search_otherwise, search_at_once)
+
+
+def update_scann_index(
+    stored: StoredIndex, embeddings: np.ndarray, ids: Sequence[str], earlier_rows: np.ndarray
+) -> ScannIndex:
+    """Makes the index of a changed catalogue with the tree of an earlier one.
+
+    Args:
+        stored: The index of the earlier catalogue, with a tree.
+        embeddings: float32 [num_candidates, embedding_dim], finite, of the changed catalogue.
+        ids: The candidates' ids, all different.
+        earlier_rows: int [num_candidates], the row in the earlier catalogue of each vector that was there, and `NO_ROW`
+            for a new one.
+
+    Raises:
+        ImportError: If scann is missing or does not load.
+        KeyError: If a parameter or a variable is not stored.
+        ValueError: If `check_embeddings` refuses the embeddings or the ids.
+    """
+    ops = require_scann()
+    tensors = {name: stored.read(f"state/{name}") for name in _STATE if name != "dataset"}
+    tree = ScannTree.read(tensors)
+    is_new = earlier_rows == NO_ROW
+    partitions, codes = tree.encode(embeddings[is_new])
+    for name, added in (("datapoint_to_token", partitions), ("hashed_dataset", codes)):
+        tensors[name] = tensors[name][earlier_rows]
+        tensors[name][is_new] = added
+    tensors["dataset"] = embeddings
+    return ScannIndex(
+        embeddings,
+        ids,
+        num_partitions=len(tree.centres),
+        effort=ScannEffort(
+            num_partitions_to_search=stored.parameters["num_partitions_to_search"],
+            num_reordering_candidates=stored.parameters["num_reordering_candidates"],
+        ),
+        excluding=stored.excluding,
+        state=ops.ScannState([tensors[name] for name in _STATE]),
+    )
 
 
 def _check_partitions(num_partitions: int | None, effort: ScannEffort | None, num_candidates: int) -> None:

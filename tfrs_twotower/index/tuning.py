@@ -21,6 +21,8 @@ MIN_QUERIES = 64
 # number of standard errors must meet the target, so that the recall is likely to hold for other queries, too.
 _MAX_QUERIES = 1024
 _NUM_STANDARD_ERRORS = 1.645
+# Number of these that are asked again when the catalogue has changed.
+_MAX_CONFIRMING_AGAIN = 512
 # Numbers of exclusions that are tried, and queries to try them with.
 _NUMS_EXCLUSIONS = (16, 64, 256, 1024)
 _MAX_EXCLUDING_QUERIES = 256
@@ -73,8 +75,7 @@ def tune(
     Returns:
         k -> recall over the queries that confirm, or None if no effort met the target.
     """
-    order = np.random.default_rng(seed).permutation(len(queries))[: 2 * _MAX_QUERIES]
-    choosing, confirming = (_Sample(index, queries[half], target) for half in np.array_split(order, 2))
+    choosing, confirming = (_Sample(index, half, target) for half in _halves(queries, seed))
     for effort in index.list_efforts():
         if time.monotonic() > deadline:
             return None
@@ -85,6 +86,26 @@ def tune(
             if all(_meets_with_margin(recalls[k], minimum) for k, minimum in target.recall.items()):
                 return {k: float(np.mean(recall)) for k, recall in recalls.items()}
     return None
+
+
+def confirm_recall(
+    index: Index, queries: np.ndarray, target: IndexTarget, search: Any, *, seed: int = 0
+) -> dict[int, float]:
+    """Measures the recall as `tune` does, with the queries that confirm an effort.
+
+    Args:
+        index: The index.
+        queries: float32 [num_queries, embedding_dim], embeddings of the model's queries, at least 4.
+        target: The numbers of candidates at which to measure.
+        search: From `trace_search`.
+        seed: Seed of the division of the queries, that of `tune`.
+
+    Returns:
+        k -> recall.
+    """
+    confirming = _halves(queries, seed)[1][:_MAX_CONFIRMING_AGAIN]
+    recalls = _Sample(index, confirming, target).measure(search)
+    return {k: float(np.mean(recall)) for k, recall in recalls.items()}
 
 
 def tune_exclusions(
@@ -124,6 +145,12 @@ def tune_exclusions(
         else:
             break
     index.excluding = tuple(tuned)
+
+
+def _halves(queries: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Divides queries into those that choose an effort and those that confirm it."""
+    order = np.random.default_rng(seed).permutation(len(queries))[: 2 * _MAX_QUERIES]
+    return [queries[half] for half in np.array_split(order, 2)]
 
 
 class _Sample:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.index.index import Index
+from tfrs_twotower.index.measure import trace_search
 
 _MAX_VERIFIED = 256
 _K = 10
@@ -16,12 +19,16 @@ _RELATIVE_ERROR = 1e-5
 _ABSOLUTE_ERROR_PER_DIMENSION = 1e-37
 
 
-def verify_index(index: Index, embeddings: np.ndarray, *, seed: int = 0) -> None:
+def verify_index(
+    index: Index, embeddings: np.ndarray, *, among: np.ndarray | None = None, search: Any = None, seed: int = 0
+) -> None:
     """Checks an index by searching for the candidates nearest to a sample of the candidates themselves.
 
     Args:
         index: The index.
         embeddings: float [num_candidates, embedding_dim], from which the index was built.
+        among: int [any], rows that are sampled; by default all.
+        search: From `trace_search`; by default it is traced here.
         seed: Seed of the sample.
 
     Raises:
@@ -29,11 +36,13 @@ def verify_index(index: Index, embeddings: np.ndarray, *, seed: int = 0) -> None
             or if an exact index finds, by a candidate's own vector, neither the candidate nor ten that score as high.
     """
     num, dim = embeddings.shape
-    rows = np.sort(np.random.default_rng(seed).choice(num, min(num, _MAX_VERIFIED), replace=False))
+    among = np.arange(num) if among is None else among
+    rows = np.sort(np.random.default_rng(seed).choice(among, min(len(among), _MAX_VERIFIED), replace=False))
     own = embeddings[rows].astype(np.float32)
     if not np.array_equal(index.vectors.take(tf.constant(rows, tf.int32)).numpy(), own):
         raise RuntimeError(f"The {index.kind} index holds other vectors than it was given. Build it again.")
-    scores, found = (values.numpy() for values in tf.function(index.search)(tf.constant(own), _K))
+    search = trace_search(index) if search is None else search
+    scores, found = (values.numpy() for values in search(tf.constant(own), _K))
     is_found = found != NO_ROW
     queries, candidates = own.astype(np.float64), embeddings[np.maximum(found, 0)].astype(np.float64)
     expected = np.einsum("qd,qkd->qk", queries, candidates)

@@ -1,4 +1,5 @@
 from .catalogue_file import read_catalogue as read_catalogue
+from .catalogue_file import read_ids as read_ids
 from .export import ExportConfig as ExportConfig
 from .export import export_bundle as export_bundle
 from .gate import QualityError as QualityError
@@ -6,6 +7,7 @@ from .gate import QualityGate as QualityGate
 from .refresh import refresh_bundle as refresh_bundle
 from .tensorflow_serving import ServingConfig as ServingConfig
 from .tensorflow_serving import serving_config as serving_config
+from .update import update_catalogue as update_catalogue
 from .versions import Version as Version
 from .versions import list_versions as list_versions
 from .versions import rollback as rollback

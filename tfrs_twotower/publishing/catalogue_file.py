@@ -1,8 +1,9 @@
-"""Reads a catalogue from a file, with the column types that a bundle needs."""
+"""Reads a catalogue from a file, with the column types that a bundle needs, and ids of candidates from a text."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -61,6 +62,31 @@ def read_catalogue(path: str | os.PathLike[str], bundle: LoadedBundle) -> pa.Tab
         if name in table.column_names:  # `refresh_bundle` names what is missing
             table = _with(table, name, _to_filter(table[name], bundle.candidates.schema.field(name).type, name))
     return table
+
+
+def read_ids(path: str | os.PathLike[str]) -> list[str]:
+    r"""Reads ids of candidates from a text in UTF-8 with one id in a line; empty lines are left out.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is not UTF-8.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "ids.txt"
+        ...     _ = path.write_text("007\n\n008\n")
+        ...     read_ids(path)
+        ['007', '008']
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be a text in UTF-8 with one id in a line. {error}.") from error
+    return [line for line in text.split("\n") if line]
 
 
 def _list_columns(bundle: LoadedBundle) -> dict[str, pa.DataType]:

@@ -74,21 +74,55 @@ def refresh_bundle(
     """
     require_keep(keep)
     require_batch_sizes(warmup_batch_sizes)
+    loaded, folder = open_version(bundle)
+    manifest, directory = loaded.manifest, folder.parent
+    build_index = build_index or builder_of(manifest.index.requested)
+    catalogue = read_candidates(candidates, "candidates", manifest.model.candidate.id)
+    require_columns(catalogue, manifest.filter_by, "`candidates`, by whose columns the bundle filters,")
+    sides = restore_sides(loaded, folder.name)
+    embeddings = sides.embed(catalogue)
+    refreshed = build_bundle(sides, catalogue, embeddings, build_index, k=manifest.requested_k)
+    twin = None
+    if needs_twin(directory):
+        twin = build_bundle(sides, catalogue, embeddings, build_portable_index, k=manifest.requested_k)
+    return publish_bundle(directory, refreshed, twin, gate=gate, keep=keep, warmup_batch_sizes=warmup_batch_sizes)
+
+
+def open_version(bundle: str | Path | LoadedBundle) -> tuple[LoadedBundle, Path]:
+    """Loads a bundle whose catalogue is to change.
+
+    Args:
+        bundle: As in `refresh_bundle`.
+
+    Returns:
+        (loaded, folder): the bundle, and its version's folder.
+
+    Raises:
+        FileNotFoundError: If there is no bundle.
+        ValueError: If the folder holds something else or portable twins, or the bundle is of an older version.
+    """
     loaded = bundle if isinstance(bundle, LoadedBundle) else load_bundle(bundle)
-    manifest, folder = loaded.manifest, loaded.path.absolute()
+    folder = loaded.path.absolute()
     if not folder.name.isdecimal():
         folder = folder.resolve()  # a link such as `current`
     if not hasattr(loaded.module, "query_side"):
         raise ValueError(f"{folder} was made by an older version of this library. Export it again.")
     if not folder.name.isdecimal():
         raise ValueError(f"{folder} is not a version in a folder of versions. Move it to {folder / '1'}.")
-    directory = folder.parent
-    require_no_twins(directory)
-    build_index = build_index or builder_of(manifest.index.requested)
-    catalogue = _read(candidates, manifest.model.candidate.id)
-    require_columns(catalogue, manifest.filter_by, "`candidates`, by whose columns the bundle filters,")
+    require_no_twins(folder.parent)
+    return loaded, folder
+
+
+def restore_sides(loaded: LoadedBundle, version: str) -> Sides:
+    """Takes from a loaded bundle what stays when its catalogue changes.
+
+    Args:
+        loaded: The bundle.
+        version: Its version, for the manifest.
+    """
+    manifest = loaded.manifest
     query, candidate = manifest.model.query, manifest.model.candidate
-    sides = Sides(
+    return Sides(
         queries=RestoredQuerySide(loaded.module.query_side),
         candidates=RestoredCandidateSide(loaded.module.candidate_side),
         inputs=Inputs(
@@ -102,23 +136,37 @@ def refresh_bundle(
         recommend_seen=manifest.recommend_seen,
         known={query.id: loaded.module.query_side.sample_ids.read_value()},
         # The metrics are those of the other catalogue.
-        entry=dataclasses.replace(manifest.model, metrics={}, refreshed_from=folder.name),
+        entry=dataclasses.replace(manifest.model, metrics={}, refreshed_from=version),
     )
-    embeddings = sides.embed(catalogue)
-    refreshed = build_bundle(sides, catalogue, embeddings, build_index, k=manifest.requested_k)
-    twin = None
-    if has_twins(directory) or is_served_as_pair(directory):
-        twin = build_bundle(sides, catalogue, embeddings, build_portable_index, k=manifest.requested_k)
-    return publish_bundle(directory, refreshed, twin, gate=gate, keep=keep, warmup_batch_sizes=warmup_batch_sizes)
 
 
-def _read(candidates: Any, id_column: str) -> pa.Table:
+def needs_twin(directory: Path) -> bool:
+    """Tells whether the next version of a bundle must have a portable twin.
+
+    Args:
+        directory: `saved_models/<name>`.
+    """
+    return has_twins(directory) or is_served_as_pair(directory)
+
+
+def read_candidates(candidates: Any, name: str, id_column: str) -> pa.Table:
+    """Reads a table of candidates in memory, and checks their ids.
+
+    Args:
+        candidates: As in `refresh_bundle`.
+        name: Name of the argument, for errors.
+        id_column: Column of the ids.
+
+    Raises:
+        ValueError: If ids are missing or repeated.
+        TypeError: If it is not a table, or ids are not strings.
+    """
     if isinstance(candidates, str | os.PathLike):
         raise TypeError(
-            f"`candidates` must be a table. Received a path: {candidates}. Read it with: "
+            f"`{name}` must be a table. Received a path: {candidates}. Read it with: "
             "tfrs_twotower.publishing.read_catalogue(path, bundle)"
         )
-    table = decode_table(read_source(candidates, "candidates", text_columns=(id_column,)))
-    table = plain_table(table, "candidates")
-    check_ids(table, id_column, "candidates")
+    table = decode_table(read_source(candidates, name, text_columns=(id_column,)))
+    table = plain_table(table, name)
+    check_ids(table, id_column, name)
     return table

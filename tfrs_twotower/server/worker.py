@@ -93,10 +93,12 @@ def _load(folder: Path, *, joins_rows: bool) -> _Model:
     from tfrs_twotower.bundle.load import load_bundle
     from tfrs_twotower.server.exploration import Exploration
     from tfrs_twotower.server.joined_calls import call_as_one, call_one_by_one
+    from tfrs_twotower.server.withdrawn import WITHDRAWN_FILE, Withdrawn, leave_out
 
     bundle = load_bundle(folder)
     make = call_as_one if joins_rows else call_one_by_one
     calls = {name: make(signature) for name, signature in bundle.module.signatures.items()}
+    calls = leave_out(calls, Withdrawn(folder.parent / WITHDRAWN_FILE))
     model = _Model(
         bundle=bundle,
         calls=calls,

@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--archive", help="a GroupLens archive of MovieLens 100K")
-    parser.add_argument("--shares", default=f"0.1,{DEFAULT_SHARE:g},0.33", help="shares of the epochs")
+    parser.add_argument("--shares", default=f"0.1,0.2,{DEFAULT_SHARE:.3g}", help="shares of the epochs")
     arguments = parser.parse_args()
     shares = [float(share) for share in arguments.shares.split(",")]
     ratings = tt.load_movielens("movielens/100k-ratings", archive=arguments.archive)
@@ -100,7 +100,6 @@ def measure(older: Split, newer: Split, shares: list[float], seed: int) -> list[
     earlier = fit_recipe(tt.choose_recipe(older.train), older, seed=seed)
     state = earlier.state
     assert state is not None
-    steps_before = num_steps(state)
     contenders: dict[str, Callable[[], Trained]] = {
         "from nothing": functools.partial(fit_recipe, earlier.recipe, newer, seed=seed),
         "from nothing, chosen anew": functools.partial(fit_recipe, tt.choose_recipe(newer.train), newer, seed=seed),
@@ -114,8 +113,7 @@ def measure(older: Split, newer: Split, shares: list[float], seed: int) -> list[
         trained = train()
         seconds = time.perf_counter() - start
         assert trained.state is not None
-        after = num_steps(trained.state)
-        steps[case] = sum(after[name] - (steps_before[name] if "warm" in case else 0) for name in after)
+        steps[case] = sum(num_steps(trained.state).values())
         rows += tested(case, trained.model, newer)
         rows += [(case, "steps", steps[case], ""), (case, "time", seconds, "s")]
         if "warm" in case:

@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import hashlib
 import json
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,16 +110,6 @@ class Vocabulary(Learnt):
             for value, count in zip(self.values, self.counts or (0,) * len(self.values), strict=True)
         ]
         return Vocabulary((*self.values, *recent), (*counts, *recent.values()))
-
-    def only(self, kept: Container[str]) -> Vocabulary:
-        """Returns the values that are kept, in their order.
-
-        Args:
-            kept: The values that stay, and others.
-        """
-        places = [place for place, value in enumerate(self.values) if value in kept]
-        counts = [self.counts[place] for place in places] if self.counts else ()
-        return Vocabulary(tuple(self.values[place] for place in places), tuple(counts))
 
     def is_start_of(self, other: Learnt | None) -> bool:
         """Tells whether another vocabulary begins with these values, in this order."""

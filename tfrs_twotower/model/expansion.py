@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower._settings import require_having
 from tfrs_twotower.data.interactions import Interactions, require_interactions
-from tfrs_twotower.features.history import histories
 from tfrs_twotower.features.learning import learn_candidate_vocabularies, learn_query_vocabularies
-from tfrs_twotower.features.vocabularies import Vocabularies, Vocabulary
+from tfrs_twotower.features.vocabularies import Vocabularies
 from tfrs_twotower.model.tower import Tower
 from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
 
@@ -75,96 +73,55 @@ def _rebuild(model: TwoTowerModel, of_queries: Vocabularies, of_candidates: Voca
     return expanded
 
 
-def expand_trained(model: TwoTowerModel, train: Interactions) -> TwoTowerModel:
-    """Returns what `expand_vocabulary` returns, compiled: training goes on with what the optimizer knows.
+def carry_vectors(earlier: TwoTowerModel, model: TwoTowerModel) -> None:
+    """Gives each value that an earlier model knows as well the vector that it has there.
 
-    Known values keep the optimizer's moments. New ones start with a first moment of zero and the mean of the second
-    moments, as Adam names them; with another optimizer, they have what unknown values have. The ids of queries and
-    candidates that the tables of `train` do not have are dropped, with their vectors and moments: the model then treats
-    them as unknown.
+    Everything else stays as it is: biases, which follow from popularity, statistics, and the vectors of values that the
+    earlier model does not know.
 
     Args:
-        model: A model that has been trained with an optimizer of Keras's newer kind, such as a `LazyAdam`.
-        train: The newer training split.
+        earlier: A trained model.
+        model: An untrained one with the same features and the same sizes, whose vectors are set.
 
     Example:
+        >>> import numpy as np
         >>> import pyarrow as pa
         >>> import tfrs_twotower as tt
-        >>> def ratings(*movies):
-        ...     return Interactions(
+        >>> def build(*movies):
+        ...     ratings = Interactions(
         ...         queries=pa.table({"user_id": ["u"]}), candidates=pa.table({"movie_id": movies}),
         ...         events=pa.table({"query_row": [0] * len(movies), "candidate_row": range(len(movies)),
         ...                          "rating": [1.0, *[5.0] * (len(movies) - 1)]}),
         ...         query_id="user_id", candidate_id="movie_id",
         ...     )
-        >>> user, movie = (
-        ...     tt.SumTowerConfig(features=[tt.features.Categorical(name=name)]) for name in ("user_id", "movie_id")
-        ... )
-        >>> model = tt.build_two_tower(ratings("a", "b"), query=user, candidate=movie)
-        >>> model.compile(optimizer=tt.training.LazyAdam(1e-2))
-        >>> _ = model.fit(model.training_batches(ratings("a", "b"), seed=0), verbose=0)
-        >>> int(expand_trained(model, ratings("a", "b", "c")).optimizer.iterations)
-        1
+        ...     user, movie = (
+        ...         tt.SumTowerConfig(features=[tt.features.Categorical(name=name)]) for name in ("user_id", "movie_id")
+        ...     )
+        ...     return tt.build_two_tower(ratings, query=user, candidate=movie)
+        >>> earlier, model = build("a", "b"), build("b", "c")
+        >>> carry_vectors(earlier, model)
+        >>> vectors = [one.candidate_tower.encoders["movie_id"].vectors() for one in (earlier, model)]
+        >>> [bool(np.array_equal(vectors[0][-1], vectors[1][row])) for row in (-2, -1)]  # b is known, and c is new
+        [True, False]
     """
-    require_interactions(train, "train")
-    expanded = _rebuild(model, *_without_missing_ids(model, train, *_expanded_vocabularies(model, train)))
-    expanded.compile(optimizer=type(model.optimizer).from_config(model.optimizer.get_config()))
-    expanded.optimizer.build(expanded.trainable_variables)
-    rows_of = {
-        old.name: rows
-        for tower, newer in (
-            (model.query_tower, expanded.query_tower),
-            (model.candidate_tower, expanded.candidate_tower),
-        )
-        for old, _, rows in _weight_pairs(tower, newer)
-    }
-    for old, new in zip(model.optimizer.variables, expanded.optimizer.variables, strict=True):
-        # The name of a moment is its kind and the name of its variable, such as "m/query/user_id/embeddings:0".
-        kind, _, of_variable = old.name.partition("/")
-        rows = rows_of.get(of_variable)
-        new.assign(old if rows is None else _expanded_moments(kind, old.numpy(), rows))
-    return expanded
+    for old, new in ((earlier.query_tower, model.query_tower), (earlier.candidate_tower, model.candidate_tower)):
+        for before, after, rows in _weight_pairs(old, new):
+            if len(before.shape) < 2:
+                continue
+            carried = before.numpy() if rows is None else before.numpy()[rows]
+            current = after.numpy()
+            is_known = np.ones(len(carried), bool) if rows is None else _is_first(rows)
+            # The last entry of a vector is its part of the bias.
+            width = current.shape[1] - (1 if rows is not None and old.config.has_bias else 0)
+            current[is_known, :width] = carried[is_known, :width]
+            after.assign(current)
 
 
-def _expanded_moments(kind: str, moments: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Returns the moments of a table with more rows; those of Adam start for new rows as for known ones of average use.
-
-    The moments of an unknown value come from many ids. They are so large that a new id would hardly move.
-    """
-    is_new = np.ones(len(rows), bool)
-    is_new[np.unique(rows, return_index=True)[1]] = False
-    is_known = ~np.isin(rows, rows[is_new])
-    expanded = moments[rows]
-    if is_known.any():
-        if kind == "m":
-            expanded[is_new] = 0.0
-        elif kind == "v":
-            expanded[is_new] = expanded[is_known].mean(axis=0)
-    return expanded
-
-
-def _without_missing_ids(
-    model: TwoTowerModel, train: Interactions, of_queries: Vocabularies, of_candidates: Vocabularies
-) -> tuple[Vocabularies, Vocabularies]:
-    past = [history.name for history in histories(model.query_tower.config.features)]
-    queries, candidates = (
-        set(ids.cast(pa.string()).to_pylist())
-        for ids in (train.queries[train.query_id], train.candidates[train.candidate_id])
-    )
-    return (
-        _only(_only(of_queries, [train.query_id], queries), past, candidates),
-        _only(of_candidates, [train.candidate_id], candidates),
-    )
-
-
-def _only(vocabularies: Vocabularies, names: list[str], kept: set[str]) -> Vocabularies:
-    """Returns the vocabularies with what is kept of some of them."""
-    return Vocabularies(
-        {
-            name: learnt.only(kept) if name in names and isinstance(learnt, Vocabulary) else learnt
-            for name, learnt in vocabularies.items()
-        }
-    )
+def _is_first(rows: np.ndarray) -> np.ndarray:
+    """Tells which entries occur for the first time: a new value has the row of unknown values, which is the first."""
+    is_first = np.zeros(len(rows), bool)
+    is_first[np.unique(rows, return_index=True)[1]] = True
+    return is_first
 
 
 def expand_tower(tower: Tower, vocabularies: Vocabularies) -> Tower:

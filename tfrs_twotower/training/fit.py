@@ -288,26 +288,6 @@ def fit_by_query(
     """
     require_having(model, "model", "query_tower", "a `TwoTowerModel`; use `fit_joint` for a joint model")
     _compile(model, training.learning_rate)
-    return go_on_by_query(model, train, seed=seed, training=training, callbacks=callbacks)
-
-
-def go_on_by_query(
-    model: TwoTowerModel,
-    train: Interactions,
-    *,
-    seed: int,
-    training: QueryTraining,
-    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
-) -> tf.keras.callbacks.History:
-    """Trains a compiled model as `fit_by_query` does, with its own optimizer and what this knows.
-
-    Args:
-        model: As of `fit_by_query`, compiled.
-        train: As of `fit_by_query`.
-        seed: As of `fit_by_query`.
-        training: Number of epochs and batch size; the learning rate is the optimizer's.
-        callbacks: As of `fit_by_query`.
-    """
     average = [] if training.decay is None else [AveragedWeights(decay=training.decay)]
     return model.fit(
         model.query_batches(train, batch_size=training.batch_size, seed=seed),

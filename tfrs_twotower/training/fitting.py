@@ -16,7 +16,7 @@ from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.recipe_settings import ModelSettings
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.callbacks import BestWeights, ValidationMetrics
-from tfrs_twotower.training.fit import QueryTraining, fit_by_query, go_on_by_query
+from tfrs_twotower.training.fit import QueryTraining, fit_by_query
 from tfrs_twotower.training.recency import weigh_by_recency
 from tfrs_twotower.training.run_folder import RunFolder
 
@@ -162,9 +162,7 @@ class Fitting:
         )
         kept = [] if self.run is None else [self.run.checkpoints(task)]
         callbacks = [*watching, StepProgress(task, self.progress), *self.callbacks, *kept]
-        # A model that has an optimizer goes on with it.
-        fit = fit_by_query if getattr(model, "optimizer", None) is None else go_on_by_query
-        return model, fit(model, train, seed=self.seed, training=training, callbacks=callbacks).history
+        return model, fit_by_query(model, train, seed=self.seed, training=training, callbacks=callbacks).history
 
 
 class StepProgress(tf.keras.callbacks.Callback):

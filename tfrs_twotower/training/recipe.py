@@ -25,7 +25,6 @@ from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.replicas import require_whole_tables
 from tfrs_twotower.model.two_tower import TwoTowerModel
-from tfrs_twotower.training.bases import learn_bases
 from tfrs_twotower.training.fitting import DEFAULT_EPOCHS, MAX_RANKED_QUERIES, Chosen, Fitting, Logs
 from tfrs_twotower.training.initial_biases import start_from_biases
 from tfrs_twotower.training.linear import add_linear_part, choose_linear_settings, with_defaults
@@ -202,7 +201,6 @@ def _fit(
             retrieval=retrieval,
             rating=rating,
             known=seen,
-            bases=learn_bases(recipe, fitting.trained_on),
         ),
     )
 
@@ -301,14 +299,10 @@ def _fit_rating(
     """Returns the rating model, the recipe with what was chosen for it, and Keras's logs."""
 
     def build(settings: ModelSettings, train: Interactions) -> TwoTowerModel:
-        model = build_rating_model(dataclasses.replace(recipe, rating=settings), train)
-        assert model is not None  # the recipe has one
-        return model
+        return build_rating(dataclasses.replace(recipe, rating=settings, starts_from_biases=False), train)
 
     def build_from_biases(settings: ModelSettings, train: Interactions) -> TwoTowerModel:
-        model = build(settings, train)
-        start_from_biases(model, train)
-        return model
+        return build_rating(dataclasses.replace(recipe, rating=settings, starts_from_biases=True), train)
 
     starts = recipe.starts_from_biases
     chosen = fitting.choose("rating", settings, build_from_biases if starts else build)
@@ -322,6 +316,15 @@ def _fit_rating(
             chosen = fitting.choose("rating", settings, build_from_biases)
     model, logs = fitting.finish("rating", chosen, build_from_biases if starts else build)
     return model, dataclasses.replace(recipe, rating=chosen.settings, starts_from_biases=starts), logs
+
+
+def build_rating(recipe: Recipe, train: Interactions) -> TwoTowerModel:
+    """Builds the rating model that a training starts from."""
+    model = build_rating_model(recipe, train)
+    assert model is not None  # the recipe has one
+    if recipe.starts_from_biases:
+        start_from_biases(model, train)
+    return model
 
 
 def _is_worse_than_biases(chosen: Chosen, threshold: float, fitting: Fitting) -> bool:

@@ -13,10 +13,8 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.storage import open_interactions, save_interactions
 from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.two_tower import TwoTowerModel
-from tfrs_twotower.training.bases import Bases
 
 _RECIPE, _RETRIEVAL, _RATING, _EVENTS = "recipe.json", "retrieval.keras", "rating.keras", "events"
-_BASES = "bases.npz"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,18 +26,16 @@ class TrainingState:
         retrieval: The retrieval model, before recent popularity and the linear part are added.
         rating: The rating model; None if there is none.
         known: The events that are known, of which they were trained on all that are not of the test part.
-        bases: What the models' biases rest on, by the events that they were trained on.
 
     Example:
         >>> [field.name for field in dataclasses.fields(TrainingState)]
-        ['recipe', 'retrieval', 'rating', 'known', 'bases']
+        ['recipe', 'retrieval', 'rating', 'known']
     """
 
     recipe: Recipe
     retrieval: TwoTowerModel
     rating: TwoTowerModel | None
     known: Interactions
-    bases: Bases
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the state into a new folder: three times the weights of the models, and the events.
@@ -56,7 +52,6 @@ class TrainingState:
         self.retrieval.save(target / _RETRIEVAL)
         if self.rating is not None:
             self.rating.save(target / _RATING)
-        self.bases.save(target / _BASES)
         save_interactions(self.known, target / _EVENTS)
 
     @classmethod
@@ -71,7 +66,7 @@ class TrainingState:
             ValueError: If a file is damaged.
         """
         source = Path(folder)
-        for name in (_RECIPE, _RETRIEVAL, _BASES, _EVENTS):
+        for name in (_RECIPE, _RETRIEVAL, _EVENTS):
             if not (source / name).exists():
                 raise FileNotFoundError(f"{source} does not hold the state of a training: {name} is missing.")
         content = json.loads((source / _RECIPE).read_text(encoding="utf-8"))
@@ -81,5 +76,4 @@ class TrainingState:
             retrieval=tf.keras.models.load_model(source / _RETRIEVAL),
             rating=tf.keras.models.load_model(source / _RATING) if has_rating else None,
             known=open_interactions(source / _EVENTS),
-            bases=Bases.load(source / _BASES),
         )

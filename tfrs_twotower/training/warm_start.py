@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,22 +17,19 @@ from tfrs_twotower._settings import require_seed
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.partition import require_split
 from tfrs_twotower.data.splits import Split
-from tfrs_twotower.model.expansion import expand_trained
+from tfrs_twotower.model.expansion import carry_vectors
 from tfrs_twotower.model.recipe import Recipe
+from tfrs_twotower.model.recipe_models import build_retrieval_model
 from tfrs_twotower.model.recipe_settings import ModelSettings
 from tfrs_twotower.model.two_tower import TwoTowerModel
-from tfrs_twotower.training.bases import Bases, follow_biases, follow_popularity, learn_bases
 from tfrs_twotower.training.fitting import Chosen, Fitting, Logs
 from tfrs_twotower.training.recency import choose_half_life
-from tfrs_twotower.training.recipe import Trained, finish_retrieval, join
+from tfrs_twotower.training.recipe import Trained, build_rating, finish_retrieval, join
 from tfrs_twotower.training.run_folder import RunFolder, describe_run, hold
 from tfrs_twotower.training.state import TrainingState
 
-_Name: TypeAlias = Literal["retrieval", "rating"]
-_Follow: TypeAlias = Callable[[TwoTowerModel, Bases, Bases, Interactions], None]
-
 #: Share of the epochs of a training from nothing.
-DEFAULT_SHARE = 0.2
+DEFAULT_SHARE = 1 / 3
 
 
 def warm_start(
@@ -47,10 +44,10 @@ def warm_start(
 ) -> Trained:
     """Trains the models of an earlier training on newer events as well.
 
-    Known ids keep their vectors, and the optimizer what it knows of them. New ids start with the vector of unknown
-    ones, so that their first predictions come from their other features and their history. Before the first step, the
-    biases of all ids move as far as popularity has changed, and those of a rating model that started from a logistic
-    regression as far as this has. Features, sizes and all else are those of the earlier training, but for one thing:
+    The models are built as a training from nothing builds them on the newer events, with biases that start from
+    popularity or from a logistic regression, and a new optimizer. But each id, and each other value that has a vector,
+    starts with the vector that it has in the earlier model. New ids are known from their first predictions by their
+    other features and their history. Features, sizes and all else are those of the earlier training, but for one thing:
     if later events did not weigh more there, the validation part says whether they do now. Recent popularity and the
     linear part are computed from all events.
 
@@ -128,42 +125,41 @@ def _go_on(
         run=run,
     )
 
-    before, bases = state.bases.of_rows(state.known, seen), learn_bases(recipe, seen)
     notes += _dropped(state.known, seen)
-
-    def expand(model: TwoTowerModel, train: Interactions, follow: _Follow) -> TwoTowerModel:
-        expanded = expand_trained(model, train)
-        follow(expanded, before, bases, train)
-        return expanded
+    histories: dict[str, Logs] = {}
 
     def go_on(
-        name: _Name, settings: ModelSettings, model: TwoTowerModel, follow: _Follow, half_life_days: float | None
+        name: Literal["retrieval", "rating"],
+        settings: ModelSettings,
+        earlier: TwoTowerModel,
+        build: Callable[[Recipe, Interactions], TwoTowerModel],
+        half_life_days: float | None,
     ) -> TwoTowerModel:
+        def carry(_: ModelSettings, train: Interactions) -> TwoTowerModel:
+            model = build(recipe, train)
+            carry_vectors(earlier, model)
+            return model
+
         assert settings.epochs is not None  # a trained recipe has them
-        epochs = math.ceil(share * settings.epochs)
+        epochs = max(1, math.floor(share * settings.epochs))
         chosen = Chosen(settings=dataclasses.replace(settings, epochs=epochs))
-        trained, histories[name] = fitting.finish(
-            name,
-            chosen,
-            lambda _, train: expand(model, train, follow),
-            half_life_days,
-        )
+        trained, histories[name] = fitting.finish(name, chosen, carry, half_life_days)
         notes.append(
-            f"The {name} model of the earlier training was trained on, for {epochs} of {settings.epochs} epochs."
+            f"The {name} model started from the vectors of the earlier training, and was trained for {epochs} of "
+            f"{settings.epochs} epochs."
         )
         return trained
 
-    histories: dict[str, Logs] = {}
-    retrieval = go_on("retrieval", recipe.retrieval, state.retrieval, follow_popularity, recipe.half_life_days)
+    retrieval = go_on("retrieval", recipe.retrieval, state.retrieval, build_retrieval_model, recipe.half_life_days)
     rating = None
     if recipe.rating is not None and state.rating is not None:
-        rating = go_on("rating", recipe.rating, state.rating, follow_biases, None)
+        rating = go_on("rating", recipe.rating, state.rating, build_rating, None)
     return Trained(
         model=join(finish_retrieval(retrieval, recipe, seen), rating),
         recipe=recipe,
         history=histories,
         notes=tuple(notes),
-        state=TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=seen, bases=bases),
+        state=TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=seen),
         share=share,
     )
 

@@ -13,20 +13,17 @@ import asyncio
 import contextlib
 import importlib.util
 import json
-import os
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 from _benchmark import Row, add_arguments, show
+from _serving import free_port, running
 
 from tfrs_twotower.bundle.layout import find_version
 from tfrs_twotower.bundle.manifest import Manifest
@@ -90,11 +87,11 @@ def serving(version: Path, options: list[str]) -> Contender:
 
     @contextlib.contextmanager
     def start() -> Iterator[tuple[int, str, psutil.Process]]:
-        port, other = _free_port(), _free_port()
+        port, other = free_port(), free_port()
         folder = version.parent
         command = ["-m", "tfrs_twotower.cli", "serve", str(folder), "--no-access-log", *options]
         ports = ["--rest-port", str(port), "--grpc-port", str(other)]
-        with _running([sys.executable, *command, *ports], f"http://127.0.0.1:{port}/readyz") as process:
+        with running([sys.executable, *command, *ports], f"http://127.0.0.1:{port}/readyz") as process:
             yield port, f"/v1/models/{folder.resolve().name}:predict", process
 
     return start
@@ -105,9 +102,9 @@ def by_hand(version: Path) -> Contender:
 
     @contextlib.contextmanager
     def start() -> Iterator[tuple[int, str, psutil.Process]]:
-        port = _free_port()
+        port = free_port()
         command = [sys.executable, __file__, "--by-hand", str(version), str(port)]
-        with _running(command, f"http://127.0.0.1:{port}/docs") as process:
+        with running(command, f"http://127.0.0.1:{port}/docs") as process:
             yield port, "/recommend", process
 
     return start
@@ -146,23 +143,6 @@ def serve_by_hand(version: Path, port: int) -> None:
         return {"candidate_ids": ids[rows[0]].tolist(), "scores": scores[0].tolist()}
 
     uvicorn.run(app, port=port, log_level="error")
-
-
-@contextlib.contextmanager
-def _running(command: list[str], url: str) -> Iterator[psutil.Process]:
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while True:
-            with contextlib.suppress(OSError), urllib.request.urlopen(url):
-                break
-            if process.poll() is not None:
-                raise RuntimeError(f"{command} ended with exit code {process.returncode}.")
-            time.sleep(0.2)
-        yield psutil.Process(process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
 
 
 def _measure(
@@ -221,12 +201,6 @@ async def ask(port: int, path: str, version: Path, clients: int, seconds: float)
         "p99": latencies_ms[int(len(latencies_ms) * 0.99)],
         "count": len(latencies_ms),
     }
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as opened:
-        port: int = opened.getsockname()[1]
-        return port
 
 
 def _has(package: str) -> bool:

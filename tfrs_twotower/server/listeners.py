@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections.abc import Callable
 
 import grpc
 from aiohttp import web
 
+from tfrs_twotower.server.access_log import EventHandler
 from tfrs_twotower.server.addresses import Addresses
 from tfrs_twotower.server.config import ServerConfig
 from tfrs_twotower.server.connections import Connections
@@ -46,9 +48,13 @@ async def _start_http(models: Models, stack: contextlib.AsyncExitStack, port: in
     pages = explorer_pages(models) if models.config.serves_explorer else Pages([], [])
     app = build_app(models, log=log, pages=pages.routes, open_paths=pages.open_paths)
     app.middlewares.insert(0, connections.middleware)
+    # aiohttp writes a stack trace for each connection that brings no HTTP.
+    logger = logging.Logger("tfrs_twotower.server.http", logging.WARNING)
+    logger.addHandler(EventHandler(log, "bad_connection"))
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=logger,
         keepalive_timeout=limits.idle_timeout_s,
         lingering_time=_LINGERING_S,
         shutdown_timeout=limits.drain_timeout_s,

@@ -33,6 +33,7 @@ _WAYS = {
     "joined, each in its own shape": [],
     "joined to one tensor": ["--join-rows"],
 }
+_NUM_BODIES = 900
 _NOTHING = {"string": "", "float32": float("nan"), "int64": -(2**63)}
 
 
@@ -171,8 +172,7 @@ def _processor_s(process: psutil.Process) -> float:
 
 async def ask(port: int, path: str, version: Path, clients: int, seconds: float) -> dict[str, float]:
     """Sends requests from many connections, each the next as soon as it has its response."""
-    query = Manifest.read(version).model.query
-    nothing = {spec.name: [] if spec.is_list else _NOTHING[spec.dtype] for spec in query.inputs}
+    sent = list(bodies(version))
     latencies_ms: list[float] = []
     stop = time.perf_counter() + seconds
 
@@ -181,8 +181,7 @@ async def ask(port: int, path: str, version: Path, clients: int, seconds: float)
         count = 0
         while time.perf_counter() < stop:
             count += 1
-            features = {**nothing, query.id: str((number * 37 + count) % 900)} if query.input(query.id) else nothing
-            body = json.dumps({"instances": [features]}).encode()
+            body = sent[(number * 37 + count) % len(sent)]
             start = time.perf_counter()
             head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
             writer.write(f"{head}\r\n\r\n".encode() + body)
@@ -201,6 +200,15 @@ async def ask(port: int, path: str, version: Path, clients: int, seconds: float)
         "p99": latencies_ms[int(len(latencies_ms) * 0.99)],
         "count": len(latencies_ms),
     }
+
+
+def bodies(version: Path) -> Iterator[bytes]:
+    """Makes requests of one query each, without features; their ids differ if the bundle takes ids."""
+    query = Manifest.read(version).model.query
+    nothing = {spec.name: [] if spec.is_list else _NOTHING[spec.dtype] for spec in query.inputs}
+    for number in range(_NUM_BODIES):
+        features = {**nothing, query.id: str(number)} if query.input(query.id) else nothing
+        yield json.dumps({"instances": [features]}).encode()
 
 
 def _has(package: str) -> bool:

@@ -23,6 +23,7 @@ class Limits:
         max_list_length: Values of one list, such as a history.
         max_values: Values of one input of a request, padding included.
         max_queued: Requests that wait for one version.
+        max_connections: Connections for REST, and as many for gRPC, that are open at a time.
         timeout_s: Seconds until a request must be answered, from its first byte; a gRPC client may ask for less.
         idle_timeout_s: Seconds that a connection may stay without a whole request.
         load_timeout_s: Seconds in which a version must be loaded and warmed up.
@@ -43,6 +44,7 @@ class Limits:
     max_list_length: int = 10_000
     max_values: int = 1_000_000
     max_queued: int = 1024
+    max_connections: int = 4096
     timeout_s: float = 30.0
     idle_timeout_s: float = 60.0
     load_timeout_s: float = 600.0
@@ -50,7 +52,14 @@ class Limits:
     drain_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("max_body_bytes", "max_rows", "max_list_length", "max_values", "max_queued"):
+        for name in (
+            "max_body_bytes",
+            "max_rows",
+            "max_list_length",
+            "max_values",
+            "max_queued",
+            "max_connections",
+        ):
             whole_number(getattr(self, name), f"`{name}`", 1)
         for name in ("timeout_s", "idle_timeout_s", "load_timeout_s", "call_timeout_s", "drain_timeout_s"):
             _require_positive(getattr(self, name), name)

@@ -42,6 +42,8 @@ def build_server(models: Models, *, log: Callable[..., None]) -> grpc.aio.Server
             ("grpc.max_send_message_length", -1),
             ("grpc.max_concurrent_streams", _MAX_STREAMS),
             ("grpc.so_reuseport", 0),
+            ("grpc.max_allowed_incoming_connections", limits.max_connections),
+            ("grpc.server_handshake_timeout_ms", round(limits.idle_timeout_s * 1e3)),
         ],
         # Those that wait for versions, and as many that are read or written.
         maximum_concurrent_rpcs=2 * limits.max_queued * len(models.config.models),

@@ -85,8 +85,8 @@ class Clients:
         self.latencies[due] = time.perf_counter() - due
         if status != 200:
             self.problems.append(f"A request got {status}: {answer[:200]!r}")
-        elif self._answers.setdefault(query, answer) != answer:
-            self.problems.append(f"Query {query} got another answer than before.")
+        elif (before := self._answers.setdefault(query, answer)) != answer:
+            self.problems.append(f"Query {query} got {answer[:1000]!r}, and before {before[:1000]!r}.")
 
     async def _exchange(self, body: bytes) -> tuple[int, bytes]:
         reader, writer = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.server.conftest import LIMITS, NAME
 from tests.server.queries import row
-from tfrs_twotower.server.protos import predict_pb2
+from tfrs_twotower.server.protos import model_pb2, predict_pb2
 
 PATH = f"/v1/models/{NAME}:predict"
 FORM = "application/x-www-form-urlencoded"
@@ -71,6 +71,7 @@ def test_a_client_that_leaves_is_no_defect(server):
             break
         time.sleep(0.02)
     assert (len(left), num_defects(server)) == (1, before)
+    assert not [event for event in server.events[num_events:] if event["event"] == "bad_connection"]
 
 
 @pytest.mark.parametrize("method", ["PredictionService/Predict", "ModelService/GetModelStatus"])
@@ -81,6 +82,21 @@ def test_bytes_that_are_no_message_are_the_clients_mistake(server, method):
             call(b"\xff\xff", timeout=60)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "The message is not a tensorflow.serving." in caught.value.details()
+
+
+@pytest.mark.parametrize(
+    ("spec", "code"),
+    [
+        ({"name": "a" * 10_000}, grpc.StatusCode.NOT_FOUND),
+        ({"name": NAME, "version_label": "a" * 10_000}, grpc.StatusCode.NOT_FOUND),
+        ({"name": NAME, "signature_name": "a" * 10_000}, grpc.StatusCode.INVALID_ARGUMENT),
+    ],
+)
+def test_a_long_name_does_not_make_the_message_too_long(server, spec, code):
+    request = predict_pb2.PredictRequest(model_spec=model_pb2.ModelSpec(**spec))
+    with pytest.raises(grpc.RpcError) as caught:
+        server.call("PredictionService/Predict", request, predict_pb2.PredictResponse)
+    assert (caught.value.code(), len(caught.value.details()) < 500) == (code, True)
 
 
 def test_a_long_string_cannot_stand_for_many(server):

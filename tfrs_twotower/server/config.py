@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from tfrs_twotower._settings import finite_number, whole_number
@@ -84,6 +85,8 @@ class ServerConfig:
         tls_certificate: PEM file with the server's certificate chain; None speaks plain HTTP.
         tls_key: PEM file with its key.
         poll_s: Seconds between two looks for new versions.
+        read_models: Called every `poll_s` seconds, such as to read a file again. When it returns other models than the
+            time before, they take the place of `models`; when it raises an error, nothing changes. None calls nothing.
         has_explorer: Whether there is a page at "/" on which people look at the models. It shows the ids of the known
             queries and what each has seen, so that by default (None) there is one only if no other machine reaches
             the server, or a token is asked for.
@@ -109,6 +112,7 @@ class ServerConfig:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     poll_s: float = 1.0
+    read_models: Callable[[], tuple[ModelConfig, ...]] | None = None
     has_explorer: bool | None = None
 
     @property

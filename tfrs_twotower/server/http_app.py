@@ -189,8 +189,7 @@ class _Gate:
             code = Code.NOT_FOUND.name if error.status == Code.NOT_FOUND.http_status else Code.INVALID_ARGUMENT.name
             response = _error_response(error.status, f"Malformed request: {request.method} {request.path[:200]}")
         except ConnectionError:  # the client has left before its request was complete
-            self._note(request, noted, _CANCELLED, _CLIENT_CLOSED_STATUS, time.perf_counter() - start)
-            raise
+            code, response = _CANCELLED, web.Response(status=_CLIENT_CLOSED_STATUS)
         except Exception as error:
             self._log("defect", kind=type(error).__name__, problem=str(error))
             code, response = Code.INTERNAL.name, _error(RequestError(Code.INTERNAL, "The server made a mistake."))

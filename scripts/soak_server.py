@@ -169,7 +169,7 @@ async def soak(
         await asyncio.sleep(_LOOK_S)
     watching.cancel()
     after = sum(memory_mib(process).values())
-    problems = clients.problems
+    problems = list(clients.problems)
     if not takeovers:
         problems.append("No version took over.")
     if after > _MAX_GROWTH * before:

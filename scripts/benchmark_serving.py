@@ -13,20 +13,17 @@ import asyncio
 import contextlib
 import importlib.util
 import json
-import os
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 from _benchmark import Row, add_arguments, show
+from _serving import free_port, running
 
 from tfrs_twotower.bundle.layout import find_version
 from tfrs_twotower.bundle.manifest import Manifest
@@ -36,6 +33,7 @@ _WAYS = {
     "joined, each in its own shape": [],
     "joined to one tensor": ["--join-rows"],
 }
+_NUM_BODIES = 900
 _NOTHING = {"string": "", "float32": float("nan"), "int64": -(2**63)}
 
 
@@ -90,11 +88,11 @@ def serving(version: Path, options: list[str]) -> Contender:
 
     @contextlib.contextmanager
     def start() -> Iterator[tuple[int, str, psutil.Process]]:
-        port, other = _free_port(), _free_port()
+        port, other = free_port(), free_port()
         folder = version.parent
         command = ["-m", "tfrs_twotower.cli", "serve", str(folder), "--no-access-log", *options]
         ports = ["--rest-port", str(port), "--grpc-port", str(other)]
-        with _running([sys.executable, *command, *ports], f"http://127.0.0.1:{port}/readyz") as process:
+        with running([sys.executable, *command, *ports], f"http://127.0.0.1:{port}/readyz") as process:
             yield port, f"/v1/models/{folder.resolve().name}:predict", process
 
     return start
@@ -105,9 +103,9 @@ def by_hand(version: Path) -> Contender:
 
     @contextlib.contextmanager
     def start() -> Iterator[tuple[int, str, psutil.Process]]:
-        port = _free_port()
+        port = free_port()
         command = [sys.executable, __file__, "--by-hand", str(version), str(port)]
-        with _running(command, f"http://127.0.0.1:{port}/docs") as process:
+        with running(command, f"http://127.0.0.1:{port}/docs") as process:
             yield port, "/recommend", process
 
     return start
@@ -148,23 +146,6 @@ def serve_by_hand(version: Path, port: int) -> None:
     uvicorn.run(app, port=port, log_level="error")
 
 
-@contextlib.contextmanager
-def _running(command: list[str], url: str) -> Iterator[psutil.Process]:
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while True:
-            with contextlib.suppress(OSError), urllib.request.urlopen(url):
-                break
-            if process.poll() is not None:
-                raise RuntimeError(f"{command} ended with exit code {process.returncode}.")
-            time.sleep(0.2)
-        yield psutil.Process(process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-
-
 def _measure(
     port: int, path: str, process: psutil.Process, version: Path, clients: int, seconds: float
 ) -> dict[str, float]:
@@ -191,8 +172,7 @@ def _processor_s(process: psutil.Process) -> float:
 
 async def ask(port: int, path: str, version: Path, clients: int, seconds: float) -> dict[str, float]:
     """Sends requests from many connections, each the next as soon as it has its response."""
-    query = Manifest.read(version).model.query
-    nothing = {spec.name: [] if spec.is_list else _NOTHING[spec.dtype] for spec in query.inputs}
+    sent = list(bodies(version))
     latencies_ms: list[float] = []
     stop = time.perf_counter() + seconds
 
@@ -201,8 +181,7 @@ async def ask(port: int, path: str, version: Path, clients: int, seconds: float)
         count = 0
         while time.perf_counter() < stop:
             count += 1
-            features = {**nothing, query.id: str((number * 37 + count) % 900)} if query.input(query.id) else nothing
-            body = json.dumps({"instances": [features]}).encode()
+            body = sent[(number * 37 + count) % len(sent)]
             start = time.perf_counter()
             head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
             writer.write(f"{head}\r\n\r\n".encode() + body)
@@ -223,10 +202,13 @@ async def ask(port: int, path: str, version: Path, clients: int, seconds: float)
     }
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as opened:
-        port: int = opened.getsockname()[1]
-        return port
+def bodies(version: Path) -> Iterator[bytes]:
+    """Makes requests of one query each, without features; their ids differ if the bundle takes ids."""
+    query = Manifest.read(version).model.query
+    nothing = {spec.name: [] if spec.is_list else _NOTHING[spec.dtype] for spec in query.inputs}
+    for number in range(_NUM_BODIES):
+        features = {**nothing, query.id: str(number)} if query.input(query.id) else nothing
+        yield json.dumps({"instances": [features]}).encode()
 
 
 def _has(package: str) -> bool:

@@ -21,10 +21,10 @@ from tfrs_twotower.index.ordering import NO_SCORE
 
 _FLOAT32 = np.finfo(np.float32)
 _ORDINARY = [np.nan, -1.0, 0.0, 1.0, 3.0, 5.0, 30.0, 170.0]
-_EXTREME = [*_ORDINARY, np.inf, -np.inf, _FLOAT32.max, _FLOAT32.min, 3e38, 1e20, -1e9, 1e-45]
-_TIMES = [NO_TIME, NO_TIME + 1, 2**63 - 1, -(2**55), -1, 0, 1_704_067_200, 1_704_153_600]
-_TEXTS = [b"", b" ", b"likes words 3", b"the title 7", b"x", b"y", b"city 1", b"a" * 300, b"\xff\xfe", b"nul\x00nul"]
-_TEXTS += ["Été, ÄÖ 東京".encode(), b"\x1a", b"\x1b", b"\n", b"a b c d e f g h i j k l m n o p"]
+EXTREME = [*_ORDINARY, np.inf, -np.inf, _FLOAT32.max, _FLOAT32.min, 3e38, 1e20, -1e9, 1e-45]
+TIMES = [NO_TIME, NO_TIME + 1, 2**63 - 1, -(2**55), -1, 0, 1_704_067_200, 1_704_153_600]
+TEXTS = [b"", b" ", b"likes words 3", b"the title 7", b"x", b"y", b"city 1", b"a" * 300, b"\xff\xfe", b"nul\x00nul"]
+TEXTS += ["Été, ÄÖ 東京".encode(), b"\x1a", b"\x1b", b"\n", b"a b c d e f g h i j k l m n o p"]
 _FILTERS = {"filter_genres": [b"", b"Drama", b"War", b"none"], "filter_year": [b"", b"1990", b"1995", b"1800"]}
 _MAX_ROWS, _MAX_WIDTH = 5, 9
 # A matrix product rounds differently at another batch size, relative to the largest numbers that it adds.
@@ -98,7 +98,7 @@ class Fuzzer:
         name = str(rng.choice(sorted(self.signatures)))
         num_rows = int(rng.integers(0, _MAX_ROWS + 1))
         # Beside extreme numbers, errors of ordinary ones would be within the tolerance.
-        self.numbers = np.array(_EXTREME if rng.random() < 0.5 else _ORDINARY, np.float32)
+        self.numbers = np.array(EXTREME if rng.random() < 0.5 else _ORDINARY, np.float32)
         inputs = {spec.name: self._values(spec, num_rows) for spec in self._specs(name).values()}
         is_wrong = False
         if "history" in inputs:
@@ -238,13 +238,13 @@ class Fuzzer:
         rng = self.rng
         shape = [num_rows, *(size or rng.integers(0, _MAX_WIDTH) for size in spec.shape[1:])]
         if spec.dtype != tf.string:
-            return rng.choice(np.array(_TIMES) if spec.dtype == tf.int64 else self.numbers, shape)
+            return rng.choice(np.array(TIMES) if spec.dtype == tf.int64 else self.numbers, shape)
         if spec.name == "user_id":
             choices = [f"u{row}".encode() for row in range(NUM_QUERIES)] + [b"", b"stranger"]
         elif spec.name in ("history", "exclude_ids", "candidate_id", "movie_id"):
             choices = [*self.row_of, *[b""] * 20, b"unknown", b"\xff"]
         else:
-            choices = _FILTERS.get(spec.name, _TEXTS)
+            choices = _FILTERS.get(spec.name, TEXTS)
         return rng.choice(np.array(choices, object), shape)
 
 

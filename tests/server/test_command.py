@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import grpc
@@ -56,7 +57,7 @@ def process(shop, certificate, tmp_path_factory):
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "tfrs_twotower.cli", "serve", *arguments],
+            [sys.executable, "-m", "tfrs_twotower.cli", "serve", "--watch-models", *arguments],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -158,6 +159,16 @@ def test_a_form_for_the_report_needs_the_token(ports, context):
             assert (response.status, set(json.loads(response.read()))) == (status, {"error"})
 
 
+def test_a_watched_file_that_becomes_wrong_changes_nothing(process, ports, context):
+    log = process[2]
+    (log.parent / "models.config").write_text("model_config_list {}")
+    while "models_refused" not in log.read_text():
+        assert process[0].poll() is None
+        time.sleep(0.05)
+    with contextlib.closing(http.client.HTTPSConnection("127.0.0.1", ports[0], context=context)) as connection:
+        assert ask(connection) == 200
+
+
 @pytest.mark.linux
 def test_the_server_itself_loads_no_tensorflow(process):
     maps = Path(f"/proc/{process[0].pid}/maps").read_text()
@@ -186,6 +197,7 @@ def test_it_ends_with_its_workers_when_it_is_told_to(process, ports, context):
         ([], "Give folders of bundles, or `--models`"),
         (["saved_models/shop", "--models", "models.config"], "Give folders of bundles, or `--models`"),
         (["saved_models/shop", "--models-folder", "x"], "`--models-folder` needs `--models`"),
+        (["saved_models/shop", "--watch-models"], "`--watch-models` needs `--models`"),
         (["saved_models/shop", "--token-variable", "UNSET"], "no token in the environment variable UNSET"),
         (["saved_models/shop", "--rest-port", "70000"], "`rest_port` must be in 0..65535"),
         (["a/shop", "b/shop"], "with different names"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +31,9 @@ def serve(
         Path | None,
         typer.Option(help="Folder that holds the bundles of --models, in place of the folders that it names."),
     ] = None,
+    watch_models: Annotated[
+        bool, typer.Option("--watch-models", help="Read --models again whenever it has changed.")
+    ] = False,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 opens the server to the whole network.")
     ] = "127.0.0.1",
@@ -65,6 +70,7 @@ def serve(
 
     config = ServerConfig(
         models=_models(bundles or [], models, models_folder, num_versions),
+        read_models=_reader(models, models_folder) if watch_models else None,
         host=host,
         rest_port=rest_port,
         grpc_port=grpc_port,
@@ -96,6 +102,14 @@ def serve(
         sys.stdout.flush()
 
     serve(config, log=JsonLog(sys.stderr) if access_log else log_nothing, on_ready=say)
+
+
+def _reader(file: Path | None, folder: Path | None) -> Callable[[], tuple[ModelConfig, ...]]:
+    from tfrs_twotower.server.models_config import read_models_config
+
+    if file is None:
+        raise ValueError("`--watch-models` needs `--models`.")
+    return functools.partial(read_models_config, file, models_folder=folder)
 
 
 def _models(bundles: list[Path], file: Path | None, folder: Path | None, num_versions: int) -> tuple[ModelConfig, ...]:

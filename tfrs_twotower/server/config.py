@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from tfrs_twotower._settings import finite_number, whole_number
@@ -23,6 +24,7 @@ class Limits:
         max_list_length: Values of one list, such as a history.
         max_values: Values of one input of a request, padding included.
         max_queued: Requests that wait for one version.
+        max_connections: Connections for REST, and as many for gRPC, that are open at a time.
         timeout_s: Seconds until a request must be answered, from its first byte; a gRPC client may ask for less.
         idle_timeout_s: Seconds that a connection may stay without a whole request.
         load_timeout_s: Seconds in which a version must be loaded and warmed up.
@@ -43,6 +45,7 @@ class Limits:
     max_list_length: int = 10_000
     max_values: int = 1_000_000
     max_queued: int = 1024
+    max_connections: int = 4096
     timeout_s: float = 30.0
     idle_timeout_s: float = 60.0
     load_timeout_s: float = 600.0
@@ -50,7 +53,14 @@ class Limits:
     drain_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("max_body_bytes", "max_rows", "max_list_length", "max_values", "max_queued"):
+        for name in (
+            "max_body_bytes",
+            "max_rows",
+            "max_list_length",
+            "max_values",
+            "max_queued",
+            "max_connections",
+        ):
             whole_number(getattr(self, name), f"`{name}`", 1)
         for name in ("timeout_s", "idle_timeout_s", "load_timeout_s", "call_timeout_s", "drain_timeout_s"):
             _require_positive(getattr(self, name), name)
@@ -75,6 +85,8 @@ class ServerConfig:
         tls_certificate: PEM file with the server's certificate chain; None speaks plain HTTP.
         tls_key: PEM file with its key.
         poll_s: Seconds between two looks for new versions.
+        read_models: Called every `poll_s` seconds, such as to read a file again. When it returns other models than the
+            time before, they take the place of `models`; when it raises an error, nothing changes. None calls nothing.
         has_explorer: Whether there is a page at "/" on which people look at the models. It shows the ids of the known
             queries and what each has seen, so that by default (None) there is one only if no other machine reaches
             the server, or a token is asked for.
@@ -100,6 +112,7 @@ class ServerConfig:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     poll_s: float = 1.0
+    read_models: Callable[[], tuple[ModelConfig, ...]] | None = None
     has_explorer: bool | None = None
 
     @property

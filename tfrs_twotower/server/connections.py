@@ -1,15 +1,45 @@
-"""HTTP connections that bring no whole request in time are closed, so that they cost others nothing."""
+"""HTTP connections that are too many, or bring no whole request in time, are closed: they cost others nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
 _CHECK_S = 1.0
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Entrance(asyncio.Protocol):
+    """Hands a new connection to a server, or closes it if too many are open.
+
+    It decides when the connection is made. When a protocol is asked for, others may have been accepted that the server
+    does not know yet.
+
+    Args:
+        server: The server.
+        max_connections: Connections that may be open.
+    """
+
+    def __init__(self, server: web.Server, max_connections: int) -> None:
+        self._server, self._max_connections = server, max_connections
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Decides.
+
+        Args:
+            transport: The connection.
+        """
+        if len(self._server.connections) < self._max_connections:
+            protocol = self._server()
+            transport.set_protocol(protocol)
+            protocol.connection_made(transport)
+        else:
+            cast(asyncio.Transport, transport).write(_FULL)
+            transport.close()
 
 
 class Connections:

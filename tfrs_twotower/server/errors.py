@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import enum
 
+#: Characters of a request that a message repeats. gRPC sends messages in headers, which must be short.
+MAX_SHOWN = 200
+
 
 class Code(enum.Enum):
     """Canonical codes, and the HTTP status that TensorFlow Serving gives each."""

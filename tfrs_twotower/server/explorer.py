@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import web
@@ -30,6 +31,7 @@ _MAX_IDS = 1000
 _MAX_ID = 1000
 # A form with a token and the names of a model and a version.
 _MAX_FORM = 16_384
+_MAX_FIELDS = 10
 
 # Nothing is loaded from anywhere else, no text of the data can become a script, and no other page can show this one.
 _POLICY = (
@@ -134,9 +136,7 @@ class _Explorer:
     async def report(self, request: web.Request) -> web.StreamResponse:
         """Returns the report of a version. The token comes in the form, since a link cannot send a header."""
         self._require_own_name(request)
-        if (request.content_length or 0) > _MAX_FORM:
-            raise RequestError(Code.TOO_LARGE, f"The form must have at most {_MAX_FORM} bytes.")
-        form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+        form = _read_form(await request.read())
         if not is_authorized(f"Bearer {form.get('token', '')}", self._models.config.token):
             raise RequestError(Code.UNAUTHENTICATED, "The form needs the token.")
         model, version = self._find(request, form.get("model", ""), form.get("version", ""))
@@ -186,6 +186,15 @@ def _read_json(data: bytes) -> JsonValue:
         return JsonValue(orjson.loads(data))
     except orjson.JSONDecodeError as error:
         raise invalid(f"JSON Parse error: {error}") from error
+
+
+def _read_form(data: bytes) -> dict[str, str]:
+    if len(data) > _MAX_FORM:
+        raise RequestError(Code.TOO_LARGE, f"The form must have at most {_MAX_FORM} bytes.")
+    try:
+        return dict(parse_qsl(data.decode("ascii"), max_num_fields=_MAX_FIELDS))
+    except ValueError as error:
+        raise invalid(f"The form cannot be read: {error}") from error
 
 
 def _reader(read: Callable[[JsonValue], dict[str, Any]]) -> Callable[[JsonValue], dict[str, Any]]:

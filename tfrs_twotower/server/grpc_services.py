@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection
 
 from tfrs_twotower.server.errors import Code, RequestError, invalid
@@ -16,7 +17,7 @@ from tfrs_twotower.server.models import Models, find_signature, predict
 from tfrs_twotower.server.models_config import models_of_message
 from tfrs_twotower.server.noted import Noted
 from tfrs_twotower.server.protos import model_management_pb2, predict_pb2
-from tfrs_twotower.server.services import MODEL_SERVICE, PREDICTION_SERVICE, Service, register
+from tfrs_twotower.server.services import MODEL_SERVICE, PREDICTION_SERVICE, Method, Service, register
 from tfrs_twotower.server.statuses import SIGNATURE_DEF, metadata_of, status_of
 from tfrs_twotower.server.timeouts import timeout
 from tfrs_twotower.server.tokens import is_authorized
@@ -41,6 +42,8 @@ def build_server(models: Models, *, log: Callable[..., None]) -> grpc.aio.Server
             ("grpc.max_send_message_length", -1),
             ("grpc.max_concurrent_streams", _MAX_STREAMS),
             ("grpc.so_reuseport", 0),
+            ("grpc.max_allowed_incoming_connections", limits.max_connections),
+            ("grpc.server_handshake_timeout_ms", round(limits.idle_timeout_s * 1e3)),
         ],
         # Those that wait for versions, and as many that are read or written.
         maximum_concurrent_rpcs=2 * limits.max_queued * len(models.config.models),
@@ -137,9 +140,12 @@ def _read_spec(spec: Any) -> tuple[str, int | None, str | None]:
 def _handlers(
     service: Service, methods: Mapping[str, _Method], models: Models, log: Callable[..., None]
 ) -> grpc.GenericRpcHandler:
-    def handler(name: str, method: _Method | None) -> Callable[..., Awaitable[Any]]:
-        async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            return await _answer(f"/{service.full_name}/{name}", method, request, context, models, log)
+    def handler(declared: Method) -> Callable[..., Awaitable[Any]]:
+        path, method = f"/{service.full_name}/{declared.name}", methods.get(declared.name)
+
+        # Of bytes that are no message, gRPC would say that the server made a mistake.
+        async def answer(data: bytes, context: grpc.aio.ServicerContext) -> Any:
+            return await _answer(path, method, declared.request, data, context, models, log)
 
         return answer
 
@@ -147,8 +153,7 @@ def _handlers(
         service.full_name,
         {
             method.name: grpc.unary_unary_rpc_method_handler(
-                handler(method.name, methods.get(method.name)),
-                request_deserializer=method.request.FromString,
+                handler(method),
                 response_serializer=method.response.SerializeToString,
             )
             for method in service.methods
@@ -159,7 +164,8 @@ def _handlers(
 async def _answer(
     path: str,
     method: _Method | None,
-    request: Any,
+    request_class: Any,
+    data: bytes,
     context: grpc.aio.ServicerContext,
     models: Models,
     log: Callable[..., None],
@@ -173,7 +179,7 @@ async def _answer(
         if method is None:
             raise RequestError(Code.UNIMPLEMENTED, "Bundles have no signature for this method. Use Predict.")
         async with timeout(limit_s if left_s is None else min(limit_s, left_s)):
-            response = await method(request, noted)
+            response = await method(_parse(request_class, data), noted)
     except RequestError as raised:
         error = raised
     except asyncio.TimeoutError:
@@ -195,6 +201,13 @@ async def _answer(
     if error is not None:
         await context.abort(grpc.StatusCode[error.code.grpc_name], error.message)
     return response
+
+
+def _parse(request_class: Any, data: bytes) -> Any:
+    try:
+        return request_class.FromString(data)
+    except DecodeError as error:
+        raise invalid(f"The message is not a {request_class.DESCRIPTOR.full_name}: {error}") from error
 
 
 class _TokenInterceptor(grpc.aio.ServerInterceptor):

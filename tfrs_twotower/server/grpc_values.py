@@ -90,10 +90,10 @@ def _read_input(tensor: Any, spec: Spec, limits: Limits) -> Input:
     require_rows(num_rows, limits)
     if len(shape) > 1:
         require_width(spec.name, num_rows, width, limits)
-    return Input(num_rows, width, _read_values(tensor, spec, num_rows * width))
+    return Input(num_rows, width, _read_values(tensor, spec, num_rows * width, limits))
 
 
-def _read_values(tensor: Any, spec: Spec, size: int) -> Any:
+def _read_values(tensor: Any, spec: Spec, size: int, limits: Limits) -> Any:
     if tensor.tensor_content:
         if spec.dtype == "string":
             raise invalid(f"The strings of {spec.name!r} must be in `string_val`.")
@@ -107,6 +107,12 @@ def _read_values(tensor: Any, spec: Spec, size: int) -> Any:
     values: list[Any] = list(getattr(tensor, _FIELDS[spec.dtype]))
     if len(values) > size or (size and not values):
         raise invalid(f"{spec.name!r} must have {size} values. Received: {len(values)}.")
-    if len(values) < size:  # the last value stands for all that follow, as TensorFlow has it
-        values += values[-1:] * (size - len(values))
+    num_left = size - len(values)
+    if num_left:  # the last value stands for all that follow, as TensorFlow has it
+        if spec.dtype == "string" and num_left * len(values[-1]) > limits.max_body_bytes:
+            raise invalid(
+                f"The last of the strings of {spec.name!r} stands for {num_left} more, which must have at most "
+                f"{limits.max_body_bytes} bytes together. Received: {len(values[-1])} bytes each. Split the request."
+            )
+        values += values[-1:] * num_left
     return values if spec.dtype == "string" else np.array(values, NUMBERS[spec.dtype])

@@ -26,6 +26,9 @@ _PREDICTION = re.compile(rf"{_MODEL}:(?P<verb>classify|regress|predict)", re.IGN
 _METADATA = re.compile(rf"{_MODEL}/metadata", re.IGNORECASE)
 _STATUS = re.compile(_MODEL, re.IGNORECASE)
 _MAX_VERSION_DIGITS = 19
+# For log and metrics alone, since nobody is there to read a response: gRPC's code, and the status that nginx logs.
+_CANCELLED = "CANCELLED"
+_CLIENT_CLOSED_STATUS = 499
 
 _HEALTH = "/healthz"
 _READINESS = "/readyz"
@@ -178,9 +181,15 @@ class _Gate:
             too_large = RequestError(Code.TOO_LARGE, f"The body must have at most {limit} bytes.")
             code, response = too_large.code.name, _error(too_large)
             response.force_close()
+        except web.RequestPayloadError:  # it is compressed or divided into chunks, and not as its header says
+            unreadable = invalid("The body cannot be read: it is not encoded as the header says, or ends too early.")
+            code, response = unreadable.code.name, _error(unreadable)
+            response.force_close()
         except web.HTTPException as error:  # aiohttp's own: no such path, no such method
             code = Code.NOT_FOUND.name if error.status == Code.NOT_FOUND.http_status else Code.INVALID_ARGUMENT.name
             response = _error_response(error.status, f"Malformed request: {request.method} {request.path[:200]}")
+        except ConnectionError:  # the client has left before its request was complete
+            code, response = _CANCELLED, web.Response(status=_CLIENT_CLOSED_STATUS)
         except Exception as error:
             self._log("defect", kind=type(error).__name__, problem=str(error))
             code, response = Code.INTERNAL.name, _error(RequestError(Code.INTERNAL, "The server made a mistake."))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections.abc import Callable
 
 import grpc
 from aiohttp import web
 
+from tfrs_twotower.server.access_log import EventHandler
 from tfrs_twotower.server.addresses import Addresses
 from tfrs_twotower.server.config import ServerConfig
-from tfrs_twotower.server.connections import Connections
+from tfrs_twotower.server.connections import Connections, Entrance
 from tfrs_twotower.server.explorer import Pages, explorer_pages
 from tfrs_twotower.server.grpc_services import build_server
 from tfrs_twotower.server.http_app import build_app
@@ -46,9 +48,13 @@ async def _start_http(models: Models, stack: contextlib.AsyncExitStack, port: in
     pages = explorer_pages(models) if models.config.serves_explorer else Pages([], [])
     app = build_app(models, log=log, pages=pages.routes, open_paths=pages.open_paths)
     app.middlewares.insert(0, connections.middleware)
+    # aiohttp writes a stack trace for each connection that brings no HTTP.
+    logger = logging.Logger("tfrs_twotower.server.http", logging.WARNING)
+    logger.addHandler(EventHandler(log, "bad_connection"))
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=logger,
         keepalive_timeout=limits.idle_timeout_s,
         lingering_time=_LINGERING_S,
         shutdown_timeout=limits.drain_timeout_s,
@@ -58,9 +64,16 @@ async def _start_http(models: Models, stack: contextlib.AsyncExitStack, port: in
     assert runner.server is not None
     closing = asyncio.create_task(connections.close_idle(runner.server))
     stack.callback(closing.cancel)
-    site = web.TCPSite(runner, models.config.host, port, ssl_context=_ssl_context(models.config), backlog=_BACKLOG)
-    await site.start()
-    found: int = runner.addresses[0][1]
+    server = runner.server
+    listening = await asyncio.get_running_loop().create_server(
+        lambda: Entrance(server, limits.max_connections),
+        models.config.host,
+        port,
+        ssl=_ssl_context(models.config),
+        backlog=_BACKLOG,
+    )
+    stack.callback(listening.close)
+    found: int = listening.sockets[0].getsockname()[1]
     return found
 
 

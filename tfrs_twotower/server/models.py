@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 
-from tfrs_twotower.server.config import ServerConfig
-from tfrs_twotower.server.errors import Code, RequestError, invalid
+from tfrs_twotower.server.config import ServerConfig, require_models
+from tfrs_twotower.server.errors import MAX_SHOWN, Code, RequestError, invalid
 from tfrs_twotower.server.metrics import Metrics
 from tfrs_twotower.server.models_config import ModelConfig
 from tfrs_twotower.server.served_versions import ServedModel, ServedVersion
@@ -38,6 +38,7 @@ class Models:
         self._closing: set[asyncio.Future[None]] = set()
         # Requests may change which of these are served, and how, but never name another folder.
         self._directories = {model.name: model.directory for model in config.models}
+        self._following: asyncio.Task[None] | None = None
         self._models: dict[str, ServedModel] = {}
         self._watching: dict[str, asyncio.Task[None]] = {}
 
@@ -55,6 +56,8 @@ class Models:
         """Begins to load and watch the models."""
         for model in self.config.models:
             self._add(model)
+        if self.config.read_models is not None:
+            self._following = asyncio.create_task(self._follow(self.config.read_models))
 
     async def wait_until_ready(self) -> None:
         """Waits until every model has a version that answers; returns early if none can be loaded.
@@ -71,9 +74,10 @@ class Models:
 
     async def close(self) -> None:
         """Stops watching, and retires all versions after their last requests."""
-        for task in self._watching.values():
+        tasks = [*self._watching.values(), *([] if self._following is None else [self._following])]
+        for task in tasks:
             task.cancel()
-        for task in self._watching.values():
+        for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await asyncio.gather(*self._closing, *(model.close() for model in self._models.values()))
@@ -105,7 +109,7 @@ class Models:
             RequestError: If there is none.
         """
         if name not in self._models:
-            raise RequestError(Code.NOT_FOUND, f"Servable not found for request: Latest({name})")
+            raise RequestError(Code.NOT_FOUND, f"Servable not found for request: Latest({name[:MAX_SHOWN]})")
         return self._models[name]
 
     def configure(self, models: tuple[ModelConfig, ...]) -> None:
@@ -123,8 +127,16 @@ class Models:
                     f"The server was not started with {model.name!r} in that folder. A request can change policies and "
                     "labels, and leave models out; other folders need another start."
                 )
+        self._serve(models)
+
+    def _serve(self, models: tuple[ModelConfig, ...]) -> None:
         wanted = {model.name: model for model in models}
-        for name in [name for name in self._models if name not in wanted]:
+        gone = [
+            name
+            for name, served in self._models.items()
+            if name not in wanted or wanted[name].directory != served.model.directory
+        ]
+        for name in gone:
             self._watching.pop(name).cancel()
             closing = asyncio.ensure_future(self._models.pop(name).close())
             self._closing.add(closing)
@@ -139,6 +151,25 @@ class Models:
         served = ServedModel(model, self.config, loading=self._loading, metrics=self.metrics, log=self._log)
         self._models[model.name] = served
         self._watching[model.name] = asyncio.create_task(self._watch(served))
+
+    async def _follow(self, read_models: Callable[[], tuple[ModelConfig, ...]]) -> None:
+        declared, problem = self.config.models, ""
+        while True:
+            await asyncio.sleep(self.config.poll_s)
+            try:
+                models = await asyncio.to_thread(read_models)
+                require_models(models)
+            except (OSError, ValueError) as error:
+                if str(error) != problem:  # once, and not every second
+                    problem = str(error)
+                    self._log("models_refused", problem=problem)
+                continue
+            problem = ""
+            if models != declared:
+                declared = models
+                self._directories = {model.name: model.directory for model in models}
+                self._serve(models)
+                self._log("models_changed", models=[model.name for model in models])
 
     async def _watch(self, model: ServedModel) -> None:
         while True:
@@ -180,7 +211,7 @@ def find_signature(version: ServedVersion, name: str) -> SignatureSpec:
     signature = signatures.get(name or _DEFAULT_SIGNATURE)
     if signature is None:
         raise invalid(
-            f'Serving signature name: "{name or _DEFAULT_SIGNATURE}" not found in signature def. '
+            f'Serving signature name: "{name[:MAX_SHOWN] or _DEFAULT_SIGNATURE}" not found in signature def. '
             f"There are: {', '.join(signatures)}."
         )
     return signature

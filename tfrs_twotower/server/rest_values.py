@@ -213,7 +213,10 @@ def _to_input(spec: Spec, rows: Sequence[Any], limits: Limits) -> Input:
 def _to_values(spec: Spec, values: Sequence[Any]) -> Any:
     """Converts values to a list of bytes or an array of numbers."""
     if spec.dtype == "string":
-        return [value.encode() if type(value) is str else _to_bytes(spec, value) for value in values]
+        try:
+            return [value.encode() if type(value) is str else _to_bytes(spec, value) for value in values]
+        except UnicodeEncodeError as error:  # of what the reader of NaN lets pass
+            raise invalid(f"JSON Parse error: a text of {spec.name!r} has half of a surrogate pair.") from error
     if spec.dtype == "float32":
         for value in values:
             if type(value) is not float or not -_MAX_FLOAT32 <= value <= _MAX_FLOAT32:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tfrs_twotower.bundle.layout import MODEL_FILE, versions
 from tfrs_twotower.server.batching import Batcher
 from tfrs_twotower.server.config import ServerConfig
-from tfrs_twotower.server.errors import Code, RequestError
+from tfrs_twotower.server.errors import MAX_SHOWN, Code, RequestError
 from tfrs_twotower.server.metrics import Metrics
 from tfrs_twotower.server.models_config import ModelConfig
 from tfrs_twotower.server.worker_client import Reply, WorkerClient, start_worker
@@ -119,7 +119,9 @@ class ServedModel:
         """
         if label is not None:
             if label not in self.model.labels:
-                raise RequestError(Code.NOT_FOUND, f"{self.model.name!r} has no version labelled {label!r}.")
+                raise RequestError(
+                    Code.NOT_FOUND, f"{self.model.name!r} has no version labelled {label[:MAX_SHOWN]!r}."
+                )
             version = self.model.labels[label]
         available = [found for found in self.available if version in (None, found.number)]
         if available:

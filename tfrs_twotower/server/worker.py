@@ -183,8 +183,8 @@ def _reply(
             results = _call_each(call, num_rows, received, errors)
     outputs = _concatenated(results)
     described, parts = [], []
-    for name, values in outputs.items():
-        description, its_parts = pack_output(name, values)
+    for name in sorted(outputs):  # TensorFlow's order differs from one loading of a version to the next
+        description, its_parts = pack_output(name, outputs[name])
         described.append(description)
         parts += its_parts
     counts = _count(model, received, outputs)

@@ -105,6 +105,8 @@ outcomes = st.builds(
     build_s=st.integers(0, 10**6).map(lambda tenths: tenths / 10),
     size_bytes=counts,
     note=st.none() | names,
+    target=st.none() | st.dictionaries(counts, shares),
+    num_changed=counts,
 )
 manifests = st.builds(
     make_manifest,
@@ -158,7 +160,7 @@ def test_the_model_lies_flat_beside_the_catalogue_in_json():
     ]
     assert sorted(content) == sorted([*OLD, *added])
     assert sorted(content["query"]) == ["features", "histories", "id", "inputs", "ratings_of"]
-    assert sorted(content["index"]) == sorted(OLD["index"])
+    assert sorted(content["index"]) == sorted([*OLD["index"], "num_changed", "target"])
     assert content["metrics"] == {"auc": 0.8}
     assert content["query"]["inputs"][1] == {"name": "history", "dtype": "string", "shape": (None, None)}
 

@@ -89,12 +89,21 @@ class Clients:
             self.problems.append(f"Query {query} got {answer[:1000]!r}, and before {before[:1000]!r}.")
 
     async def _exchange(self, body: bytes) -> tuple[int, bytes]:
-        reader, writer = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await self._connection()
         writer.write(f"POST {self._path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         answer = await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
         self._free.append((reader, writer))
         return int(head.split(b" ", 2)[1]), answer
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Returns a free connection. As every client does, it leaves those that the server has ended as idle."""
+        while self._free:
+            reader, writer = self._free.pop()
+            if not reader.at_eof() and reader.exception() is None:
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection("127.0.0.1", self._port)
 
 
 async def publish_copies(folder: Path, port: int, every_s: float, seconds: float) -> list[Takeover]:

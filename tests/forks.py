@@ -5,6 +5,7 @@ when a process is copied, so each copy has its own threads, devices and random n
 """
 
 import dataclasses
+import functools
 import multiprocessing
 import multiprocessing.process
 import os
@@ -64,13 +65,19 @@ def start(
     """
     context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
     context.set_forkserver_preload([_PRELOADED])
-    handle, output = tempfile.mkstemp(suffix=".txt")
+    handle, output = tempfile.mkstemp(suffix=".txt", dir=_outputs().name)
     os.close(handle)
     texts = [str(argument) for argument in arguments]
     variables = dict(os.environ if environment is None else environment)
     process = context.Process(target=_run, args=(texts, folder or Path.cwd(), variables, output))
     process.start()
     return Fork(process, Path(output))
+
+
+@functools.cache
+def _outputs() -> tempfile.TemporaryDirectory[str]:
+    """The folder of all outputs, which is removed when this process ends."""
+    return tempfile.TemporaryDirectory(prefix="forks-")
 
 
 def _run(arguments: list[str], folder: Path, environment: dict[str, str], output: str) -> None:

@@ -1,9 +1,8 @@
 """Throughput and latency of `tfrs-twotower serve` under concurrent clients that send one query each.
 
-The same server joins requests in two ways, or not at all: each in its own shape within one call, as rows of one tensor,
-and every request as a call of its own. Beside it stands what people write by hand: FastAPI, the bundle's query tower in
-the same process, and an exact index of Faiss over the same candidates, without exclusions and probabilities. The
-clients are a process of their own. All share the machine's cores.
+The same server joins the requests that wait, or makes every request a call of its own. Beside it stands what people
+write by hand: FastAPI, the bundle's query tower in the same process, and an exact index of Faiss over the same
+candidates, without exclusions and probabilities. The clients are a process of their own. All share the machine's cores.
 
     python scripts/benchmark_serving.py BUNDLE [--json FILE] [--repeats ROUNDS] [--clients N] [--seconds S]
 """
@@ -30,8 +29,7 @@ from tfrs_twotower.bundle.manifest import Manifest
 
 _WAYS = {
     "a call for each request": ["--max-batch-rows", "1"],
-    "joined, each in its own shape": [],
-    "joined to one tensor": ["--join-rows"],
+    "joined": [],
 }
 _NUM_BODIES = 900
 _NOTHING = {"string": "", "float32": float("nan"), "int64": -(2**63)}

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.test_code_blocks import REPOSITORY, blocks, find_pages
+from tests.docs.test_code_blocks import REPOSITORY, blocks, find_pages, quoted
 
 EXAMPLES = sorted(path.name for path in (REPOSITORY / "examples").glob("*.py"))
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_page_quotes_the_example(name):
-    code = (REPOSITORY / "examples" / name).read_text(encoding="utf-8").split('"""\n\n', 1)[1]
-    assert any(code in blocks(page, "python") for page in find_pages())
+    assert any(quoted(name) in blocks(page, "python") for page in find_pages())
 
 
 @pytest.mark.parametrize("page", find_pages())

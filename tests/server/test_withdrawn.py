@@ -4,7 +4,7 @@ import pytest
 
 import tfrs_twotower as tt
 from tfrs_twotower.index.ordering import NO_SCORE
-from tfrs_twotower.server.joined_calls import Received, call_as_one, call_one_by_one
+from tfrs_twotower.server.joined_calls import Received, joined_call
 from tfrs_twotower.server.withdrawn import Withdrawn, leave_out
 
 
@@ -18,10 +18,10 @@ def file(tmp_path):
     return tmp_path / "withdrawn.txt"
 
 
-@pytest.fixture(params=[call_one_by_one, call_as_one])
-def calls(bundle, file, request):
+@pytest.fixture
+def calls(bundle, file):
     signatures = bundle.module.signatures
-    return leave_out({name: request.param(signature) for name, signature in signatures.items()}, Withdrawn(file))
+    return leave_out({name: joined_call(signature, {}) for name, signature in signatures.items()}, Withdrawn(file))
 
 
 def queries(*names):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.batches.histories import Timeline
 from tfrs_twotower.bundle.known_queries import KnownQueries, PastEvents
+from tfrs_twotower.bundle.whole_packets import with_whole_packets
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.codes import MISSING_CODE
 from tfrs_twotower.features.columns import missing_input
@@ -81,9 +83,12 @@ class QuerySide(tf.Module):
             return {**embed_rows(features, rows, past), "seen": past.candidates(None)}
 
         # Concrete functions: a `tf.function` that is loaded and saved again is wrapped in another each time.
-        self.embed, self.recall = (tf.function(f).get_concrete_function(**specs) for f in (embed, recall))
+        def trace(function: Callable[..., Embeddings], **specs: tf.TensorSpec) -> Any:
+            return tf.function(with_whole_packets(function)).get_concrete_function(**specs)
+
+        self.embed, self.recall = trace(embed, **specs), trace(recall, **specs)
         candidate_id = tf.TensorSpec([None], tf.string, name=CANDIDATE_INPUT)
-        self.embed_pairs = tf.function(embed_pairs).get_concrete_function(**specs, **{CANDIDATE_INPUT: candidate_id})
+        self.embed_pairs = trace(embed_pairs, **specs, **{CANDIDATE_INPUT: candidate_id})
         query_ids = tf.TensorSpec([None], tf.string, name="query_ids")
         self.remember = tf.function(self._remember).get_concrete_function(query_ids)
 

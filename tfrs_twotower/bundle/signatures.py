@@ -12,6 +12,7 @@ from tfrs_twotower.bundle.alignment import aligned
 from tfrs_twotower.bundle.blocks import in_blocks
 from tfrs_twotower.bundle.catalogue import Catalogue
 from tfrs_twotower.bundle.manifest import Rerank
+from tfrs_twotower.bundle.whole_packets import sigmoid
 from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.features.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, require_free_inputs
 from tfrs_twotower.index.control_flow import as_written
@@ -193,4 +194,4 @@ class _Functions:
 
 
 def _probabilities(logits: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    return tf.where(rows == NO_ROW, 0.0, tf.sigmoid(logits))
+    return tf.where(rows == NO_ROW, 0.0, sigmoid(logits))

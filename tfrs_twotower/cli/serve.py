@@ -40,9 +40,6 @@ def serve(
     rest_port: Annotated[int, typer.Option(help="Port for REST.")] = 8501,
     grpc_port: Annotated[int, typer.Option(help="Port for gRPC.")] = 8500,
     max_batch_rows: Annotated[int, typer.Option(help="Rows of a call, to which waiting requests are joined.")] = 128,
-    join_rows: Annotated[
-        bool, typer.Option("--join-rows", help="Compute joined requests as one tensor: faster, equal to 1e-5.")
-    ] = False,
     timeout_s: Annotated[float, typer.Option(help="Seconds in which a request is answered.")] = 30.0,
     token_file: Annotated[Path | None, typer.Option(help="File with a token that clients must send.")] = None,
     token_variable: Annotated[
@@ -75,7 +72,6 @@ def serve(
         rest_port=rest_port,
         grpc_port=grpc_port,
         max_batch_rows=max_batch_rows,
-        joins_rows=join_rows,
         limits=Limits(timeout_s=timeout_s),
         token=read_token(file=token_file, variable=token_variable),
         tls_certificate=tls_certificate,

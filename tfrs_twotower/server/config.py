@@ -76,10 +76,6 @@ class ServerConfig:
         rest_port: Port for REST; 0 takes a free one, None leaves REST out.
         grpc_port: Port for gRPC; 0 takes a free one, None leaves gRPC out.
         max_batch_rows: Rows up to which waiting requests for one signature are joined to one call; 1 joins none.
-        joins_rows: Whether joined requests are computed as rows of one tensor, which takes about half the time.
-            Scores may then differ in the last digits with what else was asked at the moment, since TensorFlow adds in
-            an order that depends on a tensor's shape. Otherwise, each is computed in its own shape, within one call,
-            and equals to the last bit what it would be alone.
         limits: What is refused.
         token: Secret that clients must send as `Authorization: Bearer <token>`; None asks for none.
         tls_certificate: PEM file with the server's certificate chain; None speaks plain HTTP.
@@ -106,7 +102,6 @@ class ServerConfig:
     rest_port: int | None = 8501
     grpc_port: int | None = 8500
     max_batch_rows: int = 128
-    joins_rows: bool = False
     limits: Limits = dataclasses.field(default_factory=Limits)
     token: str | None = dataclasses.field(default=None, repr=False)
     tls_certificate: Path | None = None

@@ -205,7 +205,7 @@ class ServedModel:
     async def _start(self, version: ServedVersion, folder: Path) -> WorkerClient:
         """Starts the process of a version, and waits until it is loaded."""
         limits = self._config.limits
-        worker = await start_worker(folder, joins_rows=self._config.joins_rows, call_timeout_s=limits.call_timeout_s)
+        worker = await start_worker(folder, call_timeout_s=limits.call_timeout_s)
         try:
             await asyncio.wait_for(worker.wait_until_loaded(lambda: self._note_end(version)), limits.load_timeout_s)
         except BaseException as error:

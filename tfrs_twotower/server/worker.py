@@ -25,25 +25,22 @@ if TYPE_CHECKING:
     from tfrs_twotower.server.exploration import Exploration
     from tfrs_twotower.server.joined_calls import JoinedCall, Received
 
-# Copies of a request by which the loop over requests is warmed up.
-_NUM_WARMED_UP = 2
 _IDS_OUTPUT = "candidate_ids"
 
 
-def main(descriptor: str, folder: str, way: str) -> None:
+def main(descriptor: str, folder: str) -> None:
     """Serves a version until the other end of the socket is closed.
 
     Args:
         descriptor: Number of a connected socket.
         folder: The version's folder.
-        way: "joined" if requests become rows of one tensor, "each" if each keeps its shape.
     """
     # Ctrl+C in a terminal reaches all its processes; the server says when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with socket.socket(fileno=int(descriptor)) as connection:
         try:
-            model = _load(Path(folder), joins_rows=way == "joined")
+            model = _load(Path(folder))
         except Exception as error:
             _send(connection, {"problem": _message_of(error)}, [])
             return
@@ -89,15 +86,15 @@ class _Model:
     exploration: Exploration
 
 
-def _load(folder: Path, *, joins_rows: bool) -> _Model:
+def _load(folder: Path) -> _Model:
     from tfrs_twotower.bundle.load import load_bundle
     from tfrs_twotower.server.exploration import Exploration
-    from tfrs_twotower.server.joined_calls import call_as_one, call_one_by_one
+    from tfrs_twotower.server.joined_calls import joined_call
     from tfrs_twotower.server.withdrawn import WITHDRAWN_FILE, Withdrawn, leave_out
 
     bundle = load_bundle(folder)
-    make = call_as_one if joins_rows else call_one_by_one
-    calls = {name: make(signature) for name, signature in bundle.module.signatures.items()}
+    ratings_of = bundle.manifest.model.query.ratings_of
+    calls = {name: joined_call(signature, ratings_of) for name, signature in bundle.module.signatures.items()}
     calls = leave_out(calls, Withdrawn(folder.parent / WITHDRAWN_FILE))
     model = _Model(
         bundle=bundle,
@@ -120,17 +117,13 @@ def _warm_up(model: _Model, folder: Path) -> None:
 
     if not (folder / WARMUP_FILE).is_file():
         return
-    warmed = set()
     for request in read_warmup(folder):
         num_rows = next(iter(request.inputs.values())).shape[0]
-        copies = 1 if request.signature in warmed else _NUM_WARMED_UP
         received = {}
         for name, tensor in request.inputs.items():
             array = tensor.numpy()
-            values = array.ravel().tolist() * copies
-            received[name] = Received([array.shape[1]] * copies if array.ndim > 1 else [], values)
-        model.calls[request.signature]([num_rows] * copies, received)
-        warmed.add(request.signature)
+            received[name] = Received([array.shape[1]] if array.ndim > 1 else [], array.ravel().tolist())
+        model.calls[request.signature]([num_rows], received)
 
 
 def _signature_defs(folder: Path) -> bytes:

@@ -20,7 +20,7 @@ _END_S = 5.0
 # The explorer asks one question at a time for each person. A search among millions takes a part of a second.
 _MAX_QUESTIONS = 32
 # The process imports what this one imports. With `-m`, modules in the current folder would come first.
-_START = "import sys; sys.path[:] = sys.argv[4:]; from tfrs_twotower.server.worker import main; main(*sys.argv[1:4])"
+_START = "import sys; sys.path[:] = sys.argv[3:]; from tfrs_twotower.server.worker import main; main(*sys.argv[1:3])"
 
 
 class Reply(NamedTuple):
@@ -184,12 +184,11 @@ class WorkerClient:
             self._on_end()
 
 
-async def start_worker(folder: Path, *, joins_rows: bool, call_timeout_s: float) -> WorkerClient:
+async def start_worker(folder: Path, *, call_timeout_s: float) -> WorkerClient:
     """Starts a worker process, which begins to load a version.
 
     Args:
         folder: The version's folder.
-        joins_rows: Whether requests become rows of one tensor.
         call_timeout_s: Seconds after which a call that has no reply ends the process.
     """
     ours, theirs = socket.socketpair()
@@ -201,7 +200,6 @@ async def start_worker(folder: Path, *, joins_rows: bool, call_timeout_s: float)
             _START,
             str(theirs.fileno()),
             str(folder),
-            "joined" if joins_rows else "each",
             *sys.path,
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),

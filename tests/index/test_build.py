@@ -80,12 +80,12 @@ KINDS = [PortableIndex, pytest.param(ScannIndex, marks=pytest.mark.scann), Slice
 
 @pytest.fixture(scope="module", autouse=True)
 def small_catalogues_are_searched_approximately():
-    """Lets 6,000 candidates count as too many to score, and tries every third effort, since each takes a second."""
+    """Lets 6,000 candidates count as too many to score, and tries every sixth effort, since each takes a second."""
     with pytest.MonkeyPatch.context() as patch:
         for kind in (PortableIndex, ScannIndex):
             patch.setattr(kind, "max_candidates_for_exact", 5000)
             list_efforts = kind.list_efforts
-            patch.setattr(kind, "list_efforts", lambda index, efforts=list_efforts: efforts(index)[::-3][::-1])
+            patch.setattr(kind, "list_efforts", lambda index, efforts=list_efforts: efforts(index)[::-6][::-1])
         yield
 
 

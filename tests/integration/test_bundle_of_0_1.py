@@ -109,7 +109,7 @@ def test_a_fresh_process_predicts_the_same(directory):
     assert find_difference(bundle.module.signatures, requests, replies) is None
 
 
-def test_it_is_listed_refreshed_and_rolled_back(directory):
+def test_it_is_listed_refreshed_and_rolled_back(directory, unchecked):
     path = tt.refresh_bundle(directory, pa.table(CATALOGUE))
     refreshed = tt.load_bundle(directory)
     assert refreshed.path == path == directory / "2"

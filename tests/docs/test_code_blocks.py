@@ -44,6 +44,7 @@ SUBSTITUTIONS = {
     "docs/guides/publishing.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},
     "docs/guides/models.md": {"epochs=44": "epochs=1"},
     "docs/guides/training.md": {FIT: ONCE[FIT], "epochs=20,": "epochs=1,"},
+    "docs/guides/tuning.md": {"max_epochs=40": "max_epochs=1", "num_trials=30": "num_trials=2"},
 }
 
 #: Page -> the example that it quotes and that its script leaves out, since another test runs it.
@@ -126,6 +127,8 @@ NOT_RUN = {
     "scripts/demo": "it creates an environment; tests/integration tests what it runs",
     "scripts/test": "it runs these tests",
     ".venv/bin/tfrs-twotower serve saved_models/movielens-100k --open": "tests/server opens the page",
+    "tfrs-twotower tune --config shop.toml --trials 30": "tests/cli searches, with fewer trials",
+    "tfrs-twotower train --config tuning/shop/tuned.toml": "tests/cli reads the file; tests/experiment runs such files",
     "cd serving && docker compose up": "it needs Docker",
     "tfrs-twotower serve saved_models/movielens-100k": "it ends when it is told to; tests/server runs it",
     "tfrs-twotower serve saved_models/movielens-100k --open": "it opens a browser; tests/server opens the page in one",

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import tfrs_twotower as tt
 from tfrs_twotower.experiment import Experiment, format_experiment, parse_experiment, read_experiment
+from tfrs_twotower.experiment.ranges import TuneSection
 from tfrs_twotower.experiment.reading import SECTIONS
 from tfrs_twotower.experiment.sections import FeaturesSection
 
@@ -52,6 +53,9 @@ def values_of(section: type) -> st.SearchStrategy:
     )
 
 
+TUNE = TuneSection(model="rating_model", ranges={"output_dim": (8, 16), "dropout": {"min": 0.1, "max": 0.5}})
+
+
 def features_of_side() -> st.SearchStrategy:
     def named(features: dict) -> dict:
         return {c: f if f is None else dataclasses.replace(f, name=c) for c, f in features.items()}
@@ -62,10 +66,10 @@ def features_of_side() -> st.SearchStrategy:
 @st.composite
 def experiments(draw) -> Experiment:
     source = draw(st.sampled_from(["data", "movielens"]))
-    names = [name for name in SECTIONS if name not in ("data", "movielens", "features")]
+    names = [name for name in SECTIONS if name not in ("data", "movielens", "features", "tune")]
     sections = {name: SECTIONS[name](**draw(values_of(SECTIONS[name]))) for name in [source, *names]}
     features = FeaturesSection(query=draw(features_of_side()), candidate=draw(features_of_side()))
-    return Experiment(**sections, features=features)
+    return Experiment(**sections, features=features, tune=draw(st.none() | st.just(TUNE)))
 
 
 @given(experiments())

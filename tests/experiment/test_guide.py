@@ -28,7 +28,8 @@ def rows_of(section: str) -> dict[str, list[str]]:
     return {key: [cell.strip() for cell in cells.split(" | ")] for key, cells in lines}
 
 
-TABLES = [name for name in SECTIONS if name != "features"]
+# Columns and ranges are keys of the user's own.
+TABLES = [name for name in SECTIONS if name not in ("features", "tune")]
 
 
 @pytest.mark.parametrize("section", TABLES)
@@ -90,7 +91,7 @@ def test_every_kind_of_feature_is_in_the_guide():
 
 
 def test_every_section_is_checked_when_it_is_made():
-    assert all(issubclass(kind, Section) for name, kind in SECTIONS.items() if name != "features")
+    assert all(issubclass(kind, Section) for name, kind in SECTIONS.items() if name in TABLES)
 
 
 def test_the_examples_can_be_read():

@@ -1,6 +1,7 @@
 from .experiment import Experiment as Experiment
 from .inspection import Inspection as Inspection
 from .inspection import inspect_table as inspect_table
+from .ranges import TuneSection as TuneSection
 from .reading import parse_experiment as parse_experiment
 from .reading import read_experiment as read_experiment
 from .run import Outcome as Outcome
@@ -16,4 +17,6 @@ from .sections import RatingModelSection as RatingModelSection
 from .sections import RetrievalModelSection as RetrievalModelSection
 from .sections import SplitSection as SplitSection
 from .sections import TrainingSection as TrainingSection
+from .tuning import Tuned as Tuned
+from .tuning import tune_experiment as tune_experiment
 from .writing import format_experiment as format_experiment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from tfrs_twotower.experiment.ranges import TuneSection
 from tfrs_twotower.experiment.sections import (
     DataSection,
     EvaluationSection,
@@ -38,6 +39,7 @@ class Experiment:
         evaluation: How the test part is evaluated.
         index: How the bundle finds the best candidates.
         export: What is published, and where.
+        tune: What a search for better settings tries; training does not look at it.
 
     Raises:
         ValueError: If there is not exactly one source of data, or two keys contradict each other.
@@ -59,6 +61,7 @@ class Experiment:
     evaluation: EvaluationSection = dataclasses.field(default_factory=EvaluationSection)
     index: IndexSection = dataclasses.field(default_factory=IndexSection)
     export: ExportSection = dataclasses.field(default_factory=ExportSection)
+    tune: TuneSection | None = None
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.movielens is None):

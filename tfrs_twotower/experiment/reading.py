@@ -11,6 +11,7 @@ from typing import Any
 
 from tfrs_twotower.experiment.experiment import Experiment
 from tfrs_twotower.experiment.feature_tables import read_features, suggestion
+from tfrs_twotower.experiment.ranges import TuneSection
 from tfrs_twotower.experiment.sections import (
     DataSection,
     EvaluationSection,
@@ -45,6 +46,7 @@ SECTIONS: Mapping[str, Any] = {
         EvaluationSection,
         IndexSection,
         ExportSection,
+        TuneSection,
     )
 }
 

@@ -333,8 +333,7 @@ class ExportSection(Section):
         recommend_seen: Whether candidates that a query has seen may be recommended again, in the evaluation and in the
             bundle.
         keep: Number of newest versions that stay; by default all.
-        keep_state: Whether the version keeps what a later training goes on from: the events, and about three times the
-            weights.
+        keep_state: Whether the version keeps what a later training goes on from: the events, and the weights.
         gate: Share of the NDCG@10 of the version that training started from, on the same test events, below which
             nothing is published; 0 for no such limit.
 

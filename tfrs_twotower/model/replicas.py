@@ -222,8 +222,16 @@ def undistributed(model: _Model) -> _Model:
     Args:
         model: A model that `get_config` describes.
     """
-    if model.distribute_strategy is outside_scopes(tf.distribute.get_strategy):
-        return model
+    is_distributed = model.distribute_strategy is not outside_scopes(tf.distribute.get_strategy)
+    return copy_uncompiled(model) if is_distributed else model
+
+
+def copy_uncompiled(model: _Model) -> _Model:
+    """Returns a copy of a model outside the scopes of all strategies, without an optimizer; see `undistributed`.
+
+    Args:
+        model: A model that `get_config` describes.
+    """
     copy = outside_scopes(lambda: type(model).from_config(model.get_config()))
     copy.set_weights(whole_weights(model.get_weights(), [weight.shape for weight in copy.weights]))
     return copy

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.storage import open_interactions, save_interactions
 from tfrs_twotower.model.recipe import Recipe
+from tfrs_twotower.model.replicas import copy_uncompiled
 from tfrs_twotower.model.two_tower import TwoTowerModel
 
 _RECIPE, _RETRIEVAL, _RATING, _EVENTS = "recipe.json", "retrieval.keras", "rating.keras", "events"
@@ -19,7 +20,7 @@ _RECIPE, _RETRIEVAL, _RATING, _EVENTS = "recipe.json", "retrieval.keras", "ratin
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingState:
-    """The models of a recipe as training left them, with their optimizers, and the events that they know.
+    """The models of a recipe as training left them, and the events that they know.
 
     Attributes:
         recipe: The recipe, with everything that was chosen.
@@ -38,7 +39,7 @@ class TrainingState:
     known: Interactions
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes the state into a new folder: three times the weights of the models, and the events.
+        """Writes the state into a new folder: the weights of the models, and the events, but no optimizer.
 
         Args:
             folder: Path of the new folder.
@@ -49,9 +50,9 @@ class TrainingState:
         target = Path(folder)
         target.mkdir(parents=True)
         (target / _RECIPE).write_text(json.dumps(self.recipe.to_dict(), indent=1), encoding="utf-8")
-        self.retrieval.save(target / _RETRIEVAL)
+        copy_uncompiled(self.retrieval).save(target / _RETRIEVAL)
         if self.rating is not None:
-            self.rating.save(target / _RATING)
+            copy_uncompiled(self.rating).save(target / _RATING)
         save_interactions(self.known, target / _EVENTS)
 
     @classmethod

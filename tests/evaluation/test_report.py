@@ -85,6 +85,7 @@ def test_the_form_in_json_is_plain():
         "num_ranked": None,
         "num_test_queries": None,
         "recommend_seen": False,
+        "context": [],
         "index_recall": None,
     }
 

@@ -149,6 +149,9 @@ class EventBatch(_EventFields):
 class QueryBatch(NamedTuple):
     """A batch of whole queries, each with all its events, which are both its history and its targets.
 
+    With a context a row is a request, a query in one of its contexts. All events of the query are its history, and
+    those of other contexts are no targets of the row: their weight is 0.
+
     Attributes:
         query: Input name -> codes [batch, ...].
         candidate: Input name -> codes [num_rows, ...], of candidates among which is every target.
@@ -238,6 +241,7 @@ class EventRows(NamedTuple):
         log_sampling_probabilities: float32 [num_rows].
         history: int32 [batch, length], rows of past candidates, `NO_ROW` in an unused slot.
         history_ratings: float32 [batch, length], 0 in an unused slot.
+        contexts: int32 [batch], rows of contexts.
     """
 
     queries: Any
@@ -249,6 +253,7 @@ class EventRows(NamedTuple):
     log_sampling_probabilities: Any = None
     history: Any = None
     history_ratings: Any = None
+    contexts: Any = None
 
     def assemble(self, query: Codes, candidate: Codes) -> EventBatch:
         """Makes the batch of these rows, given as tensors.
@@ -284,6 +289,7 @@ class QueryRows(NamedTuple):
         target_candidates: int32 [events].
         ratings: float32 [events].
         weights: float32 [events].
+        contexts: int32 [batch], rows of contexts.
     """
 
     queries: Any
@@ -295,6 +301,7 @@ class QueryRows(NamedTuple):
     target_candidates: Any
     ratings: Any
     weights: Any = None
+    contexts: Any = None
 
     def assemble(self, query: Codes, candidate: Codes) -> QueryBatch:
         """Makes the batch of these rows, given as tensors.

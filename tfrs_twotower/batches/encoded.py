@@ -52,17 +52,19 @@ class EncodedTables:
         queries: Input name -> codes [num_queries, ...].
         candidates: Input name -> codes [num_candidates, ...].
         histories: The history features of the query tower.
+        contexts: Input name -> codes [num_contexts, ...] of the query tower's features that are columns of the events.
     """
 
     queries: Mapping[str, np.ndarray]
     candidates: Mapping[str, np.ndarray]
     histories: Sequence[EncodedHistory] = ()
+    contexts: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def require_rows_of(self, interactions: Interactions) -> None:
-        """Checks that there is a row for each query and each candidate.
+        """Checks that there is a row for each query, each candidate and each context.
 
         Args:
-            interactions: Interactions whose queries and candidates have been encoded.
+            interactions: Interactions whose queries, candidates and contexts have been encoded.
 
         Raises:
             ValueError: If a table has another length.
@@ -70,6 +72,7 @@ class EncodedTables:
         for name, table, num_rows in (
             ("queries", self.queries, interactions.num_queries),
             ("candidates", self.candidates, interactions.num_candidates),
+            ("contexts", self.contexts, interactions.contexts.table.num_rows if self.contexts else 0),
         ):
             for feature, values in table.items():
                 if len(values) != num_rows:
@@ -90,19 +93,25 @@ class GraphTables:
     def __init__(self, tables: EncodedTables) -> None:
         self._queries = {name: tf.constant(codes) for name, codes in tables.queries.items()}
         self._candidates = {name: tf.constant(codes) for name, codes in tables.candidates.items()}
+        self._contexts = {name: tf.constant(codes) for name, codes in tables.contexts.items()}
         self._histories = [
             dataclasses.replace(history, codes=tf.constant(history.codes)) for history in tables.histories
         ]
 
-    def queries(self, rows: tf.Tensor, history: tf.Tensor | None, ratings: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        """Gathers the codes of queries, with those of their histories.
+    def queries(
+        self, rows: tf.Tensor, history: tf.Tensor | None, ratings: tf.Tensor | None, contexts: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Gathers the codes of queries, with those of their histories and contexts.
 
         Args:
             rows: int32 [batch].
             history: int32 [batch, length], rows of past candidates, `NO_ROW` in an unused slot; None without a history.
             ratings: float32 [batch, length].
+            contexts: int32 [batch], rows of contexts; None without a context.
         """
         codes = {name: tf.gather(table, rows) for name, table in self._queries.items()}
+        if contexts is not None:
+            codes.update({name: tf.gather(table, contexts) for name, table in self._contexts.items()})
         if history is not None:
             for feature in self._histories:
                 padded = tf.where(history == NO_ROW, len(feature.codes) - 1, history)

@@ -38,7 +38,7 @@ def build_training_batches(
 
     Args:
         interactions: The training part.
-        tables: Codes of its queries and candidates.
+        tables: Codes of its queries, candidates and contexts.
         batch_size: Events per batch, >= 1. The last batch of an epoch may be smaller; negatives are added to it.
         order: Seed, first epoch and shard, which decide the order of the events.
         negatives: A `NegativeSampler` adds pairs with candidates that the query has no event with, rated 0, after the
@@ -60,7 +60,8 @@ def build_training_batches(
         return shuffled_positions(places, interactions.num_events, seed=order.seed, epoch=epoch)
 
     num_events = order.shard.size(interactions.num_events)
-    events = _EventSource(interactions, positions, num_events, batch_size, history)
+    contexts = interactions.contexts.rows if tables.contexts else None
+    events = _EventSource(interactions, positions, num_events, batch_size, history, contexts)
     source: RowSource = events if negatives is None else _WithNegatives(events, negatives, order)
     return gather_batches(source, tables, initial_epoch=order.initial_epoch)
 
@@ -84,7 +85,9 @@ def build_evaluation_batches(
             other events.
     """
     tables.require_rows_of(interactions)
-    source = _EventSource(interactions, lambda places, _: places, interactions.num_events, batch_size, history)
+    contexts = interactions.contexts.rows if tables.contexts else None
+    num_events = interactions.num_events
+    source = _EventSource(interactions, lambda places, _: places, num_events, batch_size, history, contexts)
     return gather_batches(source, tables)
 
 
@@ -98,6 +101,7 @@ class _EventSource:
         num_events: int,
         batch_size: int,
         history: HistorySource | None,
+        contexts: np.ndarray | None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")
@@ -109,7 +113,7 @@ class _EventSource:
         self._query_rows, self._candidate_rows = interactions.query_rows, interactions.candidate_rows
         self._ratings, self._weights = interactions.ratings, interactions.weights
         self._positions, self._num_events, self._batch_size = positions, num_events, batch_size
-        self._history = history
+        self._history, self._contexts = history, contexts
         self.num_batches = -(-num_events // batch_size)
         self.batches_per_stack = max(1, _EVENTS_PER_STACK // batch_size)
         whole, has_rest = num_events // batch_size, num_events % batch_size > 0
@@ -126,6 +130,9 @@ class _EventSource:
                 history=tf.TensorSpec([None, history.length], tf.int32),
                 history_ratings=tf.TensorSpec([None, history.length], tf.float32),
             )
+
+        if contexts is not None:
+            self.specs = self.specs._replace(contexts=tf.TensorSpec([None], tf.int32))
 
     def rows(self, epoch: int, number: int) -> EventRows:
         """Returns the rows of batch `number` of an epoch."""
@@ -154,6 +161,8 @@ class _EventSource:
             slots = self._history.slots(events, rows.queries, rows.candidates)
             history, ratings = self._history.timeline.candidates_at(slots)
             rows = rows._replace(history=history, history_ratings=ratings)
+        if self._contexts is not None:
+            rows = rows._replace(contexts=self._contexts[events])
         return rows
 
 

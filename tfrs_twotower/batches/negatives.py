@@ -183,13 +183,20 @@ class InBatchNegatives(Negatives):
         self._event_shares = counts / max(1, interactions.num_events)
         positive = np.flatnonzero(interactions.ratings >= threshold)
         query_rows = interactions.query_rows[positive]
-        # The positives of each query, one query after the other.
-        self._positives = interactions.candidate_rows[positive[np.argsort(query_rows, kind="stable")]]
+        # The positives of each query, one query after the other, and their contexts.
+        positive = positive[np.argsort(query_rows, kind="stable")]
+        self._positives = interactions.candidate_rows[positive]
+        self._contexts = interactions.contexts.rows[positive]
         counts = np.bincount(query_rows, minlength=interactions.num_queries)
         self._starts = np.concatenate([[0], np.cumsum(counts)])
 
     def describe(
-        self, query_rows: np.ndarray, candidate_rows: np.ndarray, generator: np.random.Generator
+        self,
+        query_rows: np.ndarray,
+        candidate_rows: np.ndarray,
+        generator: np.random.Generator,
+        *,
+        context_rows: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Adds uniformly drawn candidates to a batch, and tells which candidates are positives of which queries.
 
@@ -197,6 +204,7 @@ class InBatchNegatives(Negatives):
             query_rows: int32 [batch].
             candidate_rows: int32 [batch].
             generator: Source of randomness.
+            context_rows: int32 [batch], the context of each query; then only what it chose in this context is positive.
 
         Returns:
             (rows, is_other_positive, log_sampling_probabilities): int32 [num_rows], the batch's candidates and the
@@ -208,7 +216,7 @@ class InBatchNegatives(Negatives):
         expected = len(query_rows) * self._event_shares[rows] + self.num_uniform / self.num_candidates
         # No batch of these events holds a candidate without events; the floor keeps the logarithm finite.
         log_expected = np.log(np.maximum(expected, np.finfo(np.float32).tiny)).astype(np.float32)
-        return rows, self._is_positive(query_rows, rows), log_expected
+        return rows, self._is_positive(query_rows, rows, context_rows), log_expected
 
     def extend_specs(self, specs: EventRows) -> EventRows:
         """Adds the columns that a softmax needs; see `Negatives`."""
@@ -219,17 +227,25 @@ class InBatchNegatives(Negatives):
 
     def extend(self, rows: EventRows, generator: np.random.Generator) -> EventRows:
         """Adds uniform candidates after the events'; see `Negatives`."""
-        candidates, is_other_positive, log_expected = self.describe(rows.queries, rows.candidates, generator)
+        candidates, is_other_positive, log_expected = self.describe(
+            rows.queries, rows.candidates, generator, context_rows=rows.contexts
+        )
         return rows._replace(
             candidates=candidates, is_other_positive=is_other_positive, log_sampling_probabilities=log_expected
         )
 
-    def _is_positive(self, query_rows: np.ndarray, candidate_rows: np.ndarray) -> np.ndarray:
+    def _is_positive(
+        self, query_rows: np.ndarray, candidate_rows: np.ndarray, context_rows: np.ndarray | None
+    ) -> np.ndarray:
         """Bool [batch, num_rows]; a query's positives are looked up among the batch's candidates, not the reverse."""
         unique, places = np.unique(candidate_rows, return_inverse=True)
         starts, counts = self._starts[query_rows], self._starts[query_rows + 1] - self._starts[query_rows]
         batch_places = np.repeat(np.arange(len(query_rows)), counts)
-        positives = self._positives[np.repeat(starts, counts) + places_within(counts)]
+        places_of_positives = np.repeat(starts, counts) + places_within(counts)
+        if context_rows is not None:
+            is_in = self._contexts[places_of_positives] == context_rows[batch_places]
+            batch_places, places_of_positives = batch_places[is_in], places_of_positives[is_in]
+        positives = self._positives[places_of_positives]
         columns = np.minimum(np.searchsorted(unique, positives), len(unique) - 1)
         is_here = unique[columns] == positives
         is_positive = np.zeros((len(query_rows), len(unique)), bool)

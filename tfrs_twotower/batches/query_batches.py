@@ -25,10 +25,12 @@ def build_query_batches(
 ) -> tf.data.Dataset:
     """Builds shuffled batches of queries for `model.fit`. The n-th iteration is epoch `initial_epoch + n`.
 
+    With a context, the rows of a batch are requests: a query comes as many times in an epoch as it has contexts.
+
     Args:
         interactions: The training part.
-        tables: Codes of its queries and candidates.
-        batch_size: Queries per batch, >= 1; those without events are left out.
+        tables: Codes of its queries, candidates and contexts.
+        batch_size: Queries per batch, or requests, >= 1; those without events are left out.
         order: Seed and first epoch, which decide the order of the queries. There is always one worker.
         num_sampled: Number of candidates drawn uniformly for a batch, beside those of its events, >= 0; None for the
             whole catalogue in every batch.
@@ -40,14 +42,16 @@ def build_query_batches(
         ValueError: If a number is out of range, there is no event, or an encoded table has another length.
     """
     tables.require_rows_of(interactions)
-    source = _QuerySource(interactions, batch_size, order.seed, num_sampled)
+    source = _QuerySource(interactions, batch_size, order.seed, num_sampled, has_context=bool(tables.contexts))
     return gather_batches(source, tables, initial_epoch=order.initial_epoch)
 
 
 class _QuerySource:
     """Computes the rows of batches of queries."""
 
-    def __init__(self, interactions: Interactions, batch_size: int, seed: int, num_sampled: int | None) -> None:
+    def __init__(
+        self, interactions: Interactions, batch_size: int, seed: int, num_sampled: int | None, *, has_context: bool
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")
         if num_sampled is not None and num_sampled < 0:
@@ -55,18 +59,19 @@ class _QuerySource:
         if not interactions.num_events:
             raise ValueError("`interactions` must have an event.")
         self._timeline = Timeline(interactions)
-        self._weights = None
-        if interactions.weights is not None:
-            self._weights = np.empty(interactions.num_events, np.float32)
-            self._weights[self._timeline.places] = interactions.weights
+        self._weights = None if interactions.weights is None else self._by_time(interactions.weights)
         self._lengths = np.diff(self._timeline.starts)
-        self._active = np.flatnonzero(self._lengths)
+        self._active, self._contexts = np.flatnonzero(self._lengths), None
+        if has_context:
+            requests = interactions.requests
+            self._active, self._contexts = requests.query_rows, requests.context_rows.astype(np.int32)
+            self._event_contexts = self._by_time(interactions.contexts.rows)
         self._batch_size, self._seed, self._num_sampled = batch_size, seed, num_sampled
         self._num_candidates = interactions.num_candidates
         self.num_batches = -(-len(self._active) // batch_size)
         self._log_sampling_probabilities = np.zeros(self._num_candidates, np.float32)
         if num_sampled is not None:
-            absent = _absence_probabilities(interactions, len(self._active), batch_size)
+            absent = _absence_probabilities(interactions, self._active, batch_size)
             absent *= (1 - 1 / self._num_candidates) ** num_sampled
             present = np.maximum(1 - absent, np.finfo(np.float32).tiny)
             self._log_sampling_probabilities = np.log(present).astype(np.float32)
@@ -79,7 +84,8 @@ class _QuerySource:
             target_places=tf.TensorSpec([None, 2], tf.int64),
             target_candidates=tf.TensorSpec([None], tf.int32),
             ratings=tf.TensorSpec([None], tf.float32),
-            weights=None if self._weights is None else tf.TensorSpec([None], tf.float32),
+            weights=None if self._weights is None and not has_context else tf.TensorSpec([None], tf.float32),
+            contexts=tf.TensorSpec([None], tf.int32) if has_context else None,
         )
 
     def rows(self, epoch: int, number: int) -> QueryRows:
@@ -87,6 +93,7 @@ class _QuerySource:
         places = np.arange(number * self._batch_size, min((number + 1) * self._batch_size, len(self._active)))
         order = shuffled_positions(places, len(self._active), seed=self._seed, epoch=epoch)
         query_rows = self._active[order].astype(np.int32)
+        contexts = None if self._contexts is None else self._contexts[order]
         slots = self._timeline.latest(query_rows, int(self._lengths[query_rows].max()))
         history, ratings = self._timeline.candidates_at(slots)
         is_event = slots >= 0
@@ -101,8 +108,23 @@ class _QuerySource:
             target_places=np.argwhere(is_event),
             target_candidates=target_candidates,
             ratings=ratings[is_event],
-            weights=None if self._weights is None else self._weights[slots[is_event]],
+            weights=self._event_weights(slots[is_event], np.nonzero(is_event)[0], contexts),
+            contexts=contexts,
         )
+
+    def _event_weights(self, events: np.ndarray, places: np.ndarray, contexts: np.ndarray | None) -> np.ndarray | None:
+        """float32 [events], what each counts; an event of another context than that of its row counts nothing."""
+        weights = None if self._weights is None else self._weights[events]
+        if contexts is None:
+            return weights
+        is_target = (self._event_contexts[events] == contexts[places]).astype(np.float32)
+        return is_target if weights is None else weights * is_target
+
+    def _by_time(self, values: np.ndarray) -> np.ndarray:
+        """Returns what belongs to the events in the order of the timeline."""
+        ordered = np.empty_like(values)
+        ordered[self._timeline.places] = values
+        return ordered
 
     def _candidates(self, targets: np.ndarray, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the rows of the batch's candidates, none twice, and the places of the targets among them, int32."""
@@ -114,15 +136,21 @@ class _QuerySource:
         return rows.astype(np.int32), np.searchsorted(rows, targets).astype(np.int32)
 
 
-def _absence_probabilities(interactions: Interactions, num_active: int, batch_size: int) -> np.ndarray:
-    """float64 [num_candidates], the probability that no other query of a query's batch has a candidate.
+def _absence_probabilities(interactions: Interactions, active: np.ndarray, batch_size: int) -> np.ndarray:
+    """float64 [num_candidates], the probability that no other row of a row's batch has a candidate.
 
-    The batch's other queries are drawn without repetition, from all that are active but the one: hypergeometric.
+    The batch's other rows are drawn without repetition, from all that are active but the one: hypergeometric.
+
+    Args:
+        interactions: The events.
+        active: int [rows], the query of each row of an epoch.
+        batch_size: Rows of a batch.
     """
     num_candidates = interactions.num_candidates
     pairs = np.unique(pair_codes(interactions.query_rows, interactions.candidate_rows, num_candidates))
-    owners = np.bincount(pairs % num_candidates, minlength=num_candidates)
-    others, beside = num_active - 1, min(batch_size, num_active) - 1
+    num_rows = np.bincount(active, minlength=interactions.num_queries)
+    owners = np.bincount(pairs % num_candidates, num_rows[pairs // num_candidates], minlength=num_candidates)
+    others, beside = len(active) - 1, min(batch_size, len(active)) - 1
     left = np.maximum(others - owners, 0)
     logs = (
         gammaln(left + 1)

@@ -45,7 +45,8 @@ class BatchSummary:
         num_written: Parts that were computed.
         num_found: Parts of the shard that were already there.
         num_left: Parts that are not there yet: they belong to other shards.
-        missing: Query features of the bundle that the files do not have.
+        missing: Query features of the bundle that the files do not have, except those of the context.
+        missing_context: Features of the context that the files do not have.
         ignored: Columns of the files that the bundle does not take.
 
     Example:
@@ -68,6 +69,7 @@ class BatchSummary:
     num_left: int
     missing: tuple[str, ...]
     ignored: tuple[str, ...]
+    missing_context: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Returns the summary as sentences."""
@@ -76,6 +78,9 @@ class BatchSummary:
         if self.missing:
             features = ", ".join(self.missing)
             lines.append(f"Features without a column: {features}. The bundle fills in what it knows of known queries.")
+        if self.missing_context:
+            features = ", ".join(self.missing_context)
+            lines.append(f"Context without a column: {features}. The recommendations are those of an average context.")
         if self.ignored:
             lines.append(f"Columns that the bundle does not take: {', '.join(self.ignored)}.")
         lines.append(
@@ -192,6 +197,7 @@ def batch_recommend(
         num_left=sum(not folder.has(part.name) for part in parts),
         missing=tables.missing,
         ignored=tables.ignored,
+        missing_context=tables.missing_context,
     )
 
 

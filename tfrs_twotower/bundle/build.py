@@ -17,12 +17,13 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower._version import __version__
+from tfrs_twotower.batches.histories import Timeline
 from tfrs_twotower.bundle.candidate_side import CandidateSide, candidate_inputs, candidate_towers
 from tfrs_twotower.bundle.catalogue import Catalogue
 from tfrs_twotower.bundle.layout import CANDIDATES_FILE, EXTRA_FOLDER, MANIFEST_FILE, METRICS_FILE, WARMUP_FILE
 from tfrs_twotower.bundle.manifest import IndexEntry, Manifest, Rerank
 from tfrs_twotower.bundle.model_entry import DataSource, InputSpec, ModelEntry, QuerySchema, SideSchema
-from tfrs_twotower.bundle.query_side import QuerySide, query_inputs, query_towers
+from tfrs_twotower.bundle.query_side import QuerySide, latest_contexts, query_inputs, query_towers
 from tfrs_twotower.bundle.requests import NUM_CHECKED, Request, invented_requests, raw_candidates, sample_requests
 from tfrs_twotower.bundle.signatures import Inputs, Signatures, build_signatures
 from tfrs_twotower.bundle.stored_candidates import write_candidates
@@ -174,6 +175,7 @@ def build_sides(
     raw = {known.query_id: tf.constant(asked[known.query_id].to_pylist(), tf.string)}
     for tower in query_towers(model):
         raw.update(tower.raw_features(asked))
+    raw.update(latest_contexts(model, Timeline(known), np.arange(asked.num_rows)))
     return Sides(
         queries=QuerySide(model, known),
         candidates=CandidateSide(model),
@@ -189,6 +191,7 @@ def build_sides(
                 inputs=tuple(map(InputSpec.of, inputs.query)),
                 histories=tuple(inputs.histories),
                 ratings_of=inputs.ratings_of,
+                context=_context_inputs(model),
             ),
             candidate=SideSchema(
                 id=known.candidate_id,
@@ -303,6 +306,12 @@ def _features(towers: Sequence[Tower]) -> tuple[dict[str, Any], ...]:
         if feature not in features:
             features.append(feature)
     return tuple(features)
+
+
+def _context_inputs(model: Recommender) -> tuple[str, ...]:
+    """Returns the names of the inputs that hold the context of a request, each once."""
+    context = [feature for tower in query_towers(model) for feature in tower.context]
+    return tuple(dict.fromkeys(spec.name for feature in context for spec in feature.raw_specs))
 
 
 def _as_utf_8(text: str) -> str:

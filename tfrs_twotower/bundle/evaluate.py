@@ -36,6 +36,8 @@ def evaluate_bundle(
 ) -> Report:
     """Evaluates a bundle on the test part of a split by its signatures `recommend` and `score`.
 
+    If the events have features, their context, the bundle is asked for each request, as `evaluate` says.
+
     A bundle leaves the events that it was exported with out of the ranking; they should be `split.seen`. With an exact
     index the metrics are those that `evaluate` gives for the model itself, except for ties, which the index breaks by
     an order of its own.
@@ -92,9 +94,10 @@ def evaluate_bundle(
             )
     candidate_ids = np.array(test.candidates[test.candidate_id].to_pylist(), object)
     row_of = {candidate_id: row for row, candidate_id in enumerate(candidate_ids)}
-    queries = _query_columns(bundle, test)
+    requests = test.requests
+    queries = _query_columns(bundle, test.by_request())
     asked = _choose_queries(test, exact, max_queries)
-    ranked = np.full((test.num_queries, k), NO_ROW, np.int32)
+    ranked = np.full((len(requests.query_rows), k), NO_ROW, np.int32)
     progress("Asking for recommendations", 0, len(asked))
     for block in _blocks(len(asked)):
         found = bundle.recommend(_take(queries, asked[block]), k=k).candidate_ids
@@ -105,7 +108,7 @@ def evaluate_bundle(
         probabilities = np.zeros(test.num_events)
         progress("Asking for probabilities", 0, test.num_events)
         for block in _blocks(test.num_events):
-            events = _take(queries, test.query_rows[block]), candidate_ids[test.candidate_rows[block]].tolist()
+            events = _take(queries, requests.of_events[block]), candidate_ids[test.candidate_rows[block]].tolist()
             probabilities[block] = bundle.score(*events).probabilities
             progress("Asking for probabilities", int(block[-1]) + 1, test.num_events)
     index_recall = None
@@ -130,7 +133,7 @@ def evaluate_bundle(
 
 def _choose_queries(test: Interactions, exact: Predictions | None, max_queries: int | None) -> np.ndarray:
     """Returns the queries to ask the bundle for, int64 [n], ascending."""
-    ranked = test.query_rows if exact is None else exact.ranked_queries(test)
+    ranked = test.requests.of_events if exact is None else exact.ranked_queries(test)
     return choose_queries(
         ranked,
         num_candidates=test.num_candidates,

@@ -77,10 +77,12 @@ class QuerySchema(SideSchema):
         inputs: Raw inputs of the signatures.
         histories: Names of the inputs that list past candidates.
         ratings_of: Name of an input of ratings -> name of the history that they belong to, place by place.
+        context: Names of the inputs that hold the context of a request, which a bundle does not remember.
     """
 
     histories: tuple[str, ...]
     ratings_of: Mapping[str, str]
+    context: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -183,7 +185,14 @@ def _read_query(query: JsonValue) -> QuerySchema:
     for name in ratings_of:
         if name not in inputs:
             raise ValueError(f"`query.ratings_of` must have inputs' names as keys. Received: {name!a}.")
-    return QuerySchema(**side, histories=histories, ratings_of=ratings_of)
+    # Bundles that were exported before there was a context do not say so.
+    context = query["context"].items() if "context" in query.entries() else ()
+    return QuerySchema(
+        **side,
+        histories=histories,
+        ratings_of=ratings_of,
+        context=tuple(name.choice(inputs, "an input's name") for name in context),
+    )
 
 
 def _read_side(side: JsonValue) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tfrs_twotower.batches.histories import Timeline
 from tfrs_twotower.bundle.known_queries import KnownQueries, PastEvents
 from tfrs_twotower.bundle.whole_packets import with_whole_packets
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.features.codes import MISSING_CODE
 from tfrs_twotower.features.columns import missing_input
 from tfrs_twotower.features.history import History
@@ -37,7 +38,7 @@ class QuerySide(tf.Module):
 
     Args:
         model: A trained model.
-        known: The queries to remember, what each has seen, and the catalogue at that time.
+        known: The queries to remember, what each has seen, in which context, and the catalogue at that time.
 
     Attributes:
         embed: (**features) -> {"retrieval": float32 [batch, dim], "rating": ...} of what is given of each query, or
@@ -95,6 +96,7 @@ class QuerySide(tf.Module):
         chosen = np.random.default_rng(0).permutation(known.num_queries)[:_NUM_SAMPLED]
         ids = known.queries[known.query_id].take(chosen)
         inputs = {spec.name: missing_input(spec, len(chosen)) for spec in specs.values()}
+        inputs.update(latest_contexts(model, timeline, chosen))
         if id_input is None:
             for tower in query_towers(model):
                 inputs.update(tower.raw_features(known.queries.take(chosen)))
@@ -115,6 +117,34 @@ class QuerySide(tf.Module):
             for ratings in model.raw_ratings(past):
                 remembered["ratings"] = tf.where(is_there, ratings, math.nan)
         return remembered
+
+
+def latest_contexts(model: Recommender, timeline: Timeline, query_rows: np.ndarray) -> dict[str, tf.Tensor]:
+    """Returns the raw inputs of the context of each query's latest event, which is missing for one without an event.
+
+    Args:
+        model: A trained model.
+        timeline: The events of the known queries.
+        query_rows: int [n].
+
+    Returns:
+        Input name -> tensor [n, ...].
+    """
+    known = timeline.interactions
+    latest = timeline.latest(query_rows, 1)[:, 0]
+    has_event = latest != NO_ROW
+    event_of_place = np.argsort(timeline.places)
+    rows = np.zeros(len(query_rows), np.int64)
+    rows[has_event] = known.contexts.rows[event_of_place[latest[has_event]]]
+    inputs = {}
+    for tower in query_towers(model):
+        for name, values in tower.raw_context(known).items():
+            (spec,) = (spec for spec in tower.raw_specs if spec.name == name)
+            given = tf.constant(has_event.reshape(-1, *(1 for _ in values.shape[1:])))
+            of_queries = tf.gather(values, rows) if len(values) else missing_input(spec, len(rows))
+            missing = missing_input(spec, len(rows))
+            inputs[name] = tf.where(given, of_queries, missing)
+    return inputs
 
 
 def by_role(model: Recommender, embed: Callable[[TwoTowerModel], tf.Tensor]) -> Embeddings:
@@ -258,6 +288,9 @@ class _RememberingModel(tf.Module):
                 if target is not None:
                     # A history of nothing but the target counts as given all the same.
                     given[feature.name] = _left_out(given[feature.name], target.is_given(features[feature.name]))
+            elif feature.name in model.query_tower.config.context:
+                remembered = {}  # a context belongs to the request
+                filled.update(given)
             else:
                 remembered = {name: tf.gather(self.codes[name], rows) for name in given}
             for name, values in remembered.items():

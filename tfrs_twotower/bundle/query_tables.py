@@ -34,7 +34,8 @@ class QueryTables:
         id_column: Column of the queries' ids.
         columns: All columns that are read, that of the ids first.
         ignored: The other columns.
-        missing: Query features of the bundle that have no column.
+        missing: Query features of the bundle that have no column, except those of the context.
+        missing_context: Features of the context that have no column.
 
     Raises:
         ValueError: If there is no column of ids, a column occurs twice, or the bundle does not have a filter.
@@ -66,7 +67,9 @@ class QueryTables:
             self._absent += [spec for spec in lists if spec.name not in self._conditions]
         self.columns = tuple(dict.fromkeys([self.id_column, *self._specs, *self._conditions]))
         self.ignored = tuple(name for name in schema.names if name not in self.columns)
-        self.missing = tuple(spec.name for spec in self._absent if query.input(spec.name) is not None)
+        missing = [spec.name for spec in self._absent if query.input(spec.name) is not None]
+        self.missing = tuple(name for name in missing if name not in query.context)
+        self.missing_context = tuple(name for name in missing if name in query.context)
         # Columns of a wrong type are found before there are rows.
         nothing = schema.empty_table()
         self.ids(nothing)

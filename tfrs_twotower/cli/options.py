@@ -24,6 +24,10 @@ CandidateId = Annotated[str | None, typer.Option(help="Column that says what is 
 Rating = Annotated[str | None, typer.Option(help="Column of ratings. Default: none, every event is positive.")]
 Timestamp = Annotated[str | None, typer.Option(help="Column of times. Default: none.")]
 Weight = Annotated[str | None, typer.Option(help="Column of weights in the loss. Default: none.")]
+EventFeatures = Annotated[
+    list[str] | None,
+    typer.Option(help="Column that differs from event to event, such as the hour: context; repeatable. Default: none."),
+]
 Catalogue = Annotated[str | None, typer.Option(help="File with one row per candidate, with its features.")]
 Queries = Annotated[str | None, typer.Option(help="File with one row per query, with its features.")]
 OnInvalid = Annotated[str | None, typer.Option(help="What to do with unusable rows: fail or drop. Default: fail.")]
@@ -101,6 +105,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "rating": ("data.rating",),
     "timestamp": ("data.timestamp",),
     "weight": ("data.weight",),
+    "event_features": ("data.event_features",),
     "catalogue": ("data.candidates",),
     "queries": ("data.queries",),
     "on_invalid": ("data.on_invalid",),
@@ -135,6 +140,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 _ARGUMENTS = {
     "queries": "queries",
     "candidates": "catalogue",
+    "event_features": "event_features",
     "on_invalid": "on_invalid",
     "repeats": "repeats",
     "encoding": "encoding",

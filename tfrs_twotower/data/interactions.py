@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from tfrs_twotower.data.columns import check_ids, plain_table
+from tfrs_twotower.data.contexts import Contexts, Requests, find_contexts
+from tfrs_twotower.data.input_names import EVENT_COLUMNS
+from tfrs_twotower.data.rows import pair_codes
 
 _MAX_WEIGHT = 1e18
 _CHECK_BLOCK_SIZE = 2**20
@@ -27,7 +31,8 @@ class Interactions:
         candidates: One row per candidate id, with the candidate's features. This is the catalogue.
         events: One row per event. Required columns: `query_row` and `candidate_row` (int32, rows of the two tables
             above) and `rating` (float32, finite). Optional columns: `timestamp` (int64, seconds since 1970-01-01 UTC),
-            `weight` (float32, >= 0, the event's weight in the loss), and features that differ from event to event.
+            `weight` (float32, >= 0, the event's weight in the loss), and the features that differ from event to event,
+            its context, under names that no column of `queries` has.
         query_id: Name of the string column that identifies a row of `queries`.
         candidate_id: Name of the string column that identifies a row of `candidates`.
         source: Description of where the data came from. It is written into manifests.
@@ -37,8 +42,8 @@ class Interactions:
             1.
 
     Raises:
-        ValueError: If a column is missing, an id is missing or occurs twice, a row number is out of range, or a rating
-            or weight is not a valid number.
+        ValueError: If a column is missing or is in two tables, an id is missing or occurs twice, a row number is out of
+            range, or a rating or weight is not a valid number.
         TypeError: If a column has the wrong type.
 
     Example:
@@ -83,6 +88,12 @@ class Interactions:
             raise ValueError(
                 f"`events` must have the columns {', '.join(required)}. "
                 f"Missing: {', '.join(missing)}; received: {', '.join(self.events.column_names)}."
+            )
+        in_both = [name for name in self.event_features if name in self.queries.column_names]
+        if in_both:
+            raise ValueError(
+                f"`events` must not have the features of `queries`: an input of the model has one source. "
+                f"Received in both: {', '.join(in_both)}. Rename the column in one of them, or leave it out."
             )
         _check_rows(self.events, self.num_queries, "query_row", "queries")
         _check_rows(self.events, self.num_candidates, "candidate_row", "candidates")
@@ -140,6 +151,65 @@ class Interactions:
         if "weight" not in self.events.column_names:
             return None
         return self.events["weight"].to_numpy().astype(np.float32, copy=False)
+
+    @property
+    def event_features(self) -> tuple[str, ...]:
+        """Columns of `events` that are features, the context of an event, in order."""
+        return tuple(name for name in self.events.column_names if name not in EVENT_COLUMNS)
+
+    @functools.cached_property
+    def contexts(self) -> Contexts:
+        """The different contexts of the events; without event features, a single one that has no column."""
+        if not self.event_features:
+            return Contexts(table=pa.table({}), rows=np.zeros(self.num_events, np.int32))
+        return find_contexts(self.events.select(self.event_features))
+
+    @functools.cached_property
+    def requests(self) -> Requests:
+        """The different pairs of a query and a context of the events; without event features, every query."""
+        if not self.event_features:
+            every = np.arange(self.num_queries)
+            return Requests(query_rows=every, context_rows=np.zeros_like(every), of_events=self.query_rows)
+        num_contexts = self.contexts.table.num_rows
+        codes = pair_codes(self.query_rows, self.contexts.rows, max(1, num_contexts))
+        found, of_events = np.unique(codes, return_inverse=True)
+        query_rows, context_rows = np.divmod(found, max(1, num_contexts))
+        return Requests(query_rows=query_rows, context_rows=context_rows, of_events=of_events)
+
+    def by_request(self) -> Interactions:
+        """Returns the same events with a row of `queries` for each request, for measures that look at each by itself.
+
+        A row has the query's columns, its id among them, and those of the context. It is identified by a number, in a
+        column `request`. Without event features these are the interactions themselves.
+
+        Example:
+            >>> events = {"query_row": [0, 0], "candidate_row": [0, 1], "rating": [5.0, 4.0], "hour": [9, 20]}
+            >>> ratings = Interactions(
+            ...     queries=pa.table({"user_id": ["u1"]}), candidates=pa.table({"movie_id": ["m1", "m2"]}),
+            ...     events=pa.table(events), query_id="user_id", candidate_id="movie_id",
+            ... )
+            >>> ratings.by_request().queries.to_pylist()
+            [{'request': '0', 'user_id': 'u1', 'hour': 9}, {'request': '1', 'user_id': 'u1', 'hour': 20}]
+        """
+        if not self.event_features:
+            return self
+        requests = self.requests
+        contexts = self.contexts.table.take(pa.array(requests.context_rows))
+        queries = self.queries.take(pa.array(requests.query_rows))
+        for name in self.event_features:
+            queries = queries.append_column(name, contexts[name])
+        request = "request"
+        while request in queries.column_names:
+            request += "_"
+        numbers = pa.array(np.arange(queries.num_rows)).cast(pa.string())
+        place = self.events.column_names.index("query_row")
+        events = self.events.set_column(place, "query_row", pa.array(requests.of_events.astype(np.int32)))
+        return dataclasses.replace(
+            self,
+            queries=queries.add_column(0, request, numbers),
+            events=events.drop_columns(list(self.event_features)),
+            query_id=request,
+        )
 
     def has_rows_of(self, other: Interactions) -> bool:
         """Tells whether row numbers of queries and candidates mean the same ids in both data sets.

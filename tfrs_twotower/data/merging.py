@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tfrs_twotower.data.contexts import find_contexts
+from tfrs_twotower.data.input_names import EVENT_COLUMNS
 from tfrs_twotower.data.interactions import Interactions, require_interactions
 
 _EVENT_KEYS = ("query_row", "candidate_row", "rating", "timestamp")
@@ -16,8 +18,8 @@ _EVENT_KEYS = ("query_row", "candidate_row", "rating", "timestamp")
 def merge_interactions(known: Interactions, newer: Interactions) -> tuple[Interactions, np.ndarray]:
     """Returns the interactions of both, the known ones first; known ids keep their rows.
 
-    The features of an id are the newer ones where a newer table has them. An event that is in both, with the same time
-    and rating, is taken once, so that a newer table may repeat older events.
+    The features of an id are the newer ones where a newer table has them. An event that is in both, with the same time,
+    rating and context, is taken once, so that a newer table may repeat older events.
 
     Args:
         known: The older interactions.
@@ -110,11 +112,16 @@ def _chunks(column: pa.ChunkedArray | pa.Array) -> list[pa.Array]:
 def _keys(known: pa.Table, newer: pa.Table) -> np.ndarray:
     """Tells of each newer event whether it is among the known ones, bool [num_newer]."""
     names = [name for name in _EVENT_KEYS if name in known.column_names]
-    keys = pa.concat_tables([known.select(names), newer.select(names)]).add_column(
-        0, "is_newer", pa.array(np.repeat([False, True], [known.num_rows, newer.num_rows]))
-    )
+    both = pa.concat_tables([known, newer])
+    keys = both.select(names)
+    context = [name for name in both.column_names if name not in EVENT_COLUMNS]
+    if context:
+        keys = keys.append_column("context", pa.array(find_contexts(both.select(context)).rows))
+        names = [*names, "context"]
+    ours = keys.slice(known.num_rows)
+    keys = keys.add_column(0, "is_newer", pa.array(np.repeat([False, True], [known.num_rows, newer.num_rows])))
     groups = keys.group_by(names).aggregate([("is_newer", "min")])
-    joined = newer.select(names).append_column("place", pa.array(np.arange(newer.num_rows))).join(groups, names)
+    joined = ours.append_column("place", pa.array(np.arange(newer.num_rows))).join(groups, names)
     result = np.zeros(newer.num_rows, bool)
     result[joined["place"].to_numpy()] = ~joined["is_newer_min"].to_numpy(zero_copy_only=False)
     return result

@@ -20,7 +20,8 @@ class Schema:
         query_features: Columns that depend on the query id alone. None finds them: all columns of a separate table of
             queries, or else the columns of the ratings that have one value per query id.
         candidate_features: Columns that depend on the candidate id alone. None finds them in the same way.
-        event_features: Columns that may differ from event to event.
+        event_features: Columns that may differ from event to event: the context of an event, such as the hour, the
+            device or the search text.
 
     Raises:
         TypeError: If a column's name is not a string, or features are not a tuple of names.

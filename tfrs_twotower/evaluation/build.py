@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -54,13 +55,21 @@ def evaluate(
     The rating model, if there is one, is measured on every test event. The retrieval model ranks the whole catalogue
     for each query; a candidate is relevant if the test part rates it positive. Candidates that a query had an event
     with before the test part are left out of its ranking and do not count as relevant, unless `recommend_seen`.
+
+    If the events have features, their context, the catalogue is ranked for each *request*: a query in one of the
+    different contexts of its test events. The candidates that it rated positive in this context are relevant, and those
+    of its other contexts are not: they are in the ranking as any others. Whatever a report says of queries, it then
+    says of requests, except that the intervals and the rating metrics by query remain those of queries. Models with and
+    without a context are so measured by the same lists.
+
     Baselines learn from all parts but the test part, whatever the model was trained on.
 
     Args:
         model: A trained model.
         split: The `test` part is evaluated; the other parts are the events before it.
         k: Slots of the ranking, 1 <= k <= num_candidates.
-        segment_by: Columns of the queries, such as "gender", by whose values the ranking metrics are broken down.
+        segment_by: Columns of the queries, such as "gender", or features of the events, such as "hour", by whose values
+            the ranking metrics are broken down.
         baselines: Name -> embeddings of another recommender to compare with, such as those of
             `tfrs_twotower.evaluation.external_baselines`.
         recommend_seen: Whether candidates that a query has seen can be recommended to it again, as people listen to the
@@ -97,7 +106,7 @@ def evaluate(
     """
     require_model(model)
     require_test_part(split)
-    _check_columns(segment_by, split.test)
+    _check_columns(segment_by, split.test.by_request())
     predictions = predict(model, split, k=k, recommend_seen=recommend_seen, max_queries=max_queries, progress=progress)
     return build_report(
         predictions,
@@ -152,17 +161,23 @@ def build_report(
         (1.0, 0.5)
     """
     require_test_part(split)
-    test, seen = split.test, split.seen
+    requests, seen = split.test.requests, split.seen
+    query_rows, k = predictions.ranked_queries(split.test), predictions.ranked.shape[1]
+    test = split.test.by_request()
     _check_columns(segment_by, test)
-    query_rows, k = predictions.ranked_queries(test), predictions.ranked.shape[1]
-    left_out = np.zeros((0, 2), np.int64) if predictions.recommend_seen else event_pairs(seen)
+    left_out = np.zeros((0, 2), np.int64)
+    if not predictions.recommend_seen:
+        left_out = requests.of_pairs(event_pairs(seen), query_rows)
     relevant = _only_of(relevant_pairs(test, left_out, threshold), query_rows, test.num_candidates)
     _check_something_to_find(relevant, len(query_rows), threshold)
 
     check_ranked(predictions.ranked, test)
 
     def measure(ranked: np.ndarray) -> QueryMetrics:
-        return metrics_of_pairs(ranked, relevant, test, query_rows=query_rows)
+        measured = metrics_of_pairs(ranked, relevant, test, query_rows=query_rows)
+        if not split.test.event_features:
+            return measured
+        return dataclasses.replace(measured, units=requests.query_rows[measured.query_rows])
 
     def rank(name: str, values: np.ndarray) -> QueryMetrics:
         task = f"Ranking by {name}" if name != "random" else "Ranking at random"
@@ -176,8 +191,10 @@ def build_report(
     for name, counts in _popularities(seen, threshold).items():
         rankings[name] = rank(name, counts)
     for name, embeddings in (baselines or {}).items():
+        queries, candidates = embeddings
         ranked = rank_candidates(
-            *embeddings,
+            queries[requests.query_rows],
+            candidates,
             left_out,
             k=k,
             query_rows=query_rows,
@@ -194,14 +211,15 @@ def build_report(
     of_model, probabilities = rankings["model"], predictions.probabilities
     intervals, above_popularity = intervals_and_differences(of_model, rankings["popularity"])
     _warn_below_popularity(rankings, k)
-    ratings = _rating_metrics(probabilities, of_biases, labels, test, seen, threshold)
+    ratings = _rating_metrics(probabilities, of_biases, labels, split.test, seen, threshold)
     progress(_MEASURING, 1, 3)
     confusion = None
     if probabilities is not None and has_both_classes(labels):
-        intervals = {**rating_intervals(labels, probabilities, test.query_rows), **intervals}
+        intervals = {**rating_intervals(labels, probabilities, split.test.query_rows), **intervals}
         confusion = confusion_matrix(labels, probabilities)
     progress(_MEASURING, 2, 3)
     groups, from_cold_to_warm = segments.history_groups(seen)
+    groups = [groups[query] for query in requests.query_rows]
     report = Report(
         cases=_join_cases(rankings, ratings),
         intervals=intervals,
@@ -216,6 +234,7 @@ def build_report(
         num_ranked=len(query_rows),
         num_test_queries=int(np.unique(test.query_rows).size),
         recommend_seen=predictions.recommend_seen,
+        context=split.test.event_features,
         index_recall=index_recall,
         of_queries=of_model,
     )
@@ -251,7 +270,9 @@ def _rating_metrics(
     if probabilities is not None:
         found["model"] = rating_metrics(labels, probabilities, test.query_rows)
     if of_biases is not None:
-        found["biases"] = rating_metrics(labels, pair_probabilities(*of_biases, test), test.query_rows)
+        queries, candidates = of_biases
+        by_request = queries[test.requests.query_rows], candidates
+        found["biases"] = rating_metrics(labels, pair_probabilities(*by_request, test), test.query_rows)
     return found
 
 

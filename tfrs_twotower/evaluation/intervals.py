@@ -107,14 +107,17 @@ def compare(first: QueryMetrics, second: QueryMetrics, *, bootstrap: Bootstrap =
             f"Received: {', '.join(first.values)} and {', '.join(second.values)}."
         )
     differences = {name: first.values[name] - second.values[name] for name in shared}
-    return mean_intervals(differences, bootstrap=bootstrap)
+    return mean_intervals(differences, units=first.units, bootstrap=bootstrap)
 
 
-def mean_intervals(values: Mapping[str, np.ndarray], *, bootstrap: Bootstrap = _DEFAULT) -> dict[str, Interval]:
-    """Computes the intervals of means over queries.
+def mean_intervals(
+    values: Mapping[str, np.ndarray], *, units: np.ndarray | None = None, bootstrap: Bootstrap = _DEFAULT
+) -> dict[str, Interval]:
+    """Computes the intervals of means over queries, or over requests, which are drawn together with all of their query.
 
     Args:
-        values: Metric -> float [n], one value per query, n >= 1.
+        values: Metric -> float [n], one value per query or request, n >= 1.
+        units: int [n], the query of each value; None if each is of another query.
         bootstrap: Settings of the bootstrap.
 
     Example:
@@ -122,7 +125,12 @@ def mean_intervals(values: Mapping[str, np.ndarray], *, bootstrap: Bootstrap = _
         {'recall@10': Interval(mean=0.5, low=0.5, high=0.5)}
     """
     matrix = np.stack(list(values.values()), axis=1)
-    found = bootstrap_intervals(lambda counts: counts @ matrix / len(matrix), len(matrix), bootstrap=bootstrap)
+    units = np.arange(len(matrix)) if units is None else np.unique(units, return_inverse=True)[1]
+    sizes = np.bincount(units)
+    sums = np.stack([np.bincount(units, column) for column in matrix.T], axis=1)
+    found = bootstrap_intervals(
+        lambda counts: counts @ sums / (counts @ sizes)[:, np.newaxis], len(sizes), bootstrap=bootstrap
+    )
     return dict(zip(values, found, strict=True))
 
 
@@ -151,7 +159,7 @@ def intervals_and_differences(
     names = list(first.values)
     values = {f"mean {name}": first.values[name] for name in names}
     values.update((f"difference {name}", first.values[name] - second.values[name]) for name in names)
-    found = mean_intervals(values, bootstrap=bootstrap)
+    found = mean_intervals(values, units=first.units, bootstrap=bootstrap)
     return {name: found[f"mean {name}"] for name in names}, {name: found[f"difference {name}"] for name in names}
 
 

@@ -32,13 +32,14 @@ class Predictions:
     """What a model, an index or a bundle predicts for the test part: all that a report is computed from.
 
     Attributes:
-        ranked: int [num_queries, k], rows of the candidates that rank first for each query, -1 for an empty slot.
+        ranked: int [num_requests, k], rows of the candidates that rank first for each request of the test part
+            (`Requests`), -1 for an empty slot. If the events have no features, the requests are the queries.
         probabilities: float [num_test_events], in [0, 1], the predicted probability that each test event is positive;
             None without a rating model.
         vectors: float [num_candidates, dim], the candidates' embeddings without biases, from which the similarity of
             candidates is computed; None if they are not available.
-        query_rows: int64 [n], ascending, the queries that candidates were ranked for; None for all queries with a test
-            event. Fewer are a random sample of these.
+        query_rows: int64 [n], ascending, the requests that candidates were ranked for; None for all with a test event.
+            Fewer are a random sample of these.
         recommend_seen: Whether the ranking contains candidates that the query has seen before the test part.
 
     Example:
@@ -54,12 +55,12 @@ class Predictions:
     recommend_seen: bool = False
 
     def ranked_queries(self, test: Interactions) -> np.ndarray:
-        """Returns the queries that candidates were ranked for, int64 [n], ascending.
+        """Returns the requests that candidates were ranked for, int64 [n], ascending.
 
         Args:
             test: The test part.
         """
-        return np.unique(test.query_rows).astype(np.int64) if self.query_rows is None else self.query_rows
+        return np.unique(test.requests.of_events).astype(np.int64) if self.query_rows is None else self.query_rows
 
 
 def predict(
@@ -72,6 +73,9 @@ def predict(
     progress: Progress = no_progress,
 ) -> Predictions:
     """Ranks the whole catalogue for each test query, and predicts a probability for each test event.
+
+    If the events have features, their context, the catalogue is ranked for each request, a query in one of the contexts
+    of its test events, and a probability is that in the event's own context.
 
     Args:
         model: A trained model. Its retrieval model ranks; its rating model, if it has one, predicts probabilities.
@@ -133,12 +137,12 @@ def predict(
         probabilities = pair_probabilities(*of_rating, test)
         _leave_out_targets(rating, split, probabilities)
     query_rows = choose_queries(
-        test.query_rows,
+        test.requests.of_events,
         num_candidates=len(candidates),
         embedding_dim=candidates.shape[1],
         max_queries=max_queries,
     )
-    left_out = np.zeros((0, 2), np.int64) if recommend_seen else event_pairs(seen)
+    left_out = np.zeros((0, 2), np.int64) if recommend_seen else test.requests.of_pairs(event_pairs(seen), query_rows)
     return Predictions(
         ranked=rank_candidates(queries, candidates, left_out, k=k, query_rows=query_rows, progress=progress),
         probabilities=probabilities,

@@ -40,7 +40,8 @@ def pair_probabilities(queries: np.ndarray, candidates: np.ndarray, interactions
     """Computes the probability that each event is positive, from embeddings whose dot products are log-odds.
 
     Args:
-        queries: float32 [num_queries, embedding_dim], embeddings from a rating model.
+        queries: float32 [num_requests, embedding_dim], embeddings from a rating model in the order of
+            `interactions.requests`, which are the queries if the events have no features.
         candidates: float32 [num_candidates, embedding_dim], embeddings from the same model.
         interactions: The events between these queries and candidates.
 
@@ -58,9 +59,10 @@ def pair_probabilities(queries: np.ndarray, candidates: np.ndarray, interactions
         [0.8808, 0.5]
     """
     logits = np.empty(interactions.num_events, np.float64)
+    requests = interactions.requests.of_events
     for start in range(0, interactions.num_events, _BLOCK_EVENTS):
         block = slice(start, start + _BLOCK_EVENTS)
-        rows = interactions.query_rows[block], interactions.candidate_rows[block]
+        rows = requests[block], interactions.candidate_rows[block]
         logits[block] = np.einsum("nd,nd->n", queries[rows[0]], candidates[rows[1]])
     return np.asarray(scipy.special.expit(logits))
 

@@ -20,6 +20,8 @@ class QueryMetrics:
         query_rows: int64 [n], the evaluated queries, ascending.
         values: Metric -> float64 [n], one value per evaluated query.
         num_left_out: Number of queries of the test part without an unseen relevant candidate.
+        units: int64 [n], what the bootstrap draws as a whole: the query of each row, where the rows are requests and a
+            query may have several; None if each row is a query.
 
     Example:
         >>> of_queries = QueryMetrics(
@@ -32,6 +34,7 @@ class QueryMetrics:
     query_rows: np.ndarray
     values: Mapping[str, np.ndarray]
     num_left_out: int
+    units: np.ndarray | None = None
 
     def means(self) -> dict[str, float]:
         """Returns each metric's mean over the queries."""

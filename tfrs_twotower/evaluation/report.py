@@ -40,6 +40,8 @@ class Report:
             sample of these, and the intervals of the ranking metrics are those of the sample.
         recommend_seen: Whether candidates that a query has seen before the test part can be recommended to it. If so,
             they count as relevant if the test part rates them positive; if not, they are neither hits nor misses.
+        context: Features of the events, if they have any. What is said of queries above is then said of requests, a
+            query in one of the contexts of its test events each; the intervals remain those of queries.
         index_recall: Mean share of the results of exact search that a bundle's index finds, in [0, 1]; None if no
             index was compared.
         of_queries: The model's ranking metrics of each query, for `compare`. They are not written, and are None in a
@@ -73,6 +75,7 @@ class Report:
     num_ranked: int | None = None
     num_test_queries: int | None = None
     recommend_seen: bool = False
+    context: tuple[str, ...] = ()
     index_recall: float | None = None
     of_queries: QueryMetrics | None = dataclasses.field(default=None, compare=False, repr=False)
 
@@ -108,15 +111,17 @@ class Report:
             Candidates were ranked for a random sample of 1,000 of the 50,000 queries of the test part.
             Candidates that a query had seen before the test part were left out of its ranking.
         """
-        sentences = []
+        sentences, asked = [], "requests" if self.context else "queries"
         if self.num_ranked is not None and self.num_test_queries is not None:
             is_sample = self.num_ranked < self.num_test_queries
             whose = (
-                f"a random sample of {self.num_ranked:,} of the {self.num_test_queries:,} queries"
+                f"a random sample of {self.num_ranked:,} of the {self.num_test_queries:,} {asked}"
                 if is_sample
-                else f"all {self.num_test_queries:,} queries"
+                else f"all {self.num_test_queries:,} {asked}"
             )
             sentences.append(f"Candidates were ranked for {whose} of the test part.")
+        if self.context:
+            sentences.append(f"A request is a query with a context of its test events: {', '.join(self.context)}.")
         sentences.append(
             "Candidates that a query had seen before the test part could be recommended to it again."
             if self.recommend_seen
@@ -128,7 +133,7 @@ class Report:
         """Returns the report as plain dictionaries, lists and numbers, as `metrics.json` holds it."""
         content = dataclasses.asdict(dataclasses.replace(self, of_queries=None))
         del content["of_queries"]
-        return content
+        return {**content, "context": list(self.context)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Report:
@@ -159,6 +164,7 @@ class Report:
                 for name, segments in content["by_feature"].items()
             },
             "by_popularity": [_parse(Segment, segment) for segment in content["by_popularity"]],
+            "context": tuple(content.get("context", ())),
             "confusion": None if confusion is None else _parse(ConfusionMatrix, confusion),
         }
         return cls(**{**content, **parsed})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from tfrs_twotower.data.interactions import Interactions
     from tfrs_twotower.model.recipe import Recipe
@@ -56,13 +58,16 @@ def estimate_cost(train: Interactions, recipe: Recipe) -> Cost:
     retrieval_trainings = 2 + (recipe.with_ids_alone() != recipe)
     rating_trainings = 2 + (recipe.starts_from_biases is None)
     epoch_s = max_s = num_weights = 0.0
+    # A query with a context is trained on once for each of its contexts, each time with its whole history.
+    lengths = np.bincount(train.query_rows, minlength=train.num_queries)
+    num_slots = int(lengths[train.requests.query_rows].sum()) if recipe.context else train.num_events
     for settings, event_s, num_trainings in (
         (recipe.retrieval, _RETRIEVAL_S * scale, retrieval_trainings),
         (recipe.rating, _RATING_S, rating_trainings),
     ):
         if settings is None:
             continue
-        seconds = event_s * train.num_events
+        seconds = event_s * num_slots
         epoch_s += seconds
         max_s += seconds * (settings.epochs or num_trainings * settings.max_epochs)
         # Ids of both sides, and the candidates of histories.

@@ -13,7 +13,8 @@ from tfrs_twotower.experiment.checks import read_value
 #: What an experiment file has in place of a feature that is left out.
 LEFT_OUT = "leave out"
 
-_SIDES = ("query", "candidate")
+#: The parts of the section `features`: columns of the queries, of the candidates, and of the events.
+SIDES = ("query", "candidate", "event")
 
 
 def read_features(value: Any) -> dict[str, dict[str, Any]]:
@@ -35,9 +36,9 @@ def read_features(value: Any) -> dict[str, dict[str, Any]]:
     """
     features: dict[str, dict[str, Any]] = {}
     for side, columns in _require_table(value, "features").items():
-        if side not in _SIDES:
+        if side not in SIDES:
             raise ValueError(
-                f"The section `features` has no part `{side}`.{suggestion(side, _SIDES)} Known: query, candidate."
+                f"The section `features` has no part `{side}`.{suggestion(side, SIDES)} Known: {', '.join(SIDES)}."
             )
         table = _require_table(columns, f"features.{side}")
         features[side] = {column: _read_feature(f"features.{side}.{column}", column, table[column]) for column in table}

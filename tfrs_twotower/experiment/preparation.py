@@ -147,6 +147,7 @@ def _choose(train: Interactions, interactions: Interactions, experiment: Experim
             threshold=experiment.training.threshold,
             query_features=_by_our_names(experiment.features.query, interactions),
             candidate_features=_by_our_names(experiment.features.candidate, interactions),
+            event_features=_by_our_names(experiment.features.event, interactions),
         ),
         experiment,
     )
@@ -180,19 +181,22 @@ def our_name(column: str, interactions: Interactions) -> str:
 def _check_columns(experiment: Experiment, interactions: Interactions) -> None:
     """Checks the columns that are used after training: an error must not come that late."""
     evaluation, candidates, queries = experiment.evaluation, interactions.candidates, interactions.queries
+    events = interactions.events.select(interactions.event_features)
+    columns_of_requests = pa.schema([*queries.schema, *events.schema]).empty_table()
     for key, columns, table, name in (
         ("export.filter_by", experiment.export.filter_by or (), candidates, "candidates"),
-        ("evaluation.segment_by", evaluation.segment_by or (), queries, "queries"),
+        ("evaluation.segment_by", evaluation.segment_by or (), columns_of_requests, "queries"),
         ("evaluation.name_column", (evaluation.name_column,), candidates, "candidates"),
         ("evaluation.group_column", (evaluation.group_column,), candidates, "candidates"),
         ("features.query", tuple(experiment.features.query), queries, "queries"),
         ("features.candidate", tuple(experiment.features.candidate), candidates, "candidates"),
+        ("features.event", tuple(experiment.features.event), events, "events that are features"),
     ):
         known = [interactions.original_names.get(column, column) for column in table.column_names]
         for column in columns:
             if column is not None and our_name(column, interactions) not in table.column_names:
                 raise ValueError(
-                    f"`{key}` must name columns of the {name}: {', '.join(known)}. "
+                    f"`{key}` must name columns of the {name}: {', '.join(known) or 'there are none'}. "
                     f"Received: {column!r}.{suggestion(column, known)}"
                 )
 

@@ -113,11 +113,12 @@ def _describe(trained: Trained, prepared: Prepared) -> dict[str, str]:
 
 def _segment_columns(prepared: Prepared) -> list[str]:
     """Returns the columns to break metrics down by: as the experiment says, or texts with few values."""
-    given, queries = prepared.experiment.evaluation.segment_by, prepared.interactions.queries
+    given, interactions = prepared.experiment.evaluation.segment_by, prepared.interactions
     if given is not None:
-        return [our_name(column, prepared.interactions) for column in given]
-    texts = [field.name for field in queries.schema if pa.types.is_string(field.type)]
-    return [name for name in texts if 2 <= pc.count_distinct(queries[name]).as_py() <= _MAX_SEGMENTS]
+        return [our_name(column, interactions) for column in given]
+    tables = (interactions.queries, interactions.contexts.table)
+    texts = [(table, field.name) for table in tables for field in table.schema if pa.types.is_string(field.type)]
+    return [name for table, name in texts if 2 <= pc.count_distinct(table[name]).as_py() <= _MAX_SEGMENTS]
 
 
 def _name_column(prepared: Prepared) -> str | None:

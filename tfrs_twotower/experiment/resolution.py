@@ -47,12 +47,14 @@ def resolve(
         rating["epochs"] = experiment.rating_model.epochs
     chosen_for_queries = _features(recipe.query_features, interactions.query_id, interactions)
     chosen_for_candidates = _features(recipe.candidate_features, interactions.candidate_id, interactions)
+    chosen_for_events = _features(recipe.event_features, None, interactions)
     return dataclasses.replace(
         experiment,
         data=data,
         features=FeaturesSection(
             query=chosen_for_queries | dict(experiment.features.query),
             candidate=chosen_for_candidates | dict(experiment.features.candidate),
+            event=chosen_for_events | dict(experiment.features.event),
         ),
         retrieval_model=dataclasses.replace(experiment.retrieval_model, **retrieval),
         linear_part=dataclasses.replace(experiment.linear_part, **linear),
@@ -72,7 +74,7 @@ def _columns(columns: Sequence[str], id_column: str, interactions: Interactions)
     return tuple(interactions.original_names.get(column, column) for column in columns if column != id_column)
 
 
-def _features(choices: Sequence[FeatureChoice], id_column: str, interactions: Interactions) -> dict[str, Any]:
+def _features(choices: Sequence[FeatureChoice], id_column: str | None, interactions: Interactions) -> dict[str, Any]:
     """Returns column -> feature of the columns that the recipe decided about; the id's own is not a choice."""
     return {
         interactions.original_names.get(choice.column, choice.column): choice.feature

@@ -38,7 +38,7 @@ class DataSection(Section):
         weight: Column of the events' weights in the loss; by default all weigh the same.
         query_features: Columns that depend on the query alone; by default they are found.
         candidate_features: Columns that depend on the candidate alone; by default they are found.
-        event_features: Columns that differ from event to event and are kept.
+        event_features: Columns that differ from event to event: the context of an event, such as hour or device.
         on_invalid: What to do with events that cannot be used: "fail" or "drop".
         repeats: What to do with several events of the same pair: "keep" them, or merge them into one with the "last",
             "mean" or "sum" of the ratings, or their "count".
@@ -119,11 +119,12 @@ class SplitSection(Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeaturesSection:
-    """`[features.query]` and `[features.candidate]`: features that replace those of the recipe, by column.
+    """`[features.query]`, `[features.candidate]`, `[features.event]`: features that replace the recipe's, by column.
 
     Attributes:
         query: Column of the queries -> its feature, or None to leave the column out.
         candidate: Column of the candidates -> its feature, or None to leave the column out.
+        event: Column of `data.event_features` -> its feature, or None to leave the column out.
 
     Example:
         >>> FeaturesSection(query={"zip_code": None}).candidate
@@ -134,6 +135,7 @@ class FeaturesSection:
 
     query: Mapping[str, Feature | None] = dataclasses.field(default_factory=dict)
     candidate: Mapping[str, Feature | None] = dataclasses.field(default_factory=dict)
+    event: Mapping[str, Feature | None] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfrs_twotower.experiment.experiment import Experiment
-from tfrs_twotower.experiment.feature_tables import write_feature
+from tfrs_twotower.experiment.feature_tables import SIDES, write_feature
 from tfrs_twotower.experiment.sections import FeaturesSection
 
 
@@ -33,7 +33,7 @@ def format_experiment(experiment: Experiment) -> str:
     for field in dataclasses.fields(experiment):
         section = getattr(experiment, field.name)
         if isinstance(section, FeaturesSection):
-            blocks += [_format_features(side, getattr(section, side)) for side in ("query", "candidate")]
+            blocks += [_format_features(side, getattr(section, side)) for side in SIDES]
         elif section is not None:
             values = {key.name: getattr(section, key.name) for key in dataclasses.fields(section)}
             blocks.append(_format_table(field.name, values))

@@ -13,12 +13,15 @@ from tfrs_twotower.features.history import histories
 from tfrs_twotower.features.vocabularies import Learnt, Vocabularies
 
 
-def learn_query_vocabularies(features: Sequence[Feature], train: Interactions) -> Vocabularies:
+def learn_query_vocabularies(
+    features: Sequence[Feature], train: Interactions, *, context: Sequence[str] = ()
+) -> Vocabularies:
     """Learns the vocabularies and statistics of a query tower, each query weighted by its training events.
 
     Args:
         features: Features of the query tower.
         train: The training split. Queries without an event are ignored.
+        context: Names of the features that are columns of the events.
 
     Returns:
         Input name -> what was learnt. A history has the vocabulary of candidate ids under its name, and the moments of
@@ -42,7 +45,10 @@ def learn_query_vocabularies(features: Sequence[Feature], train: Interactions) -
         history: 2 values: m1 (1), m2 (1)
         history_rating: mean 4, standard deviation 1
     """
+    of_events = [feature for feature in features if feature.name in context]
+    features = [feature for feature in features if feature.name not in context]
     require_suitable_columns(features, train.queries)
+    require_context(of_events, train)
     require_suitable_columns([history.of for history in histories(features)], train.candidates)
     query_counts = np.bincount(train.query_rows, minlength=train.num_queries)
     candidate_counts = _event_counts(train)
@@ -50,10 +56,46 @@ def learn_query_vocabularies(features: Sequence[Feature], train: Interactions) -
     for feature in column_features(features):
         found = feature.learn(train.queries[feature.name].combine_chunks(), query_counts)
         learnt |= {} if found is None else {feature.name: found}
+    context_counts = np.bincount(train.contexts.rows)
+    for feature in column_features(of_events):
+        found = feature.learn(train.contexts.table[feature.name].combine_chunks(), context_counts)
+        learnt |= {} if found is None else {feature.name: found}
     for history in histories(features):
         of = history.of.learn(train.candidates[history.of.name].combine_chunks(), candidate_counts)
         learnt |= history.learn_from_events(of, train.ratings)
     return Vocabularies(learnt)
+
+
+def require_context(features: Sequence[Feature], interactions: Interactions) -> None:
+    """Checks that events have a suitable column for every feature of a context.
+
+    Args:
+        features: The features.
+        interactions: The events.
+
+    Raises:
+        ValueError: If a column is missing, or holds values that its feature cannot take.
+        TypeError: If a column's type does not suit its feature.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> from tfrs_twotower.features.categorical import Categorical
+        >>> clicks = Interactions(
+        ...     queries=pa.table({"user_id": ["u"]}), candidates=pa.table({"movie_id": ["m"]}),
+        ...     events=pa.table({"query_row": [0], "candidate_row": [0], "rating": [1.0], "device": ["tv"]}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> require_context([Categorical(name="hour")], clicks)
+        Traceback (most recent call last):
+        ValueError: The events have no feature hour, which the query tower takes as context. Their features: device.
+    """
+    missing = [feature.name for feature in features if feature.name not in interactions.event_features]
+    if missing:
+        raise ValueError(
+            f"The events have no feature {', '.join(missing)}, which the query tower takes as context. "
+            f"Their features: {', '.join(interactions.event_features) or 'none'}."
+        )
+    require_suitable_columns(features, interactions.contexts.table)
 
 
 def learn_candidate_vocabularies(features: Sequence[Feature], train: Interactions) -> Vocabularies:

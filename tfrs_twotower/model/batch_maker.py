@@ -60,7 +60,7 @@ class BatchMaker:
 
         Raises:
             ValueError: If there is nothing to learn: a rating task finds one class only, or a softmax no positive; or
-                if the negatives are of other queries and candidates.
+                if the negatives are of other queries, candidates or contexts.
             TypeError: If the task is trained by query, or the negatives are for another task.
         """
         task = self._event_task()
@@ -68,6 +68,10 @@ class BatchMaker:
         task.check_events(train, negatives, batch_size)
         if negatives is not None and not negatives.interactions.has_rows_of(train):
             raise ValueError("`negatives` must be of the queries and candidates of `train`, in their order.")
+        if self.query_tower.context and negatives is not None:
+            ours, theirs = (part.contexts.table for part in (train, negatives.interactions))
+            if not ours.equals(theirs):
+                raise ValueError("`negatives` must be of events with the contexts of those of `train`.")
         if history is None and self.history_length:
             history = LeaveOneOutHistory(timeline=Timeline(train), length=self.history_length)
         require_history_of(self.query_tower, train, history)

@@ -20,7 +20,7 @@ def build_two_tower(
 
     Args:
         train: The training split.
-        query: The query tower; its features are columns of `train.queries`.
+        query: The query tower; its features are columns of `train.queries`, those of its context of `train.events`.
         candidate: The candidate tower; its features are columns of `train.candidates`.
         task: What to train for; by default the binary rating task, with ratings of at least 3 as positive.
 
@@ -68,7 +68,7 @@ def build_two_tower(
     return join_towers(
         query=query,
         candidate=candidate,
-        query_vocabularies=learn_query_vocabularies(query.features, train),
+        query_vocabularies=learn_query_vocabularies(query.features, train, context=query.context),
         candidate_vocabularies=learn_candidate_vocabularies(candidate.features, train),
         task=task if task is not None else RatingTask(),
     )

@@ -20,12 +20,12 @@ _NUM_KEYS = 2**62
 
 
 def encode_tables(query_tower: Tower, candidate_tower: Tower, interactions: Interactions) -> EncodedTables:
-    """Looks up every query and every candidate once.
+    """Looks up every query, every candidate and every different context once.
 
     Args:
-        query_tower: Tower that looks up queries and past candidates.
+        query_tower: Tower that looks up queries, contexts and past candidates.
         candidate_tower: Tower that looks up candidates.
-        interactions: Interactions whose queries and candidates are looked up.
+        interactions: Interactions whose queries, candidates and contexts are looked up.
 
     Raises:
         ValueError: If a column is missing, or holds values that its feature cannot take.
@@ -35,50 +35,63 @@ def encode_tables(query_tower: Tower, candidate_tower: Tower, interactions: Inte
         queries=query_tower.encode_table(interactions.queries),
         candidates=candidate_tower.encode_table(interactions.candidates),
         histories=query_tower.encode_histories(interactions.candidates),
+        contexts=query_tower.encode_context(interactions),
     )
 
 
 def encode_queries(tower: Tower, interactions: Interactions, known: Interactions | None) -> np.ndarray:
-    """Computes the query tower's outputs for every query.
+    """Computes the query tower's outputs for every request, which is every query if the events have no features.
 
     Args:
         tower: The query tower.
-        interactions: Interactions whose queries are embedded.
+        interactions: Interactions whose requests are embedded.
         known: Past events of these queries with these candidates, for a tower that takes a history.
 
     Returns:
-        float32 [num_queries, num_outputs].
+        float32 [num_requests, num_outputs], in the order of `interactions.requests`.
 
     Raises:
-        ValueError: If the tower takes a history, and no events are given, or events of other queries.
+        ValueError: If the tower takes a history, and no events are given, or events of other queries; or if it takes a
+            context that the events do not have.
     """
     require_interactions(interactions, "interactions")
     if known is not None:
         require_interactions(known, "known")
-    queries = tower.encode_table(interactions.queries)
+    requests, queries = interactions.requests, tower.encode_table(interactions.queries)
+    contexts = tower.encode_context(interactions)
+    # Without a context all requests of a query are the same, which is embedded once.
+    rows_of_queries = requests.query_rows if contexts else np.arange(interactions.num_queries)
+    is_by_request = bool(contexts) or not interactions.event_features
+
+    def codes_of(rows: np.ndarray) -> dict[str, np.ndarray]:
+        codes = {name: values[rows_of_queries[rows]] for name, values in queries.items()}
+        return codes | {name: values[requests.context_rows[rows]] for name, values in contexts.items()}
+
     if not tower.histories:
-        return tower.embed_codes(queries)
+        outputs = tower.embed_codes(codes_of(np.arange(len(rows_of_queries))))
+        return outputs if is_by_request else outputs[requests.query_rows]
     if known is None:
         raise ValueError("`known` must be given: the query tower takes a history. For a split it is `split.seen`.")
     if not known.has_rows_of(interactions):
         raise ValueError("`known` must have the queries and candidates of `interactions`, in their order.")
     timeline, histories = Timeline(known), tower.encode_histories(interactions.candidates)
-    lengths = np.minimum(np.diff(timeline.starts), tower.history_length)
+    lengths = np.minimum(np.diff(timeline.starts), tower.history_length)[rows_of_queries]
     # Queries with histories of similar lengths are embedded together: the others would be padded to the longest one.
     by_length = np.argsort(lengths, kind="stable")
-    outputs = np.zeros((interactions.num_queries, tower.config.num_outputs), np.float32)
+    outputs = np.zeros((len(rows_of_queries), tower.config.num_outputs), np.float32)
     start = 0
     while start < len(by_length):
         block = by_length[start : start + _MAX_QUERIES_AT_ONCE]
         num_slots = np.maximum(lengths[block], 1) * np.arange(1, len(block) + 1)
         block = block[: max(1, np.count_nonzero(num_slots <= _MAX_SLOTS_AT_ONCE))]
-        rows, ratings = timeline.candidates_at(timeline.latest(block, max(1, int(lengths[block[-1]]))))
-        codes = {name: values[block] for name, values in queries.items()}
+        slots = timeline.latest(rows_of_queries[block], max(1, int(lengths[block[-1]])))
+        rows, ratings = timeline.candidates_at(slots)
+        codes = codes_of(block)
         for history in histories:
             codes.update(history.look_up(rows, ratings, np.take))
         outputs[block] = tower.embed_codes(codes)
         start += len(block)
-    return outputs
+    return outputs if is_by_request else outputs[requests.query_rows]
 
 
 def with_candidate_keys(batches: tf.data.Dataset, interactions: Interactions) -> tf.data.Dataset:

@@ -52,7 +52,7 @@ def expand_vocabulary(model: TwoTowerModel, train: Interactions) -> TwoTowerMode
 
 def _expanded_vocabularies(model: TwoTowerModel, train: Interactions) -> tuple[Vocabularies, Vocabularies]:
     query, candidate = model.query_tower, model.candidate_tower
-    newer_query = learn_query_vocabularies(query.config.features, train)
+    newer_query = learn_query_vocabularies(query.config.features, train, context=query.config.context)
     newer_candidate = learn_candidate_vocabularies(candidate.config.features, train)
     return query.vocabularies.expand(newer_query), candidate.vocabularies.expand(newer_candidate)
 

@@ -65,15 +65,21 @@ class FeatureChoice:
 
 
 def choose_features(
-    table: pa.Table, id_column: str, given: Mapping[str, Feature | None], argument: str
+    table: pa.Table,
+    id_column: str | None,
+    given: Mapping[str, Feature | None],
+    argument: str,
+    *,
+    max_codes: int = _MAX_CODES,
 ) -> tuple[FeatureChoice, ...]:
     """Chooses a feature for every column of a table, the id first.
 
     Args:
-        table: Queries or candidates, in plain types.
-        id_column: Name of the column that identifies a row.
+        table: Queries, candidates, or the features of events, in plain types.
+        id_column: Name of the column that identifies a row; None for events, which have none.
         given: Column -> the feature that the user wants, or None to leave the column out.
         argument: What errors call `given`.
+        max_codes: Whole numbers of at most this many values are categories.
 
     Raises:
         ValueError: If a column does not exist, or a feature has another name than its column, or a column holds values
@@ -90,14 +96,16 @@ def choose_features(
     """
     for column, feature in given.items():
         if column not in table.column_names:
-            raise ValueError(f"{argument} must name columns: {', '.join(table.column_names)}. Received: {column!r}.")
+            known = ", ".join(table.column_names) or "there are none"
+            raise ValueError(f"{argument} must name columns: {known}. Received: {column!r}.")
         if feature is not None and not isinstance(feature, Feature):
             raise TypeError(
                 f"{argument}[{column!r}] must be a feature, or None to leave it out. Received: {feature!r}."
             )
         if feature is not None and feature.name != column:
             raise ValueError(f"{argument}[{column!r}] must have the name of its column. Received: {feature.name!r}.")
-    columns = [id_column, *(name for name in table.column_names if name != id_column)]
+    ids = [] if id_column is None else [id_column]
+    columns = [*ids, *(name for name in table.column_names if name != id_column)]
     choices = []
     for name in columns:
         if name in given:
@@ -105,7 +113,7 @@ def choose_features(
         elif name == id_column:
             choices.append(FeatureChoice(column=name, feature=Categorical(name=name), reason="identifies a row"))
         else:
-            choices.append(_choose(name, table[name].combine_chunks()))
+            choices.append(_choose(name, table[name].combine_chunks(), max_codes))
     require_suitable_columns([choice.feature for choice in choices if choice.feature is not None], table)
     return tuple(choices)
 
@@ -127,7 +135,7 @@ def leave_out_columns(choices: Sequence[FeatureChoice], reason: str) -> tuple[Fe
     return (id_choice, *kept)
 
 
-def _choose(name: str, column: pa.Array) -> FeatureChoice:
+def _choose(name: str, column: pa.Array, max_codes: int) -> FeatureChoice:
     def left_out(reason: str) -> FeatureChoice:
         return FeatureChoice(column=name, feature=None, reason=reason)
 
@@ -147,7 +155,7 @@ def _choose(name: str, column: pa.Array) -> FeatureChoice:
         return left_out("the same value in every row")
     for applies, choose in _CHOOSERS:
         if applies(column.type):
-            feature, reason = choose(name, given, num_values, len(column))
+            feature, reason = choose(name, given, num_values, len(column), max_codes)
             return FeatureChoice(column=name, feature=feature, reason=reason)
     return left_out(f"values of the type {column.type} are not used")
 
@@ -172,12 +180,13 @@ def _choose_of_lists(name: str, given: pa.Array) -> FeatureChoice:
 _Chosen = tuple[Feature | None, str]
 
 
-def _choose_of_flags(name: str, given: pa.Array, num_values: int, num_rows: int) -> _Chosen:
-    del given, num_values, num_rows
+def _choose_of_flags(name: str, given: pa.Array, num_values: int, num_rows: int, max_codes: int) -> _Chosen:
+    del given, num_values, num_rows, max_codes
     return Categorical(name=name), "true or false"
 
 
-def _choose_of_texts(name: str, given: pa.Array, num_values: int, num_rows: int) -> _Chosen:
+def _choose_of_texts(name: str, given: pa.Array, num_values: int, num_rows: int, max_codes: int) -> _Chosen:
+    del max_codes
     if pc.all(pc.match_substring_regex(given, _ISO_DATE)).as_py() and not seconds(given).null_count:
         return Timestamp(name=name), "times"
     if num_values < _MAX_SHARE_OF_VALUES * num_rows:
@@ -194,25 +203,25 @@ def _choose_of_free_texts(name: str, given: pa.Array) -> _Chosen:
     return feature, f"free text, {num_words / len(given):.0f} words in the mean"
 
 
-def _choose_of_times(name: str, given: pa.Array, num_values: int, num_rows: int) -> _Chosen:
-    del given, num_values, num_rows
+def _choose_of_times(name: str, given: pa.Array, num_values: int, num_rows: int, max_codes: int) -> _Chosen:
+    del given, num_values, num_rows, max_codes
     return Timestamp(name=name), "times"
 
 
-def _choose_of_whole_numbers(name: str, given: pa.Array, num_values: int, num_rows: int) -> _Chosen:
-    if num_values == num_rows > _MAX_CODES:
+def _choose_of_whole_numbers(name: str, given: pa.Array, num_values: int, num_rows: int, max_codes: int) -> _Chosen:
+    if num_values == num_rows > max_codes:
         return None, "whole numbers that are all different identify rows"
-    if num_values <= _MAX_CODES:
+    if num_values <= max_codes:
         return Categorical(name=name), f"{num_values} whole numbers"
-    return _choose_of_numbers(name, given, num_values, num_rows)
+    return _choose_of_numbers(name, given, num_values, num_rows, max_codes)
 
 
-def _choose_of_numbers(name: str, given: pa.Array, num_values: int, num_rows: int) -> _Chosen:
-    del given, num_rows
+def _choose_of_numbers(name: str, given: pa.Array, num_values: int, num_rows: int, max_codes: int) -> _Chosen:
+    del given, num_rows, max_codes
     return Bucketized(name=name, num_buckets=_NUM_BUCKETS), f"numbers, {num_values:,} different ones"
 
 
-_CHOOSERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[str, pa.Array, int, int], _Chosen]], ...] = (
+_CHOOSERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[str, pa.Array, int, int, int], _Chosen]], ...] = (
     (pa.types.is_boolean, _choose_of_flags),
     (pa.types.is_string, _choose_of_texts),
     (pa.types.is_integer, _choose_of_whole_numbers),

@@ -83,18 +83,20 @@ class LinearPart:
         self._place = slice(start, start + self._directions.rank)
         self._model = _with_more_entries(model, past, self._directions.rank)
         self._write(self._model.query_tower, past.name, self._directions.vectors)
-        queries, self._candidates = self._model.embed(train, known=train)
         active = np.unique(train.query_rows)
         num_asked = min(len(active), _MAX_SPREAD_QUERIES)
-        self._some_queries = queries[np.random.default_rng(0).choice(active, num_asked, replace=False)]
+        chosen = np.random.default_rng(0).choice(active, num_asked, replace=False)
+        some = train.with_events(np.flatnonzero(np.isin(train.query_rows, chosen)))
+        queries, self._candidates = self._model.embed(some, known=train)
+        self._some_queries = queries[np.unique(some.requests.of_events)]
         # The new entries of the candidates are still zero.
         self._spread = (self._some_queries @ self._candidates.T).std()
 
     def embed_queries(self, interactions: Interactions, known: Interactions) -> np.ndarray:
-        """Embeds queries, whatever l2 and weight will be, as float32 [num_queries, embedding_dim].
+        """Embeds requests, whatever l2 and weight will be, as float32 [num_requests, embedding_dim].
 
         Args:
-            interactions: Whose queries are embedded.
+            interactions: Whose requests are embedded; see `TwoTowerModel.embed`.
             known: Past events of these queries.
         """
         return self._model.embed(interactions, known=known)[0]

@@ -37,6 +37,8 @@ class MLPTowerConfig(TowerConfig):
         normalization: Normalisation of the hidden layers: "batch", "layer" or "none".
         residual: Whether a hidden layer's input is added to its output, through a matrix if their widths differ.
         num_cross_layers: Number of cross layers (DCN V2) before the hidden ones, >= 0.
+        context: See `TowerConfig`.
+        context_dropout: See `TowerConfig`.
 
     Example:
         >>> from tfrs_twotower.features.categorical import Categorical

@@ -42,9 +42,13 @@ _MAX_TABLE_SIZE, _MIN_DIRECTIONS = 2**24, 32
 _MAX_QUERIES_SIZE = 2**27
 # Training sees each event up to a hundred times, and a large table fewer times.
 _MAX_EVENTS_IN_TRAINING, _MIN_EPOCHS, _MAX_EPOCHS = 150_000_000, 4, 100
+# Events are many: hours, weekdays or places on a page are categories, though they have more values than a column of
+# queries or candidates may have for that.
+_MAX_CONTEXT_CODES = 200
 # Histories go on growing after training.
 _MIN_HISTORY_LENGTH = 1000
 
+_SIDES = ("query_features", "candidate_features", "event_features")
 # Part of a recipe -> the kind of its settings.
 _SETTINGS = {"retrieval": ModelSettings, "linear": LinearSettings, "rating": ModelSettings}
 
@@ -61,6 +65,7 @@ class Recipe:
         is_scale: Whether a higher rating means more liking, so that the height of a rating counts.
         query_features: What becomes of each column of the queries, the id first.
         candidate_features: What becomes of each column of the candidates, the id first.
+        event_features: What becomes of each feature of the events, the context of an event.
         retrieval: Settings of the retrieval model.
         linear: The linear autoencoder that is added to the retrieval model; None for none.
         rating: Settings of the rating model; None if there is none.
@@ -97,6 +102,7 @@ class Recipe:
     rating_reason: str
     other_thresholds: tuple[float, ...]
     highest_rating: float
+    event_features: tuple[FeatureChoice, ...] = ()
     starts_from_biases: bool | None = None
     half_life_days: float | None = None
     trend_weight: float | None = None
@@ -132,10 +138,16 @@ class Recipe:
         reason = "the validation part is ranked better without it"
         return dataclasses.replace(self, candidate_features=leave_out_columns(self.candidate_features, reason))
 
+    @property
+    def context(self) -> tuple[str, ...]:
+        """Names of the features of the events that the models take."""
+        return tuple(choice.column for choice in self.event_features if choice.feature is not None)
+
     def lines(self) -> list[str]:
         """Returns the explanation, line by line."""
         lines = [f"Positive: a rating of at least {self.threshold:g}. {self.threshold_reason}"]
-        for side, choices in (("query", self.query_features), ("candidate", self.candidate_features)):
+        for side in ("query", "candidate", "event"):
+            choices: tuple[FeatureChoice, ...] = getattr(self, f"{side}_features")
             for choice in choices:
                 kind = "left out" if choice.feature is None else type(choice.feature).__name__
                 lines.append(f"{side} column {choice.column}: {kind} ({choice.reason})")
@@ -153,7 +165,7 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, for JSON."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for side in ("query_features", "candidate_features"):
+        for side in _SIDES:
             content[side] = [choice.to_dict() for choice in content[side]]
         for part in _SETTINGS:
             content[part] = None if content[part] is None else dataclasses.asdict(content[part])
@@ -166,8 +178,8 @@ class Recipe:
         Args:
             content: Plain values.
         """
-        values = dict(content)
-        for side in ("query_features", "candidate_features"):
+        values = {"event_features": (), **content}  # what an earlier training wrote may have none
+        for side in _SIDES:
             values[side] = tuple(FeatureChoice.from_dict(choice) for choice in values[side])
         for part, kind in _SETTINGS.items():
             values[part] = None if values[part] is None else kind(**values[part])
@@ -180,6 +192,7 @@ def choose_recipe(
     threshold: float | None = None,
     query_features: Mapping[str, Feature | None] | None = None,
     candidate_features: Mapping[str, Feature | None] | None = None,
+    event_features: Mapping[str, Feature | None] | None = None,
 ) -> Recipe:
     """Chooses the default model of a table: its features, its sizes, and how it is trained.
 
@@ -189,6 +202,7 @@ def choose_recipe(
         query_features: Column of the queries -> the feature to make of it, or None to leave it out; the other columns
             are chosen.
         candidate_features: The same for the candidates.
+        event_features: The same for the features of the events.
 
     Raises:
         TypeError: If an argument has the wrong type, or a column's type does not suit its feature.
@@ -218,19 +232,49 @@ def choose_recipe(
     candidate_choices = choose_features(
         train.candidates, train.candidate_id, candidate_features or {}, "`candidate_features`"
     )
+    event_choices = choose_features(
+        train.events.select(train.event_features),
+        None,
+        event_features or {},
+        "`event_features`",
+        max_codes=_MAX_CONTEXT_CODES,
+    )
+    has_context = any(choice.feature is not None for choice in event_choices)
+    sizes = _Sizes.of(train, has_context=has_context)
     return Recipe(
         threshold=chosen.value,
         threshold_reason=chosen.reason,
         is_scale=chosen.is_scale,
         query_features=_choose_query_features(train, query_features or {}),
         candidate_features=candidate_choices,
-        retrieval=_retrieval_settings(train),
+        event_features=event_choices,
+        retrieval=_retrieval_settings(train, sizes),
         linear=_linear_settings(train, candidate_choices[0].feature),
-        rating=_rating_settings(train) if 0 < num_positive < train.num_events else None,
+        rating=_rating_settings(train, sizes) if 0 < num_positive < train.num_events else None,
         rating_reason=_rating_reason(train.num_events, num_positive),
         other_thresholds=_other_thresholds(train.ratings, chosen.value) if chosen.is_scale else (),
         highest_rating=float(train.ratings.max()),
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Sizes:
+    """How large an epoch is.
+
+    Attributes:
+        num_rows: Queries with an event; with a context, queries times their contexts.
+        num_slots: Events that the histories of these rows hold in all; without a context, the number of events.
+    """
+
+    num_rows: int
+    num_slots: int
+
+    @classmethod
+    def of(cls, train: Interactions, *, has_context: bool) -> _Sizes:
+        """Counts them."""
+        lengths = np.bincount(train.query_rows, minlength=train.num_queries)
+        rows = train.requests.query_rows if has_context else np.flatnonzero(lengths)
+        return cls(num_rows=len(rows), num_slots=int(lengths[rows].sum()))
 
 
 def _choose_query_features(train: Interactions, given: Mapping[str, Feature | None]) -> tuple[FeatureChoice, ...]:
@@ -242,13 +286,14 @@ def _choose_query_features(train: Interactions, given: Mapping[str, Feature | No
     return leave_out_columns(choices, f"the typical query has {typical} events, which describe it better")
 
 
-def _retrieval_settings(train: Interactions) -> ModelSettings:
+def _retrieval_settings(train: Interactions, sizes: _Sizes) -> ModelSettings:
     return _settings(
         train,
+        sizes,
         output_dim=128,
         dropout=0.7,
         l2=_rounded(min(_MAX_RETRIEVAL_L2, _L2_TIMES_CANDIDATES / train.num_candidates)),
-        batch_size=_batch_size(train, num_steps=8, maximum=128),
+        batch_size=_batch_size(sizes, num_steps=8, maximum=128),
     )
 
 
@@ -263,13 +308,14 @@ def _linear_settings(train: Interactions, candidate_id: Feature | None) -> Linea
     return LinearSettings(rank=rank) if has_room else None
 
 
-def _rating_settings(train: Interactions) -> ModelSettings:
+def _rating_settings(train: Interactions, sizes: _Sizes) -> ModelSettings:
     return _settings(
         train,
+        sizes,
         output_dim=32,
         dropout=0.5,
         l2=_rounded(min(_MAX_RATING_L2, _L2_TIMES_EVENTS / train.num_events)),
-        batch_size=_batch_size(train, num_steps=16, maximum=64),
+        batch_size=_batch_size(sizes, num_steps=16, maximum=64),
     )
 
 
@@ -277,7 +323,9 @@ def _rounded(number: float) -> float:
     return float(f"{number:.1g}")
 
 
-def _settings(train: Interactions, *, output_dim: int, dropout: float, l2: float, batch_size: int) -> ModelSettings:
+def _settings(
+    train: Interactions, sizes: _Sizes, *, output_dim: int, dropout: float, l2: float, batch_size: int
+) -> ModelSettings:
     """Returns the settings of a model, of which most follow from the number of events alone."""
     is_large = train.num_events > _MAX_EVENTS_WITH_L2
     return ModelSettings(
@@ -289,23 +337,22 @@ def _settings(train: Interactions, *, output_dim: int, dropout: float, l2: float
         batch_size=batch_size,
         learning_rate=3e-3,
         decay=None if is_large else 0.97,
-        max_epochs=_max_epochs(train),
+        max_epochs=_max_epochs(sizes),
         patience=1 if is_large else 5,
     )
 
 
-def _batch_size(train: Interactions, *, num_steps: int, maximum: int) -> int:
+def _batch_size(sizes: _Sizes, *, num_steps: int, maximum: int) -> int:
     """Returns the queries per step: a power of two that makes about `num_steps` steps of a small table's epoch.
 
     For more than twenty thousand queries the maximum grows, up to fourfold.
     """
-    num_active = int(np.count_nonzero(np.bincount(train.query_rows)))
-    maximum *= int(np.clip(2 ** round(math.log2(max(1.0, num_active / 20_000))), 1, 4))
-    return int(np.clip(2 ** round(math.log2(max(1.0, num_active / num_steps))), _MIN_BATCH_SIZE, maximum))
+    maximum *= int(np.clip(2 ** round(math.log2(max(1.0, sizes.num_rows / 20_000))), 1, 4))
+    return int(np.clip(2 ** round(math.log2(max(1.0, sizes.num_rows / num_steps))), _MIN_BATCH_SIZE, maximum))
 
 
-def _max_epochs(train: Interactions) -> int:
-    return int(np.clip(_MAX_EVENTS_IN_TRAINING / train.num_events, _MIN_EPOCHS, _MAX_EPOCHS))
+def _max_epochs(sizes: _Sizes) -> int:
+    return int(np.clip(_MAX_EVENTS_IN_TRAINING / sizes.num_slots, _MIN_EPOCHS, _MAX_EPOCHS))
 
 
 def _history_length(train: Interactions) -> int:

@@ -76,7 +76,13 @@ def build_retrieval_model(recipe: Recipe, train: Interactions) -> TwoTowerModel:
     id_feature = _candidate_id(recipe)
     return build_two_tower(
         train,
-        query=SumTowerConfig(features=query, output_dim=settings.output_dim, dropout=settings.dropout, l2=settings.l2),
+        query=SumTowerConfig(
+            features=query,
+            output_dim=settings.output_dim,
+            dropout=settings.dropout,
+            l2=settings.l2,
+            context=recipe.context,
+        ),
         candidate=SumTowerConfig(
             features=candidate,
             output_dim=settings.output_dim,
@@ -124,6 +130,7 @@ def build_rating_model(recipe: Recipe, train: Interactions) -> TwoTowerModel | N
             has_bias=True,
             dropout=settings.dropout,
             l2=settings.l2,
+            context=recipe.context,
         ),
         candidate=SumTowerConfig(features=candidate, output_dim=settings.output_dim, has_bias=True, l2=settings.l2),
         task=RatingTask(threshold=recipe.threshold, other_thresholds=recipe.other_thresholds),
@@ -133,7 +140,7 @@ def build_rating_model(recipe: Recipe, train: Interactions) -> TwoTowerModel | N
 def _features(
     recipe: Recipe, settings: ModelSettings, *, rating_vectors: bool
 ) -> tuple[tuple[Feature, ...], tuple[Feature, ...]]:
-    """Returns the features of the query tower, the history after the id, and those of the candidate tower."""
+    """Returns the features of the query tower, the history after the id and the context last, and the candidates'."""
     past = History(
         of=_candidate_id(recipe),
         length=settings.history_length,
@@ -142,7 +149,8 @@ def _features(
         rating_vectors=rating_vectors and recipe.is_scale,
     )
     id_choice, *others = recipe.query_features
-    query: list[Feature] = [past, *(choice.feature for choice in others if choice.feature is not None)]
+    choices = (*others, *recipe.event_features)
+    query: list[Feature] = [past, *(choice.feature for choice in choices if choice.feature is not None)]
     if isinstance(id_choice.feature, Categorical):
         query.insert(0, dataclasses.replace(id_choice.feature, id_dropout=settings.id_dropout))
     elif id_choice.feature is not None:

@@ -39,6 +39,8 @@ class SumTowerConfig(TowerConfig):
         dropout: Share of the sum's entries dropped in training, in [0, 1); never the bias.
         l2: Weight of the squared norms of all vectors in the loss, >= 0. Above 0, the time of a training step grows
             with the tables.
+        context: See `TowerConfig`.
+        context_dropout: See `TowerConfig`.
 
     References:
         Rendle 2010, "Factorization Machines".
@@ -97,6 +99,7 @@ class SumTower(Tower):
         Returns:
             (outputs, parts): float32 [batch, num_outputs], and the parts by past candidate.
         """
+        codes = self.drop_context(codes, training)
         columns, column_of_place = tf.unique(candidates)
         pairs = tf.stack([places[:, 0], tf.cast(column_of_place, tf.int64)], axis=1)
         num_rows = tf.shape(next(iter(codes.values())))[0]

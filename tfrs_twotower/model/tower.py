@@ -16,10 +16,13 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.batches.encoded import EncodedHistory
-from tfrs_twotower.features.columns import read_columns, to_raw_tensor
+from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.features.columns import missing_input, read_columns, to_raw_tensor
 from tfrs_twotower.features.config import from_config, to_config
+from tfrs_twotower.features.draws import uniform
 from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.history import History, histories
+from tfrs_twotower.features.learning import require_context
 from tfrs_twotower.features.vocabularies import Vocabularies, Vocabulary
 from tfrs_twotower.model.finite import require_finite_codes
 from tfrs_twotower.model.frequency_bias import FrequencyBias
@@ -181,6 +184,7 @@ class Tower(VocabularyBound, abc.ABC):
 
     def encode(self, codes: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Encodes codes, as `lookup` gives them, to float32 [batch, num_outputs]."""
+        codes = self.drop_context(codes, training)
         vectors = self.feature_vectors(codes, self.encoders, training)
         return self.add_frequency(tf.cast(self.combine(vectors, training), tf.float32), codes)
 
@@ -188,12 +192,82 @@ class Tower(VocabularyBound, abc.ABC):
         """Embeds raw features as float32 [batch, num_outputs]."""
         return self.encode(self.lookup(raw), training=training)
 
+    def drop_context(self, codes: Mapping[str, tf.Tensor], training: bool) -> Mapping[str, tf.Tensor]:
+        """Treats a share of contexts, and of single features of the others, as missing in training.
+
+        Args:
+            codes: As `lookup` gives them.
+            training: Whether this is a training step; if not, the codes stay as they are.
+
+        Returns:
+            Input name -> codes.
+        """
+        rate = self.config.context_dropout
+        if not (training and rate and self.context):
+            return codes
+        num_rows = tf.shape(codes[self.context[0].name])[0]
+        whole = uniform([num_rows], 0.0, 1.0, tf.float32) < rate
+        dropped = {}
+        for feature in self.context:
+            is_dropped = whole | (uniform([num_rows], 0.0, 1.0, tf.float32) < rate)
+            for spec in feature.raw_specs:
+                missing, given = self._missing_codes[spec.name], codes[spec.name]
+                places = tf.reshape(is_dropped, [num_rows, *(1 for _ in missing.shape[1:])])
+                dropped[spec.name] = tf.where(places, tf.constant(missing, given.dtype), given)
+        return {**codes, **dropped}
+
+    @functools.cached_property
+    def _missing_codes(self) -> dict[str, np.ndarray]:
+        """The codes of a missing context, of one row; a list has one place, since padding is the same."""
+        with tf.init_scope():
+            missing = {
+                spec.name: self.lookups[spec.name](missing_input(spec)).numpy()
+                for feature in self.context
+                for spec in feature.raw_specs
+            }
+        are_lists = {name: codes.dtype.kind == "i" and codes.ndim > 1 for name, codes in missing.items()}
+        return {name: codes[:, :1] if are_lists[name] else codes for name, codes in missing.items()}
+
+    @property
+    def context(self) -> list[Feature]:
+        """The features that are columns of the events."""
+        return [feature for feature in self.config.features if feature.name in self.config.context]
+
     def raw_features(self, table: pa.Table) -> dict[str, tf.Tensor]:
-        """Returns the tower's columns of a table as raw tensors; see `tfrs_twotower.features.columns.read_columns`."""
-        return read_columns(self.config.features, table)
+        """Returns the tower's columns of a table as raw tensors; see `tfrs_twotower.features.columns.read_columns`.
+
+        Args:
+            table: Queries or candidates: one column per feature except histories and context, which come from events.
+        """
+        names = self.config.context
+        return read_columns([feature for feature in self.config.features if feature.name not in names], table)
+
+    def raw_context(self, interactions: Interactions) -> dict[str, tf.Tensor]:
+        """Returns the different contexts of events as raw tensors, in the order of `interactions.contexts.table`.
+
+        Args:
+            interactions: The events.
+
+        Raises:
+            ValueError: If the events have no such feature, or one with values that it cannot take.
+            TypeError: If a column's type does not suit its feature.
+        """
+        require_context(self.context, interactions)
+        return read_columns(self.context, interactions.contexts.table) if self.context else {}
+
+    def encode_context(self, interactions: Interactions) -> dict[str, np.ndarray]:
+        """Looks up every different context of events once; see `raw_context`.
+
+        Args:
+            interactions: The events.
+
+        Returns:
+            Input name -> codes [num_contexts, ...].
+        """
+        return self._codes_of(self.raw_context(interactions))
 
     def encode_table(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """Looks up every row of a table once, for all features except histories.
+        """Looks up every row of a table once, for all features except histories and context.
 
         Args:
             table: One column per feature; others are ignored.
@@ -205,7 +279,9 @@ class Tower(VocabularyBound, abc.ABC):
             ValueError: If a column is missing, or holds values that its feature cannot take.
             TypeError: If a column's type does not suit its feature.
         """
-        raw = self.raw_features(table)
+        return self._codes_of(self.raw_features(table))
+
+    def _codes_of(self, raw: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
         codes = {name: self.lookups[name](values).numpy() for name, values in raw.items()}
         require_finite_codes(codes)
         return codes

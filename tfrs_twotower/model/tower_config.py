@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 import tensorflow as tf
 
 from tfrs_twotower._settings import whole_number
+from tfrs_twotower.data.input_names import EVENT_COLUMNS
 from tfrs_twotower.features.categorical import Categorical
+from tfrs_twotower.features.columns import column_features
 from tfrs_twotower.features.config import Declaration
 from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.vocabularies import Vocabularies
@@ -36,6 +38,10 @@ class TowerConfig(Declaration, abc.ABC):
             starts from popularity, and the vectors learn what is personal.
         dropout: Share of units dropped in training, in [0, 1).
         l2: Weight of squared norms in the loss, >= 0.
+        context: Of a query tower, the names of the features that are columns of the events, such as the hour or the
+            device of a request; the other features are columns of the queries.
+        context_dropout: Share of the training rows in which the whole context is treated as missing, and of the others
+            in which each of its features is, in [0, 1): a missing context then counts as the average one.
 
     Example:
         >>> from tfrs_twotower.model.sum_tower import SumTowerConfig
@@ -52,6 +58,8 @@ class TowerConfig(Declaration, abc.ABC):
     frequency_of: str | None = None
     dropout: float = 0.0
     l2: float = 0.0
+    context: tuple[str, ...] = ()
+    context_dropout: float = 0.1
 
     #: Name of a setting that is a whole number -> its lowest value.
     minimums: ClassVar[Mapping[str, int]] = {"output_dim": 1}
@@ -74,6 +82,7 @@ class TowerConfig(Declaration, abc.ABC):
             raise ValueError(f"`dropout` must be in [0, 1). Received: {self.dropout}.")
         if not self.l2 >= 0:
             raise ValueError(f"`l2` must be at least 0. Received: {self.l2}.")
+        self._check_context()
         if self.frequency_of is not None:
             names = [feature.name for feature in self.features if isinstance(feature, Categorical)]
             if not self.has_bias or self.frequency_of not in names:
@@ -81,6 +90,25 @@ class TowerConfig(Declaration, abc.ABC):
                     "`frequency_of` must name a Categorical of a tower that has a bias. "
                     f"Received: {self.frequency_of!r}, has_bias={self.has_bias}, Categorical features: {names}."
                 )
+
+    def _check_context(self) -> None:
+        if not isinstance(self.context, tuple | list) or not all(isinstance(name, str) for name in self.context):
+            raise TypeError(f"`context` must be a tuple of names of features. Received: {self.context!r}.")
+        object.__setattr__(self, "context", tuple(self.context))
+        names = [feature.name for feature in column_features(self.features)]
+        others = [name for name in self.context if name not in names]
+        if others:
+            raise ValueError(
+                f"`context` must name features that are columns: {', '.join(names) or 'none'}. Received: {others[0]!r}."
+            )
+        reserved = [name for name in self.context if name in EVENT_COLUMNS]
+        if reserved:
+            raise ValueError(
+                f"`context` must not be {', '.join(EVENT_COLUMNS)}: these columns of the events have another meaning. "
+                f"Received: {reserved[0]!r}."
+            )
+        if not 0 <= self.context_dropout < 1:
+            raise ValueError(f"`context_dropout` must be in [0, 1). Received: {self.context_dropout}.")
 
     @property
     def num_outputs(self) -> int:

@@ -37,8 +37,8 @@ def build_tower_pair(
         candidate_class: The same for the candidate tower.
 
     Raises:
-        ValueError: If the towers' output lengths differ, the candidate tower has a history, or a history shares the
-            vectors of a feature that the candidate tower does not have, or has another vocabulary of.
+        ValueError: If the towers' output lengths differ, the candidate tower has a history or a context, or a history
+            shares the vectors of a feature that the candidate tower does not have, or has another vocabulary of.
     """
     if query.output_dim != candidate.output_dim:
         raise ValueError(
@@ -47,6 +47,8 @@ def build_tower_pair(
         )
     if histories(candidate.features):
         raise ValueError(f"`candidate` must have no History: only queries have one. Received: {candidate.features}.")
+    if candidate.context:
+        raise ValueError(f"`candidate` must have no context: only queries have one. Received: {candidate.context}.")
     candidate_tower = _build(candidate, candidate_class, candidate_vocabularies, "candidate", {})
     shared_tables = {}
     for history in histories(query.features):

@@ -244,17 +244,21 @@ class TwoTowerModel(BatchMaker, Recommender):
         return task.query_loss(queries, parts, candidates, batch, training)
 
     def embed(self, interactions: Interactions, *, known: Interactions | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Embeds every query and every candidate once.
+        """Embeds every request and every candidate once.
+
+        A request is a query; or, if the events have features, a query in one of its contexts (`Requests`).
 
         Args:
-            interactions: Interactions whose queries and candidates are embedded.
+            interactions: Interactions whose requests and candidates are embedded.
             known: Events of these queries with these candidates, for a query tower that takes a history.
 
         Returns:
-            (queries, candidates): float32 [num_queries, embedding_dim] and [num_candidates, embedding_dim].
+            (queries, candidates): float32 [num_requests, embedding_dim], in the order of `interactions.requests`, and
+            [num_candidates, embedding_dim].
 
         Raises:
-            ValueError: If the query tower takes a history, and no events are given.
+            ValueError: If the query tower takes a history, and no events are given; or if it takes a context that the
+                events do not have.
         """
         outputs = encode_queries(self.query_tower, interactions, known)
         return self._query_side(tf.constant(outputs), 1.0).numpy(), self.embed_catalogue(interactions.candidates)

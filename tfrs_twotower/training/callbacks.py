@@ -137,14 +137,15 @@ class ValidationMetrics(tf.keras.callbacks.Callback):
     def _measure(self) -> dict[str, float]:
         validation, threshold = self._split.validation, self.model.threshold
         retrieval, rating = self.model.retrieval_model, self.model.rating_model
-        embedded = retrieval.embed(validation, known=self._ranker.known)
         metrics = {}
         if self._k is not None:
+            embedded = retrieval.embed(self._ranker.part, known=self._ranker.known)
             metrics = self._ranker.metrics(*embedded, k=self._k, threshold=threshold)
             del metrics["num_queries"]
         labels = validation.ratings >= threshold
         if rating is not None and has_both_classes(labels):
-            pairs = embedded if rating is retrieval else rating.embed(validation, known=self._ranker.known)
+            is_embedded = rating is retrieval and self._k is not None and self._ranker.part is validation
+            pairs = embedded if is_embedded else rating.embed(validation, known=self._ranker.known)
             metrics.update(rating_metrics(labels, pair_probabilities(pairs[0], pairs[1], validation)))
         # Workers on different machines may differ in the last digit, and would not stop after the same epoch.
         means = mean_of_workers(list(metrics.values()), self.model.distribute_strategy)

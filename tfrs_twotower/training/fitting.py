@@ -104,7 +104,7 @@ class Fitting:
         k = min(10, train.num_candidates)
         mode: Literal["min", "max"] = "max" if name == "retrieval" else "min"
         monitor = f"val_ndcg@{k}" if name == "retrieval" else "val_log_loss"
-        steps = math.ceil(len(np.unique(train.query_rows)) / settings.batch_size)
+        steps = math.ceil(len(np.unique(train.requests.of_events)) / settings.batch_size)
         every = max(1, round(_MIN_STEPS_BETWEEN / steps))
         watching = [
             ValidationMetrics(

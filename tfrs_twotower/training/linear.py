@@ -36,7 +36,7 @@ def choose_linear_settings(
     """
     part = LinearPart(model, split.train, rank=settings.rank)
     k, threshold = min(10, split.train.num_candidates), model.threshold
-    queries = part.embed_queries(split.validation, ranking.known)
+    queries = part.embed_queries(ranking.part, ranking.known)
 
     def ndcg(l2: float, weight: float, rank: int | None = None) -> float:
         candidates = part.embed_candidates(l2=l2, weight=weight, rank=rank)

@@ -58,7 +58,7 @@ def choose_half_life(split: Split, *, threshold: float) -> float | None:
     if not days or not positive.any() or not (validation.ratings >= threshold).any():
         return None
     ranking, k = ValidationRanking(split, max_queries=_MAX_QUERIES), min(10, train.num_candidates)
-    ones = np.ones((train.num_queries, 1), np.float32)
+    ones = np.ones((len(ranking.part.requests.query_rows), 1), np.float32)
 
     def ndcg(half_life: float | None) -> float:
         popularity = recent_popularity(train, threshold=threshold, half_life_days=half_life)

@@ -334,7 +334,9 @@ def _is_worse_than_biases(chosen: Chosen, threshold: float, fitting: Fitting) ->
         return False
     task = "Comparing the rating model with biases"
     fitting.progress(task, 0, 0)
-    probabilities = pair_probabilities(*biases(choosing.train, threshold=threshold), choosing.validation)
+    queries, candidates = biases(choosing.train, threshold=threshold)
+    validation = choosing.validation
+    probabilities = pair_probabilities(queries[validation.requests.query_rows], candidates, validation)
     fitting.progress(task, 1, 1)
     of_biases = rating_metrics(choosing.validation.ratings >= threshold, probabilities)["log_loss"]
     return of_biases < chosen.value

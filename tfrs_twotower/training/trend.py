@@ -35,7 +35,7 @@ def choose_trend_weight(
         The weight, >= 0.
     """
     k = min(10, split.train.num_candidates)
-    queries, candidates = model.embed(split.validation, known=ranking.known)
+    queries, candidates = model.embed(ranking.part, known=ranking.known)
     queries = np.concatenate([queries, np.ones((len(queries), 1), np.float32)], axis=1)
     trend = _trend(split.train, model.threshold, half_life_days)[:, np.newaxis]
 

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.build import build_report
 from tfrs_twotower.evaluation.html import figures, neighbours, sections
@@ -100,7 +99,7 @@ def test_text_from_the_data_never_becomes_markup(planted, predictions):
     genres = [["$\\frac{1}{$"], [], None, *([["<b>"]] * (test.num_candidates - 3))]
     candidates = test.candidates.set_column(1, "title", pa.array(titles)).set_column(2, "genres", pa.array(genres))
     parts = {
-        name: Interactions(**{**vars(part), "candidates": candidates}) for name, part in vars(planted.split).items()
+        name: dataclasses.replace(part, candidates=candidates) for name, part in vars(planted.split).items()
     }
     split = Split(**parts)
     report = build_report(predictions, split, threshold=3)

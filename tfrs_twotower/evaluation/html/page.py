@@ -57,7 +57,7 @@ def build_page(
         True
     """
     details = details or PageDetails()
-    test, seen = split.test, split.seen
+    test, seen = split.test.by_request(), split.seen
     for name, column in (("name_column", details.name_column), ("group_column", details.group_column)):
         if column is not None and column not in test.candidates.column_names:
             raise ValueError(
@@ -67,8 +67,9 @@ def build_page(
     names = [to_text(value) for value in test.candidates[details.name_column or test.candidate_id].to_pylist()]
     k = predictions.ranked.shape[1]
     ks = sections.shown_ks(k)
-    left_out = np.zeros((0, 2), np.int64) if predictions.recommend_seen else event_pairs(seen)
-    query_rows = predictions.ranked_queries(test)
+    query_rows, left_out = predictions.ranked_queries(split.test), np.zeros((0, 2), np.int64)
+    if not predictions.recommend_seen:
+        left_out = split.test.requests.of_pairs(event_pairs(seen), query_rows)
     of_queries = query_metrics(predictions.ranked, test, left_out, threshold=threshold, ks=ks, query_rows=query_rows)
     bodies = {
         "Figures": sections.show_headline(report, k),

@@ -215,17 +215,19 @@ def show_examples(
         names: Name of each candidate.
         threshold: Lowest rating that counts as positive.
     """
-    test, seen = split.test, split.seen
+    test, seen = split.test.by_request(), split.seen
     ndcg = f"ndcg@{predictions.ranked.shape[1]}"
     values = of_queries.values[ndcg]
     order = np.argsort(-values, kind="stable")
     sampled = order[np.linspace(0, len(order) - 1, min(_NUM_EXAMPLES, len(order))).astype(int)]
-    ids = test.queries[test.query_id]
+    ids = test.queries[split.test.query_id]
     blocks = []
     for place in sampled:
         query = int(of_queries.query_rows[place])
         liked = set(test.candidate_rows[(test.query_rows == query) & (test.ratings >= threshold)].tolist())
-        events = np.flatnonzero(seen.query_rows == query)
+        events = np.flatnonzero(seen.query_rows == split.test.requests.query_rows[query])
+        context = [f", {name} {test.queries[name][query].as_py()}" for name in split.test.event_features]
+        user = to_html(f"{ids[query]}{''.join(context)}")
         best = events[np.argsort(-seen.ratings[events], kind="stable")][:_NUM_PAST_RATINGS]
         past = "".join(
             f"<li>{to_html(names[seen.candidate_rows[event]])} ({seen.ratings[event]:g})</li>" for event in best
@@ -236,7 +238,7 @@ def show_examples(
             if row >= 0
         )
         blocks.append(
-            f"<div><h3>User {to_html(str(ids[query]))}: {ndcg.upper()} {values[place]:.2f}</h3>"
+            f"<div><h3>User {user}: {ndcg.upper()} {values[place]:.2f}</h3>"
             f"<p>Highest rated of {len(events):,} past events:</p><ul class=past>{past}</ul>"
             f"<p>Recommended:</p><ol>{recommended}</ol></div>"
         )

@@ -83,7 +83,12 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
             targets -= own_scores
         if log_sampling_probabilities is not None:
             scores = scores - log_sampling_probabilities
-        scores = tf.tensor_scatter_nd_update(scores, target_places, targets)
+        # A pair with several events is one entry of the scores, whose gradient must count once.
+        num_candidates = tf.shape(scores, out_type=tf.int64)[1]
+        codes, pair_of_event = tf.unique(target_places[:, 0] * num_candidates + target_places[:, 1])
+        of_pairs = tf.math.unsorted_segment_mean(targets, pair_of_event, tf.size(codes))
+        pairs = tf.stack([codes // num_candidates, codes % num_candidates], axis=1)
+        scores = tf.tensor_scatter_nd_update(scores, pairs, of_pairs)
         losses = -tf.gather_nd(tf.nn.log_softmax(scores, axis=1), target_places)
         self.softmax_loss.update_state(losses, sample_weight=gains)
         return tf.math.divide_no_nan(tf.reduce_sum(losses * gains), tf.reduce_sum(gains))

@@ -189,6 +189,29 @@ def bundle_path(planted: Planted, trained: TwoTowerModel, tmp_path_factory: pyte
 
 
 @pytest.fixture(scope="session")
+def choices():
+    """Events whose choice depends on the hour and the device."""
+    from tests.contexts import make_choices
+
+    return make_choices()
+
+
+@pytest.fixture(scope="session")
+def contextual(choices):
+    """The default recipe, trained on these events for six epochs."""
+    recipe = tt.choose_recipe(choices.split.train).with_settings(epochs=6)
+    return tt.fit_recipe(recipe, choices.split, seed=0)
+
+
+@pytest.fixture(scope="session")
+def contextual_path(choices, contextual, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its published version, which recommends what a query has seen again."""
+    directory = tmp_path_factory.mktemp("saved_models") / "choices"
+    options = {"k": 10, "build_index": build_exact_index, "recommend_seen": True}
+    return export_unchecked(contextual.model, choices.split.seen, directory, **options)
+
+
+@pytest.fixture(scope="session")
 def every_kind_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SavedModel with every kind of feature on both sides, without the files beside it."""
     from tests.every_kind import build_every_kind

@@ -7,6 +7,8 @@ import pyarrow as pa
 
 import tfrs_twotower as tt
 from tfrs_twotower.data.splits import Split
+from tfrs_twotower.evaluation.ranking import rank_candidates
+from tfrs_twotower.evaluation.relevance import ranking_metrics
 
 NUM_QUERIES, NUM_CANDIDATES, NUM_GROUPS, NUM_STYLES = 240, 60, 6, 5
 DEVICES = ("phone", "tv", "desktop")
@@ -39,6 +41,17 @@ class Choices:
             + _OF_DEVICE * (groups // 2 == places[:, np.newaxis])
             + _OF_STYLE * (styles == np.asarray(query_rows)[:, np.newaxis] % NUM_STYLES)
         )
+
+    def best_metrics(self) -> dict[str, float]:
+        """The ranking metrics of the best ranking, which is by the probabilities themselves."""
+        test = self.split.test
+        requests = test.requests
+        contexts = test.contexts.table.take(pa.array(requests.context_rows))
+        devices = contexts["device"].to_pylist()
+        log_odds = self.log_odds(requests.query_rows, contexts["hour"].to_numpy(), devices)
+        nothing = np.zeros((0, 2), np.int64)
+        ranked = rank_candidates(log_odds, np.eye(NUM_CANDIDATES), nothing, k=10)
+        return ranking_metrics(ranked, test.by_request(), nothing, threshold=1)
 
     def probabilities(self, query_rows, hours, devices) -> np.ndarray:
         """The probability that each candidate is chosen, float64 [n, num_candidates]."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower._progress import Progress, no_progress
@@ -150,8 +151,11 @@ def _query_columns(bundle: LoadedBundle, test: Interactions) -> dict[str, np.nda
         if name not in test.queries.column_names:
             continue
         missing = [] if spec.is_list else MISSING[tf.as_dtype(spec.dtype)]
+        column = test.queries[name]
+        if spec.dtype == "string":  # whole numbers and truth values are read as text, as in training
+            column = column.cast(pa.list_(pa.string()) if spec.is_list else pa.string())
         values = np.empty(test.num_queries, object)
-        for row, value in enumerate(test.queries[name].to_pylist()):
+        for row, value in enumerate(column.to_pylist()):
             values[row] = missing if value is None else value
         columns[name] = values
     return columns

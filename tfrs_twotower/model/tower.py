@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfrs_twotower.batches.encoded import EncodedHistory
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.features.codes import MISSING_CODE
 from tfrs_twotower.features.columns import missing_input, read_columns, to_raw_tensor
 from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.features.draws import uniform
@@ -225,8 +226,9 @@ class Tower(VocabularyBound, abc.ABC):
                 for feature in self.context
                 for spec in feature.raw_specs
             }
+        no_list = np.full((1, 1), MISSING_CODE)
         are_lists = {name: codes.dtype.kind == "i" and codes.ndim > 1 for name, codes in missing.items()}
-        return {name: codes[:, :1] if are_lists[name] else codes for name, codes in missing.items()}
+        return {name: no_list if are_lists[name] else codes for name, codes in missing.items()}
 
     @property
     def context(self) -> list[Feature]:

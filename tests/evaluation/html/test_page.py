@@ -98,9 +98,7 @@ def test_text_from_the_data_never_becomes_markup(planted, predictions):
     ]
     genres = [["$\\frac{1}{$"], [], None, *([["<b>"]] * (test.num_candidates - 3))]
     candidates = test.candidates.set_column(1, "title", pa.array(titles)).set_column(2, "genres", pa.array(genres))
-    parts = {
-        name: dataclasses.replace(part, candidates=candidates) for name, part in vars(planted.split).items()
-    }
+    parts = {name: dataclasses.replace(part, candidates=candidates) for name, part in vars(planted.split).items()}
     split = Split(**parts)
     report = build_report(predictions, split, threshold=3)
     page = Parsed(

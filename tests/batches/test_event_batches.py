@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -248,3 +249,36 @@ def test_a_history_and_negatives_go_together():
         candidates = batch.candidate["movie_id"] - 20
         assert len(candidates) > len(histories)
         assert not (histories[batch.query_places] == candidates[:, np.newaxis]).any()
+
+
+def test_each_event_has_its_own_context():
+    hours = np.arange(NUM_EVENTS) // 2 * 3  # shared by two events each
+    data = dataclasses.replace(DATA, events=DATA.events.append_column("hour", pa.array(hours)))
+    tables = dataclasses.replace(TABLES, contexts={"hour": data.contexts.table["hour"].to_numpy()})
+    history = LeaveOneOutHistory(timeline=Timeline(data), length=3)
+    options = {"batch_size": 4, "history": history}
+    negatives = InBatchNegatives(data, threshold=0.0, num_uniform=2)
+    for batches in (
+        build_training_batches(data, tables, order=EpochOrder(seed=5), **options),
+        build_training_batches(data, tables, order=EpochOrder(seed=5), negatives=negatives, **options),
+        build_evaluation_batches(data, tables, **options),
+    ):
+        seen = []
+        for batch in arrays(batches):
+            numbers = batch.ratings.astype(int)
+            assert batch.query["hour"].tolist() == hours[numbers].tolist()
+            seen += numbers.tolist()
+        assert sorted(seen) == list(range(NUM_EVENTS))
+
+
+def test_only_what_a_query_chose_in_the_same_context_is_another_positive():
+    data = make_interactions([0, 0, 0, 1], [0, 1, 2, 3], [1.0] * 4, num_queries=2, num_candidates=4)
+    negatives = InBatchNegatives(
+        dataclasses.replace(data, events=data.events.append_column("hour", pa.array([9, 9, 20, 9]))), threshold=1.0
+    )
+    rows, generator = (np.array([0, 0, 1]), np.array([0, 2, 3])), np.random.default_rng(0)
+    _, of_queries, _ = negatives.describe(*rows, generator)
+    assert of_queries.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
+    contexts = negatives.interactions.contexts.rows[[0, 2, 3]]
+    _, of_requests, _ = negatives.describe(*rows, generator, context_rows=contexts)
+    assert of_requests.tolist() == [[True, False, False], [False, True, False], [False, False, True]]

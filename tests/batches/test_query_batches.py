@@ -144,3 +144,48 @@ def test_interactions_without_events_are_refused():
 def test_an_encoded_table_of_another_length_is_named():
     with pytest.raises(ValueError, match=r"`queries\['user'\]` must have 4 rows. Received: 5"):
         build_query_batches(TRAIN, make_tables(5, 6), batch_size=2, order=EpochOrder(seed=0))
+
+
+HOURS = [9, 9, 20, 9, 20, 20]  # of the events of TRAIN
+IN_CONTEXT = dataclasses.replace(TRAIN, events=TRAIN.events.append_column("hour", pa.array(HOURS)))
+# A context's code is its hour.
+CONTEXT_TABLES = dataclasses.replace(TABLES, contexts={"hour": IN_CONTEXT.contexts.table["hour"].to_numpy()})
+
+
+@pytest.mark.parametrize("num_sampled", [None, 2])
+def test_with_a_context_each_row_is_a_request_with_the_whole_history_of_its_query(num_sampled):
+    data = build_query_batches(
+        IN_CONTEXT, CONTEXT_TABLES, batch_size=2, order=EpochOrder(seed=0), num_sampled=num_sampled
+    )
+    history_of = {user: TRAIN.candidate_rows[TRAIN.query_rows == user] for user in range(4)}
+    requests, targets = [], []
+    for batch in data.as_numpy_iterator():
+        users, hours = batch.query["user"], batch.query["hour"]
+        requests += zip(users.tolist(), hours.tolist(), strict=True)
+        for row, user in enumerate(users):
+            found = batch.query["history"][row]
+            assert sorted(found[found != NO_ROW]) == sorted(history_of[user])
+        for (row, slot), column, rating, weight in zip(
+            batch.target_places, batch.target_candidates, batch.ratings, batch.weights, strict=True
+        ):
+            candidate = batch.candidate_rows[column]
+            assert batch.query["history"][row, slot] == candidate
+            assert weight in (0, 1)
+            targets += [(users[row], hours[row], candidate, rating)] * int(weight)
+    assert sorted(requests) == sorted(set(zip(TRAIN.query_rows.tolist(), HOURS, strict=True)))
+    events = zip(TRAIN.query_rows, HOURS, TRAIN.candidate_rows, TRAIN.ratings, strict=True)
+    assert sorted(targets) == sorted(events)
+
+
+def test_weights_of_events_count_in_their_own_context_alone():
+    weights = np.arange(6, dtype=np.float32) + 1
+    weighted = dataclasses.replace(IN_CONTEXT, events=IN_CONTEXT.events.append_column("weight", pa.array(weights)))
+    data = build_query_batches(weighted, CONTEXT_TABLES, batch_size=9, order=EpochOrder(seed=0))
+    (batch,) = data.as_numpy_iterator()
+    assert sorted(batch.weights[batch.weights > 0]) == weights.tolist()
+
+
+def test_an_encoded_table_of_other_contexts_is_refused():
+    wrong = dataclasses.replace(CONTEXT_TABLES, contexts={"hour": np.arange(3)})
+    with pytest.raises(ValueError, match=r"`contexts\['hour'\]` must have 2 rows. Received: 3"):
+        build_query_batches(IN_CONTEXT, wrong, batch_size=2, order=EpochOrder(seed=0))

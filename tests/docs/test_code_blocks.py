@@ -40,6 +40,10 @@ ONCE = {
 SUBSTITUTIONS = {
     "README.md": {FIT: "fit_recipe(recipe.with_settings(epochs=20), split"},
     "docs/guides/bundles.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},
+    "docs/guides/context.md": {
+        FIT: "fit_recipe(recipe.with_settings(epochs=3), split",
+        "fit_recipe(without, split": "fit_recipe(without.with_settings(epochs=1), split",
+    },
     "docs/guides/evaluation.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},
     "docs/guides/publishing.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},
     "docs/guides/models.md": {"epochs=44": "epochs=1"},
@@ -63,6 +67,12 @@ assert [value.decode() for value in found["candidate_ids"].numpy()[0]] == expect
     "docs/guides/data.md": """
 assert ratings.num_events == stored.num_events == 4000 and ratings.num_candidates == 99
 assert clean.num_events == 1
+""",
+    "docs/guides/context.md": """
+# Customer 7 likes the second five of the dishes of each time of day.
+assert set(morning) == {f"d{dish}" for dish in range(5, 10)} and set(evening) == {f"d{dish}" for dish in range(35, 40)}
+assert set(soups) == {f"d{dish}" for dish in range(20, 25)} and set(steaks) == set(evening)
+assert bundle.recommend({"customer": "", "looked_at": "d3"}, k=1).candidate_ids[0] == "d4"
 """,
     "docs/guides/features.md": "assert vectors.shape == (1, 64)",
     "docs/guides/bundles.md": """

@@ -68,7 +68,7 @@ def experiments(draw) -> Experiment:
     source = draw(st.sampled_from(["data", "movielens"]))
     names = [name for name in SECTIONS if name not in ("data", "movielens", "features", "tune")]
     sections = {name: SECTIONS[name](**draw(values_of(SECTIONS[name]))) for name in [source, *names]}
-    features = FeaturesSection(query=draw(features_of_side()), candidate=draw(features_of_side()))
+    features = FeaturesSection(**{side: draw(features_of_side()) for side in ("query", "candidate", "event")})
     return Experiment(**sections, features=features, tune=draw(st.none() | st.just(TUNE)))
 
 
@@ -196,7 +196,7 @@ KINDS = "Bucketized, Categorical, Hashed, MultiCategorical, Numeric, PretrainedE
         (
             "[features.queries]\nage = 'leave out'",
             ValueError,
-            "The section `features` has no part `queries`. Did you mean `query`? Known: query, candidate.",
+            "The section `features` has no part `queries`. Did you mean `query`? Known: query, candidate, event.",
         ),
         ("[features]\nquery = 3", TypeError, "`features.query` must be a section. Received: 3."),
         ("[data", ValueError, "An experiment must be written in TOML. Received: "),

@@ -151,3 +151,24 @@ def test_impossible_shares_are_refused(split, older, share):
 def test_a_folder_without_a_state_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not hold the state of a training: recipe.json is missing"):
         TrainingState.load(tmp_path)
+
+
+def test_the_context_is_carried_on(choices, contextual, tmp_path):
+    contextual.state.save(tmp_path / "state")
+    state = TrainingState.load(tmp_path / "state")
+    assert state.recipe == contextual.recipe
+    assert state.recipe.context == ("hour", "device")
+    train = choices.split.train
+    newer = choices.split.test.with_events(np.arange(0, choices.split.test.num_events, 2))
+    merged, rows = tt.data.merge_interactions(train, newer)
+    assert 0 < len(rows) <= newer.num_events
+    nothing = merged.with_events(np.zeros(0, np.int64))
+    split = Split(train=merged, validation=nothing, test=choices.split.test, history=nothing)
+    warm = warm_start(state, split, seed=0, share=1 / 6)
+    # What is evaluated has been seen in half: only that the context is still known is of interest.
+    assert (
+        tt.evaluate(warm.model, split, recommend_seen=True).metrics["ndcg@10"]
+        > 0.95 * choices.best_metrics()["ndcg@10"]
+    )
+    hours = (one.query_tower.vocabularies.values_of("hour") for one in (state.retrieval, warm.state.retrieval))
+    assert {frozenset(values) for values in hours} == {frozenset(str(hour) for hour in range(24))}

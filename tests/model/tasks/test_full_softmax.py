@@ -159,3 +159,14 @@ def test_the_metric_is_the_mean_loss_of_all_batches_weighted_by_gain():
     losses = [loss(task, gains) for gains in ([1.0, 1.0, 1.0], [0.0, 1.0, 0.0])]
     assert task.softmax_loss.name == "softmax_loss"
     assert float(task.softmax_loss.result()) == pytest.approx((3 * losses[0] + losses[1]) / 4, rel=1e-5)
+
+
+def test_a_pair_that_occurs_twice_is_one_entry_of_the_gradient():
+    """A softmax does not change if all scores rise alike, so that its gradient has the sum 0."""
+    scores, places = tf.Variable(QUERIES[:1] @ CANDIDATES.T), tf.constant([[0, 1], [0, 1], [0, 3]], tf.int64)
+    gains = tf.constant([1.0, 0.0, 2.0])
+    with tf.GradientTape() as tape:
+        value = FullSoftmaxTask()(scores, places, gains)
+    shares = np.exp(scores.numpy()[0]) / np.exp(scores.numpy()[0]).sum()
+    wanted = shares - np.array([0.0, 1 / 3, 0.0, 2 / 3, 0.0, 0.0])
+    np.testing.assert_allclose(tf.convert_to_tensor(tape.gradient(value, scores))[0], wanted, atol=1e-6)

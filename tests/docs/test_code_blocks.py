@@ -41,7 +41,7 @@ SUBSTITUTIONS = {
     "README.md": {FIT: "fit_recipe(recipe.with_settings(epochs=20), split"},
     "docs/guides/bundles.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},
     "docs/guides/context.md": {
-        FIT: "fit_recipe(recipe.with_settings(epochs=3), split",
+        FIT: "fit_recipe(recipe.with_settings(epochs=20), split",
         "fit_recipe(without, split": "fit_recipe(without.with_settings(epochs=1), split",
     },
     "docs/guides/evaluation.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},

@@ -17,7 +17,6 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower._version import __version__
-from tfrs_twotower.batches.histories import Timeline
 from tfrs_twotower.bundle.candidate_side import CandidateSide, candidate_inputs, candidate_towers
 from tfrs_twotower.bundle.catalogue import Catalogue
 from tfrs_twotower.bundle.layout import CANDIDATES_FILE, EXTRA_FOLDER, MANIFEST_FILE, METRICS_FILE, WARMUP_FILE
@@ -175,7 +174,7 @@ def build_sides(
     raw = {known.query_id: tf.constant(asked[known.query_id].to_pylist(), tf.string)}
     for tower in query_towers(model):
         raw.update(tower.raw_features(asked))
-    raw.update(latest_contexts(model, Timeline(known), np.arange(asked.num_rows)))
+    raw.update(latest_contexts(model, known, np.arange(asked.num_rows)))
     return Sides(
         queries=QuerySide(model, known),
         candidates=CandidateSide(model),

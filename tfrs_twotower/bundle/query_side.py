@@ -96,7 +96,7 @@ class QuerySide(tf.Module):
         chosen = np.random.default_rng(0).permutation(known.num_queries)[:_NUM_SAMPLED]
         ids = known.queries[known.query_id].take(chosen)
         inputs = {spec.name: missing_input(spec, len(chosen)) for spec in specs.values()}
-        inputs.update(latest_contexts(model, timeline, chosen))
+        inputs.update(latest_contexts(model, known, chosen))
         if id_input is None:
             for tower in query_towers(model):
                 inputs.update(tower.raw_features(known.queries.take(chosen)))
@@ -119,32 +119,31 @@ class QuerySide(tf.Module):
         return remembered
 
 
-def latest_contexts(model: Recommender, timeline: Timeline, query_rows: np.ndarray) -> dict[str, tf.Tensor]:
+def latest_contexts(model: Recommender, known: Interactions, query_rows: np.ndarray) -> dict[str, tf.Tensor]:
     """Returns the raw inputs of the context of each query's latest event, which is missing for one without an event.
 
     Args:
         model: A trained model.
-        timeline: The events of the known queries.
+        known: The known queries and their events.
         query_rows: int [n].
 
     Returns:
-        Input name -> tensor [n, ...].
+        Input name -> tensor [n, ...]; nothing for a model without a context.
     """
-    known = timeline.interactions
+    raw = {name: values for tower in query_towers(model) for name, values in tower.raw_context(known).items()}
+    if not raw:
+        return {}
+    timeline = Timeline(known)
     latest = timeline.latest(query_rows, 1)[:, 0]
     has_event = latest != NO_ROW
-    event_of_place = np.argsort(timeline.places)
+    event_of_place = np.empty_like(timeline.places)
+    event_of_place[timeline.places] = np.arange(known.num_events)
+    # The first row is a missing context.
     rows = np.zeros(len(query_rows), np.int64)
-    rows[has_event] = known.contexts.rows[event_of_place[latest[has_event]]]
-    inputs = {}
-    for tower in query_towers(model):
-        for name, values in tower.raw_context(known).items():
-            (spec,) = (spec for spec in tower.raw_specs if spec.name == name)
-            given = tf.constant(has_event.reshape(-1, *(1 for _ in values.shape[1:])))
-            of_queries = tf.gather(values, rows) if len(values) else missing_input(spec, len(rows))
-            missing = missing_input(spec, len(rows))
-            inputs[name] = tf.where(given, of_queries, missing)
-    return inputs
+    rows[has_event] = 1 + known.contexts.rows[event_of_place[latest[has_event]]]
+    specs = {spec.name: spec for tower in query_towers(model) for spec in tower.raw_specs}
+    missing = {name: tf.broadcast_to(missing_input(specs[name]), [1, *raw[name].shape[1:]]) for name in raw}
+    return {name: tf.gather(tf.concat([missing[name], values], axis=0), rows) for name, values in raw.items()}
 
 
 def by_role(model: Recommender, embed: Callable[[TwoTowerModel], tf.Tensor]) -> Embeddings:
@@ -289,8 +288,8 @@ class _RememberingModel(tf.Module):
                     # A history of nothing but the target counts as given all the same.
                     given[feature.name] = _left_out(given[feature.name], target.is_given(features[feature.name]))
             elif feature.name in model.query_tower.config.context:
-                remembered = {}  # a context belongs to the request
-                filled.update(given)
+                filled.update(given)  # it belongs to the request, and nothing of it is remembered
+                continue
             else:
                 remembered = {name: tf.gather(self.codes[name], rows) for name in given}
             for name, values in remembered.items():

@@ -48,7 +48,8 @@ def learn_query_vocabularies(
     of_events = [feature for feature in features if feature.name in context]
     features = [feature for feature in features if feature.name not in context]
     require_suitable_columns(features, train.queries)
-    require_context(of_events, train)
+    if of_events:
+        require_context(of_events, train)
     require_suitable_columns([history.of for history in histories(features)], train.candidates)
     query_counts = np.bincount(train.query_rows, minlength=train.num_queries)
     candidate_counts = _event_counts(train)
@@ -56,9 +57,9 @@ def learn_query_vocabularies(
     for feature in column_features(features):
         found = feature.learn(train.queries[feature.name].combine_chunks(), query_counts)
         learnt |= {} if found is None else {feature.name: found}
-    context_counts = np.bincount(train.contexts.rows)
     for feature in column_features(of_events):
-        found = feature.learn(train.contexts.table[feature.name].combine_chunks(), context_counts)
+        contexts = train.contexts
+        found = feature.learn(contexts.table[feature.name].combine_chunks(), np.bincount(contexts.rows))
         learnt |= {} if found is None else {feature.name: found}
     for history in histories(features):
         of = history.of.learn(train.candidates[history.of.name].combine_chunks(), candidate_counts)

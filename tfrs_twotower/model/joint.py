@@ -120,6 +120,12 @@ class JointModel(Recommender):
         """Makes `JointBatch`es of both models for `fit`, of the same queries; see `TwoTowerModel.query_batches`."""
         options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "initial_epoch": initial_epoch}
         self.rating.check_queries(train)
+        contexts = [set(model.query_tower.config.context) for model in (self.retrieval, self.rating)]
+        if contexts[0] != contexts[1]:
+            raise ValueError(
+                "Both models must have the same context to be trained at once, by batches of the same requests. Train "
+                f"one after the other with `fit_joint`. Received: {sorted(contexts[0])} and {sorted(contexts[1])}."
+            )
         retrieval = self.retrieval.query_batches(train, **options)
         if self.shares_towers:
             # One data set for both: every iteration over batches is another epoch, in another order.

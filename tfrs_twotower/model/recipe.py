@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tfrs_twotower.data.columns import plain_table
 from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.features.categorical import Categorical
 from tfrs_twotower.features.feature import Feature
@@ -233,7 +234,7 @@ def choose_recipe(
         train.candidates, train.candidate_id, candidate_features or {}, "`candidate_features`"
     )
     event_choices = choose_features(
-        train.events.select(train.event_features),
+        plain_table(train.events.select(train.event_features), "events"),
         None,
         event_features or {},
         "`event_features`",

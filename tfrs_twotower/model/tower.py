@@ -254,8 +254,10 @@ class Tower(VocabularyBound, abc.ABC):
             ValueError: If the events have no such feature, or one with values that it cannot take.
             TypeError: If a column's type does not suit its feature.
         """
+        if not self.context:
+            return {}
         require_context(self.context, interactions)
-        return read_columns(self.context, interactions.contexts.table) if self.context else {}
+        return read_columns(self.context, interactions.contexts.table)
 
     def encode_context(self, interactions: Interactions) -> dict[str, np.ndarray]:
         """Looks up every different context of events once; see `raw_context`.

@@ -78,17 +78,16 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
                 finds a candidate in its batch that is none of its targets, which are always there; None for the whole
                 catalogue.
         """
-        targets = tf.gather_nd(scores, target_places)
-        if own_scores is not None:
-            targets -= own_scores
+        own = tf.zeros_like(gains) if own_scores is None else own_scores
         if log_sampling_probabilities is not None:
             scores = scores - log_sampling_probabilities
-        # A pair with several events is one entry of the scores, whose gradient must count once.
-        num_candidates = tf.shape(scores, out_type=tf.int64)[1]
-        codes, pair_of_event = tf.unique(target_places[:, 0] * num_candidates + target_places[:, 1])
-        of_pairs = tf.math.unsorted_segment_mean(targets, pair_of_event, tf.size(codes))
-        pairs = tf.stack([codes // num_candidates, codes % num_candidates], axis=1)
-        scores = tf.tensor_scatter_nd_update(scores, pairs, of_pairs)
+            own = own - tf.gather(log_sampling_probabilities, target_places[:, 1])
+        # A pair with several events is one entry of the scores: each of them subtracts its share, or else the gradient
+        # would count the pair as often.
+        pairs = target_places[:, 0] * tf.shape(scores, out_type=tf.int64)[1] + target_places[:, 1]
+        _, pair_of_event, num_events = tf.unique_with_counts(pairs)
+        shares = own / tf.cast(tf.gather(num_events, pair_of_event), tf.float32)
+        scores = tf.tensor_scatter_nd_sub(scores, target_places, shares)
         losses = -tf.gather_nd(tf.nn.log_softmax(scores, axis=1), target_places)
         self.softmax_loss.update_state(losses, sample_weight=gains)
         return tf.math.divide_no_nan(tf.reduce_sum(losses * gains), tf.reduce_sum(gains))

@@ -8,6 +8,7 @@ import pytest
 
 import tfrs_twotower as tt
 from tfrs_twotower.data.splits import Split
+from tfrs_twotower.evaluation import predictions as predictions_module
 from tfrs_twotower.evaluation.build import build_report
 from tfrs_twotower.evaluation.html.page import build_page
 from tfrs_twotower.evaluation.intervals import mean_intervals
@@ -44,7 +45,7 @@ SPLIT = Split(train=TRAIN, validation=make_events([]), test=TEST, history=make_e
 class PlantedModel:
     """A model that scores candidates by the hour: ascending rows at 9, and descending rows at 20."""
 
-    threshold, vector_dim, history_length = 3.0, 1, 0
+    threshold, vector_dim, embedding_dim, history_length = 3.0, 1, 1, 0
 
     def embed(self, interactions, *, known=None):
         requests = interactions.requests
@@ -71,6 +72,12 @@ def test_the_catalogue_is_ranked_for_each_query_in_each_context_of_its_test_even
     np.testing.assert_allclose(predictions.probabilities, odds / (1 + odds))
     again = predict(PlantedModel(), SPLIT, k=4, recommend_seen=True)
     assert lists_of(again)["u1", "9"] == [0, 1, 2, 3]
+
+
+def test_probabilities_are_those_of_any_number_of_events_at_once(monkeypatch):
+    whole = predict(PlantedModel(), SPLIT, k=1).probabilities
+    monkeypatch.setattr(predictions_module, "_MAX_EVENTS", 2)
+    np.testing.assert_array_equal(predict(PlantedModel(), SPLIT, k=1).probabilities, whole)
 
 
 def test_what_a_query_chose_in_another_context_is_no_hit():
@@ -102,6 +109,8 @@ def test_a_sample_is_one_of_requests():
     predictions = predict(PlantedModel(), SPLIT, k=4, max_queries=2)
     assert len(predictions.query_rows) == 2
     assert (predictions.ranked >= 0).any(axis=1).sum() == 2
+    whole = predict(PlantedModel(), SPLIT, k=4)
+    np.testing.assert_array_equal(predictions.ranked[predictions.query_rows], whole.ranked[predictions.query_rows])
     report = build_report(predictions, SPLIT, threshold=3)
     assert (report.num_ranked, report.num_test_queries) == (2, 3)
 

@@ -13,7 +13,7 @@ from tfrs_twotower._settings import require_model, whole_number
 from tfrs_twotower.batches.histories import FixedHistory, Timeline
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.partition import require_split
-from tfrs_twotower.data.rows import pair_codes
+from tfrs_twotower.data.rows import NO_ROW, pair_codes
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.ranking import Embeddings, event_pairs, rank_candidates, require_k
 from tfrs_twotower.evaluation.rating import pair_probabilities
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 _EMBEDDING = "Embedding queries and candidates"
+# Events with a context whose requests are embedded at once.
+_MAX_EVENTS = 2**19
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,30 +128,68 @@ def predict(
     # A model that does both needs to embed everything only once.
     models += rating is not None and rating is not retrieval
     progress(_EMBEDDING, 0, models)
-    queries, candidates = retrieval.embed(test, known=seen)
+    asked, places = _asked_part(test, retrieval, max_queries)
+    queries, candidates = retrieval.embed(asked, known=seen)
     progress(_EMBEDDING, 1, models)
     probabilities = None
     if rating is not None:
-        of_rating: Embeddings = (queries, candidates)
+        if test.event_features:
+            probabilities = _probabilities_in_context(rating, test, seen)
+        else:
+            of_rating: Embeddings = (queries, candidates) if rating is retrieval else rating.embed(test, known=seen)
+            probabilities = pair_probabilities(*of_rating, test)
         if rating is not retrieval:
-            of_rating = rating.embed(test, known=seen)
             progress(_EMBEDDING, 2, models)
-        probabilities = pair_probabilities(*of_rating, test)
         _leave_out_targets(rating, split, probabilities)
-    query_rows = choose_queries(
-        test.requests.of_events,
+    rows = choose_queries(
+        asked.requests.of_events,
         num_candidates=len(candidates),
         embedding_dim=candidates.shape[1],
         max_queries=max_queries,
     )
-    left_out = np.zeros((0, 2), np.int64) if recommend_seen else test.requests.of_pairs(event_pairs(seen), query_rows)
+    left_out = np.zeros((0, 2), np.int64) if recommend_seen else asked.requests.of_pairs(event_pairs(seen), rows)
+    ranked = np.full((len(test.requests.query_rows), k), NO_ROW, np.int32)
+    ranked[places] = rank_candidates(queries, candidates, left_out, k=k, query_rows=rows, progress=progress)
     return Predictions(
-        ranked=rank_candidates(queries, candidates, left_out, k=k, query_rows=query_rows, progress=progress),
+        ranked=ranked,
         probabilities=probabilities,
         vectors=candidates[:, : retrieval.vector_dim],
-        query_rows=query_rows,
+        query_rows=np.sort(places[rows]),
         recommend_seen=recommend_seen,
     )
+
+
+def _asked_part(
+    test: Interactions, retrieval: TwoTowerModel, max_queries: int | None
+) -> tuple[Interactions, np.ndarray]:
+    """Returns the events whose requests are embedded, and the row in `test.requests` of each of these requests.
+
+    Without event features these are all queries. There may be as many requests as events, so that those that nothing is
+    ranked for are left out.
+    """
+    of_events = test.requests.of_events
+    if not test.event_features:
+        return test, test.requests.query_rows
+    chosen = choose_queries(
+        of_events,
+        num_candidates=test.num_candidates,
+        embedding_dim=retrieval.embedding_dim,
+        max_queries=max_queries,
+    )
+    rows = np.flatnonzero(np.isin(of_events, chosen))
+    asked = test.with_events(rows)
+    places = np.empty(len(chosen), np.int64)
+    places[asked.requests.of_events] = of_events[rows]
+    return asked, places
+
+
+def _probabilities_in_context(rating: TwoTowerModel, test: Interactions, seen: Interactions) -> np.ndarray:
+    """Returns float64 [num_test_events], block by block: each event may be of another request."""
+    blocks = (
+        np.arange(start, min(start + _MAX_EVENTS, test.num_events)) for start in range(0, test.num_events, _MAX_EVENTS)
+    )
+    parts = (test.with_events(block) for block in blocks)
+    return np.concatenate([pair_probabilities(*rating.embed(part, known=seen), part) for part in parts])
 
 
 def _leave_out_targets(model: TwoTowerModel, split: Split, probabilities: np.ndarray) -> None:

@@ -252,3 +252,34 @@ def test_the_memory_of_a_context_is_a_few_bytes_an_event(choices):
     assert train.contexts.table.num_rows == 24 * 3
     assert train.contexts.rows.nbytes == 4 * train.num_events
     assert train.num_candidates == NUM_CANDIDATES
+
+
+def test_negatives_of_other_contexts_are_refused(choices):
+    train = choices.split.train
+    query = tt.SumTowerConfig(features=(USER, HOUR), context=("hour",))
+    model = tt.build_two_tower(
+        train,
+        query=query,
+        candidate=tt.SumTowerConfig(features=(ITEM,)),
+        task=tt.tasks.SampledSoftmaxTask(threshold=1.0),
+    )
+    negatives = tt.batches.InBatchNegatives(train.with_events(np.arange(9)), threshold=1.0)
+    with pytest.raises(ValueError, match="`negatives` must be of events with the contexts of those of `train`"):
+        model.training_batches(train, seed=0, negatives=negatives)
+
+
+def test_models_of_different_contexts_are_not_trained_at_once(choices):
+    train = rated(choices.split.train)
+    candidate = tt.SumTowerConfig(features=(ITEM,))
+    retrieval, rating = (
+        tt.build_two_tower(
+            train, query=tt.SumTowerConfig(features=features, context=context), candidate=candidate, task=task
+        )
+        for features, context, task in (
+            ((USER, HOUR), ("hour",), tt.tasks.FullSoftmaxTask()),
+            ((USER,), (), tt.tasks.RatingTask()),
+        )
+    )
+    joint = tt.model.JointModel(retrieval_model=retrieval, rating_model=rating)
+    with pytest.raises(ValueError, match=r"same context to be trained at once.*Received: \['hour'\] and \[\]"):
+        joint.query_batches(train, seed=0)

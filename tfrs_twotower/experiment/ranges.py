@@ -74,7 +74,7 @@ class TuneSection:
         NumberRange(min=0.0, max=0.5, log=False, is_whole=False)
         >>> TuneSection(ranges={"epochs": [10, 20]})
         Traceback (most recent call last):
-        ValueError: `tune.ranges` has no key `epochs`. Known: output_dim, dropout, id_dropout, l2, history_length, ...
+        ValueError: `tune.ranges` has no key `epochs`. Did you mean `max_epochs`? Known: output_dim, dropout, ...
     """
 
     section: ClassVar[str] = "tune"
@@ -86,6 +86,8 @@ class TuneSection:
         read_value("tune.model", self.model, ModelName)
         if not isinstance(self.ranges, Mapping):
             raise TypeError(f"`tune.ranges` must be a section, [tune.ranges]. Received: {self.ranges!r}.")
+        listed = {name: tuple(given) if isinstance(given, list) else given for name, given in self.ranges.items()}
+        object.__setattr__(self, "ranges", listed)
         assert self.parsed  # which raises an error for what is wrong
 
     @property

@@ -56,7 +56,7 @@ class Tuned:
 
     Example:
         >>> [field.name for field in dataclasses.fields(Tuned)][:3]
-        ['experiment', 'path', 'settings']
+        ['experiment', 'path', 'model']
     """
 
     experiment: Experiment
@@ -98,10 +98,16 @@ def tune_experiment(
             is that of a search with other data, settings or ranges, or of one that is running.
         OSError: If a file cannot be read or written.
         RuntimeError: If no trial was finished.
+
+    Example:
+        >>> from tfrs_twotower.experiment.sections import DataSection
+        >>> tune_experiment(Experiment(data=DataSection(ratings="ratings.csv")), num_trials=0)
+        Traceback (most recent call last):
+        ValueError: `num_trials` must be at least 1. Received: 0.
     """
-    optuna = _import_optuna()
     whole_number(num_trials, "`num_trials`", 1)
     whole_number(num_processes, "`num_processes`", 1)
+    optuna = _import_optuna()
     experiment = dataclasses.replace(experiment, tune=experiment.tune or TuneSection())
     place = Path("tuning") / experiment.name if folder is None else Path(folder)
     place.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ def warm_start(
         state: From `Trained.state`, or `TrainingState.load`.
         split: Of `tt.data.merge_interactions` of the events that the state knows and newer ones. The training and the
             validation part are trained on. Ids that its tables do not have, after `tt.data.drop_unseen`, are dropped:
-            their vectors and moments go, and the model treats them as unknown.
+            their vectors go, and the model treats them as unknown.
         seed: Seed of the order of the queries, >= 0.
         share: Number of epochs, as a share of those of the training from nothing, in (0, 1]; at least one epoch.
         progress: Told how many steps have been done.

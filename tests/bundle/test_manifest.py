@@ -95,7 +95,10 @@ def query_sides(draw) -> QuerySchema:
     histories = draw(st.lists(st.sampled_from(taken))) if taken else []
     ratings_of = draw(st.dictionaries(st.sampled_from(taken), st.sampled_from(histories))) if histories else {}
     context = draw(st.lists(st.sampled_from(taken), unique=True)) if taken else []
-    return QuerySchema(**fields, histories=tuple(histories), ratings_of=ratings_of, context=tuple(context))
+    times_of = draw(st.dictionaries(st.sampled_from(taken), st.sampled_from(histories))) if histories else {}
+    return QuerySchema(
+        **fields, histories=tuple(histories), ratings_of=ratings_of, times_of=times_of, context=tuple(context)
+    )
 
 
 outcomes = st.builds(
@@ -160,7 +163,7 @@ def test_the_model_lies_flat_beside_the_catalogue_in_json():
         "refreshed_from",
     ]
     assert sorted(content) == sorted([*OLD, *added])
-    assert sorted(content["query"]) == ["context", "features", "histories", "id", "inputs", "ratings_of"]
+    assert sorted(content["query"]) == ["context", "features", "histories", "id", "inputs", "ratings_of", "times_of"]
     assert sorted(content["index"]) == sorted([*OLD["index"], "num_changed", "target"])
     assert content["metrics"] == {"auc": 0.8}
     assert content["query"]["inputs"][1] == {"name": "history", "dtype": "string", "shape": (None, None)}

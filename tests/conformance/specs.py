@@ -146,4 +146,27 @@ EXAMPLES += [
     dataclasses.replace(EXAMPLES[-1], feature=dataclasses.replace(EXAMPLES[-1].feature, half_life=None, **other))
     for other in ({"rating_vectors": True}, {"slope_per_entry": True})
 ]
+# A history whose order counts.
+EXAMPLES.append(
+    Example(
+        feature=tt.History(
+            of=MOVIE_ID,
+            name="past",
+            length=2,
+            embedding_dim=5,
+            by_rating=True,
+            by_time=True,
+            encoder=tt.features.SelfAttention(num_layers=2, num_heads=3, dropout=0.1),
+        ),
+        column=None,
+        raw={
+            "past": [["red", "", ""], ["blue", "red", "red"], ["", "", ""]],
+            "past_rating": [[5.0, NAN, NAN], [1.0, 2.0, 3.0], [NAN, NAN, NAN]],
+            "past_time": [[100, NO_TIME, NO_TIME], [1, 20, 5000], [NO_TIME, NO_TIME, NO_TIME]],
+        },
+        missing={"past": [[""]], "past_rating": [[NAN]], "past_time": [[NO_TIME]]},
+        unknown={"past": [["never seen"]], "past_rating": [[NAN]], "past_time": [[NO_TIME]]},
+        learnt={"past": WORDS, "past_rating": Moments(3.0, 1.0)},
+    )
+)
 IDS = [f"{type(example.feature).__name__}-{place}" for place, example in enumerate(EXAMPLES)]

@@ -13,6 +13,7 @@ import tfrs_twotower as tt
 from tests import forks
 from tests.conformance.specs import EXAMPLES, IDS
 from tfrs_twotower import features
+from tfrs_twotower.features.columns import MISSING
 from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.vocabularies import Vocabularies
@@ -136,8 +137,7 @@ def test_padding_never_counts(example):
     tower = example.build_tower()
     raw = example.tensors(example.raw)
     padded = {
-        name: tf.pad(values, [[0, 0], [1, 2]], constant_values="" if values.dtype == tf.string else float("nan"))
-        for name, values in raw.items()
+        name: tf.pad(values, [[0, 0], [1, 2]], constant_values=MISSING[values.dtype]) for name, values in raw.items()
     }
     np.testing.assert_allclose(tower(padded), tower(raw), rtol=1e-6)
 

@@ -12,12 +12,23 @@ import tensorflow as tf
 import tfrs_twotower as tt
 from tests import forks
 from tests.conformance import specs
-from tfrs_twotower.features import bucketized, codes, embeddings, history, numeric, pretrained, text, timestamp
+from tfrs_twotower.features import (
+    bucketized,
+    codes,
+    embeddings,
+    history,
+    numeric,
+    pretrained,
+    sequences,
+    text,
+    timestamp,
+)
 from tfrs_twotower.features.config import Declaration, from_config, to_config
+from tfrs_twotower.features.dropout import UnitDropout
 from tfrs_twotower.features.feature import NumberEncoder
+from tfrs_twotower.features.self_attention import SelfAttention, SelfAttentionLayer
 from tfrs_twotower.features.vocabularies import Vocabularies, Vocabulary
 from tfrs_twotower.model import frequency_bias, mlp, sum_tower
-from tfrs_twotower.model.dropout import UnitDropout
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.tasks.frequencies import FrequencyEstimator
 from tfrs_twotower.model.tasks.full_softmax import FullSoftmaxTask
@@ -90,6 +101,19 @@ EXAMPLES = [
         name="past",
     ),
     history.HistoryEmbedding(num_codes=5, embedding_dim=3, length=7, by_rating=True, slope_per_entry=True, name="past"),
+    sequences.SequenceEmbedding(
+        num_codes=5,
+        embedding_dim=3,
+        num_unknown=2,
+        encoder=SelfAttention(num_layers=2, num_heads=3, dropout=0.1),
+        length=7,
+        by_rating=True,
+        by_time=True,
+        regularizer="l2",
+        name="past",
+    ),
+    sequences.SecondsLookup(name="times"),
+    SelfAttentionLayer(embedding_dim=3, num_layers=2, num_heads=3, dropout=0.1, name="attention"),
     codes.ValueLookup(vocabulary=["a", "b"], mask_token="", oov_token="?", num_oov_indices=2, name="ids"),
     text.WordLookup(vocabulary=["a", "b"], num_oov_buckets=2, max_words=3, name="words"),
     bucketized.Buckets(boundaries=(1.5, 2.5), name="ages"),
@@ -145,6 +169,7 @@ IDS = [type(example).__name__ for example in EXAMPLES]
 #: One of each declaration that Keras saves as a part of a model.
 DECLARATIONS = [
     *(example.feature for example in specs.EXAMPLES),
+    SelfAttention(num_layers=2, num_heads=3, dropout=0.1),
     TOWER,
     SUM_TOWER,
     Vocabulary(("a", "b"), (2, 1)),

@@ -29,7 +29,7 @@ FEATURES = st.one_of(
 def value_of(kind: str) -> st.SearchStrategy:
     """Returns values of a field by its annotation, as the source has it."""
     if "Literal" in kind:
-        return st.sampled_from([part.strip(" '\"") for part in kind.partition("[")[2].rstrip("]").split(",")])
+        return st.sampled_from([part.strip(" '\"") for part in kind.partition("[")[2].partition("]")[0].split(",")])
     if "tuple" in kind:
         return st.lists(TEXTS, min_size=1, max_size=3).map(tuple)
     simple = {"int": WHOLE, "float": FLOATS, "bool": st.booleans(), "str": TEXTS}

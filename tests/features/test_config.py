@@ -210,6 +210,8 @@ def test_a_description_names_the_kind_and_every_setting():
         "slope_per_entry": False,
         "half_life": 2.5,
         "shares_embedding": False,
+        "encoder": None,
+        "by_time": False,
     }
 
 

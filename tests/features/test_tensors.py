@@ -3,6 +3,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
+from tfrs_twotower.data.times import NO_TIME
 from tfrs_twotower.features.tensors import raw_tensors
 
 
@@ -90,6 +91,12 @@ def test_lists_of_numbers_of_any_length_are_padded():
     np.testing.assert_array_equal(raw, np.array([[1, np.nan], [np.nan, np.nan], [3, np.nan]], np.float32))
     with pytest.raises(TypeError, match="`x` must hold lists of numbers. Received: list<item: string>"):
         raw_tensors(pa.table({"x": [["1"]]}), [spec])
+
+
+def test_lists_of_times_are_padded():
+    table = pa.table({"when": [["1970-01-01T00:00:07", None], None, ["1970-01-02"]]})
+    raw = raw_tensors(table, [tf.TensorSpec([None, None], tf.int64, name="when")])["when"]
+    assert raw.numpy().tolist() == [[7, NO_TIME], [NO_TIME, NO_TIME], [86_400, NO_TIME]]
 
 
 def test_what_cannot_be_a_time_is_named():

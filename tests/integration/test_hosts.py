@@ -38,7 +38,9 @@ def bundles(planted, tmp_path_factory):
     """Kind of index -> (bundle in memory, its folder), of a joint model with ids, a history and filters."""
     tf.keras.utils.set_random_seed(0)
     known = planted.split.seen
-    past = tt.History(of=tt.Categorical(name="movie_id"), name="history", length=10)
+    past = tt.History(
+        of=tt.Categorical(name="movie_id"), name="history", length=10, encoder=tt.features.SelfAttention()
+    )
     query = tt.MLPTowerConfig(features=(*QUERY.features, past), hidden_units=(), output_dim=8)
     retrieval = tt.build_two_tower(known, query=query, candidate=CANDIDATE, task=tt.tasks.SampledSoftmaxTask())
     model = JointModel(

@@ -1,15 +1,18 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 import tfrs_twotower as tt
 from tests.conftest import make_interactions, make_planted
+from tfrs_twotower.features.self_attention import SelfAttention
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training import fitting
 from tfrs_twotower.training import recipe as recipe_module
 from tfrs_twotower.training.recipe import fit_recipe
+from tfrs_twotower.training.trend import add_trend
 
 QUICK = {"max_epochs": 60, "batch_size": 16, "learning_rate": 3e-2, "decay": 0.8, "output_dim": 8, "patience": 3}
 
@@ -45,6 +48,21 @@ def test_the_same_seed_gives_the_same_model(split):
     first, second, third = (fit_recipe(recipe, split, seed=seed).model.get_weights() for seed in (1, 1, 2))
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(first, second, strict=True))
     assert not all(np.array_equal(ours, theirs) for ours, theirs in zip(first, third, strict=True))
+
+
+def test_a_recipe_with_an_encoder_reads_histories_in_order(split):
+    recipe = tt.choose_recipe(split.train, encoder=SelfAttention())
+    assert tt.Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    assert "Retrieval model's history: the earlier events, in order, by SelfAttention" in recipe.lines()
+    trained = fit_recipe(dataclasses.replace(recipe.with_settings(epochs=1), rating=None), split, seed=0)
+    (past,) = trained.model.query_tower.histories
+    assert trained.model.query_tower.feature_names == ["history"]
+    assert (past.encoder, past.by_rating, past.by_time, past.shares_embedding) == (SelfAttention(), True, False, True)
+    assert trained.recipe.linear is None
+    with pytest.raises(ValueError, match="Recent popularity cannot be added to biases that a history shares"):
+        add_trend(trained.model, split.train, half_life_days=1.0, weight=0.5)
+    with pytest.raises(TypeError, match="`encoder` must be one of histories"):
+        tt.choose_recipe(split.train, encoder="self_attention")
 
 
 def test_a_given_number_of_epochs_is_trained_at_once_on_training_and_validation_part(split, monkeypatch):

@@ -152,12 +152,16 @@ class QueryBatch(NamedTuple):
     With a context a row is a request, a query in one of its contexts. All events of the query are its history, and
     those of other contexts are no targets of the row: their weight is 0.
 
+    For a tower that reads sequences a row is a part of a query's events, and an event's history is what comes before it
+    in the row.
+
     Attributes:
         query: Input name -> codes [batch, ...].
         candidate: Input name -> codes [num_rows, ...], of candidates among which is every target.
         candidate_rows: int32 [num_rows], rows of the catalogue.
         log_sampling_probabilities: float32 [num_rows], log Q: the logarithm of the probability that a query's batch
-            holds the candidate if it is not one of the query's own.
+            holds the candidate if it is not one of the query's own; or [batch, num_rows], which tells it for each
+            query. None if the batch is known to have the whole catalogue.
         target_places: int64 [events, 2], (query, slot) of each event in the histories.
         target_candidates: int32 [events], each event's place among the batch's candidates.
         ratings: float32 [events].
@@ -182,7 +186,7 @@ class QueryBatch(NamedTuple):
     query: Codes
     candidate: Codes
     candidate_rows: tf.Tensor
-    log_sampling_probabilities: tf.Tensor
+    log_sampling_probabilities: tf.Tensor | None
     target_places: tf.Tensor
     target_candidates: tf.Tensor
     ratings: tf.Tensor
@@ -197,6 +201,34 @@ class QueryBatch(NamedTuple):
     def pairs(self) -> tf.Tensor:
         """int64 [events, 2], the places of each event's query and candidate in the batch."""
         return tf.stack([self.target_queries, tf.cast(self.target_candidates, tf.int64)], axis=1)
+
+    def by_event(self) -> QueryBatch:
+        """Returns the batch in which each event is a query of its own, without codes: queries are encoded already.
+
+        Example:
+            The candidate that a query of a sampled batch has at another place is there for certain:
+
+            >>> batch = QueryBatch(
+            ...     query={}, candidate={}, candidate_rows=tf.constant([0, 1]),
+            ...     log_sampling_probabilities=tf.constant([-1.0, -2.0]),
+            ...     target_places=tf.constant([[0, 0], [1, 0]], tf.int64), target_candidates=tf.constant([0, 0]),
+            ...     ratings=tf.constant([5.0, 1.0]),
+            ... )
+            >>> batch.by_event().log_sampling_probabilities.numpy().tolist()
+            [[0.0, -2.0], [0.0, -2.0]]
+        """
+        events = tf.range(tf.shape(self.target_places, tf.int64)[0])
+        logs = self.log_sampling_probabilities
+        if logs is not None:
+            num_rows = 1 + tf.reduce_max(tf.concat([self.target_queries, [-1]], axis=0))
+            shape = tf.stack([num_rows, tf.size(logs, tf.int64)])
+            is_own = tf.scatter_nd(self.pairs, tf.ones_like(self.ratings), shape) > 0
+            logs = tf.gather(tf.where(is_own, 0.0, logs), self.target_queries)
+        return self._replace(
+            query={},
+            log_sampling_probabilities=logs,
+            target_places=tf.stack([events, tf.zeros_like(events)], axis=1),
+        )
 
     def scores_of_pairs(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """Returns the product of each event's query and candidate, by one product of matrices.
@@ -242,6 +274,7 @@ class EventRows(NamedTuple):
         history: int32 [batch, length], rows of past candidates, `NO_ROW` in an unused slot.
         history_ratings: float32 [batch, length], 0 in an unused slot.
         contexts: int32 [batch], rows of contexts.
+        history_times: int64 [batch, length], seconds since 1970, `NO_TIME` in an unused slot.
     """
 
     queries: Any
@@ -254,6 +287,7 @@ class EventRows(NamedTuple):
     history: Any = None
     history_ratings: Any = None
     contexts: Any = None
+    history_times: Any = None
 
     def assemble(self, query: Codes, candidate: Codes) -> EventBatch:
         """Makes the batch of these rows, given as tensors.
@@ -290,6 +324,7 @@ class QueryRows(NamedTuple):
         ratings: float32 [events].
         weights: float32 [events].
         contexts: int32 [batch], rows of contexts.
+        history_times: int64 [batch, any], seconds since 1970, `NO_TIME` in an unused slot.
     """
 
     queries: Any
@@ -302,6 +337,7 @@ class QueryRows(NamedTuple):
     ratings: Any
     weights: Any = None
     contexts: Any = None
+    history_times: Any = None
 
     def assemble(self, query: Codes, candidate: Codes) -> QueryBatch:
         """Makes the batch of these rows, given as tensors.

@@ -22,14 +22,16 @@ class EncodedHistory:
         codes: int64 [num_candidates + 1], the code of each past candidate, and last the code of padding.
         rating_name: Input name of the ratings; None if the feature takes none.
         code_ratings: Function from ratings, float32 of any shape, to their codes.
+        time_name: Input name of the times; None if the feature takes none.
     """
 
     name: str
     codes: np.ndarray
     rating_name: str | None = None
     code_ratings: Callable[[Any], Any] | None = None
+    time_name: str | None = None
 
-    def look_up(self, rows: Any, ratings: Any, take: Callable[[Any, Any], Any]) -> dict[str, Any]:
+    def look_up(self, rows: Any, ratings: Any, take: Callable[[Any, Any], Any], times: Any = None) -> dict[str, Any]:
         """Returns codes by input name.
 
         Args:
@@ -37,10 +39,13 @@ class EncodedHistory:
                 from the end, and the number of candidates for `tf.gather`.
             ratings: float32 [batch, length].
             take: `np.take` or `tf.gather`.
+            times: int64 [batch, length], seconds since 1970; only if the feature takes them.
         """
         found = {self.name: take(self.codes, rows)}
         if self.rating_name is not None and self.code_ratings is not None:
             found[self.rating_name] = self.code_ratings(ratings)
+        if self.time_name is not None:
+            found[self.time_name] = times
         return found
 
 
@@ -78,6 +83,11 @@ class EncodedTables:
                 if len(values) != num_rows:
                     raise ValueError(f"`{name}[{feature!r}]` must have {num_rows} rows. Received: {len(values)}.")
 
+    @property
+    def have_times(self) -> bool:
+        """Whether a history takes the times of its events."""
+        return any(history.time_name is not None for history in self.histories)
+
     def in_graph(self) -> GraphTables:
         """Returns the tables as tensors, for a `tf.data` pipeline."""
         return GraphTables(self)
@@ -99,7 +109,12 @@ class GraphTables:
         ]
 
     def queries(
-        self, rows: tf.Tensor, history: tf.Tensor | None, ratings: tf.Tensor | None, contexts: tf.Tensor | None = None
+        self,
+        rows: tf.Tensor,
+        history: tf.Tensor | None,
+        ratings: tf.Tensor | None,
+        contexts: tf.Tensor | None = None,
+        times: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Gathers the codes of queries, with those of their histories and contexts.
 
@@ -108,6 +123,7 @@ class GraphTables:
             history: int32 [batch, length], rows of past candidates, `NO_ROW` in an unused slot; None without a history.
             ratings: float32 [batch, length].
             contexts: int32 [batch], rows of contexts; None without a context.
+            times: int64 [batch, length]; None if no history takes them.
         """
         codes = {name: tf.gather(table, rows) for name, table in self._queries.items()}
         if contexts is not None:
@@ -115,7 +131,7 @@ class GraphTables:
         if history is not None:
             for feature in self._histories:
                 padded = tf.where(history == NO_ROW, len(feature.codes) - 1, history)
-                codes.update(feature.look_up(padded, ratings, tf.gather))
+                codes.update(feature.look_up(padded, ratings, tf.gather, times))
         return codes
 
     def candidates(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -61,7 +61,9 @@ def build_training_batches(
 
     num_events = order.shard.size(interactions.num_events)
     contexts = interactions.contexts.rows if tables.contexts else None
-    events = _EventSource(interactions, positions, num_events, batch_size, history, contexts)
+    events = _EventSource(
+        interactions, positions, num_events, batch_size, history, contexts, has_times=tables.have_times
+    )
     source: RowSource = events if negatives is None else _WithNegatives(events, negatives, order)
     return gather_batches(source, tables, initial_epoch=order.initial_epoch)
 
@@ -87,7 +89,15 @@ def build_evaluation_batches(
     tables.require_rows_of(interactions)
     contexts = interactions.contexts.rows if tables.contexts else None
     num_events = interactions.num_events
-    source = _EventSource(interactions, lambda places, _: places, num_events, batch_size, history, contexts)
+    source = _EventSource(
+        interactions,
+        lambda places, _: places,
+        num_events,
+        batch_size,
+        history,
+        contexts,
+        has_times=tables.have_times,
+    )
     return gather_batches(source, tables)
 
 
@@ -102,6 +112,8 @@ class _EventSource:
         batch_size: int,
         history: HistorySource | None,
         contexts: np.ndarray | None,
+        *,
+        has_times: bool,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")
@@ -113,7 +125,7 @@ class _EventSource:
         self._query_rows, self._candidate_rows = interactions.query_rows, interactions.candidate_rows
         self._ratings, self._weights = interactions.ratings, interactions.weights
         self._positions, self._num_events, self._batch_size = positions, num_events, batch_size
-        self._history, self._contexts = history, contexts
+        self._history, self._contexts, self._has_times = history, contexts, has_times
         self.num_batches = -(-num_events // batch_size)
         self.batches_per_stack = max(1, _EVENTS_PER_STACK // batch_size)
         whole, has_rest = num_events // batch_size, num_events % batch_size > 0
@@ -130,7 +142,8 @@ class _EventSource:
                 history=tf.TensorSpec([None, history.length], tf.int32),
                 history_ratings=tf.TensorSpec([None, history.length], tf.float32),
             )
-
+            if has_times:
+                self.specs = self.specs._replace(history_times=tf.TensorSpec([None, history.length], tf.int64))
         if contexts is not None:
             self.specs = self.specs._replace(contexts=tf.TensorSpec([None], tf.int32))
 
@@ -161,6 +174,8 @@ class _EventSource:
             slots = self._history.slots(events, rows.queries, rows.candidates)
             history, ratings = self._history.timeline.candidates_at(slots)
             rows = rows._replace(history=history, history_ratings=ratings)
+            if self._has_times:
+                rows = rows._replace(history_times=self._history.timeline.times_at(slots))
         if self._contexts is not None:
             rows = rows._replace(contexts=self._contexts[events])
         return rows

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.data.rows import NO_ROW
+from tfrs_twotower.data.times import NO_TIME
 
 
 class Timeline:
@@ -37,6 +38,7 @@ class Timeline:
         self.interactions = interactions
         self.candidate_rows = interactions.candidate_rows[order]
         self.ratings = interactions.ratings[order]
+        self._times = None if times is None else times[order]
         self.places = np.empty(len(order), np.int64)
         self.places[order] = np.arange(len(order))
         counts = np.bincount(rows, minlength=interactions.num_queries)
@@ -70,6 +72,20 @@ class Timeline:
         used = slots >= 0
         rows = np.where(used, self.candidate_rows[slots], NO_ROW).astype(np.int32)
         return rows, np.where(used, self.ratings[slots], 0).astype(np.float32)
+
+    def times_at(self, slots: np.ndarray) -> np.ndarray:
+        """Returns the times of events at positions in the timeline.
+
+        Args:
+            slots: int [...], positions, or `NO_ROW`.
+
+        Returns:
+            int64 [...], seconds since 1970; `NO_TIME` in an unused slot, or without timestamps.
+        """
+        if self._times is None or not len(self._times):
+            return np.full(slots.shape, NO_TIME, np.int64)
+        times: np.ndarray = np.where(slots >= 0, self._times[slots], NO_TIME)
+        return times
 
     def is_of(self, interactions: Interactions) -> bool:
         """Tells whether these are the timeline's own events, row for row."""

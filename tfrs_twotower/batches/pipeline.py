@@ -119,7 +119,7 @@ def gather_batches(source: RowSource, tables: EncodedTables, *, initial_epoch: i
 
     def gather(epoch: tf.Tensor, number: tf.Tensor) -> EventBatch | QueryBatch:
         rows: Rows = from_flat(specs, tf.numpy_function(columns_of, [epoch, number], dtypes, stateful=False))
-        query = in_graph.queries(rows.queries, rows.history, rows.history_ratings, rows.contexts)
+        query = in_graph.queries(rows.queries, rows.history, rows.history_ratings, rows.contexts, rows.history_times)
         return rows.assemble(query, in_graph.candidates(rows.candidates))
 
     def batches_of(numbers: tf.data.Dataset) -> tf.data.Dataset:

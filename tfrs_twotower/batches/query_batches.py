@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
-from scipy.special import gammaln
 
 from tfrs_twotower.batches.batch import QueryRows
+from tfrs_twotower.batches.batch_candidates import BatchCandidates
 from tfrs_twotower.batches.encoded import EncodedTables
 from tfrs_twotower.batches.histories import Timeline
 from tfrs_twotower.batches.pipeline import EpochOrder, gather_batches
@@ -54,8 +54,6 @@ class _QuerySource:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")
-        if num_sampled is not None and num_sampled < 0:
-            raise ValueError(f"`num_sampled` must be at least 0. Received: {num_sampled}.")
         if not interactions.num_events:
             raise ValueError("`interactions` must have an event.")
         self._timeline = Timeline(interactions)
@@ -66,15 +64,15 @@ class _QuerySource:
             requests = interactions.requests
             self._active, self._contexts = requests.query_rows, requests.context_rows.astype(np.int32)
             self._event_contexts = self._by_time(interactions.contexts.rows)
-        self._batch_size, self._seed, self._num_sampled = batch_size, seed, num_sampled
-        self._num_candidates = interactions.num_candidates
+        self._batch_size, self._seed = batch_size, seed
         self.num_batches = -(-len(self._active) // batch_size)
-        self._log_sampling_probabilities = np.zeros(self._num_candidates, np.float32)
-        if num_sampled is not None:
-            absent = _absence_probabilities(interactions, self._active, batch_size)
-            absent *= (1 - 1 / self._num_candidates) ** num_sampled
-            present = np.maximum(1 - absent, np.finfo(np.float32).tiny)
-            self._log_sampling_probabilities = np.log(present).astype(np.float32)
+        self._candidates = BatchCandidates(
+            _owners(interactions, self._active),
+            num_rows=len(self._active),
+            batch_size=batch_size,
+            num_sampled=num_sampled,
+            seed=seed,
+        )
         self.specs = QueryRows(
             queries=tf.TensorSpec([None], tf.int32),
             candidates=tf.TensorSpec([None], tf.int32),
@@ -97,12 +95,11 @@ class _QuerySource:
         slots = self._timeline.latest(query_rows, int(self._lengths[query_rows].max()))
         history, ratings = self._timeline.candidates_at(slots)
         is_event = slots >= 0
-        targets = history[is_event]
-        candidate_rows, target_candidates = self._candidates(targets, epoch, number)
+        candidate_rows, target_candidates = self._candidates.of(history[is_event], epoch, number)
         return QueryRows(
             queries=query_rows,
             candidates=candidate_rows,
-            log_sampling_probabilities=self._log_sampling_probabilities[candidate_rows],
+            log_sampling_probabilities=self._candidates.log_sampling_probabilities[candidate_rows],
             history=history,
             history_ratings=ratings,
             target_places=np.argwhere(is_event),
@@ -126,36 +123,17 @@ class _QuerySource:
         ordered[self._timeline.places] = values
         return ordered
 
-    def _candidates(self, targets: np.ndarray, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the rows of the batch's candidates, none twice, and the places of the targets among them, int32."""
-        if self._num_sampled is None:
-            return np.arange(self._num_candidates, dtype=np.int32), targets
-        generator = np.random.default_rng([self._seed, epoch, number])
-        drawn = generator.integers(0, self._num_candidates, self._num_sampled)
-        rows = np.unique(np.concatenate([targets, drawn]))
-        return rows.astype(np.int32), np.searchsorted(rows, targets).astype(np.int32)
 
-
-def _absence_probabilities(interactions: Interactions, active: np.ndarray, batch_size: int) -> np.ndarray:
-    """float64 [num_candidates], the probability that no other row of a row's batch has a candidate.
-
-    The batch's other rows are drawn without repetition, from all that are active but the one: hypergeometric.
+def _owners(interactions: Interactions, active: np.ndarray) -> np.ndarray:
+    """Returns the number of rows of an epoch that have each candidate, int64 [num_candidates].
 
     Args:
         interactions: The events.
         active: int [rows], the query of each row of an epoch.
-        batch_size: Rows of a batch.
     """
     num_candidates = interactions.num_candidates
     pairs = np.unique(pair_codes(interactions.query_rows, interactions.candidate_rows, num_candidates))
     num_rows = np.bincount(active, minlength=interactions.num_queries)
-    owners = np.bincount(pairs % num_candidates, num_rows[pairs // num_candidates], minlength=num_candidates)
-    others, beside = len(active) - 1, min(batch_size, len(active)) - 1
-    left = np.maximum(others - owners, 0)
-    logs = (
-        gammaln(left + 1)
-        - gammaln(np.maximum(left - beside, 0) + 1)
-        - gammaln(others + 1)
-        + gammaln(others - beside + 1)
-    )
-    return np.where(left >= beside, np.exp(logs), 0.0)
+    owners = np.zeros(num_candidates, np.int64)
+    np.add.at(owners, pairs % num_candidates, num_rows[pairs // num_candidates])
+    return owners

@@ -169,6 +169,7 @@ def build_sides(
         candidate=candidate_inputs(model),
         histories=sorted({history.name for history in past}),
         ratings_of={history.rating_name: history.name for history in past if history.by_rating},
+        times_of={history.time_name: history.name for history in past if history.by_time},
     )
     asked = known.queries.slice(0, NUM_CHECKED)
     raw = {known.query_id: tf.constant(asked[known.query_id].to_pylist(), tf.string)}
@@ -191,6 +192,7 @@ def build_sides(
                 histories=tuple(inputs.histories),
                 ratings_of=inputs.ratings_of,
                 context=_context_inputs(model),
+                times_of=inputs.times_of,
             ),
             candidate=SideSchema(
                 id=known.candidate_id,

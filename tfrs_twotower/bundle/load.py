@@ -365,6 +365,6 @@ class LoadedBundle:
             raise ValueError(f"`queries` must give at least one feature. Known: {', '.join(inputs)}.")
         if len(set(lengths.values())) != 1:
             raise ValueError(f"All query features must have equally many values. Received: {lengths}.")
-        require_equal_lists(columns, schema.ratings_of)
+        require_equal_lists(columns, schema.histories_of)
         batch = next(iter(lengths.values()))
         return {name: to_tensor(spec, columns.get(name), batch) for name, spec in inputs.items()}

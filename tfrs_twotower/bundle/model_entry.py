@@ -78,11 +78,18 @@ class QuerySchema(SideSchema):
         histories: Names of the inputs that list past candidates.
         ratings_of: Name of an input of ratings -> name of the history that they belong to, place by place.
         context: Names of the inputs that hold the context of a request, which a bundle does not remember.
+        times_of: Name of an input of times -> name of the history that they belong to, place by place.
     """
 
     histories: tuple[str, ...]
     ratings_of: Mapping[str, str]
     context: tuple[str, ...] = ()
+    times_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def histories_of(self) -> dict[str, str]:
+        """Name of an input of ratings or times -> name of its history."""
+        return {**self.ratings_of, **self.times_of}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,25 +179,27 @@ def _read_query(query: JsonValue) -> QuerySchema:
     inputs = [spec.name for spec in side["inputs"]]
     if "histories" in query.entries():
         histories = tuple(name.choice(inputs, "an input's name") for name in query["histories"].items())
-        ratings_of = {
-            name: history.choice(histories, "a history's name")
-            for name, history in query["ratings_of"].entries().items()
-        }
+        ratings_of, times_of = (
+            {name: history.choice(histories, "a history's name") for name, history in of.items()}
+            for of in (query["ratings_of"].entries(), query.optional("times_of", JsonValue.entries) or {})
+        )
     else:
         # Version 0.1 described histories only by their features.
         past = [feature for feature in query["features"].items() if feature["kind"].text() == "History"]
         histories = tuple(sorted({feature["name"].choice(inputs, "an input's name") for feature in past}))
         rated = [feature["name"].text() for feature in past if feature["by_rating"].truth()]
-        ratings_of = {f"{name}_rating": name for name in rated}
-    for name in ratings_of:
-        if name not in inputs:
-            raise ValueError(f"`query.ratings_of` must have inputs' names as keys. Received: {name!a}.")
+        ratings_of, times_of = {f"{name}_rating": name for name in rated}, {}
+    for key, names in (("ratings_of", ratings_of), ("times_of", times_of)):
+        for name in names:
+            if name not in inputs:
+                raise ValueError(f"`query.{key}` must have inputs' names as keys. Received: {name!a}.")
     # Bundles that were exported before there was a context do not say so.
     context = query["context"].items() if "context" in query.entries() else ()
     return QuerySchema(
         **side,
         histories=histories,
         ratings_of=ratings_of,
+        times_of=times_of,
         context=tuple(name.choice(inputs, "an input's name") for name in context),
     )
 

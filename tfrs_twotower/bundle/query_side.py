@@ -14,6 +14,7 @@ from tfrs_twotower.bundle.known_queries import KnownQueries, PastEvents
 from tfrs_twotower.bundle.whole_packets import with_whole_packets
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.rows import NO_ROW
+from tfrs_twotower.data.times import NO_TIME
 from tfrs_twotower.features.codes import MISSING_CODE
 from tfrs_twotower.features.columns import missing_input
 from tfrs_twotower.features.history import History
@@ -241,6 +242,15 @@ class _RememberingModel(tf.Module):
             for history in tower.histories
             if history.by_rating
         }
+        self.times = {
+            history.time_name: tf.Variable(
+                np.append(timeline.times_at(np.arange(known.num_events)), NO_TIME),
+                trainable=False,
+                name=history.time_name,
+            )
+            for history in tower.histories
+            if history.by_time
+        }
         self.rating_scales = {
             name: tf.Variable([lookup.mean, lookup.standard_deviation], trainable=False, name=f"{name}_scale")
             for name, lookup in tower.lookups.items()
@@ -307,6 +317,8 @@ class _RememberingModel(tf.Module):
         remembered = {history.name: codes}
         if history.by_rating:
             remembered[history.rating_name] = tf.gather(self.ratings[history.rating_name], past.places(length))
+        if history.by_time:
+            remembered[history.time_name] = tf.gather(self.times[history.time_name], past.places(length))
         return remembered
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfrs_twotower.bundle.manifest import Manifest
 from tfrs_twotower.data.columns import plain_column, plain_table, require_columns
 from tfrs_twotower.data.times import seconds
-from tfrs_twotower.features.columns import as_float32, is_any_list, is_number, list_rows, missing_input
+from tfrs_twotower.features.columns import MISSING, as_float32, is_any_list, is_number, list_rows, missing_input
 from tfrs_twotower.features.input_names import EXCLUDE_INPUT, FILTER_PREFIX
 from tfrs_twotower.features.tensors import raw_tensors
 from tfrs_twotower.index.ordering import NO_SCORE
@@ -54,8 +54,8 @@ class QueryTables:
         specs = {columns.get(spec.name, spec.name): spec.tensor_spec for spec in query.inputs}
         self._specs = {column: spec for column, spec in specs.items() if column in schema.names}
         self._absent = [spec for column, spec in specs.items() if column not in schema.names]
-        self._ratings_of = {
-            columns.get(name, name): columns.get(history, history) for name, history in query.ratings_of.items()
+        self._histories_of = {
+            columns.get(name, name): columns.get(history, history) for name, history in query.histories_of.items()
         }
         self._conditions = _find_conditions(manifest, schema)
         self.signature = "recommend"
@@ -100,7 +100,7 @@ class QueryTables:
         for column, spec in self._specs.items():
             _require_possible(table[column].combine_chunks(), column, spec, first_row)
             tensors[spec.name] = _to_tensor(table, column, spec)
-        for column, history in self._ratings_of.items():
+        for column, history in self._histories_of.items():
             if column in self._specs:
                 _require_equal_lengths(table, column, history, first_row)
                 width = tf.shape(tensors[self._specs[history].name])[1] if history in self._specs else 1
@@ -158,7 +158,7 @@ def _to_lists(table: pa.Table, name: str) -> tf.Tensor:
 
 
 def _pad_to(numbers: tf.Tensor, width: tf.Tensor | int) -> tf.Tensor:
-    return tf.pad(numbers, [[0, 0], [0, width - tf.shape(numbers)[1]]], constant_values=float("nan"))
+    return tf.pad(numbers, [[0, 0], [0, width - tf.shape(numbers)[1]]], constant_values=MISSING[numbers.dtype])
 
 
 def _require_possible(column: pa.Array, name: str, spec: tf.TensorSpec, first_row: int) -> None:
@@ -188,7 +188,7 @@ def _refuse(rows: np.ndarray, column: pa.Array, name: str, rule: str, first_row:
 
 
 def _require_equal_lengths(table: pa.Table, name: str, history: str, first_row: int) -> None:
-    """Checks that a history has as many ratings as candidates, or null for all its ratings."""
+    """Checks that a history has as many ratings, or times, as candidates, or null for all of them."""
     lengths, expected = _lengths(table[name].combine_chunks()), np.zeros(table.num_rows)
     if history in table.column_names:
         expected = np.nan_to_num(_lengths(table[history].combine_chunks()))
@@ -196,7 +196,7 @@ def _require_equal_lengths(table: pa.Table, name: str, history: str, first_row: 
     if bad.size:
         row = bad[0]
         raise ValueError(
-            f"`{name}` must be as long as `{history}`. Received in row {first_row + row}: {lengths[row]:.0f} ratings "
+            f"`{name}` must be as long as `{history}`. Received in row {first_row + row}: {lengths[row]:.0f} values "
             f"for {expected[row]:.0f} candidates."
         )
 

@@ -32,12 +32,14 @@ class Inputs:
         candidate: Raw features of candidates.
         histories: Names of the query features that list candidates.
         ratings_of: Name of an input of ratings -> name of its history.
+        times_of: Name of an input of times -> name of its history.
     """
 
     query: Sequence[tf.TensorSpec]
     candidate: Sequence[tf.TensorSpec]
     histories: Sequence[str]
     ratings_of: Mapping[str, str]
+    times_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_free_inputs(spec.name for spec in self.query)
@@ -79,7 +81,7 @@ def build_signatures(
         compute_in_blocks = in_blocks(function if catalogue.index.uses_autograph else as_written(function), named)
 
         def compute(**features: tf.Tensor) -> Tensors:
-            return compute_in_blocks(**aligned(features, inputs.ratings_of))
+            return compute_in_blocks(**aligned(features, {**inputs.ratings_of, **inputs.times_of}))
 
         return tf.function(as_written(compute)).get_concrete_function(**named)
 

@@ -74,26 +74,26 @@ def require_features(values: Any, name: str) -> None:
         )
 
 
-def require_equal_lists(columns: Mapping[str, list[Any]], ratings_of: Mapping[str, str]) -> None:
-    """Checks that each rating of a history belongs to one of its candidates.
+def require_equal_lists(columns: Mapping[str, list[Any]], histories_of: Mapping[str, str]) -> None:
+    """Checks that each rating or time of a history belongs to one of its candidates.
 
     Args:
         columns: Input name -> one value per query.
-        ratings_of: Name of an input of ratings -> name of its history.
+        histories_of: Name of an input of ratings or times -> name of its history.
 
     Raises:
         ValueError: If two lists differ in length.
     """
-    for rating_name, name in ratings_of.items():
-        ratings = columns.get(rating_name)
-        if ratings is None:
+    for number_name, name in histories_of.items():
+        numbers = columns.get(number_name)
+        if numbers is None:
             continue
-        ids = columns.get(name, [[]] * len(ratings))
-        for row, (of_ids, of_ratings) in enumerate(zip(ids, ratings, strict=True)):
-            if len(to_list(of_ids)) != len(to_list(of_ratings)):
+        ids = columns.get(name, [[]] * len(numbers))
+        for row, (of_ids, of_numbers) in enumerate(zip(ids, numbers, strict=True)):
+            if len(to_list(of_ids)) != len(to_list(of_numbers)):
                 raise ValueError(
-                    f"`{rating_name}` must be as long as `{name}`. Received in row {row}: {len(to_list(of_ratings))} "
-                    f"ratings for {len(to_list(of_ids))} candidates."
+                    f"`{number_name}` must be as long as `{name}`. Received in row {row}: {len(to_list(of_numbers))} "
+                    f"values for {len(to_list(of_ids))} candidates."
                 )
 
 

@@ -23,6 +23,7 @@ from tfrs_twotower.experiment.experiment import Experiment
 from tfrs_twotower.experiment.feature_tables import suggestion
 from tfrs_twotower.experiment.sections import ModelSection, SplitSection
 from tfrs_twotower.experiment.sources import load_data
+from tfrs_twotower.features.self_attention import SelfAttention
 from tfrs_twotower.model.recipe import Recipe, choose_recipe
 from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
 from tfrs_twotower.training.state import TrainingState
@@ -148,6 +149,7 @@ def _choose(train: Interactions, interactions: Interactions, experiment: Experim
             query_features=_by_our_names(experiment.features.query, interactions),
             candidate_features=_by_our_names(experiment.features.candidate, interactions),
             event_features=_by_our_names(experiment.features.event, interactions),
+            encoder=None if experiment.retrieval_model.history_encoder is None else SelfAttention(),
         ),
         experiment,
     )

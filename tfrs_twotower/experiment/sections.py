@@ -175,7 +175,11 @@ class ModelSection(Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RetrievalModelSection(ModelSection):
-    """`[retrieval_model]`: the model that ranks the catalogue; keys as in `ModelSection`.
+    """`[retrieval_model]`: the model that ranks the catalogue; keys as in `ModelSection`, and one more.
+
+    Attributes:
+        history_encoder: "self_attention" for a model that reads a history in order, with the settings of
+            `SelfAttention()`; by default a history is pooled.
 
     Example:
         >>> RetrievalModelSection(epochs=20).epochs
@@ -183,6 +187,8 @@ class RetrievalModelSection(ModelSection):
     """
 
     section: ClassVar[str] = "retrieval_model"
+
+    history_encoder: Literal["self_attention"] | None = key(None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,9 @@ from .multi_categorical import PooledFeature as PooledFeature
 from .numeric import Moments as Moments
 from .numeric import Numeric as Numeric
 from .pretrained import PretrainedEmbedding as PretrainedEmbedding
+from .self_attention import SelfAttention as SelfAttention
+from .sequences import HistoryEncoder as HistoryEncoder
+from .sequences import SequenceLayer as SequenceLayer
 from .text import Text as Text
 from .timestamp import TimeSpan as TimeSpan
 from .timestamp import Timestamp as Timestamp

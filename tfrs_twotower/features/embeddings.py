@@ -126,6 +126,11 @@ class TableEncoder(Encoder):
             name=name,
         )
 
+    @property
+    def tables(self) -> list[tf.keras.layers.Embedding]:
+        """All layers with a vector for each code."""
+        return [self.table]
+
     def vectors(self) -> np.ndarray:
         """Returns a copy of the table, float32 [num_codes, embedding_dim], whole where parameter servers share it."""
         return np.array(tf.convert_to_tensor(self.table.embeddings))

@@ -1,4 +1,4 @@
-"""A query's history: the vectors of its past candidates, pooled."""
+"""A query's history: the vectors of its past candidates, pooled or encoded as a sequence."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.data.times import NO_TIME
 from tfrs_twotower.features.categorical import IdFeature
 from tfrs_twotower.features.codes import MISSING_CODE
 from tfrs_twotower.features.embeddings import TableEncoder, pooled_sum, pooling_shares, ruled_dim
 from tfrs_twotower.features.feature import Feature, Pooling, require_pooling
 from tfrs_twotower.features.numeric import Moments, Standardize, moments
+from tfrs_twotower.features.sequences import HistoryEncoder, SecondsLookup, SequenceEmbedding
 from tfrs_twotower.features.vocabularies import Learnt, Vocabularies, learnt_of
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class History(Feature):
-    """The query's past candidates: their vectors pooled, zero for an empty history. For query towers.
+    """The query's past candidates: their vectors pooled or encoded in order, zero if there are none. For query towers.
 
     It comes from the events, not from a column, and it lets the model embed queries that training never met.
 
     Raw input: string [batch, any], candidate ids, the latest last, padded with "", which never counts. With
     `by_rating` also `<name>_rating`, float32 [batch, any]; NaN is the average rating, and a rating more than 1,000
-    standard deviations from it counts as that far away.
+    standard deviations from it counts as that far away. With `by_time` also `<name>_time`, int64 [batch, any], seconds
+    since 1970-01-01 UTC; `NO_TIME` is unknown.
 
     Attributes:
         of: The candidates' id feature, such as a `Categorical` or a `Hashed`.
@@ -44,6 +47,9 @@ class History(Feature):
         slope_per_entry: With `by_rating`, whether each entry of the vector has a slope of its own.
         half_life: Number of later candidates after which a candidate's weight has halved, > 0; None weighs all alike.
         shares_embedding: Whether to use the candidate tower's vectors of `of` rather than to learn others.
+        encoder: Encodes the candidates as a sequence, such as `SelfAttention()`, so that their order counts; then
+            `pooling` is not used, and a rating adds to a candidate's vector. None pools them.
+        by_time: With `encoder`, whether the time since the candidate before counts.
 
     Example:
         >>> from tfrs_twotower.features.categorical import Categorical
@@ -62,6 +68,8 @@ class History(Feature):
     slope_per_entry: bool = False
     half_life: float | None = None
     shares_embedding: bool = False
+    encoder: HistoryEncoder | None = None
+    by_time: bool = False
 
     minimums: ClassVar[Mapping[str, int]] = {"length": 1, "embedding_dim": 1}
 
@@ -74,6 +82,15 @@ class History(Feature):
             raise ValueError(f"`rating_vectors` of {self.name!r} need `by_rating`.")
         if self.slope_per_entry and (self.rating_vectors or not self.by_rating):
             raise ValueError(f"`slope_per_entry` of {self.name!r} needs `by_rating` without `rating_vectors`.")
+        if self.encoder is not None and not isinstance(self.encoder, HistoryEncoder):
+            raise TypeError(f"`encoder` of {self.name!r} must be a SelfAttention, or None. Received: {self.encoder!r}.")
+        if self.encoder is not None and (self.rating_vectors or self.slope_per_entry or self.half_life is not None):
+            raise ValueError(
+                f"`encoder` of {self.name!r} goes without `rating_vectors`, `slope_per_entry` and `half_life`, which "
+                "say how vectors are pooled."
+            )
+        if self.by_time and self.encoder is None:
+            raise ValueError(f"`by_time` of {self.name!r} needs an `encoder`.")
         if self.half_life is not None and not 0 < self.half_life < math.inf:
             raise ValueError(f"`half_life` of {self.name!r} must be positive and finite. Received: {self.half_life}.")
         if self.shares_embedding and self.embedding_dim is not None:
@@ -88,12 +105,19 @@ class History(Feature):
         return f"{self.name}_rating"
 
     @property
+    def time_name(self) -> str:
+        """Name of the raw input that holds the times, used with `by_time`."""
+        return f"{self.name}_time"
+
+    @property
     def raw_specs(self) -> tuple[tf.TensorSpec, ...]:
-        """String [batch, any]; and with `by_rating`, float32 [batch, any]."""
-        ids = tf.TensorSpec([None, None], tf.string, name=self.name)
-        if not self.by_rating:
-            return (ids,)
-        return (ids, tf.TensorSpec([None, None], tf.float32, name=self.rating_name))
+        """String [batch, any]; with `by_rating`, float32 [batch, any]; with `by_time`, int64 [batch, any]."""
+        specs = [tf.TensorSpec([None, None], tf.string, name=self.name)]
+        if self.by_rating:
+            specs.append(tf.TensorSpec([None, None], tf.float32, name=self.rating_name))
+        if self.by_time:
+            specs.append(tf.TensorSpec([None, None], tf.int64, name=self.time_name))
+        return tuple(specs)
 
     def learn_from_events(self, learnt_of_id: Learnt | None, ratings: np.ndarray) -> dict[str, Learnt]:
         """Learns the vocabulary and the statistics of the lookups.
@@ -120,6 +144,8 @@ class History(Feature):
                 standard_deviation=of_ratings.standard_deviation,
                 name=f"{self.rating_name}_lookup",
             )
+        if self.by_time:
+            lookups[self.time_name] = SecondsLookup(name=f"{self.time_name}_lookup")
         return lookups
 
     def build_encoder(
@@ -129,8 +155,8 @@ class History(Feature):
         embedding_dim: int | None,
         regularizer: tf.keras.regularizers.Regularizer | None = None,
         table: tf.keras.layers.Embedding | None = None,
-    ) -> HistoryEmbedding:
-        """Builds the table of vectors and their pooling; see `Feature`.
+    ) -> HistoryEmbedding | SequenceEmbedding:
+        """Builds the table of vectors and what makes one of them; see `Feature`.
 
         Args:
             vocabularies: See `Feature`.
@@ -140,34 +166,46 @@ class History(Feature):
         """
         num_codes = self.of.num_codes(vocabularies.values_of(self.name))
         own_dim = self.of.embedding_dim if self.shares_embedding else self.embedding_dim
+        settings: dict[str, Any] = {
+            "num_codes": num_codes,
+            "embedding_dim": table.output_dim
+            if table is not None
+            else own_dim or embedding_dim or ruled_dim(num_codes),
+            "num_unknown": self.of.num_unknown,
+            "length": self.length,
+            "by_rating": self.by_rating,
+            "table": table,
+            "regularizer": regularizer,
+            "name": f"{self.name}_embedding",
+        }
+        if self.encoder is not None:
+            return SequenceEmbedding(encoder=self.encoder, by_time=self.by_time, **settings)
         return HistoryEmbedding(
-            num_codes=num_codes,
-            embedding_dim=table.output_dim if table is not None else own_dim or embedding_dim or ruled_dim(num_codes),
-            num_unknown=self.of.num_unknown,
             pooling=self.pooling,
-            length=self.length,
-            by_rating=self.by_rating,
             rating_vectors=self.rating_vectors,
             slope_per_entry=self.slope_per_entry,
             half_life=self.half_life,
-            table=table,
-            regularizer=regularizer,
-            name=f"{self.name}_embedding",
+            **settings,
         )
 
     def align(self, codes: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Gives the ratings the width of the ids: truncates them, or pads them with 0, the average.
+        """Gives ratings and times the width of the ids: truncates them, or pads them with the average or no time.
 
         A rating belongs to the candidate at the same place, whatever the width of the batch.
 
         Args:
             codes: Input name -> codes.
         """
-        if not self.by_rating:
-            return codes
-        width, ratings = tf.shape(codes[self.name])[1], codes[self.rating_name]
-        padded = tf.pad(ratings, [[0, 0], [0, tf.maximum(0, width - tf.shape(ratings)[1])]])
-        return {**codes, self.rating_name: padded[:, :width]}
+        aligned, width = dict(codes), tf.shape(codes[self.name])[1]
+        for name, is_taken, missing in (
+            (self.rating_name, self.by_rating, 0.0),
+            (self.time_name, self.by_time, NO_TIME),
+        ):
+            if is_taken:
+                num_missing = tf.maximum(0, width - tf.shape(codes[name])[1])
+                padded = tf.pad(codes[name], [[0, 0], [0, num_missing]], constant_values=missing)
+                aligned[name] = padded[:, :width]
+        return aligned
 
     def with_embedding_dim(self, embedding_dim: int) -> History:
         """Returns the same history with a fixed length of its vector, unless it is the candidate id's."""
@@ -238,6 +276,11 @@ class HistoryEmbedding(TableEncoder):
         elif by_rating:
             shape = (self.embedding_dim,) if slope_per_entry else ()
             self.slope = self.add_weight(name="slope", shape=shape, initializer=tf.keras.initializers.Constant(0.5))
+
+    @property
+    def tables(self) -> list[tf.keras.layers.Embedding]:
+        """The table, and that of the ratings; see `TableEncoder`."""
+        return [self.table] if self.rating_table is None else [self.table, self.rating_table]
 
     def call(self, codes: tf.Tensor, ratings: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Encodes a history.

@@ -24,7 +24,7 @@ def raw_tensors(table: pa.Table, specs: Sequence[tf.TensorSpec]) -> dict[str, tf
             false. string [None, None]: lists of these, padded with "".
         float32 [None]: numbers, null as NaN. int64 [None]: times, seconds since 1970-01-01 UTC, null as `NO_TIME`.
         float32 [None, dim]: lists of `dim` numbers, null as NaN. float32 [None, None]: lists of numbers, padded with
-            NaN.
+            NaN. int64 [None, None]: lists of times, padded with `NO_TIME`.
 
     Raises:
         ValueError: If a column is missing, or a list of numbers has another length (row named).
@@ -64,14 +64,14 @@ def _raw_tensor(column: pa.Array, spec: tf.TensorSpec) -> tf.Tensor:
             is_number or types.is_string(value_type) or types.is_timestamp(value_type) or types.is_date(value_type)
         )
         if spec.dtype == tf.int64 and is_time:
-            times = seconds(column).fill_null(NO_TIME)
-            return tf.constant(times.to_numpy(zero_copy_only=False), tf.int64)
+            return _padded_times(column) if is_list else tf.constant(_times(column), tf.int64)
     wanted = {
         (tf.string, False): "strings, integers or booleans",
         (tf.string, True): "lists of strings, integers or booleans",
         (tf.float32, False): "numbers",
         (tf.float32, True): "lists of numbers" if spec.shape[-1] is None else f"lists of {spec.shape[-1]} numbers",
         (tf.int64, False): "times",
+        (tf.int64, True): "lists of times",
     }[spec.dtype, is_list]
     raise TypeError(f"`{spec.name}` must hold {wanted}. Received: {column.type}.")
 
@@ -93,6 +93,16 @@ def _padded_lists(column: pa.Array) -> tf.Tensor:
 def _padded_numbers(column: pa.Array) -> tf.Tensor:
     numbers = _numbers(column.flatten(), pa.float32())
     return tf.RaggedTensor.from_row_lengths(numbers, _lengths(column)).to_tensor(float("nan"))
+
+
+def _padded_times(column: pa.Array) -> tf.Tensor:
+    times = tf.constant(_times(column.flatten()), tf.int64)
+    return tf.RaggedTensor.from_row_lengths(times, _lengths(column)).to_tensor(NO_TIME)
+
+
+def _times(column: pa.Array) -> np.ndarray:
+    times: np.ndarray = seconds(column).fill_null(NO_TIME).to_numpy(zero_copy_only=False)
+    return times
 
 
 def _lengths(column: pa.Array) -> np.ndarray:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfrs_twotower.batches.event_batches import build_evaluation_batches, build_training_batches
-from tfrs_twotower.batches.histories import HistorySource, LeaveOneOutHistory, Timeline
+from tfrs_twotower.batches.histories import CausalHistory, HistorySource, LeaveOneOutHistory, Timeline
 from tfrs_twotower.batches.negatives import Negatives
 from tfrs_twotower.batches.pipeline import WHOLE, EpochOrder, Shard
 from tfrs_twotower.batches.query_batches import build_query_batches
+from tfrs_twotower.batches.sequence_batches import build_sequence_batches
 from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.model.encoding import encode_tables, require_events, require_history_of, with_candidate_keys
 from tfrs_twotower.model.sum_tower import SumTower
@@ -56,7 +57,7 @@ class BatchMaker:
             negatives: For a rating task a `NegativeSampler`, which adds candidates that the query has no event with;
                 for a sampled softmax `InBatchNegatives`, by default without uniform ones.
             history: Source of each query's other events; by default, if the query tower takes a history, a
-                `LeaveOneOutHistory` of the training split.
+                `LeaveOneOutHistory` of the training split, or a `CausalHistory` if the tower reads it as a sequence.
 
         Raises:
             ValueError: If there is nothing to learn: a rating task finds one class only, or a softmax no positive; or
@@ -73,7 +74,8 @@ class BatchMaker:
             if not ours.equals(theirs):
                 raise ValueError("`negatives` must be of events with the contexts of those of `train`.")
         if history is None and self.history_length:
-            history = LeaveOneOutHistory(timeline=Timeline(train), length=self.history_length)
+            source = CausalHistory if self.query_tower.reads_sequences else LeaveOneOutHistory
+            history = source(timeline=Timeline(train), length=self.history_length)
         require_history_of(self.query_tower, train, history)
         batches = build_training_batches(
             train,
@@ -91,26 +93,30 @@ class BatchMaker:
         """Makes shuffled batches of whole queries for `fit`; see `build_query_batches`.
 
         Each query is encoded once for all its events, and the contribution of an event to its own query is subtracted.
-        An epoch takes a fraction of the time that it takes by event.
+        A tower that reads sequences encodes instead, at once, what lies before each event; see
+        `build_sequence_batches`. An epoch takes a fraction of the time that it takes by event.
 
         Args:
             train: The training split.
-            batch_size: Queries per batch, >= 1.
+            batch_size: Queries per batch, or parts of their sequences, >= 1.
             seed: Seed of the order of the queries and of the sampled candidates, >= 0.
             initial_epoch: Epoch of the first iteration.
 
         Raises:
-            TypeError: If the task is trained by event, or the query tower has a history and is not a `SumTower`.
+            TypeError: If the task is trained by event; or the query tower pools a history, and is not a `SumTower` or
+                reads another one as a sequence.
             ValueError: If there is nothing to learn in the ratings.
         """
         self.check_queries(train)
-        return build_query_batches(
-            train,
-            encode_tables(self.query_tower, self.candidate_tower, train),
-            batch_size=batch_size,
-            order=EpochOrder(seed=seed, initial_epoch=initial_epoch),
-            num_sampled=self._query_task().num_sampled_for(train),
-        )
+        tables = encode_tables(self.query_tower, self.candidate_tower, train)
+        order = EpochOrder(seed=seed, initial_epoch=initial_epoch)
+        num_sampled = self._query_task().num_sampled_for(train)
+        if self.query_tower.reads_sequences:
+            length = min(history.length for history in self.query_tower.histories)
+            return build_sequence_batches(
+                train, tables, length=length, batch_size=batch_size, order=order, num_sampled=num_sampled
+            )
+        return build_query_batches(train, tables, batch_size=batch_size, order=order, num_sampled=num_sampled)
 
     def check_queries(self, train: Interactions) -> None:
         """Checks that the model can be trained by query on these events.
@@ -119,13 +125,28 @@ class BatchMaker:
             train: The training split.
 
         Raises:
-            TypeError: If the task is trained by event, or the query tower has a history and is not a `SumTower`.
+            TypeError: If the task is trained by event; or the query tower pools a history, and is not a `SumTower` or
+                reads another one as a sequence.
             ValueError: If there is nothing to learn in the ratings.
         """
         task = self._query_task()
         require_events(train)
         task.check_queries(train)
-        if self.history_length and not isinstance(self.query_tower, SumTower):
+        if self.query_tower.reads_sequences:
+            pooled = [history.name for history in self.query_tower.histories if history.encoder is None]
+            if pooled:
+                raise TypeError(
+                    "Training by query encodes what lies before each event, for which every history needs an "
+                    f"`encoder`. Received one without: {pooled[0]!r}. Give it one, or train by event with "
+                    "`training_batches`."
+                )
+            if self.query_tower.context:
+                raise TypeError(
+                    "Training by query encodes a whole sequence at once, whose events would each need their own "
+                    "context. Train by event with `training_batches`, or leave the context out. "
+                    f"Received: {[feature.name for feature in self.query_tower.context]}."
+                )
+        elif self.history_length and not isinstance(self.query_tower, SumTower):
             raise TypeError(
                 "Training by query takes histories apart again, which only a `SumTowerConfig` allows. Give the query "
                 "tower one, or train by event with `training_batches`."

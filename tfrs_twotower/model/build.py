@@ -57,13 +57,19 @@ def build_two_tower(
         require_input_name(train.query_id)
         names.append(train.query_id)
     require_free_inputs(names)
-    if train.query_id in [name for past in histories(query.features) for name in (past.name, past.rating_name)]:
+    names_of_histories = [spec.name for past in histories(query.features) for spec in past.raw_specs]
+    if train.query_id in names_of_histories:
         raise ValueError(f"No history may have the name of the queries' id. Received: {train.query_id!r}.")
     for history in histories(query.features):
         if history.of.name != train.candidate_id:
             raise ValueError(
                 f"`of` of the history {history.name!r} must be the candidates' id, {train.candidate_id!r}, "
                 f"which is what histories list. Received: {history.of.name!r}."
+            )
+        if history.by_time and train.timestamps is None:
+            raise ValueError(
+                f"`by_time` of the history {history.name!r} needs the events' times. `train` has none: name their "
+                "column as the `timestamp` of the schema, or leave `by_time` out."
             )
     return join_towers(
         query=query,

@@ -85,10 +85,10 @@ def encode_queries(tower: Tower, interactions: Interactions, known: Interactions
         num_slots = np.maximum(lengths[block], 1) * np.arange(1, len(block) + 1)
         block = block[: max(1, np.count_nonzero(num_slots <= _MAX_SLOTS_AT_ONCE))]
         slots = timeline.latest(rows_of_queries[block], max(1, int(lengths[block[-1]])))
-        rows, ratings = timeline.candidates_at(slots)
+        (rows, ratings), times = timeline.candidates_at(slots), timeline.times_at(slots)
         codes = codes_of(block)
         for history in histories:
-            codes.update(history.look_up(rows, ratings, np.take))
+            codes.update(history.look_up(rows, ratings, np.take, times))
         outputs[block] = tower.embed_codes(codes)
         start += len(block)
     return outputs if is_by_request else outputs[requests.query_rows]

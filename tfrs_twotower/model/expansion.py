@@ -167,8 +167,8 @@ def _weight_pairs(tower: Tower, expanded: Tower) -> Iterator[tuple[tf.Variable, 
         sources = feature.source_codes(tower.lookups, expanded.vocabularies)
         encoder = tower.encoders[feature.name]
         for old, new in zip(encoder.weights, expanded.encoders[feature.name].weights, strict=True):
-            # Weights other than the tables of vectors have the same shape in both.
-            is_table = len(old.shape) == 2 and old.shape[0] == getattr(encoder, "num_codes", None)
+            # Weights other than the tables of vectors have the same shape in both, which may be that of a table.
+            is_table = any(old is table.embeddings for table in getattr(encoder, "tables", ()))
             yield old, new, sources if is_table else None
         if feature.name == tower.config.frequency_of and tower.frequency is not None and expanded.frequency is not None:
             yield tower.frequency.factor, expanded.frequency.factor, None

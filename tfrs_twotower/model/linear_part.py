@@ -197,6 +197,8 @@ def _parts_of(model: TwoTowerModel) -> tuple[History, Categorical]:
             f"Received: {len(model.query_tower.histories)}."
         )
     (past,) = model.query_tower.histories
+    if past.encoder is not None:
+        raise TypeError(f"`{past.name}` must be pooled: what an encoder makes is no sum. Received: {past}.")
     if past.shares_embedding or past.rating_vectors:
         raise TypeError(f"`{past.name}` must have vectors of its own, and one for each candidate. Received: {past}.")
     ids = [feature for feature in model.candidate_tower.config.features if feature.name == past.of.name]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
-from tfrs_twotower.model.dropout import UnitDropout
+from tfrs_twotower.features.dropout import UnitDropout
 
 Normalization = Literal["batch", "layer", "none"]
 

@@ -16,7 +16,9 @@ import numpy as np
 from tfrs_twotower.data.columns import plain_table
 from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.features.categorical import Categorical
+from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.features.feature import Feature
+from tfrs_twotower.features.sequences import HistoryEncoder
 from tfrs_twotower.model.feature_choice import FeatureChoice, choose_features, leave_out_columns
 from tfrs_twotower.model.rating_scale import choose_threshold
 from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
@@ -49,6 +51,9 @@ _MAX_CONTEXT_CODES = 200
 # Histories go on growing after training.
 _MIN_HISTORY_LENGTH = 1000
 
+# Candidates of a sequence. Those before count little, and every step takes longer with them.
+_SEQUENCE_LENGTH = 100
+
 _SIDES = ("query_features", "candidate_features", "event_features")
 # Part of a recipe -> the kind of its settings.
 _SETTINGS = {"retrieval": ModelSettings, "linear": LinearSettings, "rating": ModelSettings}
@@ -79,6 +84,7 @@ class Recipe:
             validation part chooses it, or if all events weigh the same.
         trend_weight: Weight of recent popularity, by this half-life, in the retrieval model's biases; None if the
             validation part chooses it.
+        encoder: Encodes a query's history as a sequence in the retrieval model; None pools it.
 
     Example:
         >>> import pyarrow as pa
@@ -107,6 +113,7 @@ class Recipe:
     starts_from_biases: bool | None = None
     half_life_days: float | None = None
     trend_weight: float | None = None
+    encoder: HistoryEncoder | None = None
 
     def with_settings(self, **changes: Any) -> Recipe:
         """Returns the same recipe with other settings for both models.
@@ -153,6 +160,8 @@ class Recipe:
                 kind = "left out" if choice.feature is None else type(choice.feature).__name__
                 lines.append(f"{side} column {choice.column}: {kind} ({choice.reason})")
         lines.append("history: the candidates of a query's other events describe the query")
+        if self.encoder is not None:
+            lines.append(f"Retrieval model's history: the earlier events, in order, by {type(self.encoder).__name__}")
         lines.append(f"Retrieval model: {_describe(self.retrieval)}")
         if self.linear is not None:
             lines.append(f"Linear part of the retrieval model: {_describe_linear(self.linear)}")
@@ -170,7 +179,8 @@ class Recipe:
             content[side] = [choice.to_dict() for choice in content[side]]
         for part in _SETTINGS:
             content[part] = None if content[part] is None else dataclasses.asdict(content[part])
-        return {**content, "other_thresholds": list(self.other_thresholds)}
+        encoder = None if self.encoder is None else to_config(self.encoder)
+        return {**content, "other_thresholds": list(self.other_thresholds), "encoder": encoder}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Recipe:
@@ -184,7 +194,8 @@ class Recipe:
             values[side] = tuple(FeatureChoice.from_dict(choice) for choice in values[side])
         for part, kind in _SETTINGS.items():
             values[part] = None if values[part] is None else kind(**values[part])
-        return cls(**{**values, "other_thresholds": tuple(values["other_thresholds"])})
+        encoder = None if values.get("encoder") is None else from_config(values["encoder"])
+        return cls(**{**values, "other_thresholds": tuple(values["other_thresholds"]), "encoder": encoder})
 
 
 def choose_recipe(
@@ -194,6 +205,7 @@ def choose_recipe(
     query_features: Mapping[str, Feature | None] | None = None,
     candidate_features: Mapping[str, Feature | None] | None = None,
     event_features: Mapping[str, Feature | None] | None = None,
+    encoder: HistoryEncoder | None = None,
 ) -> Recipe:
     """Chooses the default model of a table: its features, its sizes, and how it is trained.
 
@@ -204,6 +216,8 @@ def choose_recipe(
             are chosen.
         candidate_features: The same for the candidates.
         event_features: The same for the features of the events.
+        encoder: Encodes histories as sequences in the retrieval model, such as `SelfAttention()`, for tables in which
+            what comes next depends on what came last; None pools them. It trains several times as long.
 
     Raises:
         TypeError: If an argument has the wrong type, or a column's type does not suit its feature.
@@ -229,6 +243,8 @@ def choose_recipe(
     if not train.num_events:
         raise ValueError("`train` must have an event: a model is chosen by the data.")
     chosen = choose_threshold(train.ratings, has_ratings=train.has_ratings, threshold=threshold)
+    if encoder is not None and not isinstance(encoder, HistoryEncoder):
+        raise TypeError(f"`encoder` must be one of histories, such as SelfAttention(), or None. Received: {encoder!r}.")
     num_positive = int((train.ratings >= chosen.value).sum())
     candidate_choices = choose_features(
         train.candidates, train.candidate_id, candidate_features or {}, "`candidate_features`"
@@ -249,12 +265,15 @@ def choose_recipe(
         query_features=_choose_query_features(train, query_features or {}),
         candidate_features=candidate_choices,
         event_features=event_choices,
-        retrieval=_retrieval_settings(train, sizes),
-        linear=_linear_settings(train, candidate_choices[0].feature),
+        retrieval=_retrieval_settings(train, sizes) if encoder is None else _sequence_settings(train),
+        linear=None if encoder is not None else _linear_settings(train, candidate_choices[0].feature),
         rating=_rating_settings(train, sizes) if 0 < num_positive < train.num_events else None,
         rating_reason=_rating_reason(train.num_events, num_positive),
         other_thresholds=_other_thresholds(train.ratings, chosen.value) if chosen.is_scale else (),
         highest_rating=float(train.ratings.max()),
+        # The biases of candidates are a part of the vectors that the histories share.
+        trend_weight=None if encoder is None else 0.0,
+        encoder=encoder,
     )
 
 
@@ -295,6 +314,23 @@ def _retrieval_settings(train: Interactions, sizes: _Sizes) -> ModelSettings:
         dropout=0.7,
         l2=_rounded(min(_MAX_RETRIEVAL_L2, _L2_TIMES_CANDIDATES / train.num_candidates)),
         batch_size=_batch_size(sizes, num_steps=8, maximum=128),
+    )
+
+
+def _sequence_settings(train: Interactions) -> ModelSettings:
+    is_large = train.num_events > _MAX_EVENTS_WITH_L2
+    return ModelSettings(
+        output_dim=64,
+        dropout=0.3,
+        id_dropout=0.0,
+        l2=0.0,
+        history_length=_SEQUENCE_LENGTH,
+        batch_size=64,
+        learning_rate=2e-3,
+        decay=None if is_large else 0.97,
+        max_epochs=_max_epochs(_Sizes.of(train, has_context=False)),
+        # It improves slowly, with long stretches that do not show in the validation part.
+        patience=1 if is_large else 15,
     )
 
 

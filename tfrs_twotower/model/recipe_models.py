@@ -13,6 +13,7 @@ from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.features.categorical import Categorical, IdFeature
 from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.history import History
+from tfrs_twotower.features.sequences import HistoryEncoder
 from tfrs_twotower.model.build import build_two_tower
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.recipe import Recipe
@@ -74,14 +75,18 @@ def build_retrieval_model(recipe: Recipe, train: Interactions) -> TwoTowerModel:
     settings = recipe.retrieval
     query, candidate = _features(recipe, settings, rating_vectors=False)
     id_feature = _candidate_id(recipe)
+    if recipe.encoder is not None:
+        query = _with_sequence(query, recipe, recipe.encoder, train)
     return build_two_tower(
         train,
         query=SumTowerConfig(
             features=query,
             output_dim=settings.output_dim,
+            # A history shares the candidates' vectors only where both have an entry for a bias.
+            has_bias=recipe.encoder is not None,
             dropout=settings.dropout,
             l2=settings.l2,
-            context=recipe.context,
+            context=recipe.context if recipe.encoder is None else (),
         ),
         candidate=SumTowerConfig(
             features=candidate,
@@ -157,6 +162,23 @@ def _features(
         query.insert(0, id_choice.feature)
     candidate = (choice.feature for choice in recipe.candidate_features if choice.feature is not None)
     return tuple(query), tuple(candidate)
+
+
+def _with_sequence(
+    features: tuple[Feature, ...], recipe: Recipe, encoder: HistoryEncoder, train: Interactions
+) -> tuple[Feature, ...]:
+    """Returns the features of a query tower that reads the history as a sequence, without id and context."""
+    past = History(
+        of=_candidate_id(recipe),
+        length=recipe.retrieval.history_length,
+        by_rating=recipe.is_scale,
+        by_time=train.timestamps is not None,
+        shares_embedding=True,
+        encoder=encoder,
+    )
+    left_out = {recipe.query_features[0].column, *recipe.context}
+    others = [feature for feature in features if not isinstance(feature, History) and feature.name not in left_out]
+    return (past, *others)
 
 
 def _candidate_id(recipe: Recipe) -> IdFeature:

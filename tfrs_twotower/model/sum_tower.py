@@ -9,10 +9,10 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_twotower.features.config import from_config, to_config
+from tfrs_twotower.features.dropout import drop_units
 from tfrs_twotower.features.feature import Encoder, Feature
 from tfrs_twotower.features.history import History
 from tfrs_twotower.features.vocabularies import Vocabularies
-from tfrs_twotower.model.dropout import drop_units
 from tfrs_twotower.model.history_parts import HistoryParts, HistoryTerm
 from tfrs_twotower.model.mlp import l2_regularizer
 from tfrs_twotower.model.tower import Tower

@@ -148,6 +148,11 @@ class Tower(VocabularyBound, abc.ABC):
         return histories(self.config.features)
 
     @property
+    def reads_sequences(self) -> bool:
+        """Whether a history is encoded as a sequence, for which only what lies before a target may be looked at."""
+        return any(history.encoder is not None for history in self.histories)
+
+    @property
     def history_length(self) -> int:
         """Slots that the longest history looks at, 0 without a history."""
         return max((history.length for history in self.histories), default=0)
@@ -188,6 +193,31 @@ class Tower(VocabularyBound, abc.ABC):
         codes = self.drop_context(codes, training)
         vectors = self.feature_vectors(codes, self.encoders, training)
         return self.add_frequency(tf.cast(self.combine(vectors, training), tf.float32), codes)
+
+    def encode_each(self, codes: Mapping[str, tf.Tensor], places: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Encodes queries as they were before each of some events of their histories, all at once.
+
+        Args:
+            codes: As `lookup` gives them; padding of a history comes before its earliest candidate.
+            places: int64 [n, 2], (row, slot) of each event in the histories, all of which have an encoder.
+            training: Whether this is a training step.
+
+        Returns:
+            float32 [n, num_outputs], each by the slots before its own.
+        """
+        rows, vectors = places[:, 0], []
+        for feature in self.config.features:
+            if isinstance(feature, History):
+                inputs = [codes[name] for name in self._inputs[feature.name]]
+                each = self.encoders[feature.name].encode_each(*inputs, training=training)
+                vectors.append(tf.gather_nd(each, places))
+            else:
+                (vector,) = self.feature_vectors(codes, [feature.name], training)
+                vectors.append(tf.gather(vector, rows))
+        outputs = tf.cast(self.combine(vectors, training), tf.float32)
+        if self.config.frequency_of is None:
+            return outputs
+        return self.add_frequency(outputs, {self.config.frequency_of: tf.gather(codes[self.config.frequency_of], rows)})
 
     def call(self, raw: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Embeds raw features as float32 [batch, num_outputs]."""
@@ -306,6 +336,7 @@ class Tower(VocabularyBound, abc.ABC):
                     codes=np.append(codes, np.zeros_like(codes[:1], shape=1)),
                     rating_name=history.rating_name if history.by_rating else None,
                     code_ratings=self.lookups[history.rating_name] if history.by_rating else None,
+                    time_name=history.time_name if history.by_time else None,
                 )
             )
         return encoded

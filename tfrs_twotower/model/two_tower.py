@@ -229,7 +229,11 @@ class TwoTowerModel(BatchMaker, Recommender):
     def _query_loss(self, batch: QueryBatch, training: bool) -> tf.Tensor:
         task = self._query_task()
         candidates = self.embed_candidates(batch.candidate, training=training)
-        if isinstance(self.query_tower, SumTower):
+        if self.query_tower.reads_sequences:
+            outputs = self.query_tower.encode_each(batch.query, batch.target_places, training=training)
+            queries, batch = self._query_side(outputs, 1.0), batch.by_event()
+            parts = no_parts(batch.target_places)
+        elif isinstance(self.query_tower, SumTower):
             outputs, parts = self.query_tower.encode_with_parts(
                 batch.query, batch.target_places, batch.target_candidates, training=training
             )

@@ -130,6 +130,7 @@ def restore_sides(loaded: LoadedBundle, version: str) -> Sides:
             candidate=[spec.tensor_spec for spec in candidate.inputs],
             histories=query.histories,
             ratings_of=query.ratings_of,
+            times_of=query.times_of,
         ),
         filter_by=manifest.filter_by,
         rerank=manifest.rerank,

@@ -149,7 +149,7 @@ class Exploration:
         model = self._manifest.model
         query = model.query
         rating_of = {history: rating for rating, history in query.ratings_of.items()}
-        special = {*query.histories, *query.ratings_of}
+        special = {*query.histories, *query.histories_of}
         if self._known_table is not None:
             special.add(query.id)
         return Description(

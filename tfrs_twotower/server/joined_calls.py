@@ -27,7 +27,7 @@ Outputs = dict[str, np.ndarray]
 JoinedCall = Callable[[Sequence[int], Mapping[str, Received]], Outputs]
 
 
-def joined_call(signature: Any, ratings_of: Mapping[str, str]) -> JoinedCall:
+def joined_call(signature: Any, histories_of: Mapping[str, str]) -> JoinedCall:
     """Makes a call that computes the rows of several requests as rows of one tensor per input.
 
     Lists are padded by missing values. A row of a bundle is to the last bit what it is alone, whatever else is in the
@@ -35,20 +35,20 @@ def joined_call(signature: Any, ratings_of: Mapping[str, str]) -> JoinedCall:
 
     Args:
         signature: Concrete function from named tensors to named tensors.
-        ratings_of: Name of an input of ratings -> name of its history.
+        histories_of: Name of an input of ratings or times -> name of its history.
 
     Returns:
         A function from each request's number of rows and the inputs of all requests to the outputs of all. It raises
         ValueError for several requests of which one may be wrong alone: each must then be computed alone.
     """
     specs: dict[str, tf.TensorSpec] = signature.structured_input_signature[1]
-    pairs = [(rating_name, name) for rating_name, name in ratings_of.items() if rating_name in specs]
+    pairs = [(number_name, name) for number_name, name in histories_of.items() if number_name in specs]
 
     def call(num_rows: Sequence[int], received: Mapping[str, Received]) -> Outputs:
         if len(num_rows) > 1:
-            for rating_name, name in pairs:  # the padding of others would hide what the graph looks for
-                if list(received[rating_name].widths) != list(received[name].widths):
-                    raise ValueError(f"Lists of `{rating_name}` are not as long as those of `{name}`.")
+            for number_name, name in pairs:  # the padding of others would hide what the graph looks for
+                if list(received[number_name].widths) != list(received[name].widths):
+                    raise ValueError(f"Lists of `{number_name}` are not as long as those of `{name}`.")
         inputs = {}
         for name, spec in specs.items():
             values, widths = received[name].values, received[name].widths

@@ -93,8 +93,8 @@ def _load(folder: Path) -> _Model:
     from tfrs_twotower.server.withdrawn import WITHDRAWN_FILE, Withdrawn, leave_out
 
     bundle = load_bundle(folder)
-    ratings_of = bundle.manifest.model.query.ratings_of
-    calls = {name: joined_call(signature, ratings_of) for name, signature in bundle.module.signatures.items()}
+    histories_of = bundle.manifest.model.query.histories_of
+    calls = {name: joined_call(signature, histories_of) for name, signature in bundle.module.signatures.items()}
     calls = leave_out(calls, Withdrawn(folder.parent / WITHDRAWN_FILE))
     model = _Model(
         bundle=bundle,

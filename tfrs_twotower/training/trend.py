@@ -57,6 +57,9 @@ def add_trend(model: TwoTowerModel, train: Interactions, *, half_life_days: floa
 
     Returns:
         A copy; or the model itself, if the weight is 0 or candidates share vectors.
+
+    Raises:
+        ValueError: If a history shares the candidates' vectors, to which the biases belong.
     """
     has_own_vectors = any(
         isinstance(feature, Categorical) and feature.name == train.candidate_id
@@ -64,6 +67,11 @@ def add_trend(model: TwoTowerModel, train: Interactions, *, half_life_days: floa
     )
     if not (weight and has_own_vectors):
         return model
+    if any(history.shares_embedding for history in model.query_tower.histories):
+        raise ValueError(
+            "Recent popularity cannot be added to biases that a history shares with the candidates: leave out "
+            f"`trend_weight`, or the recipe's `encoder`. Received: {weight}."
+        )
     with_trend = type(model).from_config(model.get_config())
     with_trend.set_weights(model.get_weights())
     tower = with_trend.candidate_tower

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_twotower.features.draws import draws_of_step, uniform
-from tfrs_twotower.model.dropout import drop_units
+from tfrs_twotower.features.dropout import drop_units
 
 NUM_UNITS = 100_000
 #: Eight bits for each unit, then four, two and one.

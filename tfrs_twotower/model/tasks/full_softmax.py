@@ -74,20 +74,22 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
             gains: float32 [n], the weight of each event, >= 0.
             own_scores: float32 [n], the contribution of each event's candidate to its own score, which is subtracted;
                 a pair that occurs twice has the same number twice.
-            log_sampling_probabilities: float32 [num_candidates], log Q: the logarithm of the probability that a query
-                finds a candidate in its batch that is none of its targets, which are always there; None for the whole
-                catalogue.
+            log_sampling_probabilities: float32 [num_candidates] or [batch, num_candidates], log Q: the logarithm of the
+                probability that a query finds a candidate in its batch that is none of its targets, which are always
+                there; None for the whole catalogue.
         """
-        own = tf.zeros_like(gains) if own_scores is None else own_scores
+        own = own_scores
         if log_sampling_probabilities is not None:
-            scores = scores - log_sampling_probabilities
-            own = own - tf.gather(log_sampling_probabilities, target_places[:, 1])
-        # A pair with several events is one entry of the scores: each of them subtracts its share, or else the gradient
-        # would count the pair as often.
-        pairs = target_places[:, 0] * tf.shape(scores, out_type=tf.int64)[1] + target_places[:, 1]
-        _, pair_of_event, num_events = tf.unique_with_counts(pairs)
-        shares = own / tf.cast(tf.gather(num_events, pair_of_event), tf.float32)
-        scores = tf.tensor_scatter_nd_sub(scores, target_places, shares)
+            logs = tf.broadcast_to(log_sampling_probabilities, tf.shape(scores))
+            own = -tf.gather_nd(logs, target_places) if own is None else own - tf.gather_nd(logs, target_places)
+            scores = scores - logs
+        if own is not None:
+            # A pair with several events is one entry of the scores: each of them subtracts its share, or else the
+            # gradient would count the pair as often.
+            pairs = target_places[:, 0] * tf.shape(scores, out_type=tf.int64)[1] + target_places[:, 1]
+            _, pair_of_event, num_events = tf.unique_with_counts(pairs)
+            shares = own / tf.cast(tf.gather(num_events, pair_of_event), tf.float32)
+            scores = tf.tensor_scatter_nd_sub(scores, target_places, shares)
         losses = -tf.gather_nd(tf.nn.log_softmax(scores, axis=1), target_places)
         self.softmax_loss.update_state(losses, sample_weight=gains)
         return tf.math.divide_no_nan(tf.reduce_sum(losses * gains), tf.reduce_sum(gains))
@@ -109,7 +111,8 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
             tf.matmul(queries, candidates, transpose_b=True),
             batch.pairs,
             self.gains(batch.ratings, batch.weights),
-            own_scores=parts.scores(candidates - tf.reduce_mean(candidates, axis=0)),
+            # Without a history nothing is subtracted, and the scores need not be copied.
+            own_scores=parts.scores(candidates - tf.reduce_mean(candidates, axis=0)) if parts.terms else None,
             log_sampling_probabilities=batch.log_sampling_probabilities,
         )
 

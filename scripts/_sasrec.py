@@ -2,9 +2,9 @@
 
 The network, with its weights, masks and initial values, is RecBole's class and has RecBole's sizes. It is trained as in
 the paper (Kang & McAuley 2018): a sequence goes through the network once, and every place predicts the next item. The
-loss is RecBole's, the cross-entropy over all items. RecBole's own trainer instead copies each beginning of a sequence
-to a sequence of its own, for one prediction each. That is the same objective at some fifty times the price, which does
-not fit a benchmark on CPUs.
+loss is RecBole's, the cross-entropy over all items. RecBole's own trainer instead makes each beginning of a sequence a
+sequence of its own, for one prediction each. That is the same objective at a price many times as high, which does not
+fit a benchmark on CPUs.
 
     python scripts/_sasrec.py INPUT.npz OUTPUT.npz
 """

@@ -194,9 +194,9 @@ def test_plain_values_give_what_tensors_give(bundle, signatures):
         (
             {"history": [["m1", "m2"]], "history_rating": [[5.0]]},
             ValueError,
-            "`history_rating` must be as long as `history`. Received in row 0: 1 values for 2 candidates",
+            "`history_rating` must be as long as `history`. Received in row 0: lists of 1 and 2",
         ),
-        ({"history_rating": [[5.0]]}, ValueError, "Received in row 0: 1 values for 0 candidates"),
+        ({"history_rating": [[5.0]]}, ValueError, "Received in row 0: lists of 1 and 0"),
         ({"face": [[1.0]]}, ValueError, "`face` must be lists of 2 numbers. Received in row 0: 1"),
         ({"face": [["a", "b"]]}, TypeError, "`face` must be numbers. Received in row 0: 'a'"),
         ({"history": [[1, 2]]}, TypeError, "`history` must be strings. Received in row 0: 1"),

@@ -171,12 +171,12 @@ def test_a_query_that_is_not_an_input_still_has_its_id():
         (
             {"user_id": ["a"] * 2, "history": [["m1"], ["m1", "m2"]], "history_rating": [[5.0], [4.0]]},
             ValueError,
-            "`history_rating` must be as long as `history`. Received in row 101: 1 values for 2 candidates.",
+            "`history_rating` must be as long as `history`. Received in row 101: lists of 1 and 2.",
         ),
         (
             {"user_id": ["a"], "history_rating": [[5.0]]},
             ValueError,
-            "`history_rating` must be as long as `history`. Received in row 100: 1 values for 0 candidates.",
+            "`history_rating` must be as long as `history`. Received in row 100: lists of 1 and 0.",
         ),
     ],
 )

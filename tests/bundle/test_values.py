@@ -254,8 +254,7 @@ def test_ratings_may_be_as_long_as_their_history_or_absent(columns):
 )
 def test_ratings_of_another_length_than_their_history_are_named(columns, row, ratings, candidates):
     message = (
-        f"`history_rating` must be as long as `history`. Received in row {row}: {ratings} values for {candidates} "
-        "candidates."
+        f"`history_rating` must be as long as `history`. Received in row {row}: lists of {ratings} and {candidates}."
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         require_equal_lists(columns, RATINGS_OF)

@@ -97,7 +97,9 @@ def test_its_manifest_is_read(directory):
 
 
 def test_a_rating_without_its_candidate_is_refused(directory):
-    with pytest.raises(ValueError, match="`history_rating` must be as long as `history`. Received in row 0: 1 ratings"):
+    with pytest.raises(
+        ValueError, match="`history_rating` must be as long as `history`. Received in row 0: lists of 1 and 0"
+    ):
         tt.load_bundle(directory).recommend({"user_id": "u0", "history_rating": [[5.0]]})
 
 

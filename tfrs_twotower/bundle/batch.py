@@ -133,7 +133,7 @@ def batch_recommend(
         >>> import tempfile
         >>> import pyarrow.parquet as pq
         >>> from types import SimpleNamespace
-        >>> query = SimpleNamespace(id="user_id", inputs=(), ratings_of={}, input=lambda name: None)
+        >>> query = SimpleNamespace(id="user_id", inputs=(), histories_of={}, input=lambda name: None)
         >>> model = SimpleNamespace(query=query, original_names={})
         >>> class Bundle:
         ...     path = Path("saved_models/movies/1")

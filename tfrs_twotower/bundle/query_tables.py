@@ -196,8 +196,8 @@ def _require_equal_lengths(table: pa.Table, name: str, history: str, first_row: 
     if bad.size:
         row = bad[0]
         raise ValueError(
-            f"`{name}` must be as long as `{history}`. Received in row {first_row + row}: {lengths[row]:.0f} values "
-            f"for {expected[row]:.0f} candidates."
+            f"`{name}` must be as long as `{history}`. Received in row {first_row + row}: lists of "
+            f"{lengths[row]:.0f} and {expected[row]:.0f}."
         )
 
 

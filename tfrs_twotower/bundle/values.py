@@ -92,8 +92,8 @@ def require_equal_lists(columns: Mapping[str, list[Any]], histories_of: Mapping[
         for row, (of_ids, of_numbers) in enumerate(zip(ids, numbers, strict=True)):
             if len(to_list(of_ids)) != len(to_list(of_numbers)):
                 raise ValueError(
-                    f"`{number_name}` must be as long as `{name}`. Received in row {row}: {len(to_list(of_numbers))} "
-                    f"values for {len(to_list(of_ids))} candidates."
+                    f"`{number_name}` must be as long as `{name}`. Received in row {row}: lists of "
+                    f"{len(to_list(of_numbers))} and {len(to_list(of_ids))}."
                 )
 
 

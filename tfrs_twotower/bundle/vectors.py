@@ -152,7 +152,7 @@ def write_query_vectors(
 
         >>> import tempfile
         >>> from types import SimpleNamespace
-        >>> query = SimpleNamespace(id="user_id", inputs=(), ratings_of={}, input=lambda name: None)
+        >>> query = SimpleNamespace(id="user_id", inputs=(), histories_of={}, input=lambda name: None)
         >>> model = SimpleNamespace(query=query, original_names={})
         >>> bundle = SimpleNamespace(
         ...     path=Path("saved_models/movies/3"),

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
+from tfrs_twotower.data.input_names import input_name
 from tfrs_twotower.experiment.checks import read_value
 
 #: What an experiment file has in place of a feature that is left out.
@@ -122,7 +123,7 @@ def _read_feature(name: str, column: str, value: Any) -> Any:
     types = get_type_hints(kind)
     given = {key: read_value(f"{name}.{key}", item, types[key]) for key, item in settings.items()}
     try:
-        return kind(name=column, **given)
+        return kind(name=input_name(column, 1), **given)  # the data may make another name of it
     except (ValueError, TypeError) as error:
         raise type(error)(f"`{name}`: {error}") from error
 

@@ -83,7 +83,7 @@ def test_the_whole_catalogue_needs_no_sampling_probabilities():
 
 
 def test_a_sampling_probability_is_the_rate_at_which_other_parts_find_the_candidate_in_their_batch():
-    """Counted over a thousand epochs, independently of the formula."""
+    """Counted over 300 epochs, independently of the formula."""
     rng = np.random.default_rng(0)
     rows = np.argwhere(rng.random((8, 30)) < 0.15)
     train = make_interactions(*rows.T, np.ones(len(rows)), num_queries=8, num_candidates=30)
@@ -91,7 +91,7 @@ def test_a_sampling_probability_is_the_rate_at_which_other_parts_find_the_candid
         train, make_tables(8, 30), length=3, batch_size=4, order=EpochOrder(seed=0), num_sampled=5
     )
     found, counted, expected = np.zeros(30), np.zeros(30), np.full(30, np.nan)
-    for batch in data.repeat(1000).as_numpy_iterator():
+    for batch in data.repeat(300).as_numpy_iterator():
         num_parts = len(batch.query["user"])
         is_own = np.zeros((num_parts, 30), bool)
         is_own[batch.target_places[:, 0], batch.candidate_rows[batch.target_candidates]] = True
@@ -101,8 +101,8 @@ def test_a_sampling_probability_is_the_rate_at_which_other_parts_find_the_candid
         if num_parts == 4:  # not the last batch of an epoch
             counted += (~is_own).sum(axis=0)
             found += (~is_own & is_here).sum(axis=0)
-    # Two full batches an epoch at least: a standard error of at most sqrt(0.25 / 2000) = 0.011.
-    np.testing.assert_allclose(found / counted, expected, atol=0.03)
+    # Two full batches an epoch at least: a standard error of at most sqrt(0.25 / 600) = 0.02.
+    np.testing.assert_allclose(found / counted, expected, atol=0.06)
 
 
 def test_weights_stay_with_their_events():

@@ -7,7 +7,6 @@ figures that they were chosen by. `model/recipe_models.py` builds the models.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,44 +14,28 @@ import numpy as np
 
 from tfrs_twotower.data.columns import plain_table
 from tfrs_twotower.data.interactions import Interactions, require_interactions
-from tfrs_twotower.features.categorical import Categorical
 from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.sequences import HistoryEncoder
 from tfrs_twotower.model.feature_choice import FeatureChoice, choose_features, leave_out_columns
 from tfrs_twotower.model.rating_scale import choose_threshold
 from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
+from tfrs_twotower.model.recipe_sizes import (
+    Sizes,
+    linear_settings,
+    rating_settings,
+    retrieval_settings,
+    sequence_settings,
+)
 
 # A finer scale than this has thresholds at quantiles.
 _MAX_THRESHOLDS = 10
 # If the typical query has at least this many events, these describe it better than its columns: on MovieLens 100K, age,
 # gender and occupation cost .010 of NDCG@10 and .001 of log loss.
 _MIN_TELLING_HISTORY = 10
-_MIN_BATCH_SIZE = 16
-_MAX_RETRIEVAL_L2, _MAX_RATING_L2 = 2e-4, 3e-4
-# The loss is a mean over events, of which each of many candidates has a small share: l2 falls with their number.
-_L2_TIMES_CANDIDATES = 0.1
-# A rating tells about its query and its candidate, however many there are: their l2 is a share of the number of events.
-_L2_TIMES_EVENTS = 3.0
-# Above this number of events l2 is too weak to matter, and it costs a pass over all tables at every step; so does the
-# average of the weights.
-_MAX_EVENTS_WITH_L2 = 3_000_000
-# A linear autoencoder needs more directions for a larger catalogue. With more than some 6,000 candidates, 1,024 of them
-# found more than 512, and with fewer they found no more. The table of candidates must stay small enough.
-_MAX_CANDIDATES_OF_FEW_DIRECTIONS, _FEW_DIRECTIONS, _MANY_DIRECTIONS = 6_000, 512, 1024
-_MAX_TABLE_SIZE, _MIN_DIRECTIONS = 2**24, 32
-# All queries are embedded at once where the validation part is ranked.
-_MAX_QUERIES_SIZE = 2**27
-# Training sees each event up to a hundred times, and a large table fewer times.
-_MAX_EVENTS_IN_TRAINING, _MIN_EPOCHS, _MAX_EPOCHS = 150_000_000, 4, 100
 # Events are many: hours, weekdays or places on a page are categories, though they have more values than a column of
 # queries or candidates may have for that.
 _MAX_CONTEXT_CODES = 200
-# Histories go on growing after training.
-_MIN_HISTORY_LENGTH = 1000
-
-# Candidates of a sequence. Those before count little, and every step takes longer with them.
-_SEQUENCE_LENGTH = 100
 
 _SIDES = ("query_features", "candidate_features", "event_features")
 # Part of a recipe -> the kind of its settings.
@@ -257,7 +240,7 @@ def choose_recipe(
         max_codes=_MAX_CONTEXT_CODES,
     )
     has_context = any(choice.feature is not None for choice in event_choices)
-    sizes = _Sizes.of(train, has_context=has_context)
+    sizes = Sizes.of(train, has_context=has_context)
     return Recipe(
         threshold=chosen.value,
         threshold_reason=chosen.reason,
@@ -265,9 +248,9 @@ def choose_recipe(
         query_features=_choose_query_features(train, query_features or {}),
         candidate_features=candidate_choices,
         event_features=event_choices,
-        retrieval=_retrieval_settings(train, sizes) if encoder is None else _sequence_settings(train),
-        linear=None if encoder is not None else _linear_settings(train, candidate_choices[0].feature),
-        rating=_rating_settings(train, sizes) if 0 < num_positive < train.num_events else None,
+        retrieval=retrieval_settings(train, sizes) if encoder is None else sequence_settings(train),
+        linear=None if encoder is not None else linear_settings(train, candidate_choices[0].feature),
+        rating=rating_settings(train, sizes) if 0 < num_positive < train.num_events else None,
         rating_reason=_rating_reason(train.num_events, num_positive),
         other_thresholds=_other_thresholds(train.ratings, chosen.value) if chosen.is_scale else (),
         highest_rating=float(train.ratings.max()),
@@ -277,26 +260,6 @@ def choose_recipe(
     )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Sizes:
-    """How large an epoch is.
-
-    Attributes:
-        num_rows: Queries with an event; with a context, queries times their contexts.
-        num_slots: Events that the histories of these rows hold in all; without a context, the number of events.
-    """
-
-    num_rows: int
-    num_slots: int
-
-    @classmethod
-    def of(cls, train: Interactions, *, has_context: bool) -> _Sizes:
-        """Counts them."""
-        lengths = np.bincount(train.query_rows, minlength=train.num_queries)
-        rows = train.requests.query_rows if has_context else np.flatnonzero(lengths)
-        return cls(num_rows=len(rows), num_slots=int(lengths[rows].sum()))
-
-
 def _choose_query_features(train: Interactions, given: Mapping[str, Feature | None]) -> tuple[FeatureChoice, ...]:
     choices = choose_features(train.queries, train.query_id, given, "`query_features`")
     lengths = np.bincount(train.query_rows)
@@ -304,97 +267,6 @@ def _choose_query_features(train: Interactions, given: Mapping[str, Feature | No
     if typical < _MIN_TELLING_HISTORY:
         return choices
     return leave_out_columns(choices, f"the typical query has {typical} events, which describe it better")
-
-
-def _retrieval_settings(train: Interactions, sizes: _Sizes) -> ModelSettings:
-    return _settings(
-        train,
-        sizes,
-        output_dim=128,
-        dropout=0.7,
-        l2=_rounded(min(_MAX_RETRIEVAL_L2, _L2_TIMES_CANDIDATES / train.num_candidates)),
-        batch_size=_batch_size(sizes, num_steps=8, maximum=128),
-    )
-
-
-def _sequence_settings(train: Interactions) -> ModelSettings:
-    is_large = train.num_events > _MAX_EVENTS_WITH_L2
-    return ModelSettings(
-        output_dim=64,
-        dropout=0.3,
-        id_dropout=0.0,
-        l2=0.0,
-        history_length=_SEQUENCE_LENGTH,
-        batch_size=64,
-        learning_rate=2e-3,
-        decay=None if is_large else 0.97,
-        max_epochs=_max_epochs(_Sizes.of(train, has_context=False)),
-        # It improves slowly, with long stretches that do not show in the validation part.
-        patience=1 if is_large else 15,
-    )
-
-
-def _linear_settings(train: Interactions, candidate_id: Feature | None) -> LinearSettings | None:
-    """Returns the linear part; None where candidates share vectors, or there are too many for a direction."""
-    num_candidates = train.num_candidates
-    is_small = num_candidates <= _MAX_CANDIDATES_OF_FEW_DIRECTIONS
-    affordable = min(_MAX_TABLE_SIZE / num_candidates, _MAX_QUERIES_SIZE / train.num_queries)
-    affordable = 2 ** math.floor(math.log2(max(1.0, affordable)))
-    rank = min(_FEW_DIRECTIONS if is_small else _MANY_DIRECTIONS, affordable)
-    has_room = isinstance(candidate_id, Categorical) and rank >= _MIN_DIRECTIONS
-    return LinearSettings(rank=rank) if has_room else None
-
-
-def _rating_settings(train: Interactions, sizes: _Sizes) -> ModelSettings:
-    return _settings(
-        train,
-        sizes,
-        output_dim=32,
-        dropout=0.5,
-        l2=_rounded(min(_MAX_RATING_L2, _L2_TIMES_EVENTS / train.num_events)),
-        batch_size=_batch_size(sizes, num_steps=16, maximum=64),
-    )
-
-
-def _rounded(number: float) -> float:
-    return float(f"{number:.1g}")
-
-
-def _settings(
-    train: Interactions, sizes: _Sizes, *, output_dim: int, dropout: float, l2: float, batch_size: int
-) -> ModelSettings:
-    """Returns the settings of a model, of which most follow from the number of events alone."""
-    is_large = train.num_events > _MAX_EVENTS_WITH_L2
-    return ModelSettings(
-        output_dim=output_dim,
-        dropout=dropout,
-        id_dropout=0.5,
-        l2=0.0 if is_large else l2,
-        history_length=_history_length(train),
-        batch_size=batch_size,
-        learning_rate=3e-3,
-        decay=None if is_large else 0.97,
-        max_epochs=_max_epochs(sizes),
-        patience=1 if is_large else 5,
-    )
-
-
-def _batch_size(sizes: _Sizes, *, num_steps: int, maximum: int) -> int:
-    """Returns the queries per step: a power of two that makes about `num_steps` steps of a small table's epoch.
-
-    For more than twenty thousand queries the maximum grows, up to fourfold.
-    """
-    maximum *= int(np.clip(2 ** round(math.log2(max(1.0, sizes.num_rows / 20_000))), 1, 4))
-    return int(np.clip(2 ** round(math.log2(max(1.0, sizes.num_rows / num_steps))), _MIN_BATCH_SIZE, maximum))
-
-
-def _max_epochs(sizes: _Sizes) -> int:
-    return int(np.clip(_MAX_EVENTS_IN_TRAINING / sizes.num_slots, _MIN_EPOCHS, _MAX_EPOCHS))
-
-
-def _history_length(train: Interactions) -> int:
-    """Returns the length of the longest history: training by query sees all of it, and so must the tower later."""
-    return max(_MIN_HISTORY_LENGTH, int(np.bincount(train.query_rows, minlength=1).max()))
 
 
 def _rating_reason(num_events: int, num_positive: int) -> str:

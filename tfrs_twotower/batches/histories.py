@@ -58,6 +58,16 @@ class Timeline:
         slots = ends - length + np.arange(length)
         return np.where(slots >= starts, slots, NO_ROW)
 
+    def in_order(self, values: np.ndarray) -> np.ndarray:
+        """Returns what belongs to the events in the order of the timeline.
+
+        Args:
+            values: [num_events, ...], in the order of the events.
+        """
+        ordered = np.empty_like(values)
+        ordered[self.places] = values
+        return ordered
+
     def candidates_at(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the candidates and ratings at positions in the timeline.
 

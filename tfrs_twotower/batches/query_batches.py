@@ -57,13 +57,13 @@ class _QuerySource:
         if not interactions.num_events:
             raise ValueError("`interactions` must have an event.")
         self._timeline = Timeline(interactions)
-        self._weights = None if interactions.weights is None else self._by_time(interactions.weights)
+        self._weights = None if interactions.weights is None else self._timeline.in_order(interactions.weights)
         self._lengths = np.diff(self._timeline.starts)
         self._active, self._contexts = np.flatnonzero(self._lengths), None
         if has_context:
             requests = interactions.requests
             self._active, self._contexts = requests.query_rows, requests.context_rows.astype(np.int32)
-            self._event_contexts = self._by_time(interactions.contexts.rows)
+            self._event_contexts = self._timeline.in_order(interactions.contexts.rows)
         self._batch_size, self._seed = batch_size, seed
         self.num_batches = -(-len(self._active) // batch_size)
         self._candidates = BatchCandidates(
@@ -116,12 +116,6 @@ class _QuerySource:
             return weights
         is_target = (self._event_contexts[events] == contexts[places]).astype(np.float32)
         return is_target if weights is None else weights * is_target
-
-    def _by_time(self, values: np.ndarray) -> np.ndarray:
-        """Returns what belongs to the events in the order of the timeline."""
-        ordered = np.empty_like(values)
-        ordered[self._timeline.places] = values
-        return ordered
 
 
 def _owners(interactions: Interactions, active: np.ndarray) -> np.ndarray:

@@ -69,10 +69,7 @@ class _SequenceSource:
         if not interactions.num_events:
             raise ValueError("`interactions` must have an event.")
         self._timeline = Timeline(interactions)
-        self._weights = None
-        if interactions.weights is not None:
-            self._weights = np.empty(interactions.num_events, np.float32)
-            self._weights[self._timeline.places] = interactions.weights
+        self._weights = None if interactions.weights is None else self._timeline.in_order(interactions.weights)
         self._query_rows, self._first_targets, self._ends = _cut(self._timeline.starts, length)
         # A target without a history is its own part's first event; another part begins one event before its targets.
         is_first = self._first_targets == self._timeline.starts[self._query_rows]

@@ -137,8 +137,7 @@ def latest_contexts(model: Recommender, known: Interactions, query_rows: np.ndar
     timeline = Timeline(known)
     latest = timeline.latest(query_rows, 1)[:, 0]
     has_event = latest != NO_ROW
-    event_of_place = np.empty_like(timeline.places)
-    event_of_place[timeline.places] = np.arange(known.num_events)
+    event_of_place = timeline.in_order(np.arange(known.num_events))
     # The first row is a missing context.
     rows = np.zeros(len(query_rows), np.int64)
     rows[has_event] = 1 + known.contexts.rows[event_of_place[latest[has_event]]]

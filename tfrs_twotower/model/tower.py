@@ -17,14 +17,13 @@ import tensorflow as tf
 
 from tfrs_twotower.batches.encoded import EncodedHistory
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.features.codes import MISSING_CODE
-from tfrs_twotower.features.columns import missing_input, read_columns, to_raw_tensor
+from tfrs_twotower.features.columns import read_columns, to_raw_tensor
 from tfrs_twotower.features.config import from_config, to_config
-from tfrs_twotower.features.draws import uniform
 from tfrs_twotower.features.feature import Feature
 from tfrs_twotower.features.history import History, histories
 from tfrs_twotower.features.learning import require_context
 from tfrs_twotower.features.vocabularies import Vocabularies, Vocabulary
+from tfrs_twotower.model.context_dropout import drop_features, missing_codes
 from tfrs_twotower.model.finite import require_finite_codes
 from tfrs_twotower.model.frequency_bias import FrequencyBias
 from tfrs_twotower.model.precision import full_precision, require_policy
@@ -236,29 +235,7 @@ class Tower(VocabularyBound, abc.ABC):
         rate = self.config.context_dropout
         if not (training and rate and self.context):
             return codes
-        num_rows = tf.shape(codes[self.context[0].name])[0]
-        whole = uniform([num_rows], 0.0, 1.0, tf.float32) < rate
-        dropped = {}
-        for feature in self.context:
-            is_dropped = whole | (uniform([num_rows], 0.0, 1.0, tf.float32) < rate)
-            for spec in feature.raw_specs:
-                missing, given = self._missing_codes[spec.name], codes[spec.name]
-                places = tf.reshape(is_dropped, [num_rows, *(1 for _ in missing.shape[1:])])
-                dropped[spec.name] = tf.where(places, tf.constant(missing, given.dtype), given)
-        return {**codes, **dropped}
-
-    @functools.cached_property
-    def _missing_codes(self) -> dict[str, np.ndarray]:
-        """The codes of a missing context, of one row; a list has one place, since padding is the same."""
-        with tf.init_scope():
-            missing = {
-                spec.name: self.lookups[spec.name](missing_input(spec)).numpy()
-                for feature in self.context
-                for spec in feature.raw_specs
-            }
-        no_list = np.full((1, 1), MISSING_CODE)
-        are_lists = {name: codes.dtype.kind == "i" and codes.ndim > 1 for name, codes in missing.items()}
-        return {name: no_list if are_lists[name] else codes for name, codes in missing.items()}
+        return drop_features(codes, self.context, missing_codes(self.context, self.lookups), rate)
 
     @property
     def context(self) -> list[Feature]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -120,6 +121,18 @@ class _Functions:
         self._queries, self._candidates, self._catalogue = queries, candidates, catalogue
         self._inputs, self._k, self._rerank, self._recommend_seen = inputs, k, rerank, recommend_seen
         self._index = catalogue.index
+        # One search for all signatures, since tracing an approximate one takes longer than all the rest.
+        self._search = functools.cache(self._trace_search)
+
+    def _trace_search(self, k: int) -> Any:
+        """Traces the search for k candidates, a function of queries and `exclude` as in `Index.search_aligned`."""
+
+        def search(queries: tf.Tensor, exclude: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return self._index.search_aligned(queries, k, exclude)
+
+        vectors = tf.TensorSpec([None, self._index.vectors.embedding_dim], tf.float32)
+        traced = tf.function(search if self._index.uses_autograph else as_written(search))
+        return traced.get_concrete_function(vectors, tf.TensorSpec([None, None], tf.int32))
 
     def recommend(self, **features: tf.Tensor) -> Tensors:
         return self._recommend_among(features, [], None)
@@ -136,7 +149,7 @@ class _Functions:
     def similar(self, **features: tf.Tensor) -> Tensors:
         rows = self._catalogue.rows(features[CANDIDATE_INPUT])
         vectors = self._index.vectors.take(tf.maximum(rows, 0)) * self._candidates.is_latent
-        scores, found = self._index.search(vectors, self._k, rows[:, tf.newaxis])
+        scores, found = self._search(self._k)(vectors, rows[:, tf.newaxis])
         is_known = (rows != NO_ROW)[:, tf.newaxis]
         found = tf.where(is_known, found, NO_ROW)
         return {"candidate_ids": self._catalogue.names(found), "scores": tf.where(is_known, scores, NO_SCORE)}
@@ -159,7 +172,11 @@ class _Functions:
             given = [self._catalogue.rows(features[name]) for name in self._inputs.histories]
             seen = [self._catalogue.rows_of_known(embeddings["seen"]), *given]
         exclude = tf.concat([*seen, *exclude], axis=1)
-        scores, rows = self._index.search_aligned(embeddings["retrieval"], self._num_found, exclude, only)
+        queries = embeddings["retrieval"]
+        if only is None:
+            scores, rows = self._search(self._num_found)(queries, exclude)
+        else:
+            scores, rows = self._index.search_aligned(queries, self._num_found, exclude, only)
         if "rating" not in embeddings:
             return {"candidate_ids": self._catalogue.names(rows), "scores": scores}
         logits = self._log_odds(embeddings, rows)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.data.rows import NO_ROW
-from tfrs_twotower.index.control_flow import not_inlined
+from tfrs_twotower.index.control_flow import as_written, not_inlined
 from tfrs_twotower.index.exact import ExactIndex
 from tfrs_twotower.index.index import Index
 from tfrs_twotower.index.ordering import drop_excluded, sort_ascending
@@ -192,11 +192,11 @@ class ApproximateIndex(Index, Generic[EffortT]):
             for max_exclusions, multiple in ((0, 1), *self.excluding):
                 is_covered = (min_exclusions <= num_excluded) & (num_excluded <= max_exclusions)
                 find = functools.partial(self._find_remaining, max_exclusions, multiple)
-                rows = _replace(rows, is_covered, find, queries, width, exclude)
+                rows = self._replace(rows, is_covered, find, queries, width, exclude)
                 min_exclusions = max_exclusions + 1
         num_found = tf.math.count_nonzero(rows != NO_ROW, axis=1, dtype=tf.int32)
         is_short = num_found < tf.minimum(k, self.num_candidates - num_excluded)
-        return _replace(rows, is_short, self.vectors.scan, queries, width, exclude)
+        return self._replace(rows, is_short, self.vectors.scan, queries, width, exclude)
 
     def parameters(self) -> Parameters:
         """Returns the fields of the effort, and `excluding` as a mapping."""
@@ -209,6 +209,27 @@ class ApproximateIndex(Index, Generic[EffortT]):
         num_columns = tf.minimum(width + max_exclusions, self.num_candidates)
         rows = self.find_approximately(queries, width, num_columns, multiple)
         return drop_excluded(rows, exclude, width) if max_exclusions else rows
+
+    def _replace(
+        self,
+        rows: tf.Tensor,
+        is_selected: tf.Tensor,
+        find: Callable[[tf.Tensor, int | tf.Tensor, tf.Tensor | None], tf.Tensor],
+        queries: tf.Tensor,
+        width: int | tf.Tensor,
+        exclude: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """Replaces the rows of the selected queries (bool [batch]), if there are any, by those that `find` returns."""
+
+        def search() -> tf.Tensor:
+            places = tf.where(is_selected)
+            excluded = None if exclude is None else tf.gather(exclude, places[:, 0])
+            found = find(tf.gather(queries, places[:, 0]), width, excluded)
+            return tf.tensor_scatter_nd_update(rows, places, found)
+
+        # A branch is a `tf.function`, which AutoGraph would rewrite even within what is traced as it is written.
+        branch = not_inlined(search if self.uses_autograph else as_written(search))
+        return tf.cond(tf.reduce_any(is_selected), branch, lambda: rows)
 
 
 def default_num_partitions_to_search(num_partitions: int) -> int:
@@ -245,22 +266,3 @@ def _check_excluding(excluding: Excluding) -> None:
                 f"Received: {list(excluding)}."
             )
         previous = max_exclusions, multiple
-
-
-def _replace(
-    rows: tf.Tensor,
-    is_selected: tf.Tensor,
-    find: Callable[[tf.Tensor, int | tf.Tensor, tf.Tensor | None], tf.Tensor],
-    queries: tf.Tensor,
-    width: int | tf.Tensor,
-    exclude: tf.Tensor | None,
-) -> tf.Tensor:
-    """Replaces the rows of the selected queries (bool [batch]), if there are any, by those that `find` returns."""
-
-    def search() -> tf.Tensor:
-        places = tf.where(is_selected)
-        excluded = None if exclude is None else tf.gather(exclude, places[:, 0])
-        found = find(tf.gather(queries, places[:, 0]), width, excluded)
-        return tf.tensor_scatter_nd_update(rows, places, found)
-
-    return tf.cond(tf.reduce_any(is_selected), not_inlined(search), lambda: rows)

@@ -155,6 +155,7 @@ def test_the_model_lies_flat_beside_the_catalogue_in_json():
     content = make_manifest().to_dict()
     added = [
         "candidates_sha256",
+        "card",
         "export_id",
         "is_twin",
         "original_names",

@@ -49,6 +49,7 @@ def shop_experiment(shop: Path, output: Path, **changes) -> Experiment:
         "rating_model": tt.experiment.RatingModelSection(**once),
         "index": tt.experiment.IndexSection(kind="exact"),
         "export": tt.experiment.ExportSection(output=str(output), name="shop", k=5, filter_by=("kind",)),
+        "card": tt.experiment.CardSection(intended_use="Toys for_all"),
     }
     return Experiment(**{**sections, **changes})
 

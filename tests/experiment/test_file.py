@@ -125,7 +125,7 @@ KINDS = "Bucketized, Categorical, Hashed, MultiCategorical, Numeric, PretrainedE
             "[ratingmodel]",
             ValueError,
             "There is no section `ratingmodel`. Did you mean `rating_model`? Known: data, movielens, split, features, "
-            "retrieval_model, linear_part, rating_model, training, evaluation, index, export, tune.",
+            "retrieval_model, linear_part, rating_model, training, evaluation, index, export, card, tune.",
         ),
         ("seed = 3", ValueError, "The key `seed` must stand below its section, [training]."),
         (

@@ -35,11 +35,25 @@ from tfrs_twotower.experiment.sections import (
 def test_a_bundle_is_published_with_its_report_and_the_resolved_file(first_run):
     path = first_run.outcome.path
     assert path.name == "1"
-    assert {"report.html", "metrics.json", EXPERIMENT_FILE} <= {file.name for file in (path / "assets.extra").iterdir()}
+    files = {file.name for file in (path / "assets.extra").iterdir()}
+    assert {"report.html", "metrics.json", "MODEL_CARD.md", EXPERIMENT_FILE} <= files
     bundle = tt.load_bundle(path)
     found = bundle.recommend({"customer": ["c0"]}, only={"kind": ["toys"]})
     assert found.candidate_ids.shape == (1, 5)
     assert all(int(sku) % 3 == 2 for sku in found.candidate_ids[0] if sku)
+
+
+def test_the_card_says_what_the_experiment_says(first_run):
+    outcome, split = first_run.outcome, first_run.prepared.split
+    card = (outcome.path / "assets.extra" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "- Intended use: Toys for\\_all" in card
+    assert (
+        f"- Split: at random, with the seed 0: {split.train.num_events:,} events to train on, "
+        f"{split.validation.num_events:,} for validation and {split.test.num_events:,} to test with. "
+        "Some events to train on are later than some to test with."
+    ) in card
+    assert f"| {outcome.report.metrics['ndcg@10']:.4f} |" in card
+    assert tt.bundle.Manifest.read(outcome.path).model.card.intended_use == "Toys for_all"
 
 
 def test_the_files_are_what_the_experiment_names(first_run):

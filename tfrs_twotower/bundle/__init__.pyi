@@ -7,6 +7,7 @@ from .load import Scores as Scores
 from .load import load_bundle as load_bundle
 from .manifest import Manifest as Manifest
 from .manifest import Rerank as Rerank
+from .model_entry import CardDetails as CardDetails
 from .table_recommender import TableRecommender as TableRecommender
 from .vectors import Vectors as Vectors
 from .vectors import read_vectors as read_vectors

@@ -19,9 +19,16 @@ import tensorflow as tf
 from tfrs_twotower._version import __version__
 from tfrs_twotower.bundle.candidate_side import CandidateSide, candidate_inputs, candidate_towers
 from tfrs_twotower.bundle.catalogue import Catalogue
-from tfrs_twotower.bundle.layout import CANDIDATES_FILE, EXTRA_FOLDER, MANIFEST_FILE, METRICS_FILE, WARMUP_FILE
+from tfrs_twotower.bundle.layout import (
+    CANDIDATES_FILE,
+    CARD_FILE,
+    EXTRA_FOLDER,
+    MANIFEST_FILE,
+    METRICS_FILE,
+    WARMUP_FILE,
+)
 from tfrs_twotower.bundle.manifest import IndexEntry, Manifest, Rerank
-from tfrs_twotower.bundle.model_entry import DataSource, InputSpec, ModelEntry, QuerySchema, SideSchema
+from tfrs_twotower.bundle.model_entry import CardDetails, DataSource, InputSpec, ModelEntry, QuerySchema, SideSchema
 from tfrs_twotower.bundle.query_side import QuerySide, latest_contexts, query_inputs, query_towers
 from tfrs_twotower.bundle.requests import NUM_CHECKED, Request, invented_requests, raw_candidates, sample_requests
 from tfrs_twotower.bundle.signatures import Inputs, Signatures, build_signatures
@@ -94,7 +101,7 @@ def require_extra_files(extra_files: Mapping[str, str]) -> None:
     Raises:
         ValueError: If a name has a folder, or is that of a file which a bundle has anyway.
     """
-    taken = [Path(file).name for file in (MANIFEST_FILE, CANDIDATES_FILE, METRICS_FILE, WARMUP_FILE)]
+    taken = [Path(file).name for file in (MANIFEST_FILE, CANDIDATES_FILE, METRICS_FILE, WARMUP_FILE, CARD_FILE)]
     for name in extra_files:
         if name != Path(name).name or name in ("", ".", "..", *taken):
             raise ValueError(f"`extra_files` must have names without folders, and none of {taken}. Received: {name!r}.")
@@ -142,6 +149,7 @@ def build_sides(
     recommend_seen: bool = False,
     metrics: Mapping[str, float] | None = None,
     recipe: Recipe | None = None,
+    card: CardDetails | None = None,
 ) -> Sides:
     """Takes from a trained model what a bundle needs.
 
@@ -154,6 +162,7 @@ def build_sides(
         recommend_seen: Whether candidates that a query has seen may be recommended again.
         metrics: Metric of the model -> value, for the manifest.
         recipe: The recipe that the model was built by, for the manifest.
+        card: What people say about the model in its card.
 
     Raises:
         ValueError: If a weight is not finite, a column cannot be filtered by, or `rerank` needs probabilities that the
@@ -206,6 +215,7 @@ def build_sides(
             data=DataSource(source=_as_utf_8(known.source), fingerprint=known.fingerprint()),
             recipe=None if recipe is None else recipe.to_dict(),
             original_names=dict(known.original_names),
+            card=card or CardDetails(),
         ),
     )
 

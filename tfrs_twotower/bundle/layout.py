@@ -10,6 +10,7 @@ MANIFEST_FILE = f"{EXTRA_FOLDER}/manifest.json"
 CANDIDATES_FILE = f"{EXTRA_FOLDER}/candidates.parquet"
 METRICS_FILE = f"{EXTRA_FOLDER}/metrics.json"
 REPORT_FILE = f"{EXTRA_FOLDER}/report.html"
+CARD_FILE = f"{EXTRA_FOLDER}/MODEL_CARD.md"
 #: The name is TensorFlow Serving's.
 WARMUP_FILE = f"{EXTRA_FOLDER}/tf_serving_warmup_requests"
 _TWIN_SUFFIX = "-portable"

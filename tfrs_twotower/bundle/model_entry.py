@@ -106,6 +106,38 @@ class DataSource:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CardDetails:
+    """What people say about a model in its card, and what its weights cannot tell. None means that nobody said it.
+
+    Attributes:
+        intended_use: What the model is for, and what it must not be used for.
+        contact: Who answers for it.
+        data_licence: Under which terms its data may be used.
+        split: How the events were divided into training and test part, a sentence.
+        remarks: Anything else, such as known limits.
+
+    Raises:
+        TypeError: If a value is not a text.
+
+    Example:
+        >>> CardDetails(contact="recommendations@example.com").data_licence is None
+        True
+    """
+
+    intended_use: str | None = None
+    contact: str | None = None
+    data_licence: str | None = None
+    split: str | None = None
+    remarks: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"`{field.name}` of a model card must be a text. Received: {value!r}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelEntry:
     """Describes the model of a bundle, which stays the same when the catalogue changes.
 
@@ -120,6 +152,7 @@ class ModelEntry:
         refreshed_from: The version whose catalogue was replaced; None for a bundle from a model.
         recipe: What the model consists of and why, `Recipe.to_dict`; None for a model without a recipe.
         original_names: Input or column name -> the name of that column in the user's table, where they differ.
+        card: What people say about the model in its card.
     """
 
     query: QuerySchema
@@ -132,6 +165,7 @@ class ModelEntry:
     refreshed_from: str | None = None
     recipe: Mapping[str, Any] | None = None
     original_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    card: CardDetails = dataclasses.field(default_factory=CardDetails)
 
 
 def require_metrics(metrics: Mapping[str, float]) -> None:
@@ -171,6 +205,13 @@ def read_model_entry(content: JsonValue) -> ModelEntry:
         refreshed_from=content.optional("refreshed_from", JsonValue.text),
         recipe=content.optional("recipe", _read_description),
         original_names=content.optional("original_names", read_texts) or {},
+        card=content.optional("card", _read_card) or CardDetails(),
+    )
+
+
+def _read_card(card: JsonValue) -> CardDetails:
+    return CardDetails(
+        **{field.name: card.optional(field.name, JsonValue.text) for field in dataclasses.fields(CardDetails)}
     )
 
 

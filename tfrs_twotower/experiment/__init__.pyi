@@ -6,6 +6,7 @@ from .reading import parse_experiment as parse_experiment
 from .reading import read_experiment as read_experiment
 from .run import Outcome as Outcome
 from .run import run_experiment as run_experiment
+from .sections import CardSection as CardSection
 from .sections import DataSection as DataSection
 from .sections import EvaluationSection as EvaluationSection
 from .sections import ExportSection as ExportSection

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tfrs_twotower.experiment.ranges import TuneSection
 from tfrs_twotower.experiment.sections import (
+    CardSection,
     DataSection,
     EvaluationSection,
     ExportSection,
@@ -39,6 +40,7 @@ class Experiment:
         evaluation: How the test part is evaluated.
         index: How the bundle finds the best candidates.
         export: What is published, and where.
+        card: What people say about the model in its card.
         tune: What a search for better settings tries; training does not look at it.
 
     Raises:
@@ -61,6 +63,7 @@ class Experiment:
     evaluation: EvaluationSection = dataclasses.field(default_factory=EvaluationSection)
     index: IndexSection = dataclasses.field(default_factory=IndexSection)
     export: ExportSection = dataclasses.field(default_factory=ExportSection)
+    card: CardSection = dataclasses.field(default_factory=CardSection)
     tune: TuneSection | None = None
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from tfrs_twotower.experiment.experiment import Experiment
 from tfrs_twotower.experiment.feature_tables import read_features, suggestion
 from tfrs_twotower.experiment.ranges import TuneSection
 from tfrs_twotower.experiment.sections import (
+    CardSection,
     DataSection,
     EvaluationSection,
     ExportSection,
@@ -46,6 +47,7 @@ SECTIONS: Mapping[str, Any] = {
         EvaluationSection,
         IndexSection,
         ExportSection,
+        CardSection,
         TuneSection,
     )
 }

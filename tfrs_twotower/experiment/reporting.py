@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower._progress import Progress, no_progress
+from tfrs_twotower.bundle.model_entry import CardDetails
 from tfrs_twotower.data.columns import name_column
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation.build import build_report
@@ -25,6 +26,10 @@ from tfrs_twotower.training.recipe import Trained
 
 # A column with more values than these has too few queries of each.
 _MAX_SEGMENTS = 25
+_LICENCE_OF_MOVIELENS = (
+    "GroupLens's terms: free for research, no commercial use without permission, no redistribution; see "
+    "https://grouplens.org/datasets/movielens/"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,6 +104,37 @@ def describe_epochs(trained: Trained) -> str:
     if trained.share == 1:
         return " and ".join(map(str, epochs))
     return " and ".join(f"{math.ceil(trained.share * number)} of {number}" for number in epochs)
+
+
+def describe_card(prepared: Prepared) -> CardDetails:
+    """Returns what the model's card says beyond the manifest and the report.
+
+    Args:
+        prepared: What the model is trained on.
+    """
+    said = prepared.experiment.card
+    is_movielens = prepared.experiment.movielens is not None
+    return CardDetails(
+        intended_use=said.intended_use,
+        contact=said.contact,
+        data_licence=said.data_licence or (_LICENCE_OF_MOVIELENS if is_movielens else None),
+        split=_describe_split(prepared),
+        remarks=said.remarks,
+    )
+
+
+def _describe_split(prepared: Prepared) -> str:
+    settings, split = prepared.experiment.split, prepared.split
+    sizes = (
+        f"{split.train.num_events:,} events to train on, {split.validation.num_events:,} for validation and "
+        f"{split.test.num_events:,} to test with"
+    )
+    if settings.kind == "temporal":
+        return f"by time, the latest events last: {sizes}."
+    if settings.kind == "leave-last-out":
+        return f"the latest events of each query are tested, those before them validate: {sizes}."
+    caution = "" if split.train.timestamps is None else " Some events to train on are later than some to test with."
+    return f"at random, with the seed {prepared.experiment.training.seed}: {sizes}.{caution}"
 
 
 def _describe(trained: Trained, prepared: Prepared) -> dict[str, str]:

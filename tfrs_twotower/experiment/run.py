@@ -19,7 +19,7 @@ from tfrs_twotower.experiment.curves import PerModelTensorBoard
 from tfrs_twotower.experiment.experiment import Experiment
 from tfrs_twotower.experiment.index_choice import index_builder
 from tfrs_twotower.experiment.preparation import STATE_FOLDER, Prepared, our_name, prepare
-from tfrs_twotower.experiment.reporting import Evaluated, evaluate_trained
+from tfrs_twotower.experiment.reporting import Evaluated, describe_card, evaluate_trained
 from tfrs_twotower.experiment.resolution import resolve
 from tfrs_twotower.experiment.writing import format_experiment
 from tfrs_twotower.index.build import BuildIndex
@@ -234,6 +234,7 @@ def _export_config(prepared: Prepared, build_index: BuildIndex) -> ExportConfig:
         with_portable=settings.with_portable,
         filter_by=None if columns is None else [our_name(column, prepared.interactions) for column in columns],
         recommend_seen=settings.recommend_seen,
+        card=describe_card(prepared),
     )
 
 

@@ -361,3 +361,26 @@ class ExportSection(Section):
     keep: int | None = key(None, at_least(1))
     keep_state: bool = key(True)
     gate: float = key(0.95, SHARE_OR_0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CardSection(Section):
+    """`[card]`: what people say about the model in its card, `MODEL_CARD.md`.
+
+    Attributes:
+        intended_use: What the model is for, and what it must not be used for.
+        contact: Who answers for it.
+        data_licence: Under which terms its data may be used; by default those of GroupLens for a MovieLens data set.
+        remarks: Anything else, such as known limits.
+
+    Example:
+        >>> CardSection(contact="recommendations@example.com").remarks is None
+        True
+    """
+
+    section: ClassVar[str] = "card"
+
+    intended_use: str | None = key(None, NOT_EMPTY)
+    contact: str | None = key(None, NOT_EMPTY)
+    data_licence: str | None = key(None, NOT_EMPTY)
+    remarks: str | None = key(None, NOT_EMPTY)

@@ -13,7 +13,8 @@ from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides, requir
 from tfrs_twotower.bundle.check import check_in_fresh_process
 from tfrs_twotower.bundle.layout import EXTRA_FOLDER, METRICS_FILE, portable_twin
 from tfrs_twotower.bundle.manifest import Rerank
-from tfrs_twotower.bundle.model_entry import require_metrics
+from tfrs_twotower.bundle.model_card import write_model_card
+from tfrs_twotower.bundle.model_entry import CardDetails, require_metrics
 from tfrs_twotower.bundle.warmup import require_batch_sizes, write_warmup
 from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.evaluation.report import Report
@@ -50,6 +51,7 @@ class ExportConfig:
             model's scores.
         recommend_seen: Whether candidates that a query has seen may be recommended again, as for goods that are bought
             again and again.
+        card: What people say about the model in its card, `MODEL_CARD.md`.
         extra_files: Name -> text of other files to keep in the version's `assets.extra`, such as `report.html`.
         write_more: Called with the version's `assets.extra` as it is written, to keep further files there; not for a
             twin.
@@ -66,6 +68,7 @@ class ExportConfig:
     filter_by: Sequence[str] | None = None
     rerank: Rerank | None = None
     recommend_seen: bool = False
+    card: CardDetails = dataclasses.field(default_factory=CardDetails)
     extra_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     write_more: Callable[[Path], object] | None = None
     warmup_batch_sizes: Sequence[int] = WARMUP_BATCH_SIZES
@@ -171,6 +174,7 @@ def export_bundle(
             recommend_seen=config.recommend_seen,
             metrics=figures,
             recipe=recipe,
+            card=config.card,
         )
         embeddings = sides.embed(catalogue)
         bundle = build_bundle(sides, catalogue, embeddings, config.build_index, k=k)
@@ -185,6 +189,7 @@ def export_bundle(
             directory,
             dataclasses.replace(bundle, extra_files=extra_files),
             twin and dataclasses.replace(twin, extra_files=extra_files),
+            report=metrics if isinstance(metrics, Report) else None,
             gate=gate,
             keep=keep,
             write_more=config.write_more,
@@ -200,6 +205,7 @@ def publish_bundle(
     bundle: Bundle,
     twin: Bundle | None,
     *,
+    report: Report | None = None,
     gate: QualityGate | None = None,
     keep: int | None = None,
     write_more: Callable[[Path], object] | None = None,
@@ -211,6 +217,7 @@ def publish_bundle(
         directory: `saved_models/<name>`.
         bundle: What is published in it.
         twin: What is published under the same number in the twin's folder; None for no twin.
+        report: The model's report, for its card; None if it has none.
         gate: As in `export_bundle`.
         keep: As in `export_bundle`.
         write_more: As in `ExportConfig`.
@@ -236,6 +243,7 @@ def publish_bundle(
         def write(path: Path) -> None:
             dataclasses.replace(bundle, manifest=manifests[place]).save(path)
             write_warmup(path, bundle.warmup, warmup_batch_sizes, name=place.name)
+            write_model_card(path, manifests[place], report, name=place.name)
             if write_more is not None and place == directory:
                 write_more(path / EXTRA_FOLDER)
 

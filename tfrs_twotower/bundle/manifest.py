@@ -88,7 +88,7 @@ class Manifest:
         >>> user = InputSpec(name="user_id", dtype="string", shape=(None,))
         >>> movie = InputSpec(name="movie_id", dtype="string", shape=(None,))
         >>> manifest = Manifest(
-        ...     versions={"tfrs_twotower": "0.1.0"},
+        ...     versions={"tfrs_twotower": "0.2.0"},
         ...     created="2024-01-01T00:00:00+00:00",
         ...     model=ModelEntry(
         ...         query=QuerySchema(id="user_id", features=(), inputs=(user,), histories=(), ratings_of={}),

@@ -1,6 +1,7 @@
 """Options become an experiment; they override its file, and errors name them."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -208,17 +209,26 @@ def test_errors_of_other_types_stay_what_they_are():
     assert raised.value is error
 
 
-def test_a_version_says_what_is_done_with_newer_events_and_where(tmp_path):
-    version = tmp_path / "models" / "shop" / "3"
-    (version / "assets.extra").mkdir(parents=True)
+def make_version(folder: Path) -> Path:
+    """Makes a version without anything in it that a bundle has."""
+    (folder / "assets.extra").mkdir(parents=True)
+    (folder / "saved_model.pb").touch()
+    return folder
+
+
+@pytest.mark.parametrize("given", ["3", "."])
+def test_a_version_says_what_is_done_with_newer_events_and_where(tmp_path, given):
+    version = make_version(tmp_path / "models" / "shop" / "3")
+    make_version(version.with_name("1"))
     older = Experiment(data=DataSection(ratings="old.csv", query_id="customer"), training=TrainingSection(seed=5))
     (version / "assets.extra" / "experiment.toml").write_text(format_experiment(older))
-    made = make_experiment({"start_from": str(version), "ratings": "new.csv", "config": None})
+    start_from = str(version.parent / given)
+    made = make_experiment({"start_from": start_from, "ratings": "new.csv", "config": None})
     assert made.directory == version.parent
     assert made.data == DataSection(ratings="new.csv", query_id="customer")
-    assert made.training == TrainingSection(seed=5, start_from=str(version))
+    assert made.training == TrainingSection(seed=5, start_from=start_from)
 
 
 def test_a_version_without_an_experiment_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="`--from` must name a version that `train` published"):
-        make_experiment({"start_from": str(tmp_path), "ratings": "new.csv", "config": None})
+        make_experiment({"start_from": str(make_version(tmp_path / "3")), "ratings": "new.csv", "config": None})

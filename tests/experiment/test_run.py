@@ -272,10 +272,11 @@ def test_a_training_that_starts_from_a_version_drops_ids_that_were_not_seen_for_
     newer = dataclasses.replace(
         experiment,
         data=dataclasses.replace(experiment.data, ratings=str(newer_events(tmp_path)), queries=None),
-        training=TrainingSection(start_from=str(version), drop_unseen_after_days=60),
+        training=TrainingSection(start_from=str(version.parent), drop_unseen_after_days=60),
         export=dataclasses.replace(experiment.export, gate=0.0, k=3),
     )
     found = run(newer)
+    assert found.outcome.experiment.training.start_from == str(version)  # the newest of the folder
     assert found.prepared.interactions.source == f"newer.csv, and what {version} knows"
     (note,) = (note for note in found.prepared.notes if "dropped" in note)
     assert note.startswith("20 queries and 12 candidates have had no event for 60 days before the newest one")

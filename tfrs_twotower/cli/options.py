@@ -87,7 +87,10 @@ Resume = Annotated[
 RunFolder = Annotated[str | None, typer.Option(help="The folder of --resume. Default: runs/ and the name.")]
 StartFrom = Annotated[
     str | None,
-    typer.Option("--from", help="A version whose training goes on with FILE's events, as its experiment says."),
+    typer.Option(
+        "--from",
+        help="A version, or the newest of a folder, whose training goes on with FILE's events and its settings.",
+    ),
 ]
 DropUnseenAfterDays = Annotated[
     float | None,
@@ -169,6 +172,7 @@ def make_experiment(parameters: Mapping[str, Any]) -> Experiment:
         TypeError: If a value of the file has the wrong type.
         FileNotFoundError: If there is no such file.
     """
+    from tfrs_twotower.bundle.layout import find_version
     from tfrs_twotower.experiment.experiment import Experiment
     from tfrs_twotower.experiment.reading import SECTIONS, read_experiment
 
@@ -177,7 +181,7 @@ def make_experiment(parameters: Mapping[str, Any]) -> Experiment:
     if parameters.get("config") is not None:
         experiment = read_experiment(parameters["config"])
     elif "start_from" in given:
-        experiment = _experiment_of(Path(given["start_from"]))
+        experiment = _experiment_of(find_version(Path(given["start_from"])))
     else:
         experiment = None
     if experiment is not None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfrs_twotower._progress import Progress, no_progress
-from tfrs_twotower.bundle.layout import EXTRA_FOLDER
+from tfrs_twotower.bundle.layout import EXTRA_FOLDER, find_version
 from tfrs_twotower.data.dropping import drop_unseen
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.merging import merge_interactions
@@ -69,9 +69,14 @@ def prepare(experiment: Experiment, *, progress: Progress = no_progress) -> Prep
     state, newer = None, None
     dropped: list[str] = []
     if experiment.training.start_from is not None:
-        state = load_state(Path(experiment.training.start_from))
+        version = find_version(Path(experiment.training.start_from))
+        # The version is named for good, since a folder of versions will have newer ones.
+        experiment = dataclasses.replace(
+            experiment, training=dataclasses.replace(experiment.training, start_from=str(version))
+        )
+        state = load_state(version)
         # The source of what is known grows with each update, and is in the version's own manifest.
-        source = f"{interactions.source}, and what {experiment.training.start_from} knows"
+        source = f"{interactions.source}, and what {version} knows"
         interactions, newer = merge_interactions(state.known, interactions)
         interactions = dataclasses.replace(interactions, source=source)
         interactions, newer, dropped = _drop_unseen(interactions, newer, experiment.training.drop_unseen_after_days)
@@ -127,10 +132,8 @@ def load_state(version: Path) -> TrainingState:
         version: Folder of the version.
 
     Raises:
-        FileNotFoundError: If there is no such version, or it keeps no state.
+        FileNotFoundError: If it keeps no state.
     """
-    if not version.is_dir():
-        raise FileNotFoundError(f"There is no version at {version}. Name one such as saved_models/shop/3.")
     folder = version / EXTRA_FOLDER / STATE_FOLDER
     if not folder.is_dir():
         raise FileNotFoundError(

@@ -251,8 +251,8 @@ class TrainingSection(Section):
         resume: Whether the training is kept in a folder as it proceeds, so that the same command goes on with it after
             it was interrupted.
         run_folder: That folder, which implies `resume`; by default `runs/` and the model's name.
-        start_from: Folder of a version whose training goes on with the table's events, which are newer; its
-            choices stay.
+        start_from: Folder of a version, or of all versions for the newest, whose training goes on with the table's
+            events, which are newer; its choices stay.
         drop_unseen_after_days: Days before the newest event; queries and candidates whose own newest event is older are
             dropped from a training that starts from a version. By default none are.
         deterministic: Whether the same command always gives the same weights, to the last bit; some operations are

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tfrs_twotower"
 
 #: Folders that git ignores, or that hold what a run leaves behind.
-_IGNORED = {"build", "dist", "__pycache__", "saved_models", "node_modules"}
+_IGNORED = {"build", "_build", "dist", "__pycache__", "reference", "saved_models", "node_modules"}
 _KEPT = {".ci", ".github", ".gitignore", ".pre-commit-config.yaml"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -51,7 +51,7 @@ class PortableEffort(Effort):
 class PortableIndex(ApproximateIndex[PortableEffort]):
     """Scores the candidates of the most promising partitions, in stock TensorFlow operations.
 
-    The promise of a partition is q.c + |q| s sqrt(2 ln b / d): the score of its centre c, and what the best of its b
+    The promise of a partition is `q.c + |q| s sqrt(2 ln b / d)`: the score of its centre c, and what the best of its b
     members with spread s in d dimensions is expected to add. Each query is searched separately, so memory does not grow
     with the batch.
 

@@ -1,0 +1,59 @@
+"""Settings of Sphinx for the documentation site, which `scripts/docs` builds.
+
+The source folder is the root of the repository, so that every page is where its Markdown file is, and a relative link
+means the same here and on GitHub. Nothing is fetched while it builds, and nothing when it is read.
+"""
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+sys.path[:0] = [str(DOCS), str(ROOT)]
+
+from tfrs_twotower import __version__  # noqa: E402
+
+project = "tfrs_twotower"
+copyright = "the authors of tfrs_twotower"
+release = version = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "_extensions.navigation",
+    "_extensions.reference",
+    "_extensions.names",
+]
+root_doc = "README"
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+_PAGES = {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs"}
+exclude_patterns = ["docs/_*", *(path.name for path in ROOT.iterdir() if path.name not in _PAGES)]
+
+# Every reference must lead somewhere.
+nitpicky = True
+#: Types of other packages, whose documentation is not read while this site is built.
+nitpick_ignore_regex = [
+    ("py:.*", r"(collections|concurrent|datetime|grpc|np|npt|optuna|os|pa|tf|tfrs|types)\..*"),
+]
+
+# The headings of Markdown pages have the anchors that GitHub gives them.
+myst_heading_anchors = 6
+# A name in single backticks is code in a docstring, as it is in Markdown.
+default_role = "code"
+highlight_language = "text"
+
+autodoc_member_order = "bysource"
+add_module_names = False
+python_maximum_signature_line_length = 100
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_attr_annotations = False
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = f"tfrs_twotower {__version__}"
+html_static_path = ["_static"]
+html_js_files = [("site.js", {"defer": "defer"})]
+html_copy_source = False
+html_show_sphinx = False

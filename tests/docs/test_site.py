@@ -1,0 +1,95 @@
+"""The documentation site is built without a warning, and all that it links to is there."""
+
+import html.parser
+import os
+import urllib.parse
+from pathlib import Path
+
+import pytest
+
+import tfrs_twotower as tt
+from tests import forks
+from tests.conformance import public_names
+from tests.docs.test_code_blocks import REPOSITORY, find_pages
+
+
+class Page(html.parser.HTMLParser):
+    """The anchors of a page, its links, and what a browser loads with it."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value for name, value in attrs if value is not None}
+        self.ids |= {values["id"]} if "id" in values else set()
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        elif source := values.get("href" if tag == "link" else "src"):
+            self.loaded.append(source)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The folder of the site, built with the options of `scripts/docs`."""
+    folder = tmp_path_factory.mktemp("site")
+    script = (REPOSITORY / "scripts" / "docs").read_text(encoding="utf-8")
+    (options,) = [line.partition("python ")[2] for line in script.splitlines() if "-m sphinx" in line]
+    options = options.replace("docs/_build/html", str(folder)).replace('"$@"', "")
+    forks.start(options.split(), folder=REPOSITORY, environment={**os.environ, "NO_COLOR": "1"}).finish()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site) -> dict[Path, Page]:
+    return {file: Page(file) for file in site.rglob("*.html")}
+
+
+def test_the_site_has_every_page(site, pages):
+    expected = [*find_pages(), "CONTRIBUTING.md", "CHANGELOG.md"]
+    assert {site / Path(page).with_suffix(".html") for page in expected} <= set(pages)
+
+
+def test_every_public_name_is_in_the_reference(pages):
+    ids = set().union(*(page.ids for page in pages.values()))
+    modules = public_names.namespaces()
+    for path in public_names.classes_and_functions():
+        namespace, _, name = path.rpartition(".")
+        assert f"{modules[namespace].__name__}.{name}" in ids
+
+
+def test_links_lead_to_files_and_anchors(pages):
+    broken = []
+    for file, page in pages.items():
+        for link in [*page.links, *page.loaded]:
+            url = urllib.parse.urlsplit(link)
+            if url.scheme:
+                continue
+            target = (file.parent / urllib.parse.unquote(url.path)).resolve() if url.path else file
+            anchor = urllib.parse.unquote(url.fragment)
+            if not target.is_file() or (anchor and target in pages and anchor not in pages[target].ids):
+                broken.append(f"{file.name}: {link}")
+    assert not broken
+
+
+def test_a_browser_loads_nothing_from_another_host(pages):
+    assert not {source for page in pages.values() for source in page.loaded if urllib.parse.urlsplit(source).netloc}
+
+
+def test_names_in_guides_lead_to_the_reference(site, pages):
+    links = pages[site / "docs" / "guides" / "models.html"].links
+    assert "../reference/model.html#tfrs_twotower.model.JointModel" in links
+
+
+def test_types_of_signatures_lead_to_the_reference(site, pages):
+    """`tt.evaluate` takes a `Split`, which is on another page."""
+    links = pages[site / "docs" / "reference" / "evaluation.html"].links
+    assert "splits.html#tfrs_twotower.data.splits.Split" in links
+
+
+def test_the_first_page_is_the_readme(site):
+    assert "url=README.html" in (site / "index.html").read_text(encoding="utf-8")
+    assert tt.__version__ in (site / "README.html").read_text(encoding="utf-8")

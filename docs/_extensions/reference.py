@@ -109,7 +109,8 @@ class _Writer:
         elif callable(value):
             yield f".. autofunction:: {target}{line.signature}"
         else:
-            yield from (f".. data:: {target}", "", f"   {_find_comment(target.rpartition('.')[2])}")
+            name = path.rpartition(".")[2]
+            yield from (f".. data:: {name}", "", f"   {_find_comment(name)}")
         yield ""
         if guides := self._find_guides(path):
             yield from (f"   Shown in: {', '.join(f':doc:`{guide}`' for guide in guides)}", "")
@@ -126,7 +127,7 @@ def _format_member(value: object, target: str, line: _Line) -> str:
         return f".. automethod:: {target}{line.signature}\n"
     # `autoproperty` would take the beginning of the docstring for a type.
     text = str(GoogleDocstring(inspect.getdoc(value) or "", what="method"))
-    return f".. property:: {target}\n   :type: {line.kind}\n\n{textwrap.indent(text, '   ')}\n"
+    return f".. property:: {target.rpartition('.')[2]}\n   :type: {line.kind}\n\n{textwrap.indent(text, '   ')}\n"
 
 
 def _find_comment(constant: str) -> str:

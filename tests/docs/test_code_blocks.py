@@ -7,10 +7,12 @@ of each command go to the command line's `main`, in one process for a page, sinc
 
 import dataclasses
 import functools
+import importlib.util
 import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -75,9 +77,14 @@ assert set(soups) == {f"d{dish}" for dish in range(20, 25)} and set(steaks) == s
 assert bundle.recommend({"customer": "", "looked_at": "d3"}, k=1).candidate_ids[0] == "d4"
 """,
     "docs/guides/features.md": "assert vectors.shape == (1, 64)",
-    "docs/guides/bundles.md": """
-expected = bundle.recommend({"user_id": ["42", ""], "history": [[], ["50", "172"]], "history_rating": [[], [5.0, 4.0]]})
+    "docs/guides/hosts.md": """
+from tfrs_twotower.bundle.load import load_bundle
+expected = load_bundle("saved_models/movielens-100k").recommend(
+    {"user_id": ["42", ""], "history": [[], ["50", "172"]], "history_rating": [[], [5.0, 4.0]]}
+)
 assert found["candidate_ids"].numpy().astype(str).tolist() == expected.candidate_ids.tolist()
+""",
+    "docs/guides/bundles.md": """
 only = shop.recommend({"customer": "c7"}, k=5, only={"category": ["books", "garden"]}).candidate_ids[0]
 assert all(int(sku) % 3 in (0, 1) for sku in only)
 """,
@@ -325,3 +332,26 @@ def test_the_demo_without_an_option_is_a_pair_that_a_stock_server_can_serve(fini
 def test_the_written_server_files_serve_the_portable_twin(finish):
     finished = finish("docs/guides/publishing.md")
     assert 'name: "shop-portable"' in (finished.folder / "serving" / "models.config").read_text(encoding="utf-8")
+
+
+@pytest.mark.compiler
+def test_the_c_program_finds_what_load_bundle_finds(finish, tmp_path):
+    finished = finish("docs/guides/hosts.md")
+    names = finished.output.split("\n")[-2].split()
+    (source,) = blocks("docs/guides/hosts.md", "c")
+    (tmp_path / "host.c").write_text(source, encoding="utf-8")
+    tensorflow = Path(importlib.util.find_spec("tensorflow").origin).parent
+    libraries = [f"-L{tensorflow}", f"-Wl,-rpath,{tensorflow}", "-l:libtensorflow_cc.so.2"]
+    options = ["-std=c11", "-Wall", "-Werror", f"-I{tensorflow}/include", "host.c", *libraries, "-o", "host"]
+    subprocess.run(["gcc", *options, "-l:libtensorflow_framework.so.2"], cwd=tmp_path, check=True)
+    bundle = tt.load_bundle(finished.folder / "saved_models" / "movielens-100k-portable")
+    printed = subprocess.run(
+        [tmp_path / "host", bundle.path, *names, "50"], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.split() == bundle.similar("50").candidate_ids[0].tolist()
+
+
+def test_the_lines_of_cpp_are_those_of_the_tested_host():
+    host = (REPOSITORY / "tests" / "integration" / "hosts" / "host.cc").read_text(encoding="utf-8")
+    (lines,) = blocks("docs/guides/hosts.md", "cpp")
+    assert set(lines.splitlines()) <= set(host.splitlines())

@@ -40,16 +40,29 @@ def test_the_list_of_pages_is_complete():
     assert {(REPOSITORY / page).resolve() for page in find_pages()} - {REPOSITORY / "docs" / "README.md"} <= linked
 
 
-def test_figures_of_the_readme_are_those_of_the_table():
-    columns, measured = quality_table()
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    table = readme.split("## Figures")[1].split("## Documentation")[0]
-    rows = [cells(line) for line in table.splitlines() if line.startswith("| `")]
+@pytest.mark.parametrize(
+    ("page", "heading", "columns"),
+    [
+        ("README.md", "## Figures", ("auc", "log_loss", "ndcg@10", "recall@10")),
+        ("docs/guides/concepts.md", "## Why a rating loss does not rank", ("auc", "ndcg@10")),
+    ],
+)
+def test_figures_of_a_page_are_those_of_the_table(page, heading, columns):
+    names, measured = quality_table()
+    section = (REPOSITORY / page).read_text(encoding="utf-8").split(heading)[1].split("\n## ")[0]
+    rows = [cells(line) for line in section.splitlines() if line.startswith("| `")]
     assert len(rows) == 6
     for name, *values in rows:
         case = re.match("`(.*?)`", name)[1]
-        for column, value in zip(("auc", "log_loss", "ndcg@10", "recall@10"), values, strict=True):
-            assert measured[case][columns.index(column)].split(" ± ")[0] == value, (case, column)
+        for column, value in zip(columns, values, strict=True):
+            assert measured[case][names.index(column)].split(" ± ")[0] == value, (case, column)
+
+
+def test_figures_of_the_concepts_are_in_the_table():
+    _, measured = quality_table()
+    text = (REPOSITORY / "docs" / "guides" / "concepts.md").read_text(encoding="utf-8")
+    known = {value.split(" ± ")[0] for values in measured.values() for value in values}
+    assert set(re.findall(r"0\.\d{4}", text)) <= known
 
 
 def quality_table() -> tuple[list[str], dict[str, list[str]]]:

@@ -54,6 +54,7 @@ napoleon_use_rtype = False
 html_theme = "furo"
 html_title = f"tfrs_twotower {__version__}"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
 html_copy_source = False
 html_show_sphinx = False

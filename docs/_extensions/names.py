@@ -39,14 +39,17 @@ def find_targets() -> dict[str, str]:
 
 
 class _LinkNames(SphinxPostTransform):
-    """Makes links of the names in code font."""
+    """Makes links of the names in code font, except in headings and in the texts of other links."""
 
     default_priority = 5
 
     def run(self, **_: object) -> None:
+        taken = (nodes.reference, nodes.title, addnodes.pending_xref)
+        outer = list(self.document.findall(lambda node: isinstance(node, taken)))
+        inner = {id(literal) for node in outer for literal in node.findall(nodes.literal)}
         for literal in list(self.document.findall(nodes.literal)):
             match = _NAME.fullmatch(literal.astext())
-            if match and not isinstance(literal.parent, nodes.reference | nodes.title | addnodes.pending_xref):
+            if match and id(literal) not in inner:
                 link = _link(self.app, self.env.docname, find_targets().get(match[1], ""), literal)
                 if link is not None:
                     literal.replace_self(link)

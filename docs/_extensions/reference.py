@@ -15,6 +15,7 @@ from sphinx.domains.python import PyObject
 from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.pycode import ModuleAnalyzer
 
+import tfrs_twotower as tt
 from tests.conformance import public_names
 
 #: Folder of the pages, from the root. Git ignores it.
@@ -54,7 +55,7 @@ def _read_line(line: str) -> _Line:
 
 def list_reference() -> list[tuple[str, Path]]:
     """Returns the title and the path of each page, from the root."""
-    paths = sorted(public_names.namespaces())
+    paths = ["tt", *sorted(public_names.namespaces())]
     return [(path, _FOLDER / f"{path.removeprefix('tt.').replace('.', '_')}.rst") for path in paths]
 
 
@@ -63,7 +64,7 @@ def _write_pages(app: Sphinx) -> None:
     (root / _FOLDER).mkdir(exist_ok=True)
     writer = _Writer(app)
     for path, page in list_reference():
-        text = "\n".join([*writer.format_page(path), ""])
+        text = "\n".join([*(writer.format_page(path) if path != "tt" else writer.format_top()), ""])
         file = root / page
         # A page that has not changed is not built again.
         if not file.exists() or file.read_text(encoding="utf-8") != text:
@@ -85,6 +86,14 @@ class _Writer:
             owner = line.path if line.path in self._objects else line.path.rpartition(".")[0]
             if owner in self._objects and " = tt." not in text.partition("(")[0]:
                 self._lines.setdefault(owner, []).append(line)
+
+    def format_top(self) -> Iterator[str]:
+        """Yields the lines of the page of the top level, whose names are described in the namespaces."""
+        yield from ("tt", "==", "", "``import tfrs_twotower as tt`` gives the names that nearly every user needs.", "")
+        yield from (".. list-table::", "")
+        for name in sorted(name for path in self._lines if hasattr(tt, name := path.rpartition(".")[2])):
+            sentence = (inspect.getdoc(getattr(tt, name)) or "").partition("\n\n")[0].replace("\n", " ")
+            yield from (f"   * - ``tt.{name}``", f"     - {sentence}")
 
     def format_page(self, path: str) -> Iterator[str]:
         """Yields the lines of a namespace's page."""

@@ -52,6 +52,7 @@ napoleon_attr_annotations = False
 napoleon_use_rtype = False
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"tfrs_twotower {__version__}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

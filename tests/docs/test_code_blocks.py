@@ -142,6 +142,7 @@ NOT_RUN = {
     "tfrs-twotower train ratings.csv --query-id customer --candidate-id sku --rating stars --timestamp when": (
         "tests/cli runs it, with --epochs 1"
     ),
+    "tfrs-twotower train --from saved_models/shop/3 newer.csv": "tests/experiment goes on from versions",
     "scripts/demo": "it creates an environment; tests/integration tests what it runs",
     "scripts/test": "it runs these tests",
     ".venv/bin/tfrs-twotower serve saved_models/movielens-100k --open": "tests/server opens the page",

@@ -14,22 +14,34 @@ from tests.docs.test_code_blocks import REPOSITORY, find_pages
 
 
 class Page(html.parser.HTMLParser):
-    """The anchors of a page, its links, and what a browser loads with it."""
+    """The anchors of a page, its links, what a browser loads with it, and its text without code."""
+
+    _CODE = ("code", "pre", "script", "style")
 
     def __init__(self, file: Path) -> None:
         super().__init__()
         self.ids: set[str] = set()
         self.links: list[str] = []
         self.loaded: list[str] = []
+        self.text = ""
+        self._num_open = 0
         self.feed(file.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._num_open += tag in self._CODE
         values = {name: value for name, value in attrs if value is not None}
         self.ids |= {values["id"]} if "id" in values else set()
         if tag == "a" and "href" in values:
             self.links.append(values["href"])
         elif source := values.get("href" if tag == "link" else "src"):
             self.loaded.append(source)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._num_open -= tag in self._CODE
+
+    def handle_data(self, data: str) -> None:
+        if not self._num_open:
+            self.text += data
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +85,12 @@ def test_links_lead_to_files_and_anchors(pages):
             if not target.is_file() or (anchor and target in pages and anchor not in pages[target].ids):
                 broken.append(f"{file.name}: {link}")
     assert not broken
+
+
+def test_markup_is_read(pages):
+    """Sphinx says nothing of a name in backticks that a letter follows, as in a plural, and shows the backticks."""
+    shown = {f"{file.name}: {line}" for file, page in pages.items() for line in page.text.splitlines() if "`" in line}
+    assert not shown
 
 
 def test_a_browser_loads_nothing_from_another_host(pages):

@@ -47,7 +47,7 @@ def build_training_batches(
         history: Source of the query's other events; None for a model without a history.
 
     Returns:
-        `EventBatch`es in the order of `shuffled_positions`, of known cardinality.
+        Batches, each an `EventBatch`, in the order of `shuffled_positions`, of known cardinality.
 
     Raises:
         ValueError: If `batch_size` is below 1, an encoded table has another length, or the history's timeline is of
@@ -80,7 +80,7 @@ def build_evaluation_batches(
         history: Source of the query's past events, usually a `FixedHistory`.
 
     Returns:
-        `EventBatch`es.
+        Batches, each an `EventBatch`.
 
     Raises:
         ValueError: If `batch_size` is below 1, an encoded table has another length, or the history's timeline is of

@@ -36,7 +36,7 @@ def build_query_batches(
             whole catalogue in every batch.
 
     Returns:
-        `QueryBatch`es, of known cardinality.
+        Batches, each a `QueryBatch`, of known cardinality.
 
     Raises:
         ValueError: If a number is out of range, there is no event, or an encoded table has another length.

@@ -40,7 +40,7 @@ def build_sequence_batches(
             whole catalogue in every batch.
 
     Returns:
-        `QueryBatch`es with a row for each part, of known cardinality. Padding of a history comes first.
+        Batches, each a `QueryBatch` with a row for each part, of known cardinality. Padding of a history comes first.
 
     Raises:
         ValueError: If a number is out of range, there is no event, or an encoded table has another length.

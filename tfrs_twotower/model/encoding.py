@@ -98,7 +98,7 @@ def with_candidate_keys(batches: tf.data.Dataset, interactions: Interactions) ->
     """Adds candidate keys, hashes of the ids, to batches of events: rows are numbered anew in every table.
 
     Args:
-        batches: `EventBatch`es.
+        batches: Each an `EventBatch`.
         interactions: Whose candidates the rows are.
     """
     ids = tf.constant(interactions.candidates[interactions.candidate_id].to_pylist())

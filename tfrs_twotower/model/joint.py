@@ -117,7 +117,7 @@ class JointModel(Recommender):
     def query_batches(
         self, train: Interactions, *, batch_size: int = 256, seed: int, initial_epoch: int = 0
     ) -> tf.data.Dataset:
-        """Makes `JointBatch`es of both models for `fit`, of the same queries; see `TwoTowerModel.query_batches`."""
+        """Makes batches for `fit`, each a `JointBatch` of the same queries; see `TwoTowerModel.query_batches`."""
         options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "initial_epoch": initial_epoch}
         self.rating.check_queries(train)
         contexts = [set(model.query_tower.config.context) for model in (self.retrieval, self.rating)]

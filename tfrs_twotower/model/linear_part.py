@@ -43,8 +43,8 @@ class LinearPart:
     the share of its events that only the candidate itself predicts, which is of no use for one that was not seen.
 
     Args:
-        model: A trained model with two `SumTower`s, a `History` of the candidates and their `Categorical` id; it stays
-            as it is.
+        model: A trained model whose towers are each a `SumTower`, with a `History` of the candidates and their
+            `Categorical` id; it stays as it is.
         train: The events that the model was trained on.
         rank: Number of directions, >= 1; fewer if the events have fewer.
 

@@ -42,6 +42,8 @@ myst_heading_anchors = 6
 # A name in single backticks is code in a docstring, as it is in Markdown.
 default_role = "code"
 highlight_language = "text"
+# `""` and `--option` stay what they are.
+smartquotes = False
 
 autodoc_member_order = "bysource"
 add_module_names = False

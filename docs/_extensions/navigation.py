@@ -29,7 +29,7 @@ def _add_navigation(app: Sphinx, page: str, source: list[str]) -> None:
     if page != app.config.root_doc:
         return
     index = Path(app.srcdir) / _INDEX
-    app.env.dependencies[page].add(str(index))
+    app.env.note_dependency(str(index))
     trees = {**list_pages(index), "Reference": list_reference(), "Project": _PROJECT}
     for caption, pages in trees.items():
         entries = "\n".join(f"{title} </{path.with_suffix('')}>" for title, path in pages)

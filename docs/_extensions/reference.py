@@ -41,9 +41,13 @@ class _Line(NamedTuple):
 
     @property
     def signature(self) -> str:
-        """The arguments and the result, without defaults that have no text in Python."""
+        """The arguments and the result, without defaults that have no text in Python.
+
+        A type variable in the place of the result stands for the class itself.
+        """
         arguments = re.sub("<factory>|<lambda>", "...", self.arguments or "")
-        return f"{arguments} -> {self.result}" if self.result else arguments
+        result = re.sub(r"^_\w+$", self.path.split(".")[-2], self.result or "")
+        return f"{arguments} -> {result}" if result else arguments
 
 
 def _read_line(line: str) -> _Line:

@@ -1,6 +1,7 @@
 from .batch import EventBatch as EventBatch
 from .batch import JointBatch as JointBatch
 from .batch import QueryBatch as QueryBatch
+from .explicit_negatives import NegativeWeights as NegativeWeights
 from .histories import CausalHistory as CausalHistory
 from .histories import FixedHistory as FixedHistory
 from .histories import HistorySource as HistorySource

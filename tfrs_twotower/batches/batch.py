@@ -1,12 +1,10 @@
-"""The batches that models are trained on: batches of events and batches of whole queries, declared and made here.
+"""The batches that models are trained on: batches of events and batches of whole queries.
 
-A batch is assembled from *rows*, the numbers that NumPy computes for it, and from the codes that the rows' queries and
-candidates have in the encoded tables. Batches are named tuples, which `tf.data`, `tf.function` and Keras hand on.
+Batches are named tuples, which `tf.data`, `tf.function` and Keras hand on. They are assembled in `batch_rows.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -29,6 +27,25 @@ class SoftmaxNegatives(NamedTuple):
     log_sampling_probabilities: tf.Tensor
 
 
+class ExplicitNegatives(NamedTuple):
+    """The explicit negatives of a batch: candidates that its queries are known not to want.
+
+    Attributes:
+        events: int32 [n], ascending, the place of an event in the batch. The candidate is a negative of its query.
+        candidates: int32 [n], the place of the candidate among those of the batch. In a batch of queries, none has one
+            twice.
+        weights: float32 [n], > 0, as how many candidates each counts in a softmax.
+
+    Example:
+        >>> ExplicitNegatives(events=tf.constant([0]), candidates=tf.constant([2]), weights=tf.constant([8.0]))._fields
+        ('events', 'candidates', 'weights')
+    """
+
+    events: tf.Tensor
+    candidates: tf.Tensor
+    weights: tf.Tensor
+
+
 class _EventFields(NamedTuple):
     query: Codes
     candidate: Codes
@@ -44,7 +61,7 @@ class EventBatch(_EventFields):
     Args:
         query: Input name -> codes [batch, ...] of the events' queries.
         candidate: Input name -> codes [num_rows, ...], those of the pairs' candidates first. There are others only with
-            `negatives` or `rows_before`.
+            `negatives` or `rows_before`; explicit negatives come last.
         candidate_rows: int32 [num_rows], rows of the catalogue.
         ratings: float32 [pairs].
         optional: The optional fields of another batch, which the arguments below add to.
@@ -53,8 +70,10 @@ class EventBatch(_EventFields):
         negatives: What a softmax over the batch's candidates needs; None if there is none.
         candidate_keys: int64 [num_rows], numbers that identify a candidate in every catalogue; None if not needed.
         rows_before: int32 scalar, in a replica's piece of a batch whose candidates are gathered from all replicas: the
-            number of candidates that the replicas before it have. Then `candidate` holds the first rows only. None in a
-            whole batch.
+            number of candidates that the replicas before it have. Then `candidate` holds the replica's own rows only.
+            None in a whole batch.
+        explicit_negatives: Negatives of single queries, beside those of all; None if there are none. Their candidates
+            come after those that `negatives` describe.
 
     Example:
         >>> batch = EventBatch(
@@ -82,6 +101,7 @@ class EventBatch(_EventFields):
         negatives: SoftmaxNegatives | None = None,
         candidate_keys: tf.Tensor | None = None,
         rows_before: tf.Tensor | None = None,
+        explicit_negatives: ExplicitNegatives | None = None,
     ) -> EventBatch:
         """Makes a batch; `tf.data` and `tf.function` call this with the first five arguments."""
         given = {
@@ -90,6 +110,7 @@ class EventBatch(_EventFields):
             "negatives": negatives,
             "candidate_keys": candidate_keys,
             "rows_before": rows_before,
+            "explicit_negatives": explicit_negatives,
         }
         present = {name: value for name, value in given.items() if value is not None}
         return super().__new__(cls, query, candidate, candidate_rows, ratings, {**(optional or {}), **present})
@@ -118,6 +139,18 @@ class EventBatch(_EventFields):
     def rows_before(self) -> tf.Tensor | None:
         """int32 scalar, the number of candidates of the replicas before this one; None in a whole batch."""
         return self.optional.get("rows_before")
+
+    @property
+    def explicit_negatives(self) -> ExplicitNegatives | None:
+        """Negatives of single queries; None if there are none."""
+        return self.optional.get("explicit_negatives")
+
+    @property
+    def num_shared(self) -> tf.Tensor:
+        """int32 scalar, the number of candidates before those of the explicit negatives, which all queries share."""
+        if self.negatives is None:
+            return tf.size(self.candidate_rows)
+        return tf.size(self.negatives.log_sampling_probabilities)
 
     def queries_of_pairs(self, queries: tf.Tensor) -> tf.Tensor:
         """Returns each pair's query.
@@ -166,6 +199,8 @@ class QueryBatch(NamedTuple):
         target_candidates: int32 [events], each event's place among the batch's candidates.
         ratings: float32 [events].
         weights: float32 [events], the weight of each event in the loss; None for 1 each.
+        explicit_negatives: Candidates that a row is known not to want; None if there are none. The event that each
+            refers to may be any of its row.
 
     Example:
         A query that rated the candidates in rows 0 and 2 of a catalogue of three:
@@ -191,6 +226,7 @@ class QueryBatch(NamedTuple):
     target_candidates: tf.Tensor
     ratings: tf.Tensor
     weights: tf.Tensor | None = None
+    explicit_negatives: ExplicitNegatives | None = None
 
     @property
     def target_queries(self) -> tf.Tensor:
@@ -201,6 +237,14 @@ class QueryBatch(NamedTuple):
     def pairs(self) -> tf.Tensor:
         """int64 [events, 2], the places of each event's query and candidate in the batch."""
         return tf.stack([self.target_queries, tf.cast(self.target_candidates, tf.int64)], axis=1)
+
+    @property
+    def negative_pairs(self) -> tf.Tensor:
+        """int64 [n, 2], the places of the query and the candidate of each explicit negative in the batch."""
+        if self.explicit_negatives is None:
+            return tf.zeros([0, 2], tf.int64)
+        queries = tf.gather(self.target_queries, self.explicit_negatives.events)
+        return tf.stack([queries, tf.cast(self.explicit_negatives.candidates, tf.int64)], axis=1)
 
     def by_event(self) -> QueryBatch:
         """Returns the batch in which each event is a query of its own, without codes: queries are encoded already.
@@ -222,7 +266,8 @@ class QueryBatch(NamedTuple):
         if logs is not None:
             num_rows = 1 + tf.reduce_max(tf.concat([self.target_queries, [-1]], axis=0))
             shape = tf.stack([num_rows, tf.size(logs, tf.int64)])
-            is_own = tf.scatter_nd(self.pairs, tf.ones_like(self.ratings), shape) > 0
+            own = tf.concat([self.pairs, self.negative_pairs], axis=0)
+            is_own = tf.scatter_nd(own, tf.ones(tf.shape(own)[:1]), shape) > 0
             logs = tf.gather(tf.where(is_own, 0.0, logs), self.target_queries)
         return self._replace(
             query={},
@@ -258,129 +303,3 @@ class JointBatch(NamedTuple):
 
     retrieval: EventBatch | QueryBatch
     rating: EventBatch | QueryBatch
-
-
-class EventRows(NamedTuple):
-    """The rows of a batch of events, as arrays, tensors or tensor specs.
-
-    Attributes:
-        queries: int32 [batch].
-        candidates: int32 [num_rows].
-        ratings: float32 [pairs].
-        weights: float32 [pairs].
-        query_places: int32 [pairs].
-        is_other_positive: bool [batch, num_rows].
-        log_sampling_probabilities: float32 [num_rows].
-        history: int32 [batch, length], rows of past candidates, `NO_ROW` in an unused slot.
-        history_ratings: float32 [batch, length], 0 in an unused slot.
-        contexts: int32 [batch], rows of contexts.
-        history_times: int64 [batch, length], seconds since 1970, `NO_TIME` in an unused slot.
-    """
-
-    queries: Any
-    candidates: Any
-    ratings: Any
-    weights: Any = None
-    query_places: Any = None
-    is_other_positive: Any = None
-    log_sampling_probabilities: Any = None
-    history: Any = None
-    history_ratings: Any = None
-    contexts: Any = None
-    history_times: Any = None
-
-    def assemble(self, query: Codes, candidate: Codes) -> EventBatch:
-        """Makes the batch of these rows, given as tensors.
-
-        Args:
-            query: Codes of `queries`.
-            candidate: Codes of `candidates`.
-        """
-        negatives = None
-        if self.is_other_positive is not None:
-            negatives = SoftmaxNegatives(self.is_other_positive, self.log_sampling_probabilities)
-        return EventBatch(
-            query=query,
-            candidate=candidate,
-            candidate_rows=self.candidates,
-            ratings=self.ratings,
-            weights=self.weights,
-            query_places=self.query_places,
-            negatives=negatives,
-        )
-
-
-class QueryRows(NamedTuple):
-    """The rows of a batch of queries, as arrays, tensors or tensor specs.
-
-    Attributes:
-        queries: int32 [batch].
-        candidates: int32 [num_rows].
-        log_sampling_probabilities: float32 [num_rows].
-        history: int32 [batch, any], rows of past candidates, `NO_ROW` in an unused slot.
-        history_ratings: float32 [batch, any], 0 in an unused slot.
-        target_places: int64 [events, 2].
-        target_candidates: int32 [events].
-        ratings: float32 [events].
-        weights: float32 [events].
-        contexts: int32 [batch], rows of contexts.
-        history_times: int64 [batch, any], seconds since 1970, `NO_TIME` in an unused slot.
-    """
-
-    queries: Any
-    candidates: Any
-    log_sampling_probabilities: Any
-    history: Any
-    history_ratings: Any
-    target_places: Any
-    target_candidates: Any
-    ratings: Any
-    weights: Any = None
-    contexts: Any = None
-    history_times: Any = None
-
-    def assemble(self, query: Codes, candidate: Codes) -> QueryBatch:
-        """Makes the batch of these rows, given as tensors.
-
-        Args:
-            query: Codes of `queries`.
-            candidate: Codes of `candidates`.
-        """
-        return QueryBatch(
-            query=query,
-            candidate=candidate,
-            candidate_rows=self.candidates,
-            log_sampling_probabilities=self.log_sampling_probabilities,
-            target_places=self.target_places,
-            target_candidates=self.target_candidates,
-            ratings=self.ratings,
-            weights=self.weights,
-        )
-
-
-Rows = EventRows | QueryRows
-
-
-def to_flat(rows: Rows) -> list[Any]:
-    """Returns the columns that are not None, in order, for `tf.numpy_function`, which takes no named tuples."""
-    return [column for column in rows if column is not None]
-
-
-def from_flat(specs: Rows, columns: Sequence[tf.Tensor]) -> Rows:
-    """Returns the rows whose columns `to_flat` gave, with the shapes of their specs.
-
-    Args:
-        specs: Shape and dtype of each column, None for a column that is absent.
-        columns: Tensors, in the order of `to_flat(specs)`.
-    """
-    remaining = iter(columns)
-    return type(specs)(*(None if spec is None else tf.ensure_shape(next(remaining), spec.shape) for spec in specs))
-
-
-def with_leading_dimension(specs: Rows) -> Rows:
-    """Returns the specs of several batches' rows that are stacked.
-
-    Args:
-        specs: Shape and dtype of each column of one batch, None for a column that is absent.
-    """
-    return type(specs)(*(None if spec is None else tf.TensorSpec([None, *spec.shape], spec.dtype) for spec in specs))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.batches.batch import EventRows
+from tfrs_twotower.batches.batch_rows import EventRows
 from tfrs_twotower.batches.encoded import EncodedTables
 from tfrs_twotower.batches.histories import HistorySource
 from tfrs_twotower.batches.negatives import Negatives

@@ -1,14 +1,16 @@
-"""Negative examples: candidates that a query has no event with, and the other candidates of its batch."""
+"""Negative examples: candidates that a query has no event with, the others of its batch, and explicit negatives."""
 
 from __future__ import annotations
 
 import abc
+import functools
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._settings import whole_number
-from tfrs_twotower.batches.batch import EventRows
+from tfrs_twotower.batches.batch_rows import EventRows, with_explicit_negatives
+from tfrs_twotower.batches.explicit_negatives import NegativeLists, NegativeWeights
 from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.data.rows import pair_codes, places_within
 
@@ -156,9 +158,12 @@ class InBatchNegatives(Negatives):
         threshold: A rating of at least this is positive.
         num_uniform: Number of candidates drawn from the whole catalogue for each batch, >= 0, so that candidates with
             few events or none occur as well.
+        negative_weights: What the explicit negatives of a query count, those of the task; None for none.
+        max_explicit: Maximum number of explicit negatives of an event, >= 1. If its query has more, so many are drawn,
+            whose weights stand for all.
 
     Raises:
-        ValueError: If `num_uniform` is below 0.
+        ValueError: If a number is out of range.
 
     References:
         Yang et al. 2020, "Mixed Negative Sampling for Learning Two-tower Neural Networks in Recommendations".
@@ -176,9 +181,18 @@ class InBatchNegatives(Negatives):
         [[True, False], [False, True]]
     """
 
-    def __init__(self, interactions: Interactions, *, threshold: float, num_uniform: int = 0) -> None:
+    def __init__(
+        self,
+        interactions: Interactions,
+        *,
+        threshold: float,
+        num_uniform: int = 0,
+        negative_weights: NegativeWeights | None = None,
+        max_explicit: int = 16,
+    ) -> None:
         super().__init__(interactions, threshold=threshold)
         self.num_uniform = whole_number(num_uniform, "`num_uniform`", 0)
+        self.negative_weights, self.max_explicit = negative_weights, whole_number(max_explicit, "`max_explicit`", 1)
         counts = np.bincount(interactions.candidate_rows, minlength=interactions.num_candidates)
         self._event_shares = counts / max(1, interactions.num_events)
         positive = np.flatnonzero(interactions.ratings >= threshold)
@@ -220,18 +234,60 @@ class InBatchNegatives(Negatives):
 
     def extend_specs(self, specs: EventRows) -> EventRows:
         """Adds the columns that a softmax needs; see `Negatives`."""
-        return specs._replace(
+        specs = specs._replace(
             is_other_positive=tf.TensorSpec([None, None], tf.bool),
             log_sampling_probabilities=tf.TensorSpec([None], tf.float32),
         )
+        return specs if self.negative_weights is None else with_explicit_negatives(specs)
 
     def extend(self, rows: EventRows, generator: np.random.Generator) -> EventRows:
-        """Adds uniform candidates after the events'; see `Negatives`."""
+        """Adds uniform candidates after the events', and explicit negatives after both; see `Negatives`."""
         candidates, is_other_positive, log_expected = self.describe(
             rows.queries, rows.candidates, generator, context_rows=rows.contexts
         )
-        return rows._replace(
+        rows = rows._replace(
             candidates=candidates, is_other_positive=is_other_positive, log_sampling_probabilities=log_expected
+        )
+        return rows if self.negative_weights is None else self._with_explicit(rows, generator)
+
+    def _with_explicit(self, rows: EventRows, generator: np.random.Generator) -> EventRows:
+        if rows.contexts is None:
+            lists, groups = self._lists_of_queries, rows.queries
+        else:
+            num_contexts = self.interactions.contexts.table.num_rows
+            lists = self._lists_of_requests
+            groups = np.searchsorted(self._request_codes, pair_codes(rows.queries, rows.contexts, num_contexts))
+        events, drawn, weights = lists.draw(groups, self.max_explicit, generator)
+        unique, places = np.unique(drawn, return_inverse=True)
+        return rows._replace(
+            candidates=np.concatenate([rows.candidates, unique.astype(np.int32)]),
+            negative_events=events.astype(np.int32),
+            negative_candidates=(len(rows.candidates) + places).astype(np.int32),
+            negative_weights=weights,
+        )
+
+    @functools.cached_property
+    def _lists_of_queries(self) -> NegativeLists:
+        return self._lists(self.interactions.query_rows, self.interactions.num_queries)
+
+    @functools.cached_property
+    def _lists_of_requests(self) -> NegativeLists:
+        requests = self.interactions.requests
+        return self._lists(requests.of_events, len(requests.query_rows))
+
+    @functools.cached_property
+    def _request_codes(self) -> np.ndarray:
+        requests, num_contexts = self.interactions.requests, self.interactions.contexts.table.num_rows
+        return pair_codes(requests.query_rows, requests.context_rows, num_contexts)
+
+    def _lists(self, groups: np.ndarray, num_groups: int) -> NegativeLists:
+        assert self.negative_weights is not None  # otherwise no lists are needed
+        return NegativeLists(
+            self.interactions,
+            threshold=self.threshold,
+            weights=self.negative_weights,
+            groups=groups,
+            num_groups=num_groups,
         )
 
     def _is_positive(

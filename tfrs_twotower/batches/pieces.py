@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.batches.batch import EventBatch, QueryBatch, SoftmaxNegatives
+from tfrs_twotower.batches.batch import EventBatch, ExplicitNegatives, QueryBatch, SoftmaxNegatives
 
 
 def piece_of_events(batch: EventBatch, index: int, count: int, *, gathers_candidates: bool) -> EventBatch:
@@ -22,7 +22,7 @@ def piece_of_events(batch: EventBatch, index: int, count: int, *, gathers_candid
         count: Number of replicas, >= 1.
         gathers_candidates: Whether the candidates of the other replicas will be gathered. If so, the piece describes
             the candidates of the whole batch, its own first, but it has the codes of its own only. If not, candidates
-            beyond those of the pairs are left out.
+            beyond those of the pairs are left out. Explicit negatives are those of its own queries in any case.
 
     Example:
         >>> batch = EventBatch(
@@ -34,7 +34,7 @@ def piece_of_events(batch: EventBatch, index: int, count: int, *, gathers_candid
         ([6, 7], [1, 2, 0])
     """
     num_queries, num_pairs = _length(batch.query), tf.shape(batch.ratings)[0]
-    num_extra = tf.shape(batch.candidate_rows)[0] - num_pairs if gathers_candidates else 0
+    num_extra = batch.num_shared - num_pairs if gathers_candidates else 0
 
     def pairs_of(replica: int) -> tf.Tensor:
         first, last = _bounds(num_queries, replica, count)
@@ -59,6 +59,12 @@ def piece_of_events(batch: EventBatch, index: int, count: int, *, gathers_candid
             is_other_positive=tf.gather(negatives.is_other_positive[first:last], described, axis=1),
             log_sampling_probabilities=tf.gather(negatives.log_sampling_probabilities, described),
         )
+    places = tf.range(num_queries)
+    explicit = _negatives_of(batch.explicit_negatives, (first <= places) & (places < last))
+    if explicit is not None:
+        unique, new_places = tf.unique(explicit.candidates)
+        explicit = explicit._replace(candidates=tf.size(described) + new_places)
+        rows, described = (tf.concat([shared, unique], axis=0) for shared in (rows, described))
     return EventBatch(
         query=tf.nest.map_structure(lambda codes: codes[first:last], batch.query),
         candidate=tf.nest.map_structure(lambda codes: tf.gather(codes, rows), batch.candidate),
@@ -69,6 +75,7 @@ def piece_of_events(batch: EventBatch, index: int, count: int, *, gathers_candid
         negatives=negatives,
         candidate_keys=None if batch.candidate_keys is None else tf.gather(batch.candidate_keys, described),
         rows_before=rows_before if gathers_candidates else None,
+        explicit_negatives=explicit,
     )
 
 
@@ -92,7 +99,8 @@ def piece_of_queries(batch: QueryBatch, index: int, count: int) -> QueryBatch:
     """
     first, last = _bounds(_length(batch.query), index, count)
     queries = tf.cast(batch.target_queries, tf.int32)
-    events = tf.where((first <= queries) & (queries < last))[:, 0]
+    is_own = (first <= queries) & (queries < last)
+    events = tf.where(is_own)[:, 0]
     before = tf.cast(tf.stack([first, 0]), tf.int64)
     return batch._replace(
         query=tf.nest.map_structure(lambda codes: codes[first:last], batch.query),
@@ -100,7 +108,22 @@ def piece_of_queries(batch: QueryBatch, index: int, count: int) -> QueryBatch:
         target_candidates=tf.gather(batch.target_candidates, events),
         ratings=tf.gather(batch.ratings, events),
         weights=None if batch.weights is None else tf.gather(batch.weights, events),
+        explicit_negatives=_negatives_of(batch.explicit_negatives, is_own),
     )
+
+
+def _negatives_of(negatives: ExplicitNegatives | None, is_own: tf.Tensor) -> ExplicitNegatives | None:
+    """Returns the explicit negatives of a replica's events.
+
+    Args:
+        negatives: Those of the batch.
+        is_own: bool [events], whether an event is the replica's.
+    """
+    if negatives is None:
+        return None
+    new_places = tf.cumsum(tf.cast(is_own, tf.int32)) - 1
+    kept = ExplicitNegatives(*(tf.boolean_mask(part, tf.gather(is_own, negatives.events)) for part in negatives))
+    return kept._replace(events=tf.gather(new_places, kept.events))
 
 
 def _length(codes: Any) -> tf.Tensor:

@@ -15,7 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.batches.batch import EventBatch, QueryBatch, Rows, from_flat, to_flat, with_leading_dimension
+from tfrs_twotower.batches.batch import EventBatch, QueryBatch
+from tfrs_twotower.batches.batch_rows import Rows, from_flat, to_flat, with_leading_dimension
 from tfrs_twotower.batches.encoded import EncodedTables
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.batches.batch import QueryRows
 from tfrs_twotower.batches.batch_candidates import BatchCandidates
+from tfrs_twotower.batches.batch_rows import QueryRows, with_explicit_negatives
 from tfrs_twotower.batches.encoded import EncodedTables
+from tfrs_twotower.batches.explicit_negatives import NegativeLists, NegativeWeights
 from tfrs_twotower.batches.histories import Timeline
 from tfrs_twotower.batches.pipeline import EpochOrder, gather_batches
 from tfrs_twotower.batches.shuffle import shuffled_positions
@@ -22,6 +23,8 @@ def build_query_batches(
     batch_size: int,
     order: EpochOrder,
     num_sampled: int | None = None,
+    threshold: float = 0.0,
+    negative_weights: NegativeWeights | None = None,
 ) -> tf.data.Dataset:
     """Builds shuffled batches of queries for `model.fit`. The n-th iteration is epoch `initial_epoch + n`.
 
@@ -34,6 +37,8 @@ def build_query_batches(
         order: Seed and first epoch, which decide the order of the queries. There is always one worker.
         num_sampled: Number of candidates drawn uniformly for a batch, beside those of its events, >= 0; None for the
             whole catalogue in every batch.
+        threshold: A rating of at least this is positive; only needed with `negative_weights`.
+        negative_weights: What the explicit negatives of a query count, or of a request; None for batches without.
 
     Returns:
         Batches, each a `QueryBatch`, of known cardinality.
@@ -42,7 +47,16 @@ def build_query_batches(
         ValueError: If a number is out of range, there is no event, or an encoded table has another length.
     """
     tables.require_rows_of(interactions)
-    source = _QuerySource(interactions, batch_size, order.seed, num_sampled, has_context=bool(tables.contexts))
+    negatives, has_context = None, bool(tables.contexts)
+    if negative_weights is not None:
+        negatives = NegativeLists(
+            interactions,
+            threshold=threshold,
+            weights=negative_weights,
+            groups=interactions.requests.of_events if has_context else interactions.query_rows,
+            num_groups=len(interactions.requests.query_rows) if has_context else interactions.num_queries,
+        )
+    source = _QuerySource(interactions, batch_size, order.seed, num_sampled, negatives, has_context=has_context)
     return gather_batches(source, tables, initial_epoch=order.initial_epoch)
 
 
@@ -50,7 +64,14 @@ class _QuerySource:
     """Computes the rows of batches of queries."""
 
     def __init__(
-        self, interactions: Interactions, batch_size: int, seed: int, num_sampled: int | None, *, has_context: bool
+        self,
+        interactions: Interactions,
+        batch_size: int,
+        seed: int,
+        num_sampled: int | None,
+        negatives: NegativeLists | None,
+        *,
+        has_context: bool,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")
@@ -64,10 +85,10 @@ class _QuerySource:
             requests = interactions.requests
             self._active, self._contexts = requests.query_rows, requests.context_rows.astype(np.int32)
             self._event_contexts = self._timeline.in_order(interactions.contexts.rows)
-        self._batch_size, self._seed = batch_size, seed
+        self._batch_size, self._seed, self._negatives = batch_size, seed, negatives
         self.num_batches = -(-len(self._active) // batch_size)
         self._candidates = BatchCandidates(
-            _owners(interactions, self._active),
+            _owners(interactions, self._active, negatives, has_context=has_context),
             num_rows=len(self._active),
             batch_size=batch_size,
             num_sampled=num_sampled,
@@ -85,6 +106,8 @@ class _QuerySource:
             weights=None if self._weights is None and not has_context else tf.TensorSpec([None], tf.float32),
             contexts=tf.TensorSpec([None], tf.int32) if has_context else None,
         )
+        if negatives is not None:
+            self.specs = with_explicit_negatives(self.specs)
 
     def rows(self, epoch: int, number: int) -> QueryRows:
         """Returns the rows of batch `number` of an epoch."""
@@ -95,18 +118,27 @@ class _QuerySource:
         slots = self._timeline.latest(query_rows, int(self._lengths[query_rows].max()))
         history, ratings = self._timeline.candidates_at(slots)
         is_event = slots >= 0
-        candidate_rows, target_candidates = self._candidates.of(history[is_event], epoch, number)
+        targets, target_places = history[is_event], np.argwhere(is_event)
+        places, negatives, negative_weights = np.zeros(0, np.int64), np.zeros(0, np.int32), None
+        if self._negatives is not None:
+            places, negatives, negative_weights = self._negatives.of(query_rows if contexts is None else order)
+        candidate_rows, found = self._candidates.of(np.concatenate([targets, negatives]), epoch, number)
+        # Every row has an event, the first of which stands for all.
+        events = np.searchsorted(target_places[:, 0], places)
         return QueryRows(
             queries=query_rows,
             candidates=candidate_rows,
             log_sampling_probabilities=self._candidates.log_sampling_probabilities[candidate_rows],
             history=history,
             history_ratings=ratings,
-            target_places=np.argwhere(is_event),
-            target_candidates=target_candidates,
+            target_places=target_places,
+            target_candidates=found[: len(targets)],
             ratings=ratings[is_event],
-            weights=self._event_weights(slots[is_event], np.nonzero(is_event)[0], contexts),
+            weights=self._event_weights(slots[is_event], target_places[:, 0], contexts),
             contexts=contexts,
+            negative_events=None if negative_weights is None else events.astype(np.int32),
+            negative_candidates=None if negative_weights is None else found[len(targets) :],
+            negative_weights=negative_weights,
         )
 
     def _event_weights(self, events: np.ndarray, places: np.ndarray, contexts: np.ndarray | None) -> np.ndarray | None:
@@ -118,16 +150,24 @@ class _QuerySource:
         return is_target if weights is None else weights * is_target
 
 
-def _owners(interactions: Interactions, active: np.ndarray) -> np.ndarray:
+def _owners(
+    interactions: Interactions, active: np.ndarray, negatives: NegativeLists | None, *, has_context: bool
+) -> np.ndarray:
     """Returns the number of rows of an epoch that have each candidate, int64 [num_candidates].
 
     Args:
         interactions: The events.
         active: int [rows], the query of each row of an epoch.
+        negatives: The explicit negatives of the rows, which have their candidates, too; None if there are none.
+        has_context: Whether a row is a request.
     """
     num_candidates = interactions.num_candidates
     pairs = np.unique(pair_codes(interactions.query_rows, interactions.candidate_rows, num_candidates))
     num_rows = np.bincount(active, minlength=interactions.num_queries)
     owners = np.zeros(num_candidates, np.int64)
     np.add.at(owners, pairs % num_candidates, num_rows[pairs // num_candidates])
+    if negatives is not None:
+        query_rows = active[negatives.group_rows] if has_context else negatives.group_rows
+        is_more = ~np.isin(pair_codes(query_rows, negatives.candidate_rows, num_candidates), pairs)
+        owners += np.bincount(negatives.candidate_rows[is_more], minlength=num_candidates)
     return owners

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.batches.batch import QueryRows
 from tfrs_twotower.batches.batch_candidates import BatchCandidates
+from tfrs_twotower.batches.batch_rows import QueryRows, with_explicit_negatives
 from tfrs_twotower.batches.encoded import EncodedTables
+from tfrs_twotower.batches.explicit_negatives import NegativeLists, NegativeWeights
 from tfrs_twotower.batches.histories import Timeline
 from tfrs_twotower.batches.pipeline import EpochOrder, gather_batches
 from tfrs_twotower.batches.shuffle import shuffled_positions
@@ -23,6 +24,8 @@ def build_sequence_batches(
     batch_size: int,
     order: EpochOrder,
     num_sampled: int | None = None,
+    threshold: float = 0.0,
+    negative_weights: NegativeWeights | None = None,
 ) -> tf.data.Dataset:
     """Builds shuffled batches of sequences for `model.fit`. The n-th iteration is epoch `initial_epoch + n`.
 
@@ -38,6 +41,8 @@ def build_sequence_batches(
         order: Seed and first epoch, which decide the order of the parts. There is always one worker.
         num_sampled: Number of candidates drawn uniformly for a batch, beside those of its events, >= 0; None for the
             whole catalogue in every batch.
+        threshold: A rating of at least this is positive; only needed with `negative_weights`.
+        negative_weights: What the impressions of an event count where it is the target; None for batches without.
 
     Returns:
         Batches, each a `QueryBatch` with a row for each part, of known cardinality. Padding of a history comes first.
@@ -46,7 +51,19 @@ def build_sequence_batches(
         ValueError: If a number is out of range, there is no event, or an encoded table has another length.
     """
     tables.require_rows_of(interactions)
-    source = _SequenceSource(interactions, length, batch_size, order.seed, num_sampled, has_times=tables.have_times)
+    negatives = None
+    if negative_weights is not None:
+        negatives = NegativeLists(
+            interactions,
+            threshold=threshold,
+            # An event that is disliked is no target that the others could be compared with.
+            weights=negative_weights._replace(dislike=0.0),
+            groups=np.arange(interactions.num_events),
+            num_groups=interactions.num_events,
+        )
+    source = _SequenceSource(
+        interactions, length, batch_size, order.seed, num_sampled, negatives, has_times=tables.have_times
+    )
     return gather_batches(source, tables, initial_epoch=order.initial_epoch)
 
 
@@ -60,6 +77,7 @@ class _SequenceSource:
         batch_size: int,
         seed: int,
         num_sampled: int | None,
+        negatives: NegativeLists | None,
         *,
         has_times: bool,
     ) -> None:
@@ -79,7 +97,13 @@ class _SequenceSource:
         self._takes_all = num_sampled is None
         num_candidates = interactions.num_candidates
         parts = np.repeat(np.arange(num_parts), self._ends - self._first_targets)
-        pairs = np.unique(pair_codes(parts, self._timeline.candidate_rows, num_candidates))
+        pairs = pair_codes(parts, self._timeline.candidate_rows, num_candidates)
+        self._negatives, self._events = negatives, self._timeline.in_order(np.arange(interactions.num_events))
+        if negatives is not None:
+            parts_of_events = parts[self._timeline.places]
+            of_negatives = pair_codes(parts_of_events[negatives.group_rows], negatives.candidate_rows, num_candidates)
+            pairs = np.concatenate([pairs, of_negatives])
+        pairs = np.unique(pairs)
         self._candidates = BatchCandidates(
             np.bincount(pairs % num_candidates, minlength=num_candidates),
             num_rows=num_parts,
@@ -99,6 +123,8 @@ class _SequenceSource:
             weights=None if self._weights is None else tf.TensorSpec([None], tf.float32),
             history_times=tf.TensorSpec([None, None], tf.int64) if has_times else None,
         )
+        if negatives is not None:
+            self.specs = with_explicit_negatives(self.specs)
 
     def rows(self, epoch: int, number: int) -> QueryRows:
         """Returns the rows of batch `number` of an epoch."""
@@ -111,7 +137,11 @@ class _SequenceSource:
         is_target = slots >= self._first_targets[parts][:, np.newaxis]
         slots = np.where(slots >= starts, slots, NO_ROW)
         history, ratings = self._timeline.candidates_at(slots)
-        candidate_rows, target_candidates = self._candidates.of(history[is_target], epoch, number)
+        targets = history[is_target]
+        places, negatives, negative_weights = np.zeros(0, np.int64), np.zeros(0, np.int32), None
+        if self._negatives is not None:
+            places, negatives, negative_weights = self._negatives.of(self._events[slots[is_target]])
+        candidate_rows, found = self._candidates.of(np.concatenate([targets, negatives]), epoch, number)
         logs = None if self._takes_all else self._candidates.log_sampling_probabilities[candidate_rows]
         return QueryRows(
             queries=self._query_rows[parts].astype(np.int32),
@@ -120,10 +150,13 @@ class _SequenceSource:
             history=history,
             history_ratings=ratings,
             target_places=np.argwhere(is_target),
-            target_candidates=target_candidates,
+            target_candidates=found[: len(targets)],
             ratings=ratings[is_target],
             weights=None if self._weights is None else self._weights[slots[is_target]],
             history_times=None if self.specs.history_times is None else self._timeline.times_at(slots),
+            negative_events=None if negative_weights is None else places.astype(np.int32),
+            negative_candidates=None if negative_weights is None else found[len(targets) :],
+            negative_weights=negative_weights,
         )
 
 

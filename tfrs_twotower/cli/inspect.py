@@ -23,6 +23,7 @@ def inspect(
     rating: options.Rating = None,
     timestamp: options.Timestamp = None,
     weight: options.Weight = None,
+    impressions: options.Impressions = None,
     event_features: options.EventFeatures = None,
     catalogue: options.Catalogue = None,
     queries: options.Queries = None,

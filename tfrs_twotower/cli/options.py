@@ -24,6 +24,9 @@ CandidateId = Annotated[str | None, typer.Option(help="Column that says what is 
 Rating = Annotated[str | None, typer.Option(help="Column of ratings. Default: none, every event is positive.")]
 Timestamp = Annotated[str | None, typer.Option(help="Column of times. Default: none.")]
 Weight = Annotated[str | None, typer.Option(help="Column of weights in the loss. Default: none.")]
+Impressions = Annotated[
+    str | None, typer.Option(help="Column of the candidates that were shown, as lists such as a|b. Default: none.")
+]
 EventFeatures = Annotated[
     list[str] | None,
     typer.Option(help="Column that differs from event to event, such as the hour: context; repeatable. Default: none."),
@@ -108,6 +111,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "rating": ("data.rating",),
     "timestamp": ("data.timestamp",),
     "weight": ("data.weight",),
+    "impressions": ("data.impressions",),
     "event_features": ("data.event_features",),
     "catalogue": ("data.candidates",),
     "queries": ("data.queries",),

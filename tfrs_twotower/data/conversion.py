@@ -12,6 +12,7 @@ from tfrs_twotower.data.cleaning import InvalidRows, OnInvalid
 from tfrs_twotower.data.columns import plain_values
 from tfrs_twotower.data.flat_features import Side, find_flat_features
 from tfrs_twotower.data.ids import Ids, note_twins, read_ids
+from tfrs_twotower.data.impression_ids import read_impressions
 from tfrs_twotower.data.input_names import describe_names, input_names
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.normalization import number_rows, require_one_value
@@ -113,6 +114,11 @@ def convert_ratings(
     events = values.rename_columns([*own, *(names[name] for name in schema.event_features)])
     events = events.add_column(0, "query_row", pa.array(query_rows))
     events = events.add_column(1, "candidate_row", pa.array(candidate_rows))
+    if schema.impressions is not None:
+        lists = table[schema.impressions] if valid is None else table[schema.impressions].take(valid)
+        known = candidate_table[schema.candidate_id]
+        read = read_impressions(lists, f"ratings.{schema.impressions}", known, candidate_rows, notes)
+        events = events.append_column("impressions", read.to_column())
     notes += note_repeats(events, candidate_table.num_rows, repeats)
     return Interactions(
         queries=query_table.rename_columns([names[name] for name in query_table.column_names]),

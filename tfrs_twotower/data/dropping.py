@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from tfrs_twotower.data.impressions import Impressions
 from tfrs_twotower.data.interactions import Interactions, require_interactions
+from tfrs_twotower.data.rows import NO_ROW
 
 _SECONDS_PER_DAY = 86_400
 
@@ -79,6 +81,10 @@ def drop_unseen(interactions: Interactions, *, after_days: float) -> Kept:
         place = events.column_names.index(name)
         newer_rows = (np.cumsum(is_kept) - 1)[rows[event_rows]]
         events = events.set_column(place, name, pa.array(newer_rows, events.schema.field(name).type))
+    if "impressions" in events.column_names:
+        newer_rows = np.where(keeps_candidate, np.cumsum(keeps_candidate) - 1, NO_ROW)
+        lists = Impressions.of_column(events["impressions"]).renumbered(newer_rows).to_column()
+        events = events.set_column(events.column_names.index("impressions"), "impressions", lists)
     return Kept(
         interactions=dataclasses.replace(
             interactions,

@@ -17,7 +17,7 @@ FILTER_PREFIX = "filter_"
 HISTORY_INPUTS = ("history", "history_rating")
 
 #: Columns that `Interactions.events` uses itself.
-EVENT_COLUMNS = ("query_row", "candidate_row", "rating", "timestamp", "weight")
+EVENT_COLUMNS = ("query_row", "candidate_row", "rating", "timestamp", "weight", "impressions")
 
 # What TensorFlow takes as the name of a signature's input, unchanged.
 _INPUT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

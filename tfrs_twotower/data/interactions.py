@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tfrs_twotower.data.columns import check_ids, plain_table
 from tfrs_twotower.data.contexts import Contexts, Requests, find_contexts
+from tfrs_twotower.data.impressions import Impressions
 from tfrs_twotower.data.input_names import EVENT_COLUMNS
 from tfrs_twotower.data.rows import pair_codes
 
@@ -31,7 +32,8 @@ class Interactions:
         candidates: One row per candidate id, with the candidate's features. This is the catalogue.
         events: One row per event. Required columns: `query_row` and `candidate_row` (int32, rows of the two tables
             above) and `rating` (float32, finite). Optional columns: `timestamp` (int64, seconds since 1970-01-01 UTC),
-            `weight` (float32, >= 0, the event's weight in the loss), and the features that differ from event to event,
+            `weight` (float32, >= 0, the event's weight in the loss), `impressions` (lists of int32, rows of the
+            candidates that were shown with the event and not chosen), and the features that differ from event to event,
             its context, under names that no column of `queries` has.
         query_id: Name of the string column that identifies a row of `queries`.
         candidate_id: Name of the string column that identifies a row of `candidates`.
@@ -107,6 +109,8 @@ class Interactions:
             _check_values(self.weights, lambda x: np.isfinite(x) & (x >= 0), "weight", "finite and at least 0")
             # The sum over all events must be finite in float32.
             _check_values(self.weights, lambda x: x <= _MAX_WEIGHT, "weight", f"at most {_MAX_WEIGHT:g}")
+        if "impressions" in self.events.column_names:
+            _check_impressions(self.events["impressions"], self.num_candidates)
 
     @property
     def num_queries(self) -> int:
@@ -151,6 +155,13 @@ class Interactions:
         if "weight" not in self.events.column_names:
             return None
         return self.events["weight"].to_numpy().astype(np.float32, copy=False)
+
+    @functools.cached_property
+    def impressions(self) -> Impressions | None:
+        """The candidates that were shown with each event and not chosen; None without such a column."""
+        if "impressions" not in self.events.column_names:
+            return None
+        return Impressions.of_column(self.events["impressions"])
 
     @property
     def event_features(self) -> tuple[str, ...]:
@@ -249,8 +260,12 @@ class Interactions:
         digest = hashlib.sha256()
         for table in (self.queries, self.candidates, self.events):
             for name in table.column_names:
+                digest.update(f"{name}\0{table[name].type}\0{len(table[name])}\0".encode())
+                if table is self.events and name == "impressions":
+                    for part in Impressions.of_column(table[name]):
+                        digest.update(part.tobytes())
+                    continue
                 column = table[name].combine_chunks()
-                digest.update(f"{name}\0{column.type}\0{len(column)}\0".encode())
                 is_plain = pa.types.is_primitive(column.type) and not column.null_count
                 digest.update(column.to_numpy(zero_copy_only=False) if is_plain else repr(column.to_pylist()).encode())
         return digest.hexdigest()
@@ -307,6 +322,25 @@ def _check_numbers(events: pa.Table, column: str) -> None:
     kind = events[column].type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         raise TypeError(f"`{column}` must hold numbers. Received: {kind}. Read other tables with `load_ratings`.")
+
+
+def _check_impressions(column: pa.ChunkedArray, num_candidates: int) -> None:
+    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    if not is_list or not pa.types.is_integer(column.type.value_type):
+        raise TypeError(
+            f"`impressions` must hold lists of rows of `candidates`. Received: {column.type}. Read lists of ids with "
+            "`load_ratings` and `Schema(impressions=...)`."
+        )
+    num_nulls = column.null_count + sum(chunk.flatten().null_count for chunk in column.chunks)
+    if num_nulls:
+        raise ValueError(f"`impressions` must hold no nulls, but empty lists. Received: {num_nulls} nulls.")
+    rows = Impressions.of_column(column).candidate_rows
+    bad = _find_bad(rows, lambda x: (x >= 0) & (x < num_candidates))
+    if bad.size:
+        raise ValueError(
+            f"`impressions` must hold rows of `candidates`, 0 to {num_candidates - 1}. "
+            f"Received {bad.size} other values, the first {rows[bad[:5]].tolist()}."
+        )
 
 
 def _check_rows(events: pa.Table, size: int, column: str, table: str) -> None:

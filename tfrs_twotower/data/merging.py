@@ -65,6 +65,9 @@ def merge_interactions(known: Interactions, newer: Interactions) -> tuple[Intera
         ("candidate_row", candidate_rows[newer.candidate_rows]),
     ):
         events = events.set_column(columns.index(name), name, pa.array(rows))
+    if newer.impressions is not None:
+        lists = newer.impressions.renumbered(candidate_rows).to_column()
+        events = events.set_column(columns.index("impressions"), "impressions", lists)
     events = events.cast(known.events.schema)
     is_known = _keys(known.events, events)
     events = events.filter(pa.array(~is_known))

@@ -17,6 +17,8 @@ class Schema:
         timestamp: Column of times in any form that `tfrs_twotower.data.times.seconds` reads, such as ISO 8601 text;
             None if there are no times.
         weight: Column of weights in the loss, >= 0; None if every event has the weight 1.
+        impressions: Column of lists of candidate ids, those that were shown with the event: `["a", "b"]`, or text such
+            as `a|b`. Those that were not chosen are negatives of the query. None if it is not known what was shown.
         query_features: Columns that depend on the query id alone. None finds them: all columns of a separate table of
             queries, or else the columns of the ratings that have one value per query id.
         candidate_features: Columns that depend on the candidate id alone. None finds them in the same way.
@@ -38,6 +40,7 @@ class Schema:
     rating: str | None = None
     timestamp: str | None = None
     weight: str | None = None
+    impressions: str | None = None
     query_features: tuple[str, ...] | None = None
     candidate_features: tuple[str, ...] | None = None
     event_features: tuple[str, ...] = ()
@@ -55,7 +58,7 @@ class Schema:
             if not isinstance(features, Sequence) or not all(isinstance(feature, str) for feature in features):
                 raise TypeError(f"`{name}` must be a tuple of names. Received: {features!r}.")
             object.__setattr__(self, name, tuple(features))
-        for name in ("query_id", "candidate_id", "rating", "timestamp", "weight"):
+        for name in ("query_id", "candidate_id", "rating", "timestamp", "weight", "impressions"):
             column = getattr(self, name)
             if not isinstance(column, str) and (column is not None or name.endswith("_id")):
                 raise TypeError(f"`{name}` must be the name of a column. Received: {column!r}.")
@@ -66,6 +69,6 @@ class Schema:
 
     @property
     def event_columns(self) -> tuple[str, ...]:
-        """The columns that every table of ratings has: ids, rating, timestamp, weight and event features."""
-        columns = (self.query_id, self.candidate_id, self.rating, self.timestamp, self.weight)
+        """The columns of a table of ratings that belong to its events: all but the features of one side."""
+        columns = (self.query_id, self.candidate_id, self.rating, self.timestamp, self.weight, self.impressions)
         return (*(column for column in columns if column is not None), *self.event_features)

@@ -54,8 +54,9 @@ def load_ratings(
         progress: Called while files are read and while the rows are converted.
 
     Returns:
-        The data with ids as strings. `events` has `rating`, and `timestamp`, `weight` and event features if the schema
-        names them. Columns whose names cannot name an input of a SavedModel have another name; see `original_names`.
+        The data with ids as strings. `events` has `rating`, and `timestamp`, `weight`, `impressions` and event features
+        if the schema names them. Columns whose names cannot name an input of a SavedModel have another name; see
+        `original_names`.
 
     Raises:
         ValueError: If a column is missing or holds something else, a row cannot be used, or two columns would have the
@@ -70,12 +71,12 @@ def load_ratings(
         {'query_row': 1, 'candidate_row': 0, 'rating': 2.0, 'timestamp': 1704153600}
     """
     _check_arguments(schema, on_invalid, repeats, text_format)
-    ids = (schema.query_id, schema.candidate_id)
+    texts = [schema.query_id, schema.candidate_id, *([schema.impressions] if schema.impressions is not None else [])]
     required = [*schema.event_columns]
     required += schema.query_features or () if queries is None else ()
     required += schema.candidate_features or () if candidates is None else ()
     table = read_source(
-        ratings, "ratings", text_columns=ids, required=required, text_format=text_format, progress=progress
+        ratings, "ratings", text_columns=texts, required=required, text_format=text_format, progress=progress
     )
     # The names of columns belong to the ratings alone.
     side_format = dataclasses.replace(text_format, column_names=None) if text_format else None

@@ -89,6 +89,17 @@ class Experiment:
                     "`data.timestamp` must name the column of times, because `training.drop_unseen_after_days` is "
                     "given. Received: none."
                 )
+        if self.training.impression_weight and (self.data is None or self.data.impressions is None):
+            raise ValueError(
+                "`data.impressions` must name the column of impressions, because `training.impression_weight` is "
+                "given. Received: none."
+            )
+        if self.training.dislike_weight and self.retrieval_model.history_encoder is not None:
+            raise ValueError(
+                "`training.dislike_weight` must be 0 with `retrieval_model.history_encoder`: a model that reads "
+                "histories in order compares each event with what could have come in its place, and an event that is "
+                f"disliked has no positive. Received: {self.training.dislike_weight:g}."
+            )
         if self.split.kind != "random" and self.data is not None and self.data.timestamp is None:
             raise ValueError(
                 f"`data.timestamp` must name the column of times, because `split.kind` is {self.split.kind!r}. "

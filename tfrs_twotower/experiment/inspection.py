@@ -149,7 +149,7 @@ def inspect_table(experiment: Experiment, *, progress: Progress = no_progress) -
 
 def _event_names(experiment: Experiment) -> dict[str, str | None]:
     """Returns column of the events -> its name in the user's files."""
-    return {name: getattr(experiment.data, name, None) for name in ("rating", "timestamp", "weight")}
+    return {name: getattr(experiment.data, name, None) for name in ("rating", "timestamp", "weight", "impressions")}
 
 
 def _describe_ratings(interactions: Interactions) -> str:

@@ -261,7 +261,7 @@ def with_settings(recipe: Recipe, experiment: Experiment) -> Recipe:
         experiment: What was given.
     """
     changes: dict[str, Any] = {"retrieval": _changed(recipe.retrieval, experiment.retrieval_model)}
-    for name in ("half_life_days", "trend_weight"):
+    for name in ("half_life_days", "trend_weight", "impression_weight", "dislike_weight"):
         if getattr(experiment.training, name) is not None:
             changes[name] = getattr(experiment.training, name)
     if not experiment.linear_part.train:

@@ -64,6 +64,8 @@ def resolve(
             threshold=threshold,
             half_life_days=recipe.half_life_days,
             trend_weight=recipe.trend_weight,
+            impression_weight=recipe.impression_weight,
+            dislike_weight=recipe.dislike_weight,
         ),
         export=dataclasses.replace(experiment.export, name=experiment.name),
     )

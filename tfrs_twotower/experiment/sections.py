@@ -36,6 +36,7 @@ class DataSection(Section):
         rating: Column of ratings; by default every event counts as a rating of 1.
         timestamp: Column of times; by default there are none.
         weight: Column of the events' weights in the loss; by default all weigh the same.
+        impressions: Column of lists of the candidates that were shown with each event; by default there are none.
         query_features: Columns that depend on the query alone; by default they are found.
         candidate_features: Columns that depend on the candidate alone; by default they are found.
         event_features: Columns that differ from event to event: the context of an event, such as hour or device.
@@ -61,6 +62,7 @@ class DataSection(Section):
     rating: str | None = key(None)
     timestamp: str | None = key(None)
     weight: str | None = key(None)
+    impressions: str | None = key(None)
     query_features: tuple[str, ...] | None = key(None)
     candidate_features: tuple[str, ...] | None = key(None)
     event_features: tuple[str, ...] = key(())
@@ -247,6 +249,10 @@ class TrainingSection(Section):
             validation part says whether there is one.
         trend_weight: Weight of recent popularity, by this half-life, in the retrieval model's biases; by default the
             validation part chooses it.
+        impression_weight: As how many candidates one that was shown to a query and not chosen counts in the retrieval
+            model's loss, beside itself; 0 for no more than any other. By default the validation part chooses it.
+        dislike_weight: The same for a candidate that was rated below the threshold. By default it is 0, or the
+            validation part chooses it where there are two ratings.
         logs: Folder for TensorBoard: training curves, and the candidates for its projector.
         resume: Whether the training is kept in a folder as it proceeds, so that the same command goes on with it after
             it was interrupted.
@@ -270,6 +276,8 @@ class TrainingSection(Section):
     retrain: bool | None = key(None)
     half_life_days: float | None = key(None, POSITIVE)
     trend_weight: float | None = key(None, at_least(0))
+    impression_weight: float | None = key(None, at_least(0))
+    dislike_weight: float | None = key(None, at_least(0))
     logs: str | None = key(None, NOT_EMPTY)
     resume: bool = key(False)
     run_folder: str | None = key(None, NOT_EMPTY)

@@ -110,13 +110,27 @@ class BatchMaker:
         self.check_queries(train)
         tables = encode_tables(self.query_tower, self.candidate_tower, train)
         order = EpochOrder(seed=seed, initial_epoch=initial_epoch)
-        num_sampled = self._query_task().num_sampled_for(train)
+        task = self._query_task()
         if self.query_tower.reads_sequences:
-            length = min(history.length for history in self.query_tower.histories)
             return build_sequence_batches(
-                train, tables, length=length, batch_size=batch_size, order=order, num_sampled=num_sampled
+                train,
+                tables,
+                length=min(history.length for history in self.query_tower.histories),
+                batch_size=batch_size,
+                order=order,
+                num_sampled=task.num_sampled_for(train),
+                threshold=task.threshold,
+                negative_weights=task.negative_weights,
             )
-        return build_query_batches(train, tables, batch_size=batch_size, order=order, num_sampled=num_sampled)
+        return build_query_batches(
+            train,
+            tables,
+            batch_size=batch_size,
+            order=order,
+            num_sampled=task.num_sampled_for(train),
+            threshold=task.threshold,
+            negative_weights=task.negative_weights,
+        )
 
     def check_queries(self, train: Interactions) -> None:
         """Checks that the model can be trained by query on these events.
@@ -145,6 +159,12 @@ class BatchMaker:
                     "Training by query encodes a whole sequence at once, whose events would each need their own "
                     "context. Train by event with `training_batches`, or leave the context out. "
                     f"Received: {[feature.name for feature in self.query_tower.context]}."
+                )
+            if task.negative_weights is not None and task.negative_weights.dislike:
+                raise ValueError(
+                    "`dislike_weight` must be 0 where a sequence is trained by query: each event is compared with what "
+                    "could have come in its place, and an event that is disliked has no positive. "
+                    f"Received: {task.negative_weights.dislike:g}."
                 )
         elif self.history_length and not isinstance(self.query_tower, SumTower):
             raise TypeError(

@@ -68,6 +68,9 @@ class Recipe:
         trend_weight: Weight of recent popularity, by this half-life, in the retrieval model's biases; None if the
             validation part chooses it.
         encoder: Encodes a query's history as a sequence in the retrieval model; None pools it.
+        impression_weight: As how many candidates one that was shown to a query and not chosen counts in the retrieval
+            model's loss, beside itself; 0 for no more than any other, None if the validation part chooses it.
+        dislike_weight: The same for a candidate that was rated below the threshold.
 
     Example:
         >>> import pyarrow as pa
@@ -97,6 +100,8 @@ class Recipe:
     half_life_days: float | None = None
     trend_weight: float | None = None
     encoder: HistoryEncoder | None = None
+    impression_weight: float | None = 0.0
+    dislike_weight: float | None = 0.0
 
     def with_settings(self, **changes: Any) -> Recipe:
         """Returns the same recipe with other settings for both models.
@@ -129,6 +134,17 @@ class Recipe:
         reason = "the validation part is ranked better without it"
         return dataclasses.replace(self, candidate_features=leave_out_columns(self.candidate_features, reason))
 
+    def with_negative_weight(self, weight: float) -> Recipe:
+        """Returns the recipe with this weight of explicit negatives wherever the validation part was to choose it.
+
+        Args:
+            weight: As how many candidates each counts, >= 0.
+        """
+        impression, dislike = (
+            weight if given is None else given for given in (self.impression_weight, self.dislike_weight)
+        )
+        return dataclasses.replace(self, impression_weight=impression, dislike_weight=dislike)
+
     @property
     def context(self) -> tuple[str, ...]:
         """Names of the features of the events that the models take."""
@@ -145,6 +161,10 @@ class Recipe:
         lines.append("history: the candidates of a query's other events describe the query")
         if self.encoder is not None:
             lines.append(f"Retrieval model's history: the earlier events, in order, by {type(self.encoder).__name__}")
+        if self.impression_weight != 0:
+            lines.append(f"Candidates shown and not chosen: {_describe_weight(self.impression_weight)}")
+        if self.rating is not None:
+            lines.append(f"Candidates rated below the threshold: {_describe_weight(self.dislike_weight)}")
         lines.append(f"Retrieval model: {_describe(self.retrieval)}")
         if self.linear is not None:
             lines.append(f"Linear part of the retrieval model: {_describe_linear(self.linear)}")
@@ -257,6 +277,8 @@ def choose_recipe(
         # The biases of candidates are a part of the vectors that the histories share.
         trend_weight=None if encoder is None else 0.0,
         encoder=encoder,
+        impression_weight=0.0 if train.impressions is None or not len(train.impressions.candidate_rows) else None,
+        dislike_weight=None if encoder is None and _are_labels(train, num_positive) else 0.0,
     )
 
 
@@ -267,6 +289,15 @@ def _choose_query_features(train: Interactions, given: Mapping[str, Feature | No
     if typical < _MIN_TELLING_HISTORY:
         return choices
     return leave_out_columns(choices, f"the typical query has {typical} events, which describe it better")
+
+
+def _are_labels(train: Interactions, num_positive: int) -> bool:
+    """Tells labels of what was wanted and what was not, such as clicks and dislikes, from degrees on a scale.
+
+    What somebody rates low on a scale is still of the kind that they choose, as the films that they watch are. On
+    MovieLens 100K the validation part was ranked worse where such candidates counted more than others.
+    """
+    return train.has_ratings and 0 < num_positive < train.num_events and len(np.unique(train.ratings)) == 2
 
 
 def _rating_reason(num_events: int, num_positive: int) -> str:
@@ -297,3 +328,9 @@ def _describe_linear(settings: LinearSettings) -> str:
     if settings.l2 is None or settings.weight is None:
         return f"at most {settings.rank} directions, chosen by the validation part"
     return f"{settings.rank} directions, l2 {settings.l2:g}, weight {settings.weight:g}"
+
+
+def _describe_weight(weight: float | None) -> str:
+    if weight is None:
+        return "negatives that count more than others, if the validation part is ranked no worse so"
+    return f"negatives that count {weight:g} times more than others" if weight else "negatives like all others"

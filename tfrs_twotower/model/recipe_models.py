@@ -99,6 +99,9 @@ def build_retrieval_model(recipe: Recipe, train: Interactions) -> TwoTowerModel:
             threshold=recipe.threshold,
             highest_rating=recipe.highest_rating if recipe.is_scale else None,
             learns_temperature=True,
+            # What the validation part is still to choose is tried by recipes that have it.
+            impression_weight=recipe.impression_weight or 0.0,
+            dislike_weight=recipe.dislike_weight or 0.0,
         ),
     )
 

@@ -224,7 +224,14 @@ class TwoTowerModel(BatchMaker, Recommender):
         queries = self.embed_queries(batch.query, training=training)
         if self.measures_pairs:
             self.measure_pairs(batch, batch.scores_of_pairs(queries, candidates))
-        return task.event_loss(queries, gather_candidates(candidates, batch.rows_before), batch, training)
+        if batch.explicit_negatives is None:
+            candidates = gather_candidates(candidates, batch.rows_before)
+        else:
+            # A replica has the explicit negatives of its own queries, after the candidates that replicas exchange.
+            num_shared = tf.shape(candidates)[0] - (tf.size(batch.candidate_rows) - batch.num_shared)
+            shared = gather_candidates(candidates[:num_shared], batch.rows_before)
+            candidates = tf.concat([shared, candidates[num_shared:]], axis=0)
+        return task.event_loss(queries, candidates, batch, training)
 
     def _query_loss(self, batch: QueryBatch, training: bool) -> tf.Tensor:
         task = self._query_task()

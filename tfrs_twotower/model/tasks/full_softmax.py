@@ -32,6 +32,9 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
         max_candidates: Size of the largest catalogue that is not sampled, >= 1; every batch then holds all of it. A
             larger catalogue is sampled, with the logQ correction.
         num_sampled: Number of candidates drawn uniformly for a batch of a larger catalogue, beside its own, >= 0.
+        impression_weight: As how many candidates of the catalogue a candidate counts, >= 0, beside itself, in the
+            softmax of a query to which it was shown and that did not choose it; for each time that it was shown.
+        dislike_weight: The same for a candidate that a query rated below the threshold.
 
     References:
         Liang et al. 2018, "Variational Autoencoders for Collaborative Filtering", eq. 2 (the multinomial); Steck 2019,
@@ -65,6 +68,8 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
         *,
         own_scores: tf.Tensor | None = None,
         log_sampling_probabilities: tf.Tensor | None = None,
+        negative_places: tf.Tensor | None = None,
+        negative_weights: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Computes the loss, a float32 scalar: the targets' mean cross-entropy, weighted by gain; 0 without targets.
 
@@ -75,14 +80,21 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
             own_scores: float32 [n], the contribution of each event's candidate to its own score, which is subtracted;
                 a pair that occurs twice has the same number twice.
             log_sampling_probabilities: float32 [num_candidates] or [batch, num_candidates], log Q: the logarithm of the
-                probability that a query finds a candidate in its batch that is none of its targets, which are always
-                there; None for the whole catalogue.
+                probability that a query finds a candidate in its batch that is neither target nor explicit negative,
+                which are always there; None for the whole catalogue.
+            negative_places: int64 [m, 2], the query and the candidate in `scores` of each explicit negative, none
+                twice; None if there are none.
+            negative_weights: float32 [m], > 0, as how many candidates each counts beside itself.
         """
-        own = own_scores
         if log_sampling_probabilities is not None:
             logs = tf.broadcast_to(log_sampling_probabilities, tf.shape(scores))
-            own = -tf.gather_nd(logs, target_places) if own is None else own - tf.gather_nd(logs, target_places)
-            scores = scores - logs
+            present = target_places
+            if negative_places is not None:
+                present = tf.concat([target_places, negative_places], axis=0)
+            scores = scores - tf.tensor_scatter_nd_update(logs, present, tf.zeros(tf.shape(present)[:1]))
+        if negative_places is not None:
+            scores = tf.tensor_scatter_nd_add(scores, negative_places, tf.math.log1p(negative_weights))
+        own = own_scores
         if own is not None:
             # A pair with several events is one entry of the scores: each of them subtracts its share, or else the
             # gradient would count the pair as often.
@@ -107,6 +119,7 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
     ) -> tf.Tensor:
         """Computes the loss of a batch, each event scored without its own contribution; see `QueryTask`."""
         del training
+        negatives = batch.explicit_negatives
         return self(
             tf.matmul(queries, candidates, transpose_b=True),
             batch.pairs,
@@ -114,6 +127,8 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
             # Without a history nothing is subtracted, and the scores need not be copied.
             own_scores=parts.scores(candidates - tf.reduce_mean(candidates, axis=0)) if parts.terms else None,
             log_sampling_probabilities=batch.log_sampling_probabilities,
+            negative_places=None if negatives is None else batch.negative_pairs,
+            negative_weights=None if negatives is None else negatives.weights,
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._settings import whole_number
-from tfrs_twotower.batches.batch import EventBatch
+from tfrs_twotower.batches.batch import EventBatch, ExplicitNegatives
 from tfrs_twotower.batches.negatives import InBatchNegatives, Negatives
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.config import from_config, to_config
@@ -40,6 +40,9 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
         corrects_log_q: Whether the logQ correction is applied in training; False is for comparison.
         frequencies: Estimator of how often a candidate occurs in a batch, if the events cannot be counted beforehand;
             None for the counts of the training part.
+        impression_weight: As how many candidates of the catalogue a candidate counts, >= 0, in the softmax of a query
+            to which it was shown and that did not choose it; for each time that it was shown.
+        dislike_weight: The same for a candidate that a query rated below the threshold.
 
     References:
         Bengio & Senécal 2003 (the correction); Yi et al. 2019, eq. 3-5.
@@ -80,6 +83,7 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
         log_sampling_probabilities: tf.Tensor | None = None,
         is_other_positive: tf.Tensor | None = None,
         weights: tf.Tensor | None = None,
+        explicit_scores: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Computes the loss, a float32 scalar: the weighted mean of the queries' cross-entropies; 0 for an empty batch.
 
@@ -95,6 +99,8 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
                 occurs in a batch, up to a constant; None if all occur equally often.
             is_other_positive: bool [batch, num_candidates], other positives of the query, which are left out.
             weights: float32 [batch], the weight of each query; None for 1 each.
+            explicit_scores: float32 [batch, any], the scores of more negatives of each query, with the logarithms of
+                what they count. There is no logQ correction: they are there whatever the sample is. None for none.
         """
         scores = tf.matmul(queries, candidates, transpose_b=True)
         if log_sampling_probabilities is not None:
@@ -108,6 +114,8 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
         negatives = tf.where(is_left_out, _LOWEST, scores)
         if self.num_hard_negatives is not None:
             negatives, _ = tf.math.top_k(negatives, tf.minimum(self.num_hard_negatives, tf.shape(negatives)[1]))
+        if explicit_scores is not None:
+            negatives = tf.concat([negatives, explicit_scores], axis=1)
         losses = tf.reduce_logsumexp(tf.concat([positives, negatives], axis=1), axis=1) - positives[:, 0]
         weights = tf.ones_like(losses) if weights is None else weights
         self.in_batch_loss.update_state(losses, sample_weight=weights)
@@ -132,6 +140,11 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
                     f"`negatives` must have the task's threshold, {self.threshold:g}: a candidate that they count as "
                     f"positive is not a negative. Received: {negatives.threshold:g}."
                 )
+            if negatives.negative_weights != self.negative_weights:
+                raise ValueError(
+                    f"`negatives` must have the task's `negative_weights`, {self.negative_weights}. "
+                    f"Received: {negatives.negative_weights}."
+                )
             num_uniform = negatives.num_uniform
         if batch_size < 2 and not num_uniform:
             raise ValueError(
@@ -140,8 +153,8 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
             )
 
     def default_negatives(self, train: Interactions) -> InBatchNegatives:
-        """Returns the batch's other candidates; see `EventTask`."""
-        return InBatchNegatives(train, threshold=self.threshold)
+        """Returns the batch's other candidates, and explicit negatives if they count; see `EventTask`."""
+        return InBatchNegatives(train, threshold=self.threshold, negative_weights=self.negative_weights)
 
     def event_loss(self, queries: tf.Tensor, candidates: tf.Tensor, batch: EventBatch, training: bool) -> tf.Tensor:
         """Computes the loss of a batch with negatives, or in training also of one without; see `EventTask`.
@@ -159,6 +172,10 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
                 "validation part by the callback ValidationMetrics instead of `validation_data`."
             )
         codes = batch.candidate_rows if batch.candidate_keys is None else batch.candidate_keys
+        explicit_scores = None
+        if batch.explicit_negatives is not None:
+            explicit_scores = _explicit_scores(queries, candidates, batch.explicit_negatives)
+            candidates, codes = candidates[: batch.num_shared], codes[: batch.num_shared]
         return self(
             queries,
             candidates,
@@ -166,6 +183,7 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
             log_sampling_probabilities=self._log_sampling_probabilities(codes, batch, training),
             is_other_positive=None if batch.negatives is None else batch.negatives.is_other_positive,
             weights=self.gains(batch.ratings, batch.weights),
+            explicit_scores=explicit_scores,
         )
 
     def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
@@ -203,3 +221,11 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
         """Makes the task that `get_config` described."""
         described = config["frequencies"]
         return cls(**{**config, "frequencies": from_config(described) if described else None})
+
+
+def _explicit_scores(queries: tf.Tensor, candidates: tf.Tensor, negatives: ExplicitNegatives) -> tf.Tensor:
+    """Returns the scores of the explicit negatives of each query, float32 [batch, any], padded with the lowest one."""
+    products = tf.gather(queries, negatives.events) * tf.gather(candidates, negatives.candidates)
+    scores = tf.reduce_sum(products, axis=1) + tf.math.log(negatives.weights)
+    by_query = tf.RaggedTensor.from_value_rowids(scores, negatives.events, nrows=tf.shape(queries)[0], validate=False)
+    return by_query.to_tensor(default_value=_LOWEST)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.batches.batch import EventBatch, QueryBatch
+from tfrs_twotower.batches.explicit_negatives import NegativeWeights
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.tasks.task import Task
 
@@ -24,6 +25,9 @@ class SoftmaxTask(Task):
             threshold, so that a change of scale changes nothing. None: all positives count alike.
         temperature: Divisor of the scores, > 0; the initial value if it is learnt.
         learns_temperature: Whether training adjusts it. It stays positive.
+        impression_weight: As how many candidates of the catalogue a candidate counts, >= 0, beside itself, in the
+            softmax of a query to which it was shown and that did not choose it; for each time that it was shown.
+        dislike_weight: The same for a candidate that a query rated below the threshold.
     """
 
     def __init__(
@@ -32,6 +36,8 @@ class SoftmaxTask(Task):
         highest_rating: float | None = None,
         temperature: float = 1.0,
         learns_temperature: bool = False,
+        impression_weight: float = 0.0,
+        dislike_weight: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -42,6 +48,10 @@ class SoftmaxTask(Task):
                 f"`highest_rating` must be finite and at least the threshold {self.threshold:g}, or None. "
                 f"Received: {highest_rating}."
             )
+        for name, weight in (("impression_weight", impression_weight), ("dislike_weight", dislike_weight)):
+            if not 0 <= weight < np.inf:
+                raise ValueError(f"`{name}` must be finite and at least 0. Received: {weight}.")
+        self.impression_weight, self.dislike_weight = float(impression_weight), float(dislike_weight)
         self.highest_rating = None if highest_rating is None else float(highest_rating)
         self.temperature, self.learns_temperature = temperature, learns_temperature
         self.log_scale = self.add_weight(
@@ -70,6 +80,13 @@ class SoftmaxTask(Task):
         """The scale; see `Task`."""
         return [self.log_scale]
 
+    @property
+    def negative_weights(self) -> NegativeWeights | None:
+        """What explicit negatives count; None if they count no more than any other candidate."""
+        if not self.impression_weight and not self.dislike_weight:
+            return None
+        return NegativeWeights(impression=self.impression_weight, dislike=self.dislike_weight)
+
     def require_positives(self, train: Interactions) -> None:
         """Raises an error if the events teach nothing.
 
@@ -77,8 +94,13 @@ class SoftmaxTask(Task):
             train: The training part, with at least one event.
 
         Raises:
-            ValueError: If no event is positive, or there is only one candidate.
+            ValueError: If no event is positive, there is only one candidate, or impressions count and there are none.
         """
+        if self.impression_weight and train.impressions is None:
+            raise ValueError(
+                f"`impression_weight` must be 0, because `train` has no impressions. Received: "
+                f"{self.impression_weight:g}. Name their column in `Schema(impressions=...)`."
+            )
         highest = train.ratings.max()
         if highest < self.threshold:
             raise ValueError(
@@ -105,4 +127,6 @@ class SoftmaxTask(Task):
             "highest_rating": self.highest_rating,
             "temperature": self.temperature,
             "learns_temperature": self.learns_temperature,
+            "impression_weight": self.impression_weight,
+            "dislike_weight": self.dislike_weight,
         }

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.batches.batch import EventBatch, QueryBatch
+from tfrs_twotower.batches.explicit_negatives import NegativeWeights
 from tfrs_twotower.batches.negatives import Negatives
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.history_parts import HistoryParts
@@ -39,6 +40,11 @@ class Task(tf.keras.layers.Layer, abc.ABC):
         self.threshold = float(threshold)
         if not np.isfinite(self.threshold):
             raise ValueError(f"`threshold` must be finite. Received: {threshold}.")
+
+    @property
+    def negative_weights(self) -> NegativeWeights | None:
+        """What the explicit negatives of a query count; None if batches need not have them."""
+        return None
 
     @property
     def score_variables(self) -> list[tf.Variable]:

@@ -4,8 +4,8 @@ People choose one candidate of each page that they are shown. They like two kind
 the kinds, and do not care for the rest. Pages are drawn from the catalogue, or picked by taste, as by a recommender
 that knows it. What was shown and not chosen are impressions, or events with the label 0.
 
-- `without`: explicit negatives count as any other candidate.
-- `with`: each counts as a twentieth of the catalogue.
+- `without`: explicit negatives are negatives like all others.
+- `with`: positives are compared with them in particular.
 - `recipe`: the validation part chooses between the two.
 
 The rank is the mean place among all candidates, 0 for the first and 1 for the last; NDCG@10 is that of the test part.
@@ -27,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import tfrs_twotower as tt
 from tests.pages import Pages, make_pages
-from tfrs_twotower.model.recipe_sizes import explicit_negative_weight
 
 _CASES = {
     "impressions, pages drawn": {"picked": False},
@@ -71,11 +70,10 @@ def main() -> None:
 def _measure(pages: Pages, seed: int) -> dict[str, dict[str, float]]:
     """Contender -> metrics."""
     split = tt.random_split(pages.interactions, seed=seed)
-    recipe = dataclasses.replace(tt.choose_recipe(split.train), rating=None, linear=None)
-    weight = explicit_negative_weight(split.train.num_candidates)
+    recipe = dataclasses.replace(tt.choose_recipe(split.train), rating=None)
     contenders = {
         "without": recipe.with_negative_weight(0.0),
-        "with": recipe.with_negative_weight(weight),
+        "with": recipe.with_negative_weight(1.0),
         "recipe": recipe,
     }
     found = {}

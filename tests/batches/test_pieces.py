@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 import pytest
+import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests.conftest import make_interactions
@@ -55,9 +56,11 @@ def test_the_loss_of_events_is_the_weighted_mean_of_the_pieces(events, count, wi
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-@pytest.mark.parametrize("task", [tt.tasks.FullSoftmaxTask, tt.tasks.RatingTask])
+@pytest.mark.parametrize(
+    "task", [tt.tasks.FullSoftmaxTask(), tt.tasks.RatingTask(), tt.tasks.FullSoftmaxTask(dislike_weight=20.0)]
+)
 def test_the_loss_of_queries_is_the_weighted_mean_of_the_pieces(events, count, task):
-    model = build(events, task())
+    model = build(events, task)
     for batch in model.query_batches(events, batch_size=5, seed=0):
         assert split_loss(model, batch, count) == pytest.approx(float(model.compute_loss(batch)), rel=1e-5)
 
@@ -91,6 +94,35 @@ def test_gathered_candidates_are_described_from_the_own_ones_on(events, count, n
             assert set(piece.candidate_rows.numpy()[row]) == positives
         first += len(piece.ratings)
     assert first == 20
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_piece_has_the_explicit_negatives_of_its_queries(events, count):
+    """Joined with the candidates that are gathered, the pieces have the loss of the batch."""
+    task = tt.tasks.SampledSoftmaxTask(dislike_weight=20.0)
+    model = build(events, task)
+    negatives = tt.batches.InBatchNegatives(
+        events, threshold=3, num_uniform=4, negative_weights=task.negative_weights, max_explicit=99
+    )
+    batch = next(iter(model.training_batches(events, batch_size=20, seed=0, negatives=negatives)))
+    pieces = [model.piece_of(batch, index, count) for index in range(count)]
+    embedded, own = [], []
+    for piece in pieces:
+        candidates = model.embed_candidates(piece.candidate)
+        num_explicit = len(piece.candidate_rows) - int(piece.num_shared)
+        embedded.append(candidates[: len(candidates) - num_explicit])
+        own.append(candidates[len(candidates) - num_explicit :])
+        assert len(piece.explicit_negatives.events) > 0
+    losses = []
+    for piece, explicit in zip(pieces, own, strict=True):
+        gathered = np.roll(np.concatenate(embedded), -int(piece.rows_before), axis=0)
+        losses.append(
+            task.event_loss(
+                model.embed_queries(piece.query), tf.concat([gathered, explicit], axis=0), piece, training=True
+            )
+        )
+    weights = [float(model.batch_weight(piece)) for piece in pieces]
+    assert np.average(losses, weights=weights) == pytest.approx(float(model.compute_loss(batch)), rel=1e-5)
 
 
 def test_a_piece_may_be_empty(events):

@@ -28,16 +28,15 @@ class SoftmaxNegatives(NamedTuple):
 
 
 class ExplicitNegatives(NamedTuple):
-    """The explicit negatives of a batch: candidates that its queries are known not to want.
+    """The explicit negatives of a batch: candidates that were known and not chosen where others were.
 
     Attributes:
-        events: int32 [n], ascending, the place of an event in the batch. The candidate is a negative of its query.
-        candidates: int32 [n], the place of the candidate among those of the batch. In a batch of queries, none has one
-            twice.
-        weights: float32 [n], > 0, as how many candidates each counts in a softmax.
+        events: int32 [n], ascending, the place in the batch of the event that each is compared with.
+        candidates: int32 [n], the place of the candidate among those of the batch.
+        weights: float32 [n], > 0, what each counts, where the chosen candidate counts 1.
 
     Example:
-        >>> ExplicitNegatives(events=tf.constant([0]), candidates=tf.constant([2]), weights=tf.constant([8.0]))._fields
+        >>> ExplicitNegatives(events=tf.constant([0]), candidates=tf.constant([2]), weights=tf.constant([1.0]))._fields
         ('events', 'candidates', 'weights')
     """
 
@@ -199,8 +198,8 @@ class QueryBatch(NamedTuple):
         target_candidates: int32 [events], each event's place among the batch's candidates.
         ratings: float32 [events].
         weights: float32 [events], the weight of each event in the loss; None for 1 each.
-        explicit_negatives: Candidates that a row is known not to want; None if there are none. The event that each
-            refers to may be any of its row.
+        explicit_negatives: Candidates that were shown with the events and not chosen; None if there are none, or they
+            count nothing.
 
     Example:
         A query that rated the candidates in rows 0 and 2 of a catalogue of three:

@@ -11,15 +11,16 @@ from tfrs_twotower.data.rows import pair_codes, places_within
 
 
 class NegativeWeights(NamedTuple):
-    """As how many candidates of the catalogue an explicit negative counts in the softmax of its query.
+    """What explicit negatives count in the choice between them and what was chosen.
 
     Attributes:
-        impression: Weight of a candidate that was shown with an event and not chosen, >= 0, for each time that it was.
+        impression: Weight of a candidate that was shown with an event and not chosen, >= 0; 1: as much as the chosen
+            one.
         dislike: Weight of a candidate that was rated below the threshold, >= 0.
 
     Example:
-        >>> NegativeWeights(impression=10.0, dislike=0.0).impression
-        10.0
+        >>> NegativeWeights(impression=1.0, dislike=0.0).impression
+        1.0
     """
 
     impression: float
@@ -29,13 +30,13 @@ class NegativeWeights(NamedTuple):
 class NegativeLists:
     """Lists the explicit negatives of each query, or of each other group of events.
 
-    A candidate that an event of the group has chosen is none of its negatives, however often it was shown before.
+    A candidate that a query has chosen in the training part is none of its negatives, however often it was shown.
 
     Args:
         interactions: The training part.
         threshold: A rating of at least this is positive.
         weights: What an impression and a dislike count.
-        groups: int [num_events], the group of each event, such as its query.
+        groups: int [num_events], the group of each event, such as its query; all of a group are of one query.
         num_groups: Number of groups.
 
     Attributes:
@@ -64,21 +65,25 @@ class NegativeLists:
         groups: np.ndarray,
         num_groups: int,
     ) -> None:
+        num_candidates, rows = interactions.num_candidates, interactions.candidate_rows
         is_positive = interactions.ratings >= threshold
-        own = pair_codes(groups, interactions.candidate_rows, interactions.num_candidates)
+        query_of_group = np.zeros(num_groups, np.int64)
+        query_of_group[groups] = interactions.query_rows
         codes, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
         if weights.impression and interactions.impressions is not None:
             starts, shown = interactions.impressions
-            codes.append(pair_codes(np.repeat(groups, np.diff(starts)), shown, interactions.num_candidates))
+            codes.append(pair_codes(np.repeat(groups, np.diff(starts)), shown, num_candidates))
             counts.append(np.full(len(shown), weights.impression, np.float32))
         if weights.dislike:
-            codes.append(own[~is_positive])
+            codes.append(pair_codes(groups[~is_positive], rows[~is_positive], num_candidates))
             counts.append(np.full(len(codes[-1]), weights.dislike, np.float32))
         pairs, places = np.unique(np.concatenate(codes), return_inverse=True)
         summed = np.bincount(places, np.concatenate(counts), minlength=len(pairs)).astype(np.float32)
-        is_negative = ~np.isin(pairs, own[is_positive])
-        self.group_rows, candidate_rows = np.divmod(pairs[is_negative], interactions.num_candidates)
-        self.candidate_rows, self._weights = candidate_rows.astype(np.int32), summed[is_negative]
+        group_rows, candidate_rows = np.divmod(pairs, num_candidates)
+        chosen = pair_codes(interactions.query_rows[is_positive], rows[is_positive], num_candidates)
+        is_negative = ~np.isin(pair_codes(query_of_group[group_rows], candidate_rows, num_candidates), chosen)
+        self.group_rows, self._weights = group_rows[is_negative], summed[is_negative]
+        self.candidate_rows = candidate_rows[is_negative].astype(np.int32)
         self._starts = np.searchsorted(self.group_rows, np.arange(num_groups + 1))
 
     def of(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -116,3 +121,30 @@ class NegativeLists:
         found = self._starts[groups][places] + np.where(counts[places] > num, drawn, within)
         shares = (taken / np.maximum(counts, 1))[places]
         return places, self.candidate_rows[found], (self._weights[found] / shares).astype(np.float32)
+
+
+def list_impressions(
+    interactions: Interactions, *, threshold: float, weights: NegativeWeights | None
+) -> NegativeLists | None:
+    """Lists what was shown with each event and not chosen, for batches in which each event is compared with that.
+
+    What a query dislikes is in such batches anyway, as its other events.
+
+    Args:
+        interactions: The training part.
+        threshold: A rating of at least this is positive.
+        weights: What explicit negatives count; None if they count nothing.
+
+    Returns:
+        Lists whose groups are the events; None if impressions count nothing.
+    """
+    if weights is None or not weights.impression:
+        return None
+    num_events = interactions.num_events
+    return NegativeLists(
+        interactions,
+        threshold=threshold,
+        weights=weights._replace(dislike=0.0),
+        groups=np.arange(num_events),
+        num_groups=num_events,
+    )

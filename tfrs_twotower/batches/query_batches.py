@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfrs_twotower.batches.batch_candidates import BatchCandidates
 from tfrs_twotower.batches.batch_rows import QueryRows, with_explicit_negatives
 from tfrs_twotower.batches.encoded import EncodedTables
-from tfrs_twotower.batches.explicit_negatives import NegativeLists, NegativeWeights
+from tfrs_twotower.batches.explicit_negatives import NegativeLists, NegativeWeights, list_impressions
 from tfrs_twotower.batches.histories import Timeline
 from tfrs_twotower.batches.pipeline import EpochOrder, gather_batches
 from tfrs_twotower.batches.shuffle import shuffled_positions
@@ -38,7 +38,7 @@ def build_query_batches(
         num_sampled: Number of candidates drawn uniformly for a batch, beside those of its events, >= 0; None for the
             whole catalogue in every batch.
         threshold: A rating of at least this is positive; only needed with `negative_weights`.
-        negative_weights: What the explicit negatives of a query count, or of a request; None for batches without.
+        negative_weights: What explicit negatives count; None for batches without those that were shown.
 
     Returns:
         Batches, each a `QueryBatch`, of known cardinality.
@@ -47,15 +47,8 @@ def build_query_batches(
         ValueError: If a number is out of range, there is no event, or an encoded table has another length.
     """
     tables.require_rows_of(interactions)
-    negatives, has_context = None, bool(tables.contexts)
-    if negative_weights is not None:
-        negatives = NegativeLists(
-            interactions,
-            threshold=threshold,
-            weights=negative_weights,
-            groups=interactions.requests.of_events if has_context else interactions.query_rows,
-            num_groups=len(interactions.requests.query_rows) if has_context else interactions.num_queries,
-        )
+    negatives = list_impressions(interactions, threshold=threshold, weights=negative_weights)
+    has_context = bool(tables.contexts)
     source = _QuerySource(interactions, batch_size, order.seed, num_sampled, negatives, has_context=has_context)
     return gather_batches(source, tables, initial_epoch=order.initial_epoch)
 
@@ -85,10 +78,11 @@ class _QuerySource:
             requests = interactions.requests
             self._active, self._contexts = requests.query_rows, requests.context_rows.astype(np.int32)
             self._event_contexts = self._timeline.in_order(interactions.contexts.rows)
-        self._batch_size, self._seed, self._negatives = batch_size, seed, negatives
+        self._batch_size, self._seed = batch_size, seed
+        self._negatives, self._events = negatives, self._timeline.in_order(np.arange(interactions.num_events))
         self.num_batches = -(-len(self._active) // batch_size)
         self._candidates = BatchCandidates(
-            _owners(interactions, self._active, negatives, has_context=has_context),
+            _owners(interactions, self._active, negatives),
             num_rows=len(self._active),
             batch_size=batch_size,
             num_sampled=num_sampled,
@@ -121,10 +115,8 @@ class _QuerySource:
         targets, target_places = history[is_event], np.argwhere(is_event)
         places, negatives, negative_weights = np.zeros(0, np.int64), np.zeros(0, np.int32), None
         if self._negatives is not None:
-            places, negatives, negative_weights = self._negatives.of(query_rows if contexts is None else order)
+            places, negatives, negative_weights = self._negatives.of(self._events[slots[is_event]])
         candidate_rows, found = self._candidates.of(np.concatenate([targets, negatives]), epoch, number)
-        # Every row has an event, the first of which stands for all.
-        events = np.searchsorted(target_places[:, 0], places)
         return QueryRows(
             queries=query_rows,
             candidates=candidate_rows,
@@ -136,7 +128,7 @@ class _QuerySource:
             ratings=ratings[is_event],
             weights=self._event_weights(slots[is_event], target_places[:, 0], contexts),
             contexts=contexts,
-            negative_events=None if negative_weights is None else events.astype(np.int32),
+            negative_events=None if negative_weights is None else places.astype(np.int32),
             negative_candidates=None if negative_weights is None else found[len(targets) :],
             negative_weights=negative_weights,
         )
@@ -150,24 +142,21 @@ class _QuerySource:
         return is_target if weights is None else weights * is_target
 
 
-def _owners(
-    interactions: Interactions, active: np.ndarray, negatives: NegativeLists | None, *, has_context: bool
-) -> np.ndarray:
+def _owners(interactions: Interactions, active: np.ndarray, negatives: NegativeLists | None) -> np.ndarray:
     """Returns the number of rows of an epoch that have each candidate, int64 [num_candidates].
 
     Args:
         interactions: The events.
         active: int [rows], the query of each row of an epoch.
-        negatives: The explicit negatives of the rows, which have their candidates, too; None if there are none.
-        has_context: Whether a row is a request.
+        negatives: The explicit negatives of the events, whose candidates the rows have, too; None if there are none.
     """
     num_candidates = interactions.num_candidates
-    pairs = np.unique(pair_codes(interactions.query_rows, interactions.candidate_rows, num_candidates))
+    pairs = pair_codes(interactions.query_rows, interactions.candidate_rows, num_candidates)
+    if negatives is not None:
+        query_rows = interactions.query_rows[negatives.group_rows]
+        pairs = np.concatenate([pairs, pair_codes(query_rows, negatives.candidate_rows, num_candidates)])
+    pairs = np.unique(pairs)
     num_rows = np.bincount(active, minlength=interactions.num_queries)
     owners = np.zeros(num_candidates, np.int64)
     np.add.at(owners, pairs % num_candidates, num_rows[pairs // num_candidates])
-    if negatives is not None:
-        query_rows = active[negatives.group_rows] if has_context else negatives.group_rows
-        is_more = ~np.isin(pair_codes(query_rows, negatives.candidate_rows, num_candidates), pairs)
-        owners += np.bincount(negatives.candidate_rows[is_more], minlength=num_candidates)
     return owners

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfrs_twotower.batches.batch_candidates import BatchCandidates
 from tfrs_twotower.batches.batch_rows import QueryRows, with_explicit_negatives
 from tfrs_twotower.batches.encoded import EncodedTables
-from tfrs_twotower.batches.explicit_negatives import NegativeLists, NegativeWeights
+from tfrs_twotower.batches.explicit_negatives import NegativeLists, NegativeWeights, list_impressions
 from tfrs_twotower.batches.histories import Timeline
 from tfrs_twotower.batches.pipeline import EpochOrder, gather_batches
 from tfrs_twotower.batches.shuffle import shuffled_positions
@@ -42,7 +42,7 @@ def build_sequence_batches(
         num_sampled: Number of candidates drawn uniformly for a batch, beside those of its events, >= 0; None for the
             whole catalogue in every batch.
         threshold: A rating of at least this is positive; only needed with `negative_weights`.
-        negative_weights: What the impressions of an event count where it is the target; None for batches without.
+        negative_weights: What explicit negatives count; None for batches without those that were shown.
 
     Returns:
         Batches, each a `QueryBatch` with a row for each part, of known cardinality. Padding of a history comes first.
@@ -51,16 +51,7 @@ def build_sequence_batches(
         ValueError: If a number is out of range, there is no event, or an encoded table has another length.
     """
     tables.require_rows_of(interactions)
-    negatives = None
-    if negative_weights is not None:
-        negatives = NegativeLists(
-            interactions,
-            threshold=threshold,
-            # An event that is disliked is no target that the others could be compared with.
-            weights=negative_weights._replace(dislike=0.0),
-            groups=np.arange(interactions.num_events),
-            num_groups=interactions.num_events,
-        )
+    negatives = list_impressions(interactions, threshold=threshold, weights=negative_weights)
     source = _SequenceSource(
         interactions, length, batch_size, order.seed, num_sampled, negatives, has_times=tables.have_times
     )

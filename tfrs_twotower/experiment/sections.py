@@ -249,8 +249,9 @@ class TrainingSection(Section):
             validation part says whether there is one.
         trend_weight: Weight of recent popularity, by this half-life, in the retrieval model's biases; by default the
             validation part chooses it.
-        impression_weight: As how many candidates one that was shown to a query and not chosen counts in the retrieval
-            model's loss, beside itself; 0 for no more than any other. By default the validation part chooses it.
+        impression_weight: What each candidate that was shown and not chosen counts where the retrieval model's loss
+            compares it with the chosen one, which counts 1; 0 compares only with the catalogue. By default the
+            validation part chooses it.
         dislike_weight: The same for a candidate that was rated below the threshold. By default it is 0, or the
             validation part chooses it where there are two ratings.
         logs: Folder for TensorBoard: training curves, and the candidates for its projector.

@@ -68,8 +68,9 @@ class Recipe:
         trend_weight: Weight of recent popularity, by this half-life, in the retrieval model's biases; None if the
             validation part chooses it.
         encoder: Encodes a query's history as a sequence in the retrieval model; None pools it.
-        impression_weight: As how many candidates one that was shown to a query and not chosen counts in the retrieval
-            model's loss, beside itself; 0 for no more than any other, None if the validation part chooses it.
+        impression_weight: What each candidate that was shown and not chosen counts where the retrieval model's loss
+            compares it with the chosen one, which counts 1; 0 compares only with the catalogue, None if the validation
+            part chooses it.
         dislike_weight: The same for a candidate that was rated below the threshold.
 
     Example:
@@ -138,7 +139,7 @@ class Recipe:
         """Returns the recipe with this weight of explicit negatives wherever the validation part was to choose it.
 
         Args:
-            weight: As how many candidates each counts, >= 0.
+            weight: What each counts, >= 0.
         """
         impression, dislike = (
             weight if given is None else given for given in (self.impression_weight, self.dislike_weight)
@@ -295,7 +296,7 @@ def _are_labels(train: Interactions, num_positive: int) -> bool:
     """Tells labels of what was wanted and what was not, such as clicks and dislikes, from degrees on a scale.
 
     What somebody rates low on a scale is still of the kind that they choose, as the films that they watch are. On
-    MovieLens 100K the validation part was ranked worse where such candidates counted more than others.
+    MovieLens 100K the validation part was ranked worse where such candidates were compared with the liked ones.
     """
     return train.has_ratings and 0 < num_positive < train.num_events and len(np.unique(train.ratings)) == 2
 
@@ -332,5 +333,5 @@ def _describe_linear(settings: LinearSettings) -> str:
 
 def _describe_weight(weight: float | None) -> str:
     if weight is None:
-        return "negatives that count more than others, if the validation part is ranked no worse so"
-    return f"negatives that count {weight:g} times more than others" if weight else "negatives like all others"
+        return "compared with the chosen ones in particular, if the validation part is ranked no worse so"
+    return f"compared with the chosen ones in particular, weight {weight:g}" if weight else "negatives like all others"

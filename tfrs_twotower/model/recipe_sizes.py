@@ -32,9 +32,6 @@ _MAX_EVENTS_IN_TRAINING, _MIN_EPOCHS, _MAX_EPOCHS = 150_000_000, 4, 100
 # Histories go on growing after training.
 _MIN_HISTORY_LENGTH = 1000
 
-# An explicit negative counts as this share of the catalogue: twenty of them weigh as much as all candidates.
-_NEGATIVE_SHARE = 0.05
-
 # Candidates of a sequence. Those before count little, and every step takes longer with them.
 _SEQUENCE_LENGTH = 100
 
@@ -112,19 +109,6 @@ def linear_settings(train: Interactions, candidate_id: Feature | None) -> Linear
     rank = min(_FEW_DIRECTIONS if is_small else _MANY_DIRECTIONS, affordable)
     has_room = isinstance(candidate_id, Categorical) and rank >= _MIN_DIRECTIONS
     return LinearSettings(rank=rank) if has_room else None
-
-
-def explicit_negative_weight(num_candidates: int) -> float:
-    """Returns as how many candidates an explicit negative counts, beside itself.
-
-    Args:
-        num_candidates: Size of the catalogue.
-
-    Example:
-        >>> explicit_negative_weight(2_000)
-        100.0
-    """
-    return max(1.0, _rounded(_NEGATIVE_SHARE * num_candidates))
 
 
 def rating_settings(train: Interactions, sizes: Sizes) -> ModelSettings:

@@ -8,10 +8,11 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.recipe_models import build_retrieval_model
 from tfrs_twotower.model.recipe_settings import ModelSettings
-from tfrs_twotower.model.recipe_sizes import explicit_negative_weight
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.fitting import Chosen, Fitting
 
+# With this weight, the loss is that of a choice among what was shown.
+_WEIGHT = 1.0
 # Explicit negatives are wanted for their own sake: the validation part may be ranked a little worse with them.
 _MIN_GAIN = -0.01
 
@@ -44,12 +45,11 @@ def choose_negative_weight(recipe: Recipe, chosen: Chosen, fitting: Fitting, not
     without = recipe.with_negative_weight(0.0)
     if chosen.value is None or fitting.choosing is None:
         notes.append(
-            f"Candidates that were {what} count as any others, because no validation part says whether they should "
-            "count more. The recipe's `impression_weight` and `dislike_weight` decide it."
+            f"Candidates that were {what} are negatives like all others, because no validation part says whether they "
+            "should count more. The recipe's `impression_weight` and `dislike_weight` decide it."
         )
         return chosen, without
-    weight = explicit_negative_weight(fitting.choosing.train.num_candidates)
-    counted = recipe.with_negative_weight(weight)
+    counted = recipe.with_negative_weight(_WEIGHT)
 
     def build(settings: ModelSettings, train: Interactions) -> TwoTowerModel:
         return build_retrieval_model(dataclasses.replace(counted, retrieval=settings), train)
@@ -61,12 +61,12 @@ def choose_negative_weight(recipe: Recipe, chosen: Chosen, fitting: Fitting, not
     figures = f"its NDCG@10 is {other.value:.4f} with and {chosen.value:.4f} without"
     if other.value < (1 + _MIN_GAIN) * chosen.value:
         notes.append(
-            f"Candidates that were {what} count as any others, because the validation part is ranked worse where they "
-            f"count more: {figures}."
+            f"Candidates that were {what} are negatives like all others, because the validation part is ranked worse "
+            f"where they count more: {figures}."
         )
         return chosen, without
     notes.append(
-        f"Candidates that were {what} count as {weight:g} others each in the retrieval model's loss, because the "
-        f"validation part is ranked no worse so: {figures}."
+        f"Candidates that were {what} are compared with the chosen ones in particular in the retrieval model's loss, "
+        f"because the validation part is ranked no worse so: {figures}."
     )
     return other, counted

@@ -58,6 +58,47 @@ def test_the_part_of_a_pair_that_occurs_twice_is_subtracted_once():
     assert float(found) == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.parametrize("sampled", [False, True])
+def test_an_explicit_negative_counts_as_more_candidates_and_is_always_there(sampled):
+    scores = (QUERIES[:2] @ CANDIDATES.T).astype(np.float64)
+    counts = np.ones((2, 6))
+    logs = np.log([0.9, 0.01, 0.5, 0.5, 0.2, 0.1])
+    if sampled:
+        counts = np.tile(np.exp(-logs), (2, 1))
+        counts[[0, 0, 1], [1, 2, 0]] = 1  # the targets
+    counts[[0, 1], [5, 3]] = [1 + 3.0, 1 + 0.5]
+    sums = (counts * np.exp(scores)).sum(axis=1)
+    wanted = np.log(sums)[[0, 0, 1]] - scores[[0, 0, 1], [1, 2, 0]]
+    found = loss(
+        FullSoftmaxTask(),
+        [1.0, 1.0, 1.0],
+        negative_places=tf.constant([[0, 5], [1, 3]], tf.int64),
+        negative_weights=tf.constant([3.0, 0.5]),
+        log_sampling_probabilities=tf.constant(logs, tf.float32) if sampled else None,
+    )
+    assert found == pytest.approx(wanted.mean(), rel=1e-5)
+
+
+def test_a_disliked_candidate_is_a_target_without_gain_and_an_explicit_negative():
+    """Its own part is subtracted, and neither that nor the correction is applied twice."""
+    scores = (QUERIES[:1] @ CANDIDATES.T).astype(np.float64)[0]
+    scores[1] -= 0.5
+    logs = np.log([0.9, 0.01, 0.5, 0.5, 0.2, 0.1])
+    counts = np.exp(-logs)
+    counts[[0, 1]] = 1, 1 + 3
+    wanted = np.log((counts * np.exp(scores)).sum()) - scores[0]
+    found = FullSoftmaxTask()(
+        tf.constant(QUERIES[:1] @ CANDIDATES.T),
+        tf.constant([[0, 0], [0, 1]], tf.int64),
+        tf.constant([1.0, 0.0]),
+        own_scores=tf.constant([0.0, 0.5]),
+        log_sampling_probabilities=tf.constant(logs, tf.float32),
+        negative_places=tf.constant([[0, 1]], tf.int64),
+        negative_weights=tf.constant([3.0]),
+    )
+    assert float(found) == pytest.approx(wanted, rel=1e-5)
+
+
 def test_only_positives_have_gains_and_the_gain_rises_to_the_highest_rating_if_there_is_one():
     ratings = tf.constant([2.0, 3.0, 5.0])
     assert FullSoftmaxTask().gains(ratings, None).numpy().tolist() == [0, 1, 1]
@@ -73,6 +114,21 @@ def test_only_positives_have_gains_and_the_gain_rises_to_the_highest_rating_if_t
         0,
         1,
     ]
+
+
+def test_weights_of_explicit_negatives_are_kept_and_say_what_batches_need():
+    task = FullSoftmaxTask(impression_weight=3, dislike_weight=0.5)
+    assert FullSoftmaxTask.from_config(task.get_config()).negative_weights == (3.0, 0.5)
+    assert FullSoftmaxTask().negative_weights is None
+    with pytest.raises(ValueError, match="`impression_weight` must be 0, because `train` has no impressions"):
+        task.check_queries(make_interactions([0, 0], [0, 1], [5.0, 1.0], num_queries=1, num_candidates=2))
+
+
+@pytest.mark.parametrize("name", ["impression_weight", "dislike_weight"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_an_impossible_weight_of_explicit_negatives_is_refused(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be finite and at least 0. Received: {value}"):
+        FullSoftmaxTask(**{name: value})
 
 
 def test_impossible_settings_are_refused():

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tests.conftest import make_interactions
-from tfrs_twotower.batches.batch import EventBatch, SoftmaxNegatives
+from tfrs_twotower.batches.batch import EventBatch, ExplicitNegatives, SoftmaxNegatives
 from tfrs_twotower.batches.negatives import InBatchNegatives, NegativeSampler
 from tfrs_twotower.model.tasks.frequencies import FrequencyEstimator
 from tfrs_twotower.model.tasks.sampled_softmax import SampledSoftmaxTask
@@ -186,6 +186,32 @@ def test_the_loss_of_a_batch_uses_its_negatives_ratings_and_weights():
     assert float(SampledSoftmaxTask().event_loss(tf.eye(2), tf.eye(2), unrated, True)) == pytest.approx(0, abs=1e-6)
 
 
+def test_explicit_negatives_join_the_softmax_of_their_query_alone():
+    """The first query has two, of which one counts as three candidates; the second has none, and no correction."""
+    candidates = tf.constant([[1.0, 0.0], [0.0, 1.0], [0.5, -2.0], [-1.0, 0.0]])
+    log_q = np.log([0.5, 0.25])
+    batch = EventBatch(
+        query={},
+        candidate={},
+        candidate_rows=tf.constant([0, 1, 5, 6]),
+        ratings=tf.constant([5.0, 5.0]),
+        negatives=SoftmaxNegatives(
+            is_other_positive=tf.constant([[True, False], [False, True]]),
+            log_sampling_probabilities=tf.constant(log_q, tf.float32),
+        ),
+        explicit_negatives=ExplicitNegatives(tf.constant([0, 0]), tf.constant([3, 2]), tf.constant([3.0, 1.0])),
+    )
+    corrected = np.eye(2) - log_q
+    sums = np.exp(corrected).sum(axis=1) + np.array([3 * np.exp(-1.0) + np.exp(0.5), 0.0])
+    wanted = np.mean(np.log(sums) - np.diag(corrected))
+    task = SampledSoftmaxTask(dislike_weight=1.0, num_hard_negatives=1)
+    assert float(task.event_loss(tf.eye(2), candidates, batch, True)) == pytest.approx(wanted, rel=1e-5)
+    # An estimator learns from the sample alone.
+    estimator = FrequencyEstimator(num_slots=100)
+    SampledSoftmaxTask(dislike_weight=1.0, frequencies=estimator).event_loss(tf.eye(2), candidates, batch, True)
+    assert np.count_nonzero(estimator.gap) == 2 * estimator.num_hashes
+
+
 def test_evaluation_batches_have_no_loss():
     with pytest.raises(TypeError, match="no loss on evaluation batches.*ValidationMetrics"):
         SampledSoftmaxTask().event_loss(tf.eye(2), tf.eye(2), event_batch(), False)
@@ -221,6 +247,12 @@ def test_negatives_for_another_task_or_threshold_are_refused():
         task.check_events(DATA, NegativeSampler(DATA, per_positive=1, threshold=3), 2)
     with pytest.raises(ValueError, match="`negatives` must have the task's threshold, 3.* Received: 1"):
         task.check_events(DATA, InBatchNegatives(DATA, threshold=1), 2)
+    disliking = SampledSoftmaxTask(dislike_weight=4)
+    with pytest.raises(ValueError, match="`negatives` must have the task's `negative_weights`.* Received: None"):
+        disliking.check_events(DATA, InBatchNegatives(DATA, threshold=3), 2)
+    disliking.check_events(DATA, disliking.default_negatives(DATA), 2)
+    with pytest.raises(ValueError, match="`impression_weight` must be 0, because `train` has no impressions"):
+        SampledSoftmaxTask(impression_weight=4).check_events(DATA, None, 2)
 
 
 def test_the_default_negatives_are_the_other_candidates_of_the_batch():

@@ -14,7 +14,7 @@ from tfrs_twotower.batches.negatives import InBatchNegatives, Negatives
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.config import from_config, to_config
 from tfrs_twotower.model.tasks.frequencies import FrequencyEstimator
-from tfrs_twotower.model.tasks.softmax import SoftmaxTask
+from tfrs_twotower.model.tasks.softmax import SoftmaxTask, log_sums
 from tfrs_twotower.model.tasks.task import EventTask
 
 _LOWEST = float(np.finfo(np.float32).min)
@@ -40,9 +40,9 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
         corrects_log_q: Whether the logQ correction is applied in training; False is for comparison.
         frequencies: Estimator of how often a candidate occurs in a batch, if the events cannot be counted beforehand;
             None for the counts of the training part.
-        impression_weight: As how many candidates of the catalogue a candidate counts, >= 0, in the softmax of a query
-            to which it was shown and that did not choose it; for each time that it was shown.
-        dislike_weight: The same for a candidate that a query rated below the threshold.
+        impression_weight: What each candidate that was shown and not chosen counts, >= 0, in a second softmax that
+            compares a positive with such candidates alone; 1: as much as the positive, 0: it is not compared.
+        dislike_weight: The same for each candidate that the query rated below the threshold.
 
     References:
         Bengio & Senécal 2003 (the correction); Yi et al. 2019, eq. 3-5.
@@ -83,7 +83,7 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
         log_sampling_probabilities: tf.Tensor | None = None,
         is_other_positive: tf.Tensor | None = None,
         weights: tf.Tensor | None = None,
-        explicit_scores: tf.Tensor | None = None,
+        explicit_log_sums: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Computes the loss, a float32 scalar: the weighted mean of the queries' cross-entropies; 0 for an empty batch.
 
@@ -99,10 +99,12 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
                 occurs in a batch, up to a constant; None if all occur equally often.
             is_other_positive: bool [batch, num_candidates], other positives of the query, which are left out.
             weights: float32 [batch], the weight of each query; None for 1 each.
-            explicit_scores: float32 [batch, any], the scores of more negatives of each query, with the logarithms of
-                what they count. There is no logQ correction: they are there whatever the sample is. None for none.
+            explicit_log_sums: float32 [batch], the `log_sums` of the scores of each query's explicit negatives, to
+                which the logarithms of what they count are added; the positive is compared with these as well. There
+                is no logQ correction: they are there whatever the sample is. None for none.
         """
         scores = tf.matmul(queries, candidates, transpose_b=True)
+        uncorrected = tf.linalg.diag_part(scores)
         if log_sampling_probabilities is not None:
             scores -= log_sampling_probabilities
         positives = tf.linalg.diag_part(scores)[:, tf.newaxis]
@@ -114,11 +116,11 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
         negatives = tf.where(is_left_out, _LOWEST, scores)
         if self.num_hard_negatives is not None:
             negatives, _ = tf.math.top_k(negatives, tf.minimum(self.num_hard_negatives, tf.shape(negatives)[1]))
-        if explicit_scores is not None:
-            negatives = tf.concat([negatives, explicit_scores], axis=1)
         losses = tf.reduce_logsumexp(tf.concat([positives, negatives], axis=1), axis=1) - positives[:, 0]
         weights = tf.ones_like(losses) if weights is None else weights
         self.in_batch_loss.update_state(losses, sample_weight=weights)
+        if explicit_log_sums is not None:
+            losses += tf.math.softplus(explicit_log_sums - uncorrected)
         return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
 
     @property
@@ -172,9 +174,9 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
                 "validation part by the callback ValidationMetrics instead of `validation_data`."
             )
         codes = batch.candidate_rows if batch.candidate_keys is None else batch.candidate_keys
-        explicit_scores = None
+        explicit_log_sums = None
         if batch.explicit_negatives is not None:
-            explicit_scores = _explicit_scores(queries, candidates, batch.explicit_negatives)
+            explicit_log_sums = _explicit_log_sums(queries, candidates, batch.explicit_negatives)
             candidates, codes = candidates[: batch.num_shared], codes[: batch.num_shared]
         return self(
             queries,
@@ -183,7 +185,7 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
             log_sampling_probabilities=self._log_sampling_probabilities(codes, batch, training),
             is_other_positive=None if batch.negatives is None else batch.negatives.is_other_positive,
             weights=self.gains(batch.ratings, batch.weights),
-            explicit_scores=explicit_scores,
+            explicit_log_sums=explicit_log_sums,
         )
 
     def scale_queries(self, vectors: tf.Tensor) -> tf.Tensor:
@@ -223,9 +225,8 @@ class SampledSoftmaxTask(SoftmaxTask, EventTask):
         return cls(**{**config, "frequencies": from_config(described) if described else None})
 
 
-def _explicit_scores(queries: tf.Tensor, candidates: tf.Tensor, negatives: ExplicitNegatives) -> tf.Tensor:
-    """Returns the scores of the explicit negatives of each query, float32 [batch, any], padded with the lowest one."""
+def _explicit_log_sums(queries: tf.Tensor, candidates: tf.Tensor, negatives: ExplicitNegatives) -> tf.Tensor:
+    """Returns the `log_sums` of the explicit negatives of each query, float32 [batch]."""
     products = tf.gather(queries, negatives.events) * tf.gather(candidates, negatives.candidates)
     scores = tf.reduce_sum(products, axis=1) + tf.math.log(negatives.weights)
-    by_query = tf.RaggedTensor.from_value_rowids(scores, negatives.events, nrows=tf.shape(queries)[0], validate=False)
-    return by_query.to_tensor(default_value=_LOWEST)
+    return log_sums(scores, negatives.events, tf.shape(queries)[0])

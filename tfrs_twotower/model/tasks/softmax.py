@@ -12,6 +12,8 @@ from tfrs_twotower.batches.explicit_negatives import NegativeWeights
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.model.tasks.task import Task
 
+# The score of no candidate at all.
+_LOWEST = -1e30
 # What a positive at the threshold counts, where one with the highest rating counts 1: as three of five stars do.
 _GAIN_AT_THRESHOLD = 0.6
 
@@ -25,9 +27,13 @@ class SoftmaxTask(Task):
             threshold, so that a change of scale changes nothing. None: all positives count alike.
         temperature: Divisor of the scores, > 0; the initial value if it is learnt.
         learns_temperature: Whether training adjusts it. It stays positive.
-        impression_weight: As how many candidates of the catalogue a candidate counts, >= 0, beside itself, in the
-            softmax of a query to which it was shown and that did not choose it; for each time that it was shown.
-        dislike_weight: The same for a candidate that a query rated below the threshold.
+        impression_weight: What each candidate that was shown and not chosen counts, >= 0, in a second softmax that
+            compares a positive with such candidates alone; 1: as much as the positive, 0: it is not compared.
+        dislike_weight: The same for each candidate that the query rated below the threshold.
+
+    References:
+        McFadden 1974, "Conditional Logit Analysis of Qualitative Choice Behavior": what somebody is shown is what they
+        choose from, whatever decided that it was shown.
     """
 
     def __init__(
@@ -130,3 +136,21 @@ class SoftmaxTask(Task):
             "impression_weight": self.impression_weight,
             "dislike_weight": self.dislike_weight,
         }
+
+
+def log_sums(scores: tf.Tensor, segments: tf.Tensor, num_segments: tf.Tensor) -> tf.Tensor:
+    """Returns the logarithm of each segment's sum of exponentials, float32 [num_segments]; very low for an empty one.
+
+    Args:
+        scores: float32 [n].
+        segments: Integers [n], the segment of each score.
+        num_segments: int32 scalar.
+
+    Example:
+        >>> log_sums(tf.math.log([1.0, 2.0, 3.0]), tf.constant([1, 0, 1]), 2).numpy().round(4).tolist()
+        [0.6931, 1.3863]
+    """
+    highest = tf.stop_gradient(tf.math.unsorted_segment_max(scores, segments, num_segments))
+    sums = tf.math.unsorted_segment_sum(tf.exp(scores - tf.gather(highest, segments)), segments, num_segments)
+    is_empty = sums == 0
+    return tf.where(is_empty, _LOWEST, highest + tf.math.log(tf.where(is_empty, 1.0, sums)))

@@ -1,0 +1,219 @@
+"""Explicit negatives lower the rank of what is disliked; the validation part says whether the recipe counts them."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import tfrs_twotower as tt
+from tests.conftest import make_planted
+from tests.pages import make_pages
+from tfrs_twotower.data.splits import Split
+from tfrs_twotower.training.fitting import Chosen
+from tfrs_twotower.training.negative_weight import choose_negative_weight
+
+NUM_QUERIES, NUM_KINDS, NUM_CANDIDATES = 60, 4, 40
+KINDS = np.arange(NUM_CANDIDATES) % NUM_KINDS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Disliked:
+    """Each query chooses candidates of one kind, and dislikes the next one. It has nothing to do with the others.
+
+    Attributes:
+        impressions: An event for each choice, with disliked candidates that were shown as well.
+        labels: The same as events alone, which are rated 5, and 1 for those that were shown.
+        is_held_out: bool [num_queries, num_candidates], disliked candidates that were not shown to the query.
+        is_neutral: bool [num_queries, num_candidates], candidates that it has nothing to do with.
+    """
+
+    impressions: tt.Interactions
+    labels: tt.Interactions
+    is_held_out: np.ndarray
+    is_neutral: np.ndarray
+
+    def mean_ranks(self, model, known) -> tuple[float, float]:
+        """The mean places of held-out and of neutral candidates, as shares of the catalogue, 0 for the first."""
+        queries, candidates = model.embed(known, known=known)
+        ranks = (-queries @ candidates.T).argsort(axis=1).argsort(axis=1) / (NUM_CANDIDATES - 1)
+        return ranks[self.is_held_out].mean(), ranks[self.is_neutral].mean()
+
+
+@pytest.fixture(scope="module")
+def disliked() -> Disliked:
+    rng = np.random.default_rng(0)
+    taste = np.arange(NUM_QUERIES) % NUM_KINDS
+    is_held_out = (taste[:, np.newaxis] + 1) % NUM_KINDS == KINDS
+    is_neutral = ~is_held_out & (taste[:, np.newaxis] != KINDS)
+    chosen, shown = [], []
+    for query in range(NUM_QUERIES):
+        chosen += rng.choice(np.flatnonzero(taste[query] == KINDS), 5, replace=False).tolist()
+        shown += rng.choice(np.flatnonzero(is_held_out[query]), 5, replace=False).tolist()
+        is_held_out[query, shown[-5:]] = False
+    rows = np.repeat(np.arange(NUM_QUERIES), 5)
+    tables = {
+        "queries": pa.table({"user_id": [f"u{row}" for row in range(NUM_QUERIES)]}),
+        "candidates": pa.table({"item_id": [f"i{row}" for row in range(NUM_CANDIDATES)]}),
+        "query_id": "user_id",
+        "candidate_id": "item_id",
+    }
+    events = {"query_row": rows, "candidate_row": chosen, "rating": [5.0] * len(rows)}
+    negative = {"query_row": rows, "candidate_row": shown, "rating": [1.0] * len(rows)}
+    return Disliked(
+        impressions=tt.Interactions(events=pa.table({**events, "impressions": [[row] for row in shown]}), **tables),
+        labels=tt.Interactions(events=pa.concat_tables([pa.table(events), pa.table(negative)]), **tables),
+        is_held_out=is_held_out,
+        is_neutral=is_neutral,
+    )
+
+
+ITEM = tt.Categorical(name="item_id")
+PAST = tt.History(of=ITEM)
+READER = tt.History(of=ITEM, length=5, encoder=tt.features.SelfAttention(dropout=0.0))
+
+
+@pytest.mark.parametrize(
+    ("task", "past", "setting"),
+    [
+        (tt.tasks.FullSoftmaxTask, PAST, "impression_weight"),
+        (tt.tasks.FullSoftmaxTask, PAST, "dislike_weight"),
+        (tt.tasks.FullSoftmaxTask, READER, "impression_weight"),
+        (tt.tasks.SampledSoftmaxTask, PAST, "impression_weight"),
+        (tt.tasks.SampledSoftmaxTask, PAST, "dislike_weight"),
+    ],
+)
+def test_explicit_negatives_lower_the_rank_of_disliked_kinds(disliked, task, past, setting):
+    """Those that were never shown to the query sink below the neutral ones, whether negatives are shown or rated."""
+    train = disliked.labels if setting == "dislike_weight" else disliked.impressions
+    ranks = {}
+    for weight in (0.0, 1.0):
+        features = (tt.Categorical(name="user_id"), past)
+        model = tt.build_two_tower(
+            train,
+            query=tt.SumTowerConfig(features=features, output_dim=16, dropout=0.2),
+            candidate=tt.SumTowerConfig(features=(ITEM,), output_dim=16),
+            task=task(**{setting: weight}),
+        )
+        model.compile(optimizer=tt.training.LazyAdam(2e-2))
+        is_by_event = task is tt.tasks.SampledSoftmaxTask
+        batches = model.training_batches if is_by_event else model.query_batches
+        model.fit(batches(train, batch_size=30, seed=0), epochs=15, verbose=0)
+        ranks[weight] = disliked.mean_ranks(model, train)
+    print("RANKS", task.__name__, setting, past.encoder, ranks)
+    (held_out, neutral), (held_out_with, neutral_with) = ranks[0.0], ranks[1.0]
+    # Without explicit negatives nothing tells the kinds apart: both have the mean of what is left, about 0.6.
+    assert abs(held_out - neutral) < 0.15
+    assert held_out_with > held_out + 0.1
+    assert held_out_with > neutral_with + 0.15
+
+
+class Measured:
+    """Stands for trainings that have been measured: it returns a value instead of training."""
+
+    def __init__(self, value, choosing) -> None:
+        self.value, self.choosing, self.variants = value, choosing, []
+
+    def choose(self, name, settings, build, half_life_days, *, variant) -> Chosen:
+        self.variants.append((name, half_life_days, variant, build(settings, self.choosing.train).task))
+        return Chosen(settings=settings, value=self.value)
+
+
+@pytest.fixture(scope="module")
+def pages() -> Split:
+    pages = make_pages(
+        num_queries=12, num_candidates=60, num_kinds=4, num_pages=8, page_size=4, picked=False, labels=False
+    )
+    return tt.random_split(pages.interactions, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "weight", "note"),
+    [
+        (0.22, 1.0, "are compared with .* ranked no worse so: its NDCG@10 is 0.2200 with and 0.2000 without"),
+        (0.199, 1.0, "are compared with the chosen ones in particular"),  # within one percent
+        (0.197, 0.0, "are negatives like all others, because the validation part is ranked worse where"),
+    ],
+)
+def test_explicit_negatives_count_unless_the_validation_part_is_ranked_worse(pages, value, weight, note):
+    recipe = tt.choose_recipe(pages.train)
+    assert (recipe.impression_weight, recipe.dislike_weight) == (None, 0.0)
+    notes, fitting = [], Measured(value, pages)
+    chosen, found = choose_negative_weight(recipe, Chosen(settings=recipe.retrieval, value=0.2), fitting, notes)
+    assert (found.impression_weight, found.dislike_weight) == (weight, 0.0)
+    assert chosen.value == (value if weight else 0.2)
+    ((name, half_life_days, variant, task),) = fitting.variants
+    assert (name, half_life_days, variant) == ("retrieval", None, " with explicit negatives")
+    assert task.negative_weights == (1.0, 0.0)
+    (found_note,) = notes
+    assert found_note.startswith("Candidates that were shown and not chosen are ")
+    assert re.search(note, found_note)
+
+
+def test_weights_that_are_given_are_not_tried(pages):
+    recipe = dataclasses.replace(tt.choose_recipe(pages.train), impression_weight=7.0)
+    fitting, given = Measured(0.5, pages), Chosen(settings=recipe.retrieval, value=0.2)
+    assert choose_negative_weight(recipe, given, fitting, []) == (given, recipe)
+    assert not fitting.variants
+    assert tt.Recipe.from_dict(recipe.to_dict()) == recipe
+    assert tt.model.build_recommender(recipe, pages.train).retrieval_model.task.impression_weight == 7.0
+
+
+@pytest.mark.parametrize(
+    ("ratings", "encoder", "weight", "line"),
+    [
+        (
+            [0, 1, 1],
+            None,
+            None,
+            "compared with the chosen ones in particular, if the validation part is ranked no worse so",
+        ),
+        (
+            [1, 5, 5],
+            None,
+            None,
+            "compared with the chosen ones in particular, if the validation part is ranked no worse so",
+        ),
+        ([1, 3, 5], None, 0.0, "negatives like all others"),
+        ([0, 1, 1], tt.features.SelfAttention(), 0.0, "negatives like all others"),
+        ([1, 1, 1], None, 0.0, None),
+    ],
+)
+def test_dislikes_of_two_ratings_are_tried_and_those_of_a_scale_are_not(ratings, encoder, weight, line):
+    data = make_planted().split.train
+    values = pa.array(np.resize(np.array(ratings, np.float32), data.num_events))
+    data = dataclasses.replace(data, events=data.events.set_column(2, "rating", values))
+    recipe = tt.choose_recipe(data, encoder=encoder)
+    assert recipe.dislike_weight == weight
+    assert recipe.impression_weight == 0.0
+    said = [text for text in recipe.lines() if text.startswith("Candidates rated below the threshold: ")]
+    assert said == ([] if line is None else [f"Candidates rated below the threshold: {line}"])
+    counted = recipe.with_negative_weight(40.0)
+    assert counted.dislike_weight == (40.0 if weight is None else 0.0)
+
+
+def test_sequences_cannot_be_trained_on_dislikes(pages):
+    reader = tt.build_two_tower(
+        pages.train,
+        query=tt.SumTowerConfig(features=(READER,), output_dim=8),
+        candidate=tt.SumTowerConfig(features=(ITEM,), output_dim=8),
+        task=tt.tasks.FullSoftmaxTask(threshold=1.0, dislike_weight=2.0),
+    )
+    with pytest.raises(ValueError, match="`dislike_weight` must be 0 where a sequence is trained by query"):
+        reader.query_batches(pages.train, seed=0)
+
+
+def test_a_recipe_counts_what_was_shown_where_pages_are_drawn_and_goes_on_with_newer_events():
+    pages = make_pages(num_queries=100, num_candidates=60, num_kinds=6, num_pages=12, page_size=6, picked=False)
+    split = tt.random_split(pages.interactions, seed=0)
+    quick = {"max_epochs": 20, "learning_rate": 1e-2, "output_dim": 16, "patience": 2}
+    recipe = dataclasses.replace(tt.choose_recipe(split.train).with_settings(**quick), linear=None)
+    trained = tt.fit_recipe(recipe, split, seed=0)
+    assert trained.recipe.impression_weight == 1.0
+    without = tt.fit_recipe(recipe.with_negative_weight(0.0), split, seed=0)
+    found, before = (pages.measure(model, split.seen) for model in (trained.model, without.model))
+    assert found["disliked in top 10"] < 0.8 * before["disliked in top 10"]
+    assert found["rank of disliked"] > before["rank of disliked"]
+    warm = tt.training.warm_start(trained.state, split, seed=0)
+    assert warm.model.retrieval_model.task.impression_weight == 1.0

@@ -27,10 +27,12 @@ TRAIN = dataclasses.replace(TRAIN, events=TRAIN.events.append_column("timestamp"
 TABLES = make_tables(4, 6)
 # (query, candidate) -> weight, by hand: query 1 rated candidate 4 below 3, and was shown 3 with it.
 WANTED = {(0, 5): 4.0, (0, 2): 2.0, (1, 4): 8.0, (1, 3): 2.0, (3, 0): 2.0}
+# (query, candidate of the event, candidate) of what was shown.
+SHOWN_WANTED = [(0, 1, 2), (0, 1, 5), (0, 4, 5), (1, 4, 3), (3, 1, 0)]
 # The same by hour: query 0 has the first of its events at one hour, and the others at another one.
 HOURS = [9, 9, 20, 20, 20, 20]
 WANTED_BY_HOUR = {
-    (0, 9, 5): 2.0, (0, 9, 1): 2.0, (0, 20, 5): 2.0, (0, 20, 2): 2.0, (1, 20, 4): 8.0, (1, 20, 3): 2.0, (3, 20, 0): 2.0
+    (0, 9, 5): 2.0, (0, 20, 5): 2.0, (0, 20, 2): 2.0, (1, 20, 4): 8.0, (1, 20, 3): 2.0, (3, 20, 0): 2.0
 }  # fmt: skip
 CONTEXTS = dataclasses.replace(TRAIN, events=TRAIN.events.append_column("hour", pa.array(HOURS)))
 CONTEXT_TABLES = dataclasses.replace(TABLES, contexts={"hour": CONTEXTS.contexts.table["hour"].to_numpy()})
@@ -81,37 +83,35 @@ def test_drawn_negatives_stand_for_all_of_their_query():
     assert list(zip(places, candidates, weights, strict=True)) == [(0, 3, 2.0), (0, 4, 8.0), (1, 2, 2.0), (1, 5, 4.0)]
 
 
-def found_in(batch, *codes) -> dict[tuple, float]:
-    """(Codes of the query, row of the candidate) of each explicit negative of a batch of queries -> its weight."""
-    rows = batch.target_places[batch.explicit_negatives.events, 0]
-    candidates = batch.candidate_rows[batch.explicit_negatives.candidates]
-    keys = zip(*(batch.query[code][rows] for code in codes), candidates, strict=True)
-    return dict(zip(keys, batch.explicit_negatives.weights, strict=True))
+def shown_in(batches) -> list[tuple[int, int, int]]:
+    """(Query, candidate of its event, candidate) of each explicit negative of batches of queries or sequences."""
+    found = []
+    for batch in batches.as_numpy_iterator():
+        events, places, weights = batch.explicit_negatives
+        assert (np.diff(events) >= 0).all()
+        assert set(weights) <= {2.0}
+        users = batch.query["user"][batch.target_places[events, 0]]
+        found += zip(users, batch.candidate_rows[batch.target_candidates][events], batch.candidate_rows[places],
+                     strict=True)  # fmt: skip
+    return sorted(found)
 
 
 @pytest.mark.parametrize("num_sampled", [None, 0, 2])
-@pytest.mark.parametrize("batch_size", [1, 2, 4])
-def test_batches_of_queries_have_their_negatives(num_sampled, batch_size):
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_batches_of_queries_have_what_was_shown_with_each_event(num_sampled, batch_size):
     options = {"batch_size": batch_size, "order": ORDER, "num_sampled": num_sampled, "threshold": 3.0}
-    batches = build_query_batches(TRAIN, TABLES, negative_weights=WEIGHTS, **options)
-    found = {}
-    for batch in batches.as_numpy_iterator():
-        found |= found_in(batch, "user")
-        assert (np.diff(batch.explicit_negatives.events) >= 0).all()
-        # The targets keep their places before them.
-        rows = batch.query["user"][batch.target_places[:, 0]], batch.candidate_rows[batch.target_candidates]
-        assert {*zip(*rows, strict=True)} <= {*zip(TRAIN.query_rows, TRAIN.candidate_rows, strict=True)}
-    assert found == WANTED
-    plain = next(build_query_batches(TRAIN, TABLES, **options).as_numpy_iterator())
-    assert plain.explicit_negatives is None
+    assert shown_in(build_query_batches(TRAIN, TABLES, negative_weights=WEIGHTS, **options)) == SHOWN_WANTED
+    for weights in (None, WEIGHTS._replace(impression=0.0)):
+        plain = next(build_query_batches(TRAIN, TABLES, negative_weights=weights, **options).as_numpy_iterator())
+        assert plain.explicit_negatives is None
 
 
-def test_with_a_context_what_was_shown_is_a_negative_of_its_request():
+def test_with_a_context_the_rows_of_a_query_have_what_was_shown_with_all_its_events():
+    """Events of other contexts weigh nothing, and so does what was shown with them."""
     options = {"batch_size": 3, "order": ORDER, "threshold": 3.0, "negative_weights": WEIGHTS}
-    found = {}
-    for batch in build_query_batches(CONTEXTS, CONTEXT_TABLES, **options).as_numpy_iterator():
-        found |= found_in(batch, "user", "hour")
-    assert found == WANTED_BY_HOUR
+    found = shown_in(build_query_batches(CONTEXTS, CONTEXT_TABLES, **options))
+    # Query 0 and query 1 have two contexts.
+    assert found == sorted([*SHOWN_WANTED, *(row for row in SHOWN_WANTED if row[0] != 3)])
 
 
 @pytest.mark.parametrize("with_context", [False, True])
@@ -147,18 +147,9 @@ def test_a_sampling_probability_is_the_rate_at_which_other_rows_find_the_candida
 
 
 @pytest.mark.parametrize("num_sampled", [None, 0])
-def test_in_a_sequence_what_was_shown_with_an_event_is_a_negative_of_this_event(num_sampled):
+def test_in_a_sequence_each_event_has_what_was_shown_with_it(num_sampled):
     options = {"length": 2, "batch_size": 3, "order": ORDER, "num_sampled": num_sampled, "threshold": 3.0}
-    found = []
-    for batch in build_sequence_batches(TRAIN, TABLES, negative_weights=WEIGHTS, **options).as_numpy_iterator():
-        targets = batch.candidate_rows[batch.target_candidates]
-        users = batch.query["user"][batch.target_places[:, 0]]
-        shown = batch.candidate_rows[batch.explicit_negatives.candidates]
-        for event, candidate, weight in zip(batch.explicit_negatives.events, shown, batch.explicit_negatives.weights,
-                                            strict=True):  # fmt: skip
-            found.append((users[event], targets[event], candidate, weight))
-    wanted = zip(TRAIN.query_rows, TRAIN.candidate_rows, SHOWN, strict=True)
-    assert sorted(found) == sorted((user, target, row, 2.0) for user, target, rows in wanted for row in rows)
+    assert shown_in(build_sequence_batches(TRAIN, TABLES, negative_weights=WEIGHTS, **options)) == SHOWN_WANTED
 
 
 @pytest.mark.parametrize(("data", "tables"), [(TRAIN, TABLES), (CONTEXTS, CONTEXT_TABLES)])

@@ -41,6 +41,12 @@ def test_a_retrieval_model_with_columns_is_trained_with_ids_alone_too():
     assert cost.estimate_cost(train, recipe).max_s == pytest.approx(1000 * 8e-6 * 3 * recipe.retrieval.max_epochs)
 
 
+def test_explicit_negatives_that_are_to_be_tried_take_another_training():
+    train = interactions(30)
+    recipe = dataclasses.replace(choose_recipe(train), rating=None, impression_weight=None)
+    assert cost.estimate_cost(train, recipe).max_s == pytest.approx(1000 * 8e-6 * 3 * recipe.retrieval.max_epochs)
+
+
 def test_memory_grows_with_ids_and_lengths_of_vectors():
     small, large = (interactions(size) for size in (10, 1010))
     recipe = choose_recipe(small)

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tests.conftest import make_interactions
-from tfrs_twotower.batches.batch import QueryBatch
+from tfrs_twotower.batches.batch import ExplicitNegatives, QueryBatch
 from tfrs_twotower.model.history_parts import HistoryParts, HistoryTerm
 from tfrs_twotower.model.tasks.full_softmax import FullSoftmaxTask
 
@@ -59,44 +59,57 @@ def test_the_part_of_a_pair_that_occurs_twice_is_subtracted_once():
 
 
 @pytest.mark.parametrize("sampled", [False, True])
-def test_an_explicit_negative_counts_as_more_candidates_and_is_always_there(sampled):
+def test_each_event_is_also_compared_with_what_was_shown_with_it(sampled):
+    """The first event has two explicit negatives, of which one counts 3; the second has none, and the last one."""
     scores = (QUERIES[:2] @ CANDIDATES.T).astype(np.float64)
-    counts = np.ones((2, 6))
     logs = np.log([0.9, 0.01, 0.5, 0.5, 0.2, 0.1])
-    if sampled:
-        counts = np.tile(np.exp(-logs), (2, 1))
-        counts[[0, 0, 1], [1, 2, 0]] = 1  # the targets
-    counts[[0, 1], [5, 3]] = [1 + 3.0, 1 + 0.5]
-    sums = (counts * np.exp(scores)).sum(axis=1)
-    wanted = np.log(sums)[[0, 0, 1]] - scores[[0, 0, 1], [1, 2, 0]]
+    counts = np.tile(np.exp(-logs), (2, 1)) if sampled else np.ones((2, 6))
+    # Targets and explicit negatives are always there.
+    counts[[0, 0, 1, 0, 0, 1], [1, 2, 0, 5, 3, 3]] = 1
+    rows, columns = [0, 0, 1], [1, 2, 0]
+    over_catalogue = np.log((counts * np.exp(scores)).sum(axis=1))[rows] - scores[rows, columns]
+    shown = np.array([3 * np.exp(scores[0, 5]) + np.exp(scores[0, 3]), 0, 0.5 * np.exp(scores[1, 3])])
+    over_shown = np.log(np.exp(scores[rows, columns]) + shown) - scores[rows, columns]
+    task = FullSoftmaxTask()
     found = loss(
-        FullSoftmaxTask(),
-        [1.0, 1.0, 1.0],
-        negative_places=tf.constant([[0, 5], [1, 3]], tf.int64),
-        negative_weights=tf.constant([3.0, 0.5]),
+        task,
+        [1.0, 2.0, 1.0],
+        negatives=ExplicitNegatives(tf.constant([0, 0, 2]), tf.constant([5, 3, 3]), tf.constant([3.0, 1.0, 0.5])),
         log_sampling_probabilities=tf.constant(logs, tf.float32) if sampled else None,
     )
-    assert found == pytest.approx(wanted.mean(), rel=1e-5)
+    assert found == pytest.approx(np.average(over_catalogue + over_shown, weights=[1, 2, 1]), rel=1e-5)
+    # The metric is that of the catalogue, with explicit negatives or without.
+    assert float(task.softmax_loss.result()) == pytest.approx(np.average(over_catalogue, weights=[1, 2, 1]), rel=1e-5)
 
 
-def test_a_disliked_candidate_is_a_target_without_gain_and_an_explicit_negative():
-    """Its own part is subtracted, and neither that nor the correction is applied twice."""
-    scores = (QUERIES[:1] @ CANDIDATES.T).astype(np.float64)[0]
-    scores[1] -= 0.5
-    logs = np.log([0.9, 0.01, 0.5, 0.5, 0.2, 0.1])
-    counts = np.exp(-logs)
-    counts[[0, 1]] = 1, 1 + 3
-    wanted = np.log((counts * np.exp(scores)).sum()) - scores[0]
-    found = FullSoftmaxTask()(
-        tf.constant(QUERIES[:1] @ CANDIDATES.T),
-        tf.constant([[0, 0], [0, 1]], tf.int64),
-        tf.constant([1.0, 0.0]),
-        own_scores=tf.constant([0.0, 0.5]),
-        log_sampling_probabilities=tf.constant(logs, tf.float32),
-        negative_places=tf.constant([[0, 1]], tf.int64),
-        negative_weights=tf.constant([3.0]),
+def test_each_positive_is_also_compared_with_the_dislikes_of_its_query():
+    """Scores are compared as they are without their own parts; what weighs nothing is of another context."""
+    scores = (QUERIES[:2] @ CANDIDATES.T).astype(np.float64)
+    places, own = ([0, 0, 0, 1], [1, 2, 5, 0]), np.array([0.5, 0.25, -1.0, 2.0])
+    queries, candidates = tf.constant(QUERIES[:2]), tf.constant(CANDIDATES)
+    batch = QueryBatch(
+        query={},
+        candidate={},
+        candidate_rows=tf.range(6),
+        log_sampling_probabilities=None,
+        target_places=tf.constant([[0, 0], [0, 1], [0, 2], [1, 0]], tf.int64),
+        target_candidates=tf.constant(places[1]),
+        ratings=tf.constant([5.0, 1.0, 2.0, 4.0]),
+        weights=tf.constant([1.0, 1.0, 0.0, 1.0]),
     )
-    assert float(found) == pytest.approx(wanted, rel=1e-5)
+
+    class Parts:
+        terms = (None,)
+
+        def scores(self, _):
+            return tf.constant(own, tf.float32)
+
+    scores[places] -= own
+    targets = scores[places]
+    over_catalogue = np.log(np.exp(scores).sum(axis=1))[[0, 1]] - targets[[0, 3]]
+    over_dislikes = np.array([np.log(np.exp(targets[0]) + 4 * np.exp(targets[1])) - targets[0], 0.0])
+    found = FullSoftmaxTask(dislike_weight=4.0).query_loss(queries, Parts(), candidates, batch, True)
+    assert float(found) == pytest.approx((over_catalogue + over_dislikes).mean(), rel=1e-5)
 
 
 def test_only_positives_have_gains_and_the_gain_rises_to_the_highest_rating_if_there_is_one():

@@ -186,8 +186,8 @@ def test_the_loss_of_a_batch_uses_its_negatives_ratings_and_weights():
     assert float(SampledSoftmaxTask().event_loss(tf.eye(2), tf.eye(2), unrated, True)) == pytest.approx(0, abs=1e-6)
 
 
-def test_explicit_negatives_join_the_softmax_of_their_query_alone():
-    """The first query has two, of which one counts as three candidates; the second has none, and no correction."""
+def test_a_positive_is_also_compared_with_the_explicit_negatives_of_its_query():
+    """The first query has two, of which one counts 3, and the second has none; nothing is corrected there."""
     candidates = tf.constant([[1.0, 0.0], [0.0, 1.0], [0.5, -2.0], [-1.0, 0.0]])
     log_q = np.log([0.5, 0.25])
     batch = EventBatch(
@@ -202,8 +202,9 @@ def test_explicit_negatives_join_the_softmax_of_their_query_alone():
         explicit_negatives=ExplicitNegatives(tf.constant([0, 0]), tf.constant([3, 2]), tf.constant([3.0, 1.0])),
     )
     corrected = np.eye(2) - log_q
-    sums = np.exp(corrected).sum(axis=1) + np.array([3 * np.exp(-1.0) + np.exp(0.5), 0.0])
-    wanted = np.mean(np.log(sums) - np.diag(corrected))
+    over_batch = np.log(np.exp(corrected).sum(axis=1)) - np.diag(corrected)
+    over_explicit = np.log(np.exp(1.0) + np.array([3 * np.exp(-1.0) + np.exp(0.5), 0.0])) - 1.0
+    wanted = np.mean(over_batch + over_explicit)
     task = SampledSoftmaxTask(dislike_weight=1.0, num_hard_negatives=1)
     assert float(task.event_loss(tf.eye(2), candidates, batch, True)) == pytest.approx(wanted, rel=1e-5)
     # An estimator learns from the sample alone.

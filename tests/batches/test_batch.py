@@ -4,22 +4,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.batches.batch import (
-    EventBatch,
-    EventRows,
-    JointBatch,
-    QueryBatch,
-    QueryRows,
-    SoftmaxNegatives,
-    from_flat,
-    to_flat,
-)
+from tfrs_twotower.batches.batch import EventBatch, ExplicitNegatives, JointBatch, QueryBatch, SoftmaxNegatives
+from tfrs_twotower.batches.batch_rows import EventRows, QueryRows, from_flat, to_flat
 
 QUERY = {"user_id": tf.constant([5, 6], tf.int64), "history": tf.constant([[1, 2], [3, 0]], tf.int64)}
 CANDIDATE = {"movie_id": tf.constant([7, 8, 9], tf.int64)}
 NEGATIVES = SoftmaxNegatives(
     is_other_positive=tf.constant([[False, True, False], [False, False, True]]),
     log_sampling_probabilities=tf.constant([-1.0, -2.0, -3.0]),
+)
+EXPLICIT = ExplicitNegatives(
+    events=tf.constant([0, 2]), candidates=tf.constant([1, 0]), weights=tf.constant([1.0, 0.5])
 )
 OPTIONAL = {
     "weights": tf.constant([1.0, 2.0, 0.5]),
@@ -51,6 +46,7 @@ def query_batch(*optional: str) -> QueryBatch:
         target_candidates=tf.constant([2, 0, 1]),
         ratings=tf.constant([5.0, 1.0, 3.0]),
         weights=OPTIONAL["weights"] if "weights" in optional else None,
+        explicit_negatives=EXPLICIT if "explicit_negatives" in optional else None,
     )
 
 
@@ -58,6 +54,8 @@ BATCHES = [
     *(event_batch(*subset) for subset in SUBSETS),
     query_batch(),
     query_batch("weights"),
+    query_batch("weights", "explicit_negatives"),
+    event_batch("negatives")._replace(optional={"negatives": NEGATIVES, "explicit_negatives": EXPLICIT}),
     JointBatch(event_batch(), event_batch(*OPTIONAL)),
     JointBatch(query_batch(), query_batch("weights")),
 ]
@@ -65,6 +63,8 @@ BATCH_IDS = [
     *("+".join(("events", *subset)) for subset in SUBSETS),
     "queries",
     "queries+weights",
+    "queries+weights+explicit_negatives",
+    "events+negatives+explicit_negatives",
     "joint events",
     "joint queries",
 ]

@@ -44,7 +44,7 @@ def values_of(section: type) -> st.SearchStrategy:
         fields["kind"] = st.sampled_from(["auto", "scann", "portable"])
     required = {field.name for field in dataclasses.fields(section) if field.default is dataclasses.MISSING}
     if section.section == "data":
-        required.add("timestamp")
+        required |= {"timestamp", "impressions"}
     if section.section == "training":
         required.add("start_from")  # without it, nothing can be dropped
     return st.fixed_dictionaries(
@@ -68,6 +68,10 @@ def experiments(draw) -> Experiment:
     source = draw(st.sampled_from(["data", "movielens"]))
     names = [name for name in SECTIONS if name not in ("data", "movielens", "features", "tune")]
     sections = {name: SECTIONS[name](**draw(values_of(SECTIONS[name]))) for name in [source, *names]}
+    impossible = {"impression_weight": source == "movielens"}
+    impossible["dislike_weight"] = sections["retrieval_model"].history_encoder is not None
+    without = {name: None for name, is_impossible in impossible.items() if is_impossible}
+    sections["training"] = dataclasses.replace(sections["training"], **without)
     features = FeaturesSection(**{side: draw(features_of_side()) for side in ("query", "candidate", "event")})
     return Experiment(**sections, features=features, tune=draw(st.none() | st.just(TUNE)))
 

@@ -56,6 +56,7 @@ def test_a_training_that_goes_on_has_the_impressions_of_both(experiment, shop, t
     assert (again.training.impression_weight, again.training.dislike_weight) == (4.0, 0.0)
     assert parse_experiment(tt.experiment.format_experiment(again)) == again
     state = TrainingState(recipe=known.recipe, retrieval=None, rating=None, known=known.interactions)
+    monkeypatch.setattr(preparation, "find_version", lambda path: path)
     monkeypatch.setattr(preparation, "load_state", lambda version: state)
     newer = dataclasses.replace(
         experiment,

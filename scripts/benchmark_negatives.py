@@ -20,6 +20,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 from _benchmark import Row, add_arguments, show
 
@@ -71,9 +72,10 @@ def _measure(pages: Pages, seed: int) -> dict[str, dict[str, float]]:
     """Contender -> metrics."""
     split = tt.random_split(pages.interactions, seed=seed)
     recipe = dataclasses.replace(tt.choose_recipe(split.train), rating=None)
+    weight = "dislike_weight" if recipe.impression_weight == 0 else "impression_weight"
     contenders = {
-        "without": recipe.with_negative_weight(0.0),
-        "with": recipe.with_negative_weight(1.0),
+        "without": _with(recipe, weight, 0.0),
+        "with": _with(recipe, weight, 1.0),
         "recipe": recipe,
     }
     found = {}
@@ -82,6 +84,11 @@ def _measure(pages: Pages, seed: int) -> dict[str, dict[str, float]]:
         ndcg = tt.evaluate(trained.model, split, k=10).metrics["ndcg@10"]
         found[name] = {"ndcg@10": ndcg, **pages.measure(trained.model, split.seen)}
     return found
+
+
+def _with(recipe: tt.Recipe, name: str, weight: float) -> tt.Recipe:
+    changes: dict[str, Any] = {name: weight}
+    return dataclasses.replace(recipe, **changes)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,6 @@ def test_planted_preferences_are_found_and_the_validation_part_chooses_the_epoch
         "rating": recipe.rating,
         "linear": recipe.linear,
         "starts_from_biases": None,
-        "dislike_weight": None,
     }
     assert dataclasses.replace(trained.recipe, **chosen) == recipe
 
@@ -82,7 +81,7 @@ def test_a_given_number_of_epochs_is_trained_at_once_on_training_and_validation_
 
 def test_without_a_second_training_the_best_epochs_weights_are_kept(split):
     recipe = tt.choose_recipe(split.train).with_settings(**QUICK)
-    recipe = dataclasses.replace(recipe, rating=None, linear=None, dislike_weight=0.0)
+    recipe = dataclasses.replace(recipe, rating=None, linear=None)
     trained = fit_recipe(recipe, split, seed=0, retrain=False)
     assert isinstance(trained.model, TwoTowerModel)
     best = max(trained.history["retrieval"]["val_ndcg@10"])
@@ -99,7 +98,7 @@ def test_without_a_second_training_the_best_epochs_weights_are_kept(split):
 def test_a_split_without_a_validation_part_gets_one(split):
     nothing = split.validation.with_events(np.zeros(0, np.int64))
     recipe = tt.choose_recipe(split.train).with_ids_alone().with_settings(**{**QUICK, "max_epochs": 2})
-    recipe = dataclasses.replace(recipe, rating=None, linear=None, dislike_weight=0.0)
+    recipe = dataclasses.replace(recipe, rating=None, linear=None)
     trained = fit_recipe(recipe, dataclasses.replace(split, validation=nothing), seed=0)
     assert trained.recipe.retrieval.epochs in (1, 2)
     assert trained.notes == (

@@ -55,8 +55,7 @@ def estimate_cost(train: Interactions, recipe: Recipe) -> Cost:
     """
     scale = max(1.0, train.num_candidates / _MAX_CANDIDATES)
     # A model is trained to choose the epochs, perhaps again in another form, and at last on all events.
-    tries_negatives = None in (recipe.impression_weight, recipe.dislike_weight)
-    retrieval_trainings = 2 + (recipe.with_ids_alone() != recipe) + tries_negatives
+    retrieval_trainings = 2 + (recipe.with_ids_alone() != recipe) + (recipe.impression_weight is None)
     rating_trainings = 2 + (recipe.starts_from_biases is None)
     epoch_s = max_s = num_weights = 0.0
     # A query with a context is trained on once for each of its contexts, each time with its whole history.

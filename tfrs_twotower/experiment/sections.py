@@ -252,8 +252,7 @@ class TrainingSection(Section):
         impression_weight: What each candidate that was shown and not chosen counts where the retrieval model's loss
             compares it with the chosen one, which counts 1; 0 compares only with the catalogue. By default the
             validation part chooses it.
-        dislike_weight: The same for a candidate that was rated below the threshold. By default it is 0, or the
-            validation part chooses it where there are two ratings.
+        dislike_weight: The same for a candidate that was rated below the threshold; by default 0.
         logs: Folder for TensorBoard: training curves, and the candidates for its projector.
         resume: Whether the training is kept in a folder as it proceeds, so that the same command goes on with it after
             it was interrupted.

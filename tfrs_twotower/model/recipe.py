@@ -71,7 +71,7 @@ class Recipe:
         impression_weight: What each candidate that was shown and not chosen counts where the retrieval model's loss
             compares it with the chosen one, which counts 1; 0 compares only with the catalogue, None if the validation
             part chooses it.
-        dislike_weight: The same for a candidate that was rated below the threshold.
+        dislike_weight: The same for a candidate that was rated below the threshold; 0 unless it is given.
 
     Example:
         >>> import pyarrow as pa
@@ -102,7 +102,7 @@ class Recipe:
     trend_weight: float | None = None
     encoder: HistoryEncoder | None = None
     impression_weight: float | None = 0.0
-    dislike_weight: float | None = 0.0
+    dislike_weight: float = 0.0
 
     def with_settings(self, **changes: Any) -> Recipe:
         """Returns the same recipe with other settings for both models.
@@ -135,17 +135,6 @@ class Recipe:
         reason = "the validation part is ranked better without it"
         return dataclasses.replace(self, candidate_features=leave_out_columns(self.candidate_features, reason))
 
-    def with_negative_weight(self, weight: float) -> Recipe:
-        """Returns the recipe with this weight of explicit negatives wherever the validation part was to choose it.
-
-        Args:
-            weight: What each counts, >= 0.
-        """
-        impression, dislike = (
-            weight if given is None else given for given in (self.impression_weight, self.dislike_weight)
-        )
-        return dataclasses.replace(self, impression_weight=impression, dislike_weight=dislike)
-
     @property
     def context(self) -> tuple[str, ...]:
         """Names of the features of the events that the models take."""
@@ -164,7 +153,7 @@ class Recipe:
             lines.append(f"Retrieval model's history: the earlier events, in order, by {type(self.encoder).__name__}")
         if self.impression_weight != 0:
             lines.append(f"Candidates shown and not chosen: {_describe_weight(self.impression_weight)}")
-        if self.rating is not None:
+        if self.dislike_weight:
             lines.append(f"Candidates rated below the threshold: {_describe_weight(self.dislike_weight)}")
         lines.append(f"Retrieval model: {_describe(self.retrieval)}")
         if self.linear is not None:
@@ -279,7 +268,6 @@ def choose_recipe(
         trend_weight=None if encoder is None else 0.0,
         encoder=encoder,
         impression_weight=0.0 if train.impressions is None or not len(train.impressions.candidate_rows) else None,
-        dislike_weight=None if encoder is None and _are_labels(train, num_positive) else 0.0,
     )
 
 
@@ -290,15 +278,6 @@ def _choose_query_features(train: Interactions, given: Mapping[str, Feature | No
     if typical < _MIN_TELLING_HISTORY:
         return choices
     return leave_out_columns(choices, f"the typical query has {typical} events, which describe it better")
-
-
-def _are_labels(train: Interactions, num_positive: int) -> bool:
-    """Tells labels of what was wanted and what was not, such as clicks and dislikes, from degrees on a scale.
-
-    What somebody rates low on a scale is still of the kind that they choose, as the films that they watch are. On
-    MovieLens 100K the validation part was ranked worse where such candidates were compared with the liked ones.
-    """
-    return train.has_ratings and 0 < num_positive < train.num_events and len(np.unique(train.ratings)) == 2
 
 
 def _rating_reason(num_events: int, num_positive: int) -> str:
@@ -334,4 +313,4 @@ def _describe_linear(settings: LinearSettings) -> str:
 def _describe_weight(weight: float | None) -> str:
     if weight is None:
         return "compared with the chosen ones in particular, if the validation part is ranked no worse so"
-    return f"compared with the chosen ones in particular, weight {weight:g}" if weight else "negatives like all others"
+    return f"compared with the chosen ones in particular, weight {weight:g}"

@@ -101,7 +101,7 @@ def build_retrieval_model(recipe: Recipe, train: Interactions) -> TwoTowerModel:
             learns_temperature=True,
             # What the validation part is still to choose is tried by recipes that have it.
             impression_weight=recipe.impression_weight or 0.0,
-            dislike_weight=recipe.dislike_weight or 0.0,
+            dislike_weight=recipe.dislike_weight,
         ),
     )
 

@@ -26,9 +26,9 @@ from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.replicas import require_whole_tables
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.fitting import DEFAULT_EPOCHS, MAX_RANKED_QUERIES, Chosen, Fitting, Logs
+from tfrs_twotower.training.impression_weight import choose_impression_weight
 from tfrs_twotower.training.initial_biases import start_from_biases
 from tfrs_twotower.training.linear import add_linear_part, choose_linear_settings, with_defaults
-from tfrs_twotower.training.negative_weight import choose_negative_weight
 from tfrs_twotower.training.recency import choose_half_life
 from tfrs_twotower.training.run_folder import RunFolder, describe_run, hold
 from tfrs_twotower.training.state import TrainingState
@@ -96,7 +96,7 @@ def fit_recipe(
 
     Each model is trained on the training part until the validation part no longer improves: NDCG@10 of the retrieval
     model, the log loss of the rating model. The validation part also chooses the retrieval model's linear part, and
-    whether explicit negatives count more than other candidates. Then both are trained again, for as many epochs, on
+    whether impressions count more than other candidates. Then both are trained again, for as many epochs, on
     training and validation part together. If popularity changes with time, later events weigh more in the retrieval
     model's loss (`choose_half_life`). The test part is never used.
 
@@ -233,7 +233,7 @@ def _fit_retrieval(recipe: Recipe, fitting: Fitting, notes: list[str]) -> tuple[
                 "The candidates' columns are left out, because the validation part is ranked better without them. A "
                 "new candidate is therefore known only after a training with events of it."
             )
-    chosen, recipe = choose_negative_weight(recipe, chosen, fitting, notes)
+    chosen, recipe = choose_impression_weight(recipe, chosen, fitting, notes)
     with_trend, trend_weight = _choose_trend_weight(recipe, chosen, fitting, notes)
     linear = _choose_linear(recipe.linear, with_trend, fitting, notes)
     model, logs = fitting.finish("retrieval", chosen, build, half_life_days)

@@ -13,7 +13,7 @@ from tests.conftest import make_planted
 from tests.pages import make_pages
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.training.fitting import Chosen
-from tfrs_twotower.training.negative_weight import choose_negative_weight
+from tfrs_twotower.training.impression_weight import choose_impression_weight
 
 NUM_QUERIES, NUM_KINDS, NUM_CANDIDATES = 60, 4, 40
 KINDS = np.arange(NUM_CANDIDATES) % NUM_KINDS
@@ -136,11 +136,11 @@ def test_explicit_negatives_count_unless_the_validation_part_is_ranked_worse(pag
     recipe = tt.choose_recipe(pages.train)
     assert (recipe.impression_weight, recipe.dislike_weight) == (None, 0.0)
     notes, fitting = [], Measured(value, pages)
-    chosen, found = choose_negative_weight(recipe, Chosen(settings=recipe.retrieval, value=0.2), fitting, notes)
+    chosen, found = choose_impression_weight(recipe, Chosen(settings=recipe.retrieval, value=0.2), fitting, notes)
     assert (found.impression_weight, found.dislike_weight) == (weight, 0.0)
     assert chosen.value == (value if weight else 0.2)
     ((name, half_life_days, variant, task),) = fitting.variants
-    assert (name, half_life_days, variant) == ("retrieval", None, " with explicit negatives")
+    assert (name, half_life_days, variant) == ("retrieval", None, " with impressions")
     assert task.negative_weights == (1.0, 0.0)
     (found_note,) = notes
     assert found_note.startswith("Candidates that were shown and not chosen are ")
@@ -151,7 +151,10 @@ def test_without_a_measurement_explicit_negatives_are_like_all_others(pages):
     """As with a given number of epochs, by which no validation part is looked at."""
     notes, recipe = [], tt.choose_recipe(pages.train)
     given, fitting = Chosen(settings=recipe.retrieval), Measured(0.5, pages)
-    assert choose_negative_weight(recipe, given, fitting, notes) == (given, recipe.with_negative_weight(0.0))
+    assert choose_impression_weight(recipe, given, fitting, notes) == (
+        given,
+        dataclasses.replace(recipe, impression_weight=0.0),
+    )
     assert notes[0].startswith("Candidates that were shown and not chosen are negatives like all others, because no va")
     assert not fitting.variants
 
@@ -159,36 +162,20 @@ def test_without_a_measurement_explicit_negatives_are_like_all_others(pages):
 def test_weights_that_are_given_are_not_tried(pages):
     recipe = dataclasses.replace(tt.choose_recipe(pages.train), impression_weight=7.0)
     fitting, given = Measured(0.5, pages), Chosen(settings=recipe.retrieval, value=0.2)
-    assert choose_negative_weight(recipe, given, fitting, []) == (given, recipe)
+    assert choose_impression_weight(recipe, given, fitting, []) == (given, recipe)
     assert not fitting.variants
     assert tt.Recipe.from_dict(recipe.to_dict()) == recipe
     assert tt.model.build_recommender(recipe, pages.train).retrieval_model.task.impression_weight == 7.0
 
 
-LIKE_OTHERS = "negatives like all others"
-TRIED = "compared with the chosen ones in particular, if the validation part is ranked no worse so"
-
-
-@pytest.mark.parametrize(
-    ("ratings", "encoder", "weight", "line"),
-    [
-        ([0, 1, 1], None, None, TRIED),
-        ([1, 5, 5], None, None, TRIED),
-        ([1, 3, 5], None, 0.0, LIKE_OTHERS),
-        ([0, 1, 1], tt.features.SelfAttention(), 0.0, LIKE_OTHERS),
-        ([1, 1, 1], None, 0.0, None),
-    ],
-)
-def test_dislikes_of_two_ratings_are_tried_and_those_of_a_scale_are_not(ratings, encoder, weight, line):
-    data = make_planted().split.train
-    values = pa.array(np.resize(np.array(ratings, np.float32), data.num_events))
-    data = dataclasses.replace(data, events=data.events.set_column(2, "rating", values))
-    recipe = tt.choose_recipe(data, encoder=encoder)
-    assert recipe.dislike_weight == weight
-    assert recipe.impression_weight == 0.0
-    said = [text for text in recipe.lines() if text.startswith("Candidates rated below the threshold: ")]
-    assert said == ([] if line is None else [f"Candidates rated below the threshold: {line}"])
-    assert recipe.with_negative_weight(4.0).dislike_weight == (4.0 if weight is None else 0.0)
+def test_dislikes_are_negatives_like_all_others_unless_a_weight_is_given():
+    recipe = tt.choose_recipe(make_planted().split.train)
+    assert (recipe.impression_weight, recipe.dislike_weight) == (0.0, 0.0)
+    assert "Candidates rated below" not in str(recipe)
+    given = dataclasses.replace(recipe, dislike_weight=2.0)
+    said = "Candidates rated below the threshold: compared with the chosen ones in particular, weight 2"
+    assert said in given.lines()
+    assert tt.model.build_recommender(given, make_planted().split.train).retrieval_model.task.dislike_weight == 2.0
 
 
 def test_sequences_cannot_be_trained_on_dislikes(pages):
@@ -207,7 +194,7 @@ def test_the_recipe_tries_what_was_shown_and_goes_on_with_what_was_chosen(pages)
     recipe = dataclasses.replace(tt.choose_recipe(pages.train).with_settings(max_epochs=1), linear=None)
     tasks = []
     trained = tt.fit_recipe(recipe, pages, seed=0, retrain=False, progress=lambda task, *_: tasks.append(task))
-    assert "Training the retrieval model with explicit negatives" in tasks
+    assert "Training the retrieval model with impressions" in tasks
     weight = trained.recipe.impression_weight
     words = {1.0: "are compared with the chosen ones", 0.0: "are negatives like all others"}[weight]
     assert trained.notes[-1].startswith(f"Candidates that were shown and not chosen {words}")

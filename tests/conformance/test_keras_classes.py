@@ -98,6 +98,7 @@ EXAMPLES = [
         rating_vectors=True,
         regularizer=tf.keras.regularizers.L2(0.5),
         half_life=2.5,
+        dropout=0.5,
         name="past",
     ),
     history.HistoryEmbedding(num_codes=5, embedding_dim=3, length=7, by_rating=True, slope_per_entry=True, name="past"),

@@ -63,6 +63,7 @@ histories = st.builds(
     length=whole_numbers,
     pooling=poolings,
     half_life=st.none() | st.floats(1e-6, 1e6),
+    dropout=st.floats(0, 1, exclude_max=True),
 )
 declarations = st.one_of(
     categoricals,
@@ -209,6 +210,7 @@ def test_a_description_names_the_kind_and_every_setting():
         "rating_vectors": False,
         "slope_per_entry": False,
         "half_life": 2.5,
+        "dropout": 0.0,
         "shares_embedding": False,
         "encoder": None,
         "by_time": False,

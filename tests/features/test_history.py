@@ -28,6 +28,9 @@ MOVIE_ID = Categorical(name="movie_id")
             {"slope_per_entry": True, "by_rating": True, "rating_vectors": True},
             "`slope_per_entry` of 'history' needs `by_rating` without `rating_vectors`",
         ),
+        ({"dropout": 1.0}, r"`dropout` of 'history' must be in \[0, 1\). Received: 1.0"),
+        ({"dropout": -0.1}, r"`dropout` of 'history' must be in \[0, 1\). Received: -0.1"),
+        ({"dropout": float("nan")}, r"`dropout` of 'history' must be in \[0, 1\). Received: nan"),
         (
             {"embedding_dim": 3, "shares_embedding": True},
             "`embedding_dim` of 'history' must be left out with `shares_embedding`.*'movie_id'. Received: 3",
@@ -107,6 +110,19 @@ def test_the_parts_of_a_history_add_up_to_its_vector():
     np.testing.assert_allclose(parts.sum(axis=1), encoder(codes, ratings), rtol=1e-6)
     assert not parts[0, 0].any()  # too old
     assert not parts[1, 0].any()  # padding
+
+
+def test_dropout_leaves_another_share_of_each_history_out_in_training_only():
+    encoder, table = make_encoder(embedding_dim=2, length=1000, dropout=0.6)
+    codes = tf.ones([300, 1000], tf.int64)
+    np.testing.assert_allclose(encoder(codes), np.tile(1000 * table[1], (300, 1)), rtol=1e-5)
+    tf.random.set_seed(0)
+    kept = encoder(codes, training=True).numpy()[:, 0] / (1000 * table[1, 0])
+    # A history keeps a share of uniform distribution on 0.4..1. A share of a thousand candidates has a standard
+    # deviation of at most .016, and the mean of 300 shares one of .01: five of them each.
+    assert 0.4 - 0.08 < kept.min() < 0.45
+    assert 0.95 < kept.max() <= 1
+    assert kept.mean() == pytest.approx(0.7, abs=0.05)
 
 
 @pytest.mark.parametrize("pooling", ["sum", "mean", "sqrtn"])

@@ -35,8 +35,9 @@ def matrix(data: tt.Interactions, weights: np.ndarray) -> np.ndarray:
 
 
 def ease_scores(events: np.ndarray, l2: float) -> np.ndarray:
-    """Scores of EASE as its paper has them."""
-    inverse = np.linalg.inv(events.T @ events + l2 * np.eye(events.shape[1]))
+    """Scores of EASE as its paper has them, but with an l2 that grows with a candidate's events."""
+    products = events.T @ events
+    inverse = np.linalg.inv(products + l2 * np.diag(1 + np.diag(products) / 100))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0.0)
     return events @ weights

@@ -59,6 +59,23 @@ def test_dropout_drops_the_same_entries_of_a_query_and_its_parts():
     np.testing.assert_allclose(parts.vectors(), whole.vectors() * factors, rtol=1e-5)
 
 
+def test_a_past_candidate_that_training_drops_has_no_part():
+    past = dataclasses.replace(PAST, pooling="sum", by_rating=False, dropout=0.9)
+    tower = dataclasses.replace(CONFIG, features=(CONFIG.features[0], past)).build_tower(KNOWN)
+    _, whole = tower.encode_with_parts(CODES, PLACES, CANDIDATES)
+    tf.random.set_seed(0)
+    are_kept = []
+    for _ in range(20):
+        outputs, parts = tower.encode_with_parts(CODES, PLACES, CANDIDATES, training=True)
+        is_kept = parts.vectors().numpy().any(axis=1)
+        np.testing.assert_allclose(parts.vectors(), whole.vectors() * is_kept[:, np.newaxis], rtol=1e-6)
+        slots = CODES["history"].numpy()
+        slots[tuple(PLACES.numpy().T)] *= is_kept
+        np.testing.assert_allclose(outputs, tower.encode({**CODES, "history": tf.constant(slots)}), atol=1e-6)
+        are_kept.append(is_kept)
+    assert 0 < np.mean(are_kept) < 1
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("settings", [{}, {"rating_vectors": True}, {"slope_per_entry": True}, {"by_rating": False}])
 def test_scores_of_parts_are_the_products_of_the_parts_and_their_candidates(settings, dropout):

@@ -148,6 +148,7 @@ class ModelSection(Section):
         output_dim: Length of the embeddings.
         dropout: Share of the embedding that training drops.
         id_dropout: Share of the training rows in which the query's id is replaced by an unknown one.
+        history_dropout: Largest share of a history that training drops.
         l2: Strength of the regularisation.
         history_length: Maximum number of candidates in a history.
         batch_size: Queries per step.
@@ -165,6 +166,7 @@ class ModelSection(Section):
     output_dim: int | None = key(None, at_least(1))
     dropout: float | None = key(None, SHARE_OR_0)
     id_dropout: float | None = key(None, SHARE_OR_0)
+    history_dropout: float | None = key(None, SHARE_OR_0)
     l2: float | None = key(None, at_least(0))
     history_length: int | None = key(None, at_least(1))
     batch_size: int | None = key(None, at_least(1))

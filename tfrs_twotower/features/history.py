@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfrs_twotower.data.times import NO_TIME
 from tfrs_twotower.features.categorical import IdFeature
 from tfrs_twotower.features.codes import MISSING_CODE
+from tfrs_twotower.features.draws import uniform
 from tfrs_twotower.features.embeddings import TableEncoder, pooled_sum, pooling_shares, ruled_dim
 from tfrs_twotower.features.feature import Feature, Pooling, require_pooling
 from tfrs_twotower.features.numeric import Moments, Standardize, moments
@@ -46,6 +47,8 @@ class History(Feature):
             "SVD++").
         slope_per_entry: With `by_rating`, whether each entry of the vector has a slope of its own.
         half_life: Number of later candidates after which a candidate's weight has halved, > 0; None weighs all alike.
+        dropout: Training drops up to this share of a history, in [0, 1): the share is drawn for each history anew,
+            uniformly from 0 to `dropout`. The model then suits histories that are short or incomplete.
         shares_embedding: Whether to use the candidate tower's vectors of `of` rather than to learn others.
         encoder: Encodes the candidates as a sequence, such as `SelfAttention()`, so that their order counts; then
             `pooling` is not used, and a rating adds to a candidate's vector. None pools them.
@@ -67,6 +70,7 @@ class History(Feature):
     rating_vectors: bool = False
     slope_per_entry: bool = False
     half_life: float | None = None
+    dropout: float = 0.0
     shares_embedding: bool = False
     encoder: HistoryEncoder | None = None
     by_time: bool = False
@@ -84,15 +88,18 @@ class History(Feature):
             raise ValueError(f"`slope_per_entry` of {self.name!r} needs `by_rating` without `rating_vectors`.")
         if self.encoder is not None and not isinstance(self.encoder, HistoryEncoder):
             raise TypeError(f"`encoder` of {self.name!r} must be a SelfAttention, or None. Received: {self.encoder!r}.")
-        if self.encoder is not None and (self.rating_vectors or self.slope_per_entry or self.half_life is not None):
+        pools = self.rating_vectors or self.slope_per_entry or self.half_life is not None or self.dropout
+        if self.encoder is not None and pools:
             raise ValueError(
-                f"`encoder` of {self.name!r} goes without `rating_vectors`, `slope_per_entry` and `half_life`, which "
-                "say how vectors are pooled."
+                f"`encoder` of {self.name!r} goes without `rating_vectors`, `slope_per_entry`, `half_life` and "
+                "`dropout`, which say how vectors are pooled."
             )
         if self.by_time and self.encoder is None:
             raise ValueError(f"`by_time` of {self.name!r} needs an `encoder`.")
         if self.half_life is not None and not 0 < self.half_life < math.inf:
             raise ValueError(f"`half_life` of {self.name!r} must be positive and finite. Received: {self.half_life}.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"`dropout` of {self.name!r} must be in [0, 1). Received: {self.dropout}.")
         if self.shares_embedding and self.embedding_dim is not None:
             raise ValueError(
                 f"`embedding_dim` of {self.name!r} must be left out with `shares_embedding`: it is that of "
@@ -185,6 +192,7 @@ class History(Feature):
             rating_vectors=self.rating_vectors,
             slope_per_entry=self.slope_per_entry,
             half_life=self.half_life,
+            dropout=self.dropout,
             **settings,
         )
 
@@ -248,6 +256,7 @@ class HistoryEmbedding(TableEncoder):
         rating_vectors: Whether to add rating * (a second vector) in place of that.
         slope_per_entry: Whether each entry has a slope of its own.
         half_life: Number of later candidates after which the weight has halved; None weighs all alike.
+        dropout: Largest share of a history that training drops.
         table: Table of another layer, used instead of a table of its own; not part of the configuration.
 
     Example:
@@ -265,11 +274,13 @@ class HistoryEmbedding(TableEncoder):
         rating_vectors: bool = False,
         slope_per_entry: bool = False,
         half_life: float | None = None,
+        dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.pooling, self.length, self.half_life = pooling, length, half_life
         self.by_rating, self.rating_vectors, self.slope_per_entry = by_rating, rating_vectors, slope_per_entry
+        self.dropout = dropout
         self.rating_table = None
         if rating_vectors:
             self.rating_table = self.build_table("rating_table")
@@ -288,13 +299,14 @@ class HistoryEmbedding(TableEncoder):
         Args:
             codes: int64 [batch, any], the latest last; 0 is padding, anywhere.
             ratings: float32 [batch, any], standardised; with `by_rating`.
-            training: Whether gradients are needed: then the vectors of all candidates are held at once.
+            training: Whether gradients are needed: then candidates are dropped, and the vectors of all others are held
+                at once.
 
         Returns:
             float32 [batch, embedding_dim], zero for an empty history.
         """
         # Histories differ in length: padding, and what is beyond `length`, is not looked up.
-        shares = self._shares(codes)
+        shares = self._shares(codes, training)
         places = tf.where(shares > 0)
         if training:
             codes_there = tf.gather_nd(codes, places)
@@ -316,18 +328,22 @@ class HistoryEmbedding(TableEncoder):
             return pooled(self.table, shares_there) + self.slope * pooled(self.table, rated)
         return pooled(self.table, shares_there + self.slope * rated)
 
-    def terms(self, codes: tf.Tensor, ratings: tf.Tensor | None, places: tf.Tensor) -> list[WeightedVectors]:
+    def terms(
+        self, codes: tf.Tensor, ratings: tf.Tensor | None, places: tf.Tensor, training: bool = False
+    ) -> list[WeightedVectors]:
         """Returns the terms whose sum over a history is what `call` returns.
 
         Args:
             codes: As in `call`.
             ratings: As in `call`.
             places: int64 [n, 2], (row, slot) of each candidate.
+            training: As in `call`.
 
         Returns:
-            Terms of n weights each, which are zero for padding and for candidates beyond `length`.
+            Terms of n weights each, which are zero for padding, for candidates beyond `length` and for what is
+            dropped.
         """
-        return self._terms(ratings, places, self._shares(codes))
+        return self._terms(ratings, places, self._shares(codes, training))
 
     def _terms(self, ratings: tf.Tensor | None, places: tf.Tensor, shares: tf.Tensor) -> list[WeightedVectors]:
         shares = tf.gather_nd(shares, places)
@@ -341,13 +357,16 @@ class HistoryEmbedding(TableEncoder):
             return [WeightedVectors(shares, self.table), sloped]
         return [WeightedVectors(shares + self.slope * rated, self.table)]
 
-    def _shares(self, codes: tf.Tensor) -> tf.Tensor:
+    def _shares(self, codes: tf.Tensor, training: bool) -> tf.Tensor:
         """float32 [batch, any], what each candidate's vector is multiplied by before the rating is looked at."""
         is_used = tf.cast(codes != MISSING_CODE, tf.float32)
         num_later = tf.cumsum(is_used, axis=1, exclusive=True, reverse=True)
         weights = is_used * tf.cast(num_later < self.length, tf.float32)
         if self.half_life is not None:
             weights *= 0.5 ** (num_later / self.half_life)
+        if training and self.dropout:
+            rates = uniform([tf.shape(codes)[0], 1], 0.0, self.dropout, tf.float32)
+            weights *= tf.cast(uniform(tf.shape(codes), 0.0, 1.0, tf.float32) >= rates, tf.float32)
         # The rating is left out of the denominator, or else a list of one would not show it.
         return pooling_shares(weights, self.pooling)
 
@@ -361,4 +380,5 @@ class HistoryEmbedding(TableEncoder):
             "rating_vectors": self.rating_vectors,
             "slope_per_entry": self.slope_per_entry,
             "half_life": self.half_life,
+            "dropout": self.dropout,
         }

@@ -26,6 +26,8 @@ from tfrs_twotower.model.two_tower import TwoTowerModel, join_towers
 _MAX_SPREAD_QUERIES = 500
 # A candidate whose events follow from other candidates' exactly has a leverage of 1: its scores must stay finite.
 _MAX_LEVERAGE = 0.999
+# Events of a candidate at which its l2 has doubled.
+_EVENTS_OF_TWICE_L2 = 100.0
 # How much more an event counts if its rating is higher by a standard deviation.
 _SLOPE = 0.3
 
@@ -37,10 +39,13 @@ class LinearPart:
     directions of the training events, on the candidate's side the weights that predict the candidate from them. All
     else stays as it was, so that a score is the model's own plus `weight` times the autoencoder's.
 
-    The autoencoder is EASE in its leading directions. With the events as a matrix [num_queries, num_candidates], its
-    right singular vectors V and squared singular values s, a history x scores candidate j by
-    `x V diag(s / (s + l2)) V_j / (1 - h_j)`. Here `h_j = sum_k V_jk^2 s_k / (s_k + l2)`, the candidate's leverage, is
-    the share of its events that only the candidate itself predicts, which is of no use for one that was not seen.
+    The autoencoder is EASE in its leading directions, with an l2 that grows with a candidate's number of events n_j, by
+    `d_j^2 = 1 + n_j / 100`, as if training dropped events: what is frequent would otherwise rely on few candidates. The
+    events are a matrix [num_queries, num_candidates], whose column j is divided by d_j. With its right singular vectors
+    V and squared singular values s, a history x scores candidate j by
+    `sum_i (x_i / d_i) V_i diag(s / (s + l2)) V_j d_j / (1 - h_j)`. Here `h_j = sum_k V_jk^2 s_k / (s_k + l2)`, the
+    candidate's leverage, is the share of its events that only the candidate itself predicts, which is of no use for one
+    that was not seen.
 
     Args:
         model: A trained model whose towers are each a `SumTower`, with a `History` of the candidates and their
@@ -53,7 +58,8 @@ class LinearPart:
         ValueError: If there is no event.
 
     References:
-        Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data"; Halko et al. 2011, "Finding Structure with
+        Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data"; Steck 2020, "Autoencoders that don't overfit
+        towards the Identity" (an l2 that grows with a candidate's events); Halko et al. 2011, "Finding Structure with
         Randomness" (the singular vectors).
 
     Example:
@@ -82,7 +88,7 @@ class LinearPart:
         start = model.vector_dim
         self._place = slice(start, start + self._directions.rank)
         self._model = _with_more_entries(model, past, self._directions.rank)
-        self._write(self._model.query_tower, past.name, self._directions.vectors)
+        self._write(self._model.query_tower, past.name, self._directions.coordinates)
         active = np.unique(train.query_rows)
         num_asked = min(len(active), _MAX_SPREAD_QUERIES)
         chosen = np.random.default_rng(0).choice(active, num_asked, replace=False)
@@ -148,14 +154,16 @@ class LinearPart:
 
 @dataclasses.dataclass(frozen=True)
 class _Directions:
-    """The leading right singular vectors of a matrix of events.
+    """The leading right singular vectors of a matrix of events whose columns are scaled.
 
     Attributes:
+        scales: float32 [num_candidates], what each column is divided by.
         vectors: float32 [num_candidates, rank], of length 1.
         squares: float64 [rank], the squared singular values.
         remainders: float64 [num_candidates], what the squared norm of a candidate's column has in other directions.
     """
 
+    scales: np.ndarray
     vectors: np.ndarray
     squares: np.ndarray
     remainders: np.ndarray
@@ -163,17 +171,24 @@ class _Directions:
     @classmethod
     def of(cls, events: scipy.sparse.csr_matrix, rank: int) -> _Directions:
         """Finds the leading directions, as many as there are up to `rank`."""
+        norms = np.asarray(events.multiply(events).sum(axis=0)).ravel()
+        scales = np.sqrt(1 + norms / _EVENTS_OF_TWICE_L2).astype(np.float32)
+        events, norms = (events @ scipy.sparse.diags_array(1 / scales)).tocsr(), norms / np.square(scales)
         _, values, vectors = randomized_svd(events, min(rank, *events.shape), n_iter=4, random_state=0)
         num_found = max(1, np.count_nonzero(values > values[0] * 1e-4))
         vectors, squares = vectors[:num_found].T, values[:num_found].astype(np.float64) ** 2
-        norms = np.asarray(events.multiply(events).sum(axis=0)).ravel()
         remainders = np.maximum(norms - np.square(vectors) @ squares, 0.0)
-        return cls(vectors=vectors.astype(np.float32), squares=squares, remainders=remainders)
+        return cls(scales=scales, vectors=vectors.astype(np.float32), squares=squares, remainders=remainders)
 
     @property
     def rank(self) -> int:
         """Number of directions."""
         return len(self.squares)
+
+    @property
+    def coordinates(self) -> np.ndarray:
+        """Coordinates that each candidate adds to those of a history, float32 [num_candidates, rank]."""
+        return self.vectors / self.scales[:, np.newaxis]
 
     def weights(self, l2: float, rank: int | None) -> np.ndarray:
         """Returns what predicts each candidate from a history's coordinates, float32 [num_candidates, rank]."""
@@ -183,7 +198,7 @@ class _Directions:
         leverages = np.minimum(leverages, _MAX_LEVERAGE)
         if rank is not None:
             gains[rank:] = 0.0
-        return (self.vectors * gains / (1 - leverages)[:, np.newaxis]).astype(np.float32)
+        return (self.vectors * gains * (self.scales / (1 - leverages))[:, np.newaxis]).astype(np.float32)
 
 
 def _parts_of(model: TwoTowerModel) -> tuple[History, Categorical]:

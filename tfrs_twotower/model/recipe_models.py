@@ -154,6 +154,7 @@ def _features(
         length=settings.history_length,
         pooling="sqrtn",
         by_rating=recipe.is_scale,
+        dropout=settings.history_dropout,
         rating_vectors=rating_vectors and recipe.is_scale,
     )
     id_choice, *others = recipe.query_features

@@ -26,6 +26,7 @@ class ModelSettings:
         max_epochs: Maximum number of epochs, >= 1.
         patience: Measurements of the validation part without a better value after which training stops, >= 1.
         epochs: Number of epochs, >= 1; None if the validation part chooses it.
+        history_dropout: Largest share of a history that training drops, in [0, 1); see `History`.
 
     Example:
         >>> settings = ModelSettings(
@@ -47,13 +48,14 @@ class ModelSettings:
     max_epochs: int
     patience: int
     epochs: int | None = None
+    history_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("output_dim", "history_length", "batch_size", "max_epochs", "patience"):
             whole_number(getattr(self, name), f"`{name}`", 1)
         if self.epochs is not None:
             whole_number(self.epochs, "`epochs`", 1)
-        for name in ("dropout", "id_dropout"):
+        for name in ("dropout", "id_dropout", "history_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be in [0, 1). Received: {getattr(self, name)}.")
         if not 0 <= self.l2 < np.inf:

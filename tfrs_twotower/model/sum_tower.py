@@ -94,7 +94,8 @@ class SumTower(Tower):
             codes: As `lookup` gives them.
             places: int64 [n, 2], (row, slot) of every past candidate in the histories.
             candidates: int32 [n], numbers that tell past candidates apart, such as their places in the batch.
-            training: Whether to drop units; a query and its parts drop the same ones.
+            training: Whether to drop units and past candidates; a query and its parts drop the same ones, and the part
+                of a candidate that is dropped is zero.
 
         Returns:
             (outputs, parts): float32 [batch, num_outputs], and the parts by past candidate.
@@ -112,7 +113,7 @@ class SumTower(Tower):
                 tf.gather_nd(codes[past.name], places),
             )
             ratings = codes[past.rating_name] if past.by_rating else None
-            for weighted in self.encoders[past.name].terms(codes[past.name], ratings, places):
+            for weighted in self.encoders[past.name].terms(codes[past.name], ratings, places, training):
                 weights = tf.scatter_nd(pairs, weighted.weights, shape)
                 terms.append(HistoryTerm(weights=weights, vectors=weighted.look_up(column_codes)))
         past_names = {past.name for past in self.histories}

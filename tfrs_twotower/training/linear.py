@@ -12,8 +12,8 @@ from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.validation import ValidationRanking
 
 # What is tried where it is not given, and what is taken where nothing can be tried.
-_L2S, _WEIGHTS = (100.0, 300.0), (0.25, 0.5, 1.0)
-_DEFAULT_L2, _DEFAULT_WEIGHT = 300.0, 0.25
+_L2S, _WEIGHTS = (50.0, 150.0), (0.25, 0.5, 1.0)
+_DEFAULT_L2, _DEFAULT_WEIGHT = 150.0, 0.25
 # What is at least this share of the best NDCG@10 is as good.
 _ENOUGH, _MIN_RANK = 0.995, 32
 

@@ -22,8 +22,10 @@ chosen on the test part.
 - `default recipe`: `fit_recipe` without a setting. `without ids` is the same without the users' ids, which tell nothing
   of a user who was not trained on.
 
-    python scripts/benchmark_protocols.py [--dataset NAME] [--archive PATH] [--json FILE] [--repeats SEEDS]
-        [--protocol NAME ...] [--case NAME ...]
+    python scripts/benchmark_protocols.py PROTOCOL [--dataset NAME] [--archive PATH] [--json FILE] [--repeats SEEDS]
+        [--case NAME ...]
+
+`--repeats` is the number of seeds for later events; for unseen users there is one seed for each fold.
 """
 
 import argparse
@@ -128,34 +130,30 @@ Contender = Callable[[Task], Embeddings]
 
 
 def main() -> None:
-    """Measures every contender by each protocol, and shows means and differences."""
+    """Measures every contender by a protocol, and shows means and differences."""
     protocols = {"unseen users": unseen_users, "later events": later_events}
     contenders = _contenders()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("protocol", choices=protocols, help="what is held out")
     add_arguments(parser)
     parser.add_argument("--dataset", default="movielens/100k-ratings", help="name of a MovieLens data set in TFDS")
     parser.add_argument("--archive", help="the data set's archive as GroupLens publishes it, instead of the network")
-    parser.add_argument("--protocol", choices=protocols, action="append", help="run only this one; repeatable")
     parser.add_argument("--case", choices=contenders, action="append", help="run only this case; repeatable")
     arguments = parser.parse_args()
     ratings = tt.load_movielens(arguments.dataset, archive=arguments.archive)
     chosen = {name: contenders[name] for name in arguments.case or contenders}
-    rows: list[Row] = []
     with warnings.catch_warnings():
         # Some films have no training event.
         warnings.simplefilter("ignore")
-        for name in arguments.protocol or protocols:
-            tasks = protocols[name](liked(ratings), arguments.repeats)
-            rows += [dataclasses.replace(row, case=f"{name}: {row.case}") for row in _measure(tasks, chosen)]
-    if "unseen users" in (arguments.protocol or protocols):
-        rows += [
-            Row(case=f"unseen users of MovieLens 20M, published: {case}", metric=metric, value=value, unit="")
+        rows = list(_measure(protocols[arguments.protocol](liked(ratings), arguments.repeats), chosen))
+    show(f"{arguments.dataset}, ratings of {_LIKED:g} and more, {arguments.protocol}", rows, arguments.json)
+    if arguments.protocol == "unseen users":
+        published = [
+            Row(case=case, metric=metric, value=value, unit="")
             for case, values in _PUBLISHED.items()
             for metric, value in zip(_SHOWN, values, strict=True)
         ]
-    show(f"{arguments.dataset}: ratings of {_LIKED:g} and more", rows, arguments.json)
-    if arguments.dataset != "movielens/20m-ratings":
-        print("unseen users of MovieLens 20M, default recipe: not run here")
+        show("movielens/20m-ratings, unseen users: published; ours was not run here", published, None)
 
 
 def liked(ratings: tt.Interactions) -> tt.Interactions:

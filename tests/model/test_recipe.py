@@ -155,7 +155,7 @@ def test_a_query_is_its_id_and_its_rated_history():
     model = build_recommender(choose_recipe(shop()), shop())
     past = History(of=Categorical(name="sku"), length=1000, pooling="sqrtn", by_rating=True)
     user = Categorical(name="customer", id_dropout=0.5)
-    assert model.retrieval_model.query_tower.config.features == (user, past)
+    assert model.retrieval_model.query_tower.config.features == (user, dataclasses.replace(past, dropout=0.7))
     rated = dataclasses.replace(past, rating_vectors=True)
     assert model.rating_model.query_tower.config.features == (user, rated)
 

@@ -163,7 +163,7 @@ def test_the_linear_part_is_chosen_by_the_validation_part(split):
     )
     # A model that has learnt nothing but popularity gains from it.
     trained = fit_recipe(useless, split, seed=0)
-    assert trained.recipe.linear.l2 in (100, 300)
+    assert trained.recipe.linear.l2 in (50, 150)
     assert trained.recipe.linear.weight in (0.25, 0.5, 1)
     assert trained.model.embedding_dim > QUICK["output_dim"] + 1
     without = fit_recipe(dataclasses.replace(useless, linear=None), split, seed=0)
@@ -191,7 +191,7 @@ def test_what_is_given_of_the_linear_part_stays(split, given):
     )
     trained = fit_recipe(recipe, split, seed=0)
     # The epochs are given, so that no model is at hand to choose the rest by.
-    assert trained.recipe.linear == tt.model.LinearSettings(rank=4, **{"l2": 300.0, "weight": 0.25, **given})
+    assert trained.recipe.linear == tt.model.LinearSettings(rank=4, **{"l2": 150.0, "weight": 0.25, **given})
     assert trained.model.embedding_dim == QUICK["output_dim"] + 4 + 1
 
 

@@ -129,7 +129,14 @@ EXAMPLES = [
     ),
     Example(
         feature=tt.History(
-            of=MOVIE_ID, name="past", length=2, embedding_dim=5, pooling="sum", by_rating=True, half_life=2.0
+            of=MOVIE_ID,
+            name="past",
+            length=2,
+            embedding_dim=5,
+            pooling="sum",
+            by_rating=True,
+            half_life=2.0,
+            dropout=0.5,
         ),
         column=None,
         raw={

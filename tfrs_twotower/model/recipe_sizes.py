@@ -29,7 +29,8 @@ _MAX_TABLE_SIZE, _MIN_DIRECTIONS = 2**24, 32
 _MAX_QUERIES_SIZE = 2**27
 # Training sees each event up to a hundred times, and a large table fewer times.
 _MAX_EVENTS_IN_TRAINING, _MIN_EPOCHS, _MAX_EPOCHS = 150_000_000, 4, 100
-# A model that trains on parts of the histories ranks better for new queries, and for known ones no worse.
+# On MovieLens 100K, a model that trains on parts of the histories ranks better for new queries, and for known ones no
+# worse; with a tenth of its users it ranked worse.
 _HISTORY_DROPOUT = 0.7
 # Histories go on growing after training.
 _MIN_HISTORY_LENGTH = 1000

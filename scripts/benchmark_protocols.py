@@ -72,8 +72,6 @@ _BPR = {"factors": (32, 64), "regularization": (0.003, 0.01, 0.03), "learning_ra
 _PUBLISHED = {
     "Mult-VAE (Liang et al. 2018)": (0.426, 0.395, 0.537),
     "Mult-DAE (Liang et al. 2018)": (0.419, 0.387, 0.524),
-    "WMF (Liang et al. 2018)": (0.386, 0.360, 0.498),
-    "SLIM (Liang et al. 2018)": (0.401, 0.370, 0.495),
     "EASE (Steck 2019)": (0.420, 0.391, 0.521),
 }
 

@@ -46,7 +46,7 @@ def query_batch(*optional: str) -> QueryBatch:
         target_candidates=tf.constant([2, 0, 1]),
         ratings=tf.constant([5.0, 1.0, 3.0]),
         weights=OPTIONAL["weights"] if "weights" in optional else None,
-        explicit_negatives=EXPLICIT if "explicit_negatives" in optional else None,
+        explicit_negatives=EXPLICIT if "explicit_negatives" in optional else (),
     )
 
 
@@ -74,8 +74,8 @@ def check_equal(found, expected) -> None:
     """Compares batches field by field: their types, which fields there are, and all values with their dtypes."""
     assert type(found) is type(expected)
     for name, value, wanted in zip(expected._fields, found, expected, strict=True):
-        if wanted is None:
-            assert value is None, name
+        if wanted is None or (isinstance(wanted, tuple) and not wanted):
+            assert value == wanted, name
         elif isinstance(wanted, tuple):
             check_equal(value, wanted)
         elif isinstance(wanted, dict):

@@ -266,13 +266,14 @@ def newer_events(folder: Path) -> Path:
 
 
 def test_a_training_that_starts_from_a_version_drops_ids_that_were_not_seen_for_long(first_run, shop, tmp_path):
-    version = first_run.outcome.path
+    versions = first_run.outcome.path.parent
+    version = versions / str(max(version.number for version in tt.publishing.list_versions(versions)))
     experiment = shop_experiment(shop, tmp_path)
     assert experiment.data is not None
     newer = dataclasses.replace(
         experiment,
         data=dataclasses.replace(experiment.data, ratings=str(newer_events(tmp_path)), queries=None),
-        training=TrainingSection(start_from=str(version.parent), drop_unseen_after_days=60),
+        training=TrainingSection(start_from=str(versions), drop_unseen_after_days=60),
         export=dataclasses.replace(experiment.export, gate=0.0, k=3),
     )
     found = run(newer)

@@ -198,8 +198,8 @@ class QueryBatch(NamedTuple):
         target_candidates: int32 [events], each event's place among the batch's candidates.
         ratings: float32 [events].
         weights: float32 [events], the weight of each event in the loss; None for 1 each.
-        explicit_negatives: Candidates that were shown with the events and not chosen; None if there are none, or they
-            count nothing.
+        explicit_negatives: Candidates that were shown with the events and not chosen. An empty tuple if there are none,
+            or they count nothing: parameter servers cannot serve a None.
 
     Example:
         A query that rated the candidates in rows 0 and 2 of a catalogue of three:
@@ -225,7 +225,7 @@ class QueryBatch(NamedTuple):
     target_candidates: tf.Tensor
     ratings: tf.Tensor
     weights: tf.Tensor | None = None
-    explicit_negatives: ExplicitNegatives | None = None
+    explicit_negatives: ExplicitNegatives | tuple[()] = ()
 
     @property
     def target_queries(self) -> tf.Tensor:
@@ -240,7 +240,7 @@ class QueryBatch(NamedTuple):
     @property
     def negative_pairs(self) -> tf.Tensor:
         """int64 [n, 2], the places of the query and the candidate of each explicit negative in the batch."""
-        if self.explicit_negatives is None:
+        if not self.explicit_negatives:
             return tf.zeros([0, 2], tf.int64)
         queries = tf.gather(self.target_queries, self.explicit_negatives.events)
         return tf.stack([queries, tf.cast(self.explicit_negatives.candidates, tf.int64)], axis=1)

@@ -108,7 +108,7 @@ def piece_of_queries(batch: QueryBatch, index: int, count: int) -> QueryBatch:
         target_candidates=tf.gather(batch.target_candidates, events),
         ratings=tf.gather(batch.ratings, events),
         weights=None if batch.weights is None else tf.gather(batch.weights, events),
-        explicit_negatives=_negatives_of(batch.explicit_negatives, is_own),
+        explicit_negatives=_negatives_of(batch.explicit_negatives or None, is_own) or (),
     )
 
 

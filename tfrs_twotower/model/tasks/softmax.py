@@ -147,8 +147,9 @@ def log_sums(scores: tf.Tensor, segments: tf.Tensor, num_segments: tf.Tensor) ->
         num_segments: int32 scalar.
 
     Example:
-        >>> log_sums(tf.math.log([1.0, 2.0, 3.0]), tf.constant([1, 0, 1]), 2).numpy().round(4).tolist()
-        [0.6931, 1.3863]
+        >>> sums = tf.exp(log_sums(tf.math.log([1.0, 2.0, 3.0]), tf.constant([1, 0, 1]), 2))
+        >>> tf.round(sums).numpy().tolist()
+        [2.0, 4.0]
     """
     highest = tf.stop_gradient(tf.math.unsorted_segment_max(scores, segments, num_segments))
     sums = tf.math.unsorted_segment_sum(tf.exp(scores - tf.gather(highest, segments)), segments, num_segments)

@@ -46,7 +46,7 @@ def query_batch(*optional: str) -> QueryBatch:
         target_candidates=tf.constant([2, 0, 1]),
         ratings=tf.constant([5.0, 1.0, 3.0]),
         weights=OPTIONAL["weights"] if "weights" in optional else None,
-        explicit_negatives=EXPLICIT if "explicit_negatives" in optional else (),
+        explicit_negatives=EXPLICIT if "explicit_negatives" in optional else None,
     )
 
 
@@ -74,8 +74,8 @@ def check_equal(found, expected) -> None:
     """Compares batches field by field: their types, which fields there are, and all values with their dtypes."""
     assert type(found) is type(expected)
     for name, value, wanted in zip(expected._fields, found, expected, strict=True):
-        if wanted is None or (isinstance(wanted, tuple) and not wanted):
-            assert value == wanted, name
+        if wanted is None:
+            assert value is None, name
         elif isinstance(wanted, tuple):
             check_equal(value, wanted)
         elif isinstance(wanted, dict):
@@ -266,3 +266,10 @@ def test_scores_of_pairs_of_events_are_the_products_of_their_queries_and_candida
     expected = (queries[places] * candidates[:3]).sum(axis=1)
     found = batch.scores_of_pairs(tf.constant(queries), tf.constant(candidates))
     np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize("batch", BATCHES, ids=BATCH_IDS)
+def test_what_a_batch_does_not_have_is_no_element_of_a_data_set(batch):
+    """Parameter servers cannot be served an element that is None."""
+    specs = tf.nest.flatten(tf.data.Dataset.from_tensors(batch).element_spec)
+    assert all(isinstance(spec, tf.TensorSpec) for spec in specs)

@@ -103,7 +103,7 @@ def test_batches_of_queries_have_what_was_shown_with_each_event(num_sampled, bat
     assert shown_in(build_query_batches(TRAIN, TABLES, negative_weights=WEIGHTS, **options)) == SHOWN_WANTED
     for weights in (None, WEIGHTS._replace(impression=0.0)):
         plain = next(build_query_batches(TRAIN, TABLES, negative_weights=weights, **options).as_numpy_iterator())
-        assert plain.explicit_negatives == ()
+        assert plain.explicit_negatives is None
 
 
 def test_with_a_context_the_rows_of_a_query_have_what_was_shown_with_all_its_events():

@@ -5,6 +5,7 @@ Batches are named tuples, which `tf.data`, `tf.function` and Keras hand on. They
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -45,13 +46,22 @@ class ExplicitNegatives(NamedTuple):
     weights: tf.Tensor
 
 
+# The optional fields of a batch: only those that there are. `tf.data` takes 65 microseconds to hand on a field that is
+# None to Python, and parameter servers cannot be served one.
+_Optional = dict[str, Any]
+
+
+def _with(optional: _Optional | None, given: Mapping[str, Any]) -> _Optional:
+    """Returns the optional fields of a batch with further ones, of which None is absent."""
+    return {**(optional or {}), **{name: value for name, value in given.items() if value is not None}}
+
+
 class _EventFields(NamedTuple):
     query: Codes
     candidate: Codes
     candidate_rows: tf.Tensor
     ratings: tf.Tensor
-    # Only what there is: `tf.data` takes 65 microseconds to hand on a field that is None to Python.
-    optional: dict[str, Any]
+    optional: _Optional
 
 
 class EventBatch(_EventFields):
@@ -93,7 +103,7 @@ class EventBatch(_EventFields):
         candidate: Codes,
         candidate_rows: tf.Tensor,
         ratings: tf.Tensor,
-        optional: dict[str, Any] | None = None,
+        optional: _Optional | None = None,
         *,
         weights: tf.Tensor | None = None,
         query_places: tf.Tensor | None = None,
@@ -111,8 +121,7 @@ class EventBatch(_EventFields):
             "rows_before": rows_before,
             "explicit_negatives": explicit_negatives,
         }
-        present = {name: value for name, value in given.items() if value is not None}
-        return super().__new__(cls, query, candidate, candidate_rows, ratings, {**(optional or {}), **present})
+        return super().__new__(cls, query, candidate, candidate_rows, ratings, _with(optional, given))
 
     @property
     def weights(self) -> tf.Tensor | None:
@@ -178,7 +187,17 @@ class EventBatch(_EventFields):
         return tf.reduce_sum(queries * candidates, axis=1)
 
 
-class QueryBatch(NamedTuple):
+class _QueryFields(NamedTuple):
+    query: Codes
+    candidate: Codes
+    candidate_rows: tf.Tensor
+    target_places: tf.Tensor
+    target_candidates: tf.Tensor
+    ratings: tf.Tensor
+    optional: _Optional
+
+
+class QueryBatch(_QueryFields):
     """A batch of whole queries, each with all its events, which are both its history and its targets.
 
     With a context a row is a request, a query in one of its contexts. All events of the query are its history, and
@@ -187,19 +206,20 @@ class QueryBatch(NamedTuple):
     For a tower that reads sequences a row is a part of a query's events, and an event's history is what comes before it
     in the row.
 
-    Attributes:
+    Args:
         query: Input name -> codes [batch, ...].
         candidate: Input name -> codes [num_rows, ...], of candidates among which is every target.
         candidate_rows: int32 [num_rows], rows of the catalogue.
-        log_sampling_probabilities: float32 [num_rows], log Q: the logarithm of the probability that a query's batch
-            holds the candidate if it is not one of the query's own; or [batch, num_rows], which tells it for each
-            query. None if the batch is known to have the whole catalogue.
         target_places: int64 [events, 2], (query, slot) of each event in the histories.
         target_candidates: int32 [events], each event's place among the batch's candidates.
         ratings: float32 [events].
+        optional: The optional fields of another batch, which the arguments below add to.
+        log_sampling_probabilities: float32 [num_rows], log Q: the logarithm of the probability that a query's batch
+            holds the candidate if it is not one of the query's own; or [batch, num_rows], which tells it for each
+            query. None if the batch is known to have the whole catalogue.
         weights: float32 [events], the weight of each event in the loss; None for 1 each.
-        explicit_negatives: Candidates that were shown with the events and not chosen. An empty tuple if there are none,
-            or they count nothing: parameter servers cannot serve a None.
+        explicit_negatives: Candidates that were shown with the events and not chosen; None if there are none, or they
+            count nothing.
 
     Example:
         A query that rated the candidates in rows 0 and 2 of a catalogue of three:
@@ -217,15 +237,47 @@ class QueryBatch(NamedTuple):
         [[0, 0], [0, 2]]
     """
 
-    query: Codes
-    candidate: Codes
-    candidate_rows: tf.Tensor
-    log_sampling_probabilities: tf.Tensor | None
-    target_places: tf.Tensor
-    target_candidates: tf.Tensor
-    ratings: tf.Tensor
-    weights: tf.Tensor | None = None
-    explicit_negatives: ExplicitNegatives | tuple[()] = ()
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        query: Codes,
+        candidate: Codes,
+        candidate_rows: tf.Tensor,
+        target_places: tf.Tensor,
+        target_candidates: tf.Tensor,
+        ratings: tf.Tensor,
+        optional: _Optional | None = None,
+        *,
+        log_sampling_probabilities: tf.Tensor | None = None,
+        weights: tf.Tensor | None = None,
+        explicit_negatives: ExplicitNegatives | None = None,
+    ) -> QueryBatch:
+        """Makes a batch; `tf.data` and `tf.function` call this with the first seven arguments."""
+        given = {
+            "log_sampling_probabilities": log_sampling_probabilities,
+            "weights": weights,
+            "explicit_negatives": explicit_negatives,
+        }
+        optional = _with(optional, given)
+        return super().__new__(
+            cls, query, candidate, candidate_rows, target_places, target_candidates, ratings, optional
+        )
+
+    @property
+    def log_sampling_probabilities(self) -> tf.Tensor | None:
+        """float32 [num_rows] or [batch, num_rows], log Q; None if the batch is known to have the whole catalogue."""
+        return self.optional.get("log_sampling_probabilities")
+
+    @property
+    def weights(self) -> tf.Tensor | None:
+        """float32 [events], the weight of each event in the loss; None for 1 each."""
+        return self.optional.get("weights")
+
+    @property
+    def explicit_negatives(self) -> ExplicitNegatives | None:
+        """Candidates that were shown with the events and not chosen; None if there are none, or they count nothing."""
+        return self.optional.get("explicit_negatives")
 
     @property
     def target_queries(self) -> tf.Tensor:
@@ -240,7 +292,7 @@ class QueryBatch(NamedTuple):
     @property
     def negative_pairs(self) -> tf.Tensor:
         """int64 [n, 2], the places of the query and the candidate of each explicit negative in the batch."""
-        if not self.explicit_negatives:
+        if self.explicit_negatives is None:
             return tf.zeros([0, 2], tf.int64)
         queries = tf.gather(self.target_queries, self.explicit_negatives.events)
         return tf.stack([queries, tf.cast(self.explicit_negatives.candidates, tf.int64)], axis=1)
@@ -270,8 +322,8 @@ class QueryBatch(NamedTuple):
             logs = tf.gather(tf.where(is_own, 0.0, logs), self.target_queries)
         return self._replace(
             query={},
-            log_sampling_probabilities=logs,
             target_places=tf.stack([events, tf.zeros_like(events)], axis=1),
+            optional=_with(self.optional, {"log_sampling_probabilities": logs}),
         )
 
     def scores_of_pairs(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:

@@ -121,7 +121,7 @@ class QueryRows(NamedTuple):
             target_candidates=self.target_candidates,
             ratings=self.ratings,
             weights=self.weights,
-            explicit_negatives=_explicit_negatives(self) or (),
+            explicit_negatives=_explicit_negatives(self),
         )
 
 

@@ -102,13 +102,16 @@ def piece_of_queries(batch: QueryBatch, index: int, count: int) -> QueryBatch:
     is_own = (first <= queries) & (queries < last)
     events = tf.where(is_own)[:, 0]
     before = tf.cast(tf.stack([first, 0]), tf.int64)
-    return batch._replace(
+    return QueryBatch(
         query=tf.nest.map_structure(lambda codes: codes[first:last], batch.query),
+        candidate=batch.candidate,
+        candidate_rows=batch.candidate_rows,
         target_places=tf.gather(batch.target_places, events) - before,
         target_candidates=tf.gather(batch.target_candidates, events),
         ratings=tf.gather(batch.ratings, events),
+        log_sampling_probabilities=batch.log_sampling_probabilities,
         weights=None if batch.weights is None else tf.gather(batch.weights, events),
-        explicit_negatives=_negatives_of(batch.explicit_negatives or None, is_own) or (),
+        explicit_negatives=_negatives_of(batch.explicit_negatives, is_own),
     )
 
 

@@ -151,7 +151,7 @@ class FullSoftmaxTask(SoftmaxTask, QueryTask):
             # Without a history nothing is subtracted, and the scores need not be copied.
             own_scores=parts.scores(candidates - tf.reduce_mean(candidates, axis=0)) if parts.terms else None,
             log_sampling_probabilities=batch.log_sampling_probabilities,
-            negatives=batch.explicit_negatives or None,
+            negatives=batch.explicit_negatives,
             is_disliked=self._are_disliked(batch) if self.dislike_weight else None,
         )
 

@@ -41,7 +41,7 @@ def test_the_card_has_the_figures_their_intervals_and_the_baselines():
     assert "| 10 or more \\| events | 10 | 0.5000 |" in card
     assert "8 smaller groups are left out." in card
     assert (
-        "- By the number of past events, `ndcg@10` is lowest for 1 to 9 events: 0.125 in the mean of 30 queries."
+        "- By the number of past events, `ndcg@10` is lowest for 1 to 9 events: 0.125 on average over 30 queries."
         in card
     )
     assert (

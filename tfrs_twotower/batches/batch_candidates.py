@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln
 
+from tfrs_twotower.batches.explicit_negatives import NegativeLists
+
 
 class BatchCandidates:
     """Finds the candidates of each batch, and how probably a batch holds a candidate.
@@ -69,6 +71,31 @@ class BatchCandidates:
         drawn = generator.integers(0, self._num_candidates, self._num_sampled)
         rows = np.unique(np.concatenate([targets, drawn]))
         return rows.astype(np.int32), np.searchsorted(rows, targets).astype(np.int32)
+
+    def columns(
+        self, targets: np.ndarray, events: np.ndarray, negatives: NegativeLists | None, epoch: int, number: int
+    ) -> dict[str, np.ndarray]:
+        """Returns the columns of a batch's rows that are about its candidates; see `QueryRows`.
+
+        Args:
+            targets: int [events], as in `of`.
+            events: int [events], the rows of the batch's events, which are the groups of `negatives`.
+            negatives: What was shown with each event and not chosen, which the batch then has, too; None for nothing.
+            epoch: Number of the epoch.
+            number: Number of the batch in the epoch.
+        """
+        if negatives is None:
+            rows, places = self.of(targets, epoch, number)
+            return {"candidates": rows, "target_candidates": places}
+        negative_events, shown, weights = negatives.of(events)
+        rows, places = self.of(np.concatenate([targets, shown]), epoch, number)
+        return {
+            "candidates": rows,
+            "target_candidates": places[: len(targets)],
+            "negative_events": negative_events.astype(np.int32),
+            "negative_candidates": places[len(targets) :],
+            "negative_weights": weights,
+        }
 
 
 def _absence_probabilities(owners: np.ndarray, num_rows: int, batch_size: int) -> np.ndarray:

@@ -112,25 +112,18 @@ class _QuerySource:
         slots = self._timeline.latest(query_rows, int(self._lengths[query_rows].max()))
         history, ratings = self._timeline.candidates_at(slots)
         is_event = slots >= 0
-        targets, target_places = history[is_event], np.argwhere(is_event)
-        places, negatives, negative_weights = np.zeros(0, np.int64), np.zeros(0, np.int32), None
-        if self._negatives is not None:
-            places, negatives, negative_weights = self._negatives.of(self._events[slots[is_event]])
-        candidate_rows, found = self._candidates.of(np.concatenate([targets, negatives]), epoch, number)
+        target_places, events = np.argwhere(is_event), self._events[slots[is_event]]
+        candidates = self._candidates.columns(history[is_event], events, self._negatives, epoch, number)
         return QueryRows(
             queries=query_rows,
-            candidates=candidate_rows,
-            log_sampling_probabilities=self._candidates.log_sampling_probabilities[candidate_rows],
+            log_sampling_probabilities=self._candidates.log_sampling_probabilities[candidates["candidates"]],
             history=history,
             history_ratings=ratings,
             target_places=target_places,
-            target_candidates=found[: len(targets)],
             ratings=ratings[is_event],
             weights=self._event_weights(slots[is_event], target_places[:, 0], contexts),
             contexts=contexts,
-            negative_events=None if negative_weights is None else places.astype(np.int32),
-            negative_candidates=None if negative_weights is None else found[len(targets) :],
-            negative_weights=negative_weights,
+            **candidates,
         )
 
     def _event_weights(self, events: np.ndarray, places: np.ndarray, contexts: np.ndarray | None) -> np.ndarray | None:

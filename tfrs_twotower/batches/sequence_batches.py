@@ -128,26 +128,19 @@ class _SequenceSource:
         is_target = slots >= self._first_targets[parts][:, np.newaxis]
         slots = np.where(slots >= starts, slots, NO_ROW)
         history, ratings = self._timeline.candidates_at(slots)
-        targets = history[is_target]
-        places, negatives, negative_weights = np.zeros(0, np.int64), np.zeros(0, np.int32), None
-        if self._negatives is not None:
-            places, negatives, negative_weights = self._negatives.of(self._events[slots[is_target]])
-        candidate_rows, found = self._candidates.of(np.concatenate([targets, negatives]), epoch, number)
-        logs = None if self._takes_all else self._candidates.log_sampling_probabilities[candidate_rows]
+        events = self._events[slots[is_target]]
+        candidates = self._candidates.columns(history[is_target], events, self._negatives, epoch, number)
+        logs = None if self._takes_all else self._candidates.log_sampling_probabilities[candidates["candidates"]]
         return QueryRows(
             queries=self._query_rows[parts].astype(np.int32),
-            candidates=candidate_rows,
             log_sampling_probabilities=logs,
             history=history,
             history_ratings=ratings,
             target_places=np.argwhere(is_target),
-            target_candidates=found[: len(targets)],
             ratings=ratings[is_target],
             weights=None if self._weights is None else self._weights[slots[is_target]],
             history_times=None if self.specs.history_times is None else self._timeline.times_at(slots),
-            negative_events=None if negative_weights is None else places.astype(np.int32),
-            negative_candidates=None if negative_weights is None else found[len(targets) :],
-            negative_weights=negative_weights,
+            **candidates,
         )
 
 

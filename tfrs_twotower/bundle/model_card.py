@@ -213,8 +213,8 @@ def _limits_of_report(report: Report) -> Iterable[str]:
         if ndcg is not None:
             worst = min(segments, key=lambda segment: segment.values[ndcg])
             yield (
-                f"- By {column}, {_code(ndcg)} is lowest for {_text(worst.name)}: {worst.values[ndcg]:.3f} in the mean "
-                f"of {worst.num:,} queries."
+                f"- By {column}, {_code(ndcg)} is lowest for {_text(worst.name)}: {worst.values[ndcg]:.3f} on average "
+                f"over {worst.num:,} queries."
             )
     measured = next((name for name in report.metrics if name.startswith("ndcg@")), None)
     for name in ("popularity", "recent popularity"):
@@ -234,7 +234,7 @@ def _threshold_reason(recipe: Mapping[str, Any] | None) -> str:
 
 def _epochs(settings: Mapping[str, Any]) -> str:
     epochs = settings.get("epochs")
-    return "until the validation part improved no more" if epochs is None else f"for {epochs} epochs"
+    return "until the validation part no longer improved" if epochs is None else f"for {epochs} epochs"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -244,7 +244,8 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def _code(text: str) -> str:
     """Returns a name as code. Neither a table nor a span of code can contain its own mark."""
-    return f"`{show_control_characters(text).replace('`', chr(39)).replace('|', '/')}`"
+    shown = show_control_characters(text).replace("`", "'").replace("|", "/")
+    return f"`{shown}`"
 
 
 def _text(text: str) -> str:

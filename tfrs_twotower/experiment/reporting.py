@@ -112,15 +112,10 @@ def describe_card(prepared: Prepared) -> CardDetails:
     Args:
         prepared: What the model is trained on.
     """
-    said = prepared.experiment.card
-    is_movielens = prepared.experiment.movielens is not None
-    return CardDetails(
-        intended_use=said.intended_use,
-        contact=said.contact,
-        data_licence=said.data_licence or (_LICENCE_OF_MOVIELENS if is_movielens else None),
-        split=_describe_split(prepared),
-        remarks=said.remarks,
-    )
+    said = dataclasses.asdict(prepared.experiment.card)
+    if prepared.experiment.movielens is not None:
+        said["data_licence"] = said["data_licence"] or _LICENCE_OF_MOVIELENS
+    return CardDetails(**said, split=_describe_split(prepared))
 
 
 def _describe_split(prepared: Prepared) -> str:

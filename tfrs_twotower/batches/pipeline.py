@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower._autograph import as_written, is_written_for_graphs
 from tfrs_twotower.batches.batch import EventBatch, QueryBatch
 from tfrs_twotower.batches.batch_rows import Rows, from_flat, to_flat, with_leading_dimension
 from tfrs_twotower.batches.encoded import EncodedTables
@@ -127,7 +128,8 @@ def gather_batches(source: RowSource, tables: EncodedTables, *, initial_epoch: i
         batches = numbers.map(traced, num_parallel_calls=num_parallel)
         return batches.unbatch() if isinstance(source, StackedRowSource) else batches
 
-    traced = tf.function(gather)
+    lookups = [history.code_ratings for history in tables.histories]
+    traced = tf.function(as_written(gather) if all(map(is_written_for_graphs, lookups)) else gather)
     counter = None if initial_epoch is None else EpochCounter(initial_epoch)
     numbers = number_epoch_0(count) if counter is None else counter.number_epoch(count)
     batches = batches_of(numbers).apply(tf.data.experimental.assert_cardinality(source.num_batches))
@@ -148,7 +150,7 @@ def gather_batches(source: RowSource, tables: EncodedTables, *, initial_epoch: i
 
 def number_epoch_0(count: int) -> tf.data.Dataset:
     """Returns a data set of (epoch, number), int64, with the numbers below a count, always of epoch 0."""
-    return tf.data.Dataset.range(count).map(lambda number: (tf.zeros([], tf.int64), number))
+    return tf.data.Dataset.range(count).map(as_written(lambda number: (tf.zeros([], tf.int64), number)))
 
 
 class EpochCounter:
@@ -186,7 +188,7 @@ class EpochCounter:
             epoch = tf.cond(number == 0, begin, lambda: epoch)
             return epoch, (epoch, number)
 
-        return tf.data.Dataset.range(count).scan(tf.zeros([], tf.int64), with_epoch)
+        return tf.data.Dataset.range(count).scan(tf.zeros([], tf.int64), as_written(with_epoch))
 
     def start_at(self, epoch: int, batch: int) -> None:
         """Sets where the next iteration over an endless data set starts.
@@ -211,7 +213,7 @@ class EpochCounter:
             place = tf.ensure_shape(tf.numpy_function(start, [], tf.int64), [2])
             return make(place[0], place[1])
 
-        return tf.data.Dataset.from_tensors(0).flat_map(from_there)
+        return tf.data.Dataset.from_tensors(0).flat_map(as_written(from_there))
 
     def begin_epoch(self) -> None:
         """Counts an epoch that is read from an endless data set."""

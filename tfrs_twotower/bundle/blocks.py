@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from tfrs_twotower.index.control_flow import as_written, not_inlined
+from tfrs_twotower._autograph import as_written
+from tfrs_twotower.index.control_flow import not_inlined
 
 #: Rows that are computed at once.
 MAX_ROWS_AT_ONCE = 256

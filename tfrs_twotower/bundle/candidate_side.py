@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower._autograph import as_written
 from tfrs_twotower.bundle.query_side import Embeddings, by_role
 from tfrs_twotower.bundle.whole_packets import with_whole_packets
 from tfrs_twotower.model.recommender import Recommender
@@ -36,7 +37,9 @@ class CandidateSide(tf.Module):
             return by_role(model, lambda part: part.embed_candidates(part.candidate_tower.lookup(features)))
 
         specs = {spec.name: spec for spec in candidate_inputs(model)}
-        self.embed = tf.function(with_whole_packets(embed)).get_concrete_function(**specs)  # see `QuerySide`
+        compute = with_whole_packets(embed)
+        traced = tf.function(compute if model.uses_autograph else as_written(compute))
+        self.embed = traced.get_concrete_function(**specs)  # see `QuerySide`
         retrieval = model.retrieval_model
         is_latent = np.arange(retrieval.embedding_dim) < retrieval.vector_dim
         self.is_latent = tf.Variable(is_latent.astype(np.float32), trainable=False, name="is_latent")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower._autograph import as_written
 from tfrs_twotower.batches.histories import Timeline
 from tfrs_twotower.bundle.known_queries import KnownQueries, PastEvents
 from tfrs_twotower.bundle.whole_packets import with_whole_packets
@@ -86,13 +87,14 @@ class QuerySide(tf.Module):
 
         # Concrete functions: a `tf.function` that is loaded and saved again is wrapped in another each time.
         def trace(function: Callable[..., Embeddings], **specs: tf.TensorSpec) -> Any:
-            return tf.function(with_whole_packets(function)).get_concrete_function(**specs)
+            compute = with_whole_packets(function)
+            return tf.function(compute if model.uses_autograph else as_written(compute)).get_concrete_function(**specs)
 
         self.embed, self.recall = trace(embed, **specs), trace(recall, **specs)
         candidate_id = tf.TensorSpec([None], tf.string, name=CANDIDATE_INPUT)
         self.embed_pairs = trace(embed_pairs, **specs, **{CANDIDATE_INPUT: candidate_id})
         query_ids = tf.TensorSpec([None], tf.string, name="query_ids")
-        self.remember = tf.function(self._remember).get_concrete_function(query_ids)
+        self.remember = tf.function(as_written(self._remember)).get_concrete_function(query_ids)
 
         chosen = np.random.default_rng(0).permutation(known.num_queries)[:_NUM_SAMPLED]
         ids = known.queries[known.query_id].take(chosen)

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_twotower._autograph import as_written
 from tfrs_twotower.bundle.alignment import aligned
 from tfrs_twotower.bundle.blocks import in_blocks
 from tfrs_twotower.bundle.catalogue import Catalogue
@@ -16,7 +17,6 @@ from tfrs_twotower.bundle.manifest import Rerank
 from tfrs_twotower.bundle.whole_packets import sigmoid
 from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.features.input_names import CANDIDATE_INPUT, EXCLUDE_INPUT, FILTER_PREFIX, require_free_inputs
-from tfrs_twotower.index.control_flow import as_written
 from tfrs_twotower.index.filters import Condition
 from tfrs_twotower.index.ordering import NO_SCORE
 

@@ -12,8 +12,9 @@ from typing import ClassVar, Generic, TypeAlias, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower._autograph import as_written
 from tfrs_twotower.data.rows import NO_ROW
-from tfrs_twotower.index.control_flow import as_written, not_inlined
+from tfrs_twotower.index.control_flow import not_inlined
 from tfrs_twotower.index.exact import ExactIndex
 from tfrs_twotower.index.index import Index
 from tfrs_twotower.index.ordering import drop_excluded, sort_ascending

@@ -1,30 +1,12 @@
-"""Control flow in the graph: what costs a call nothing where it is not taken, and Python that is traced as written."""
+"""Control flow in the graph that costs a call nothing where it is not taken."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
 
 import tensorflow as tf
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def as_written(function: _Function) -> _Function:
-    """Marks a function that TensorFlow can trace as it is written.
-
-    TensorFlow's AutoGraph otherwise rewrites the function and everything that it calls, so that a Python `if` or loop
-    may depend on a tensor. That takes up to tenths of a second for each of them in every process that exports a bundle.
-
-    Args:
-        function: A function that calls nothing of a user's own. No `if` or loop in it, or in what it calls, depends on
-            a tensor.
-
-    Returns:
-        The same function for TensorFlow.
-    """
-    marked: _Function = tf.autograph.experimental.do_not_convert(function)
-    return marked
+from tfrs_twotower._autograph import as_written
 
 
 def not_inlined(branch: Callable[[], tf.Tensor]) -> Callable[[], tf.Tensor]:

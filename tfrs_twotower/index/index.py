@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
+from tfrs_twotower._autograph import is_written_for_graphs
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.index.embeddings import MAX_NORM
@@ -66,7 +67,7 @@ class Index(tf.Module, abc.ABC):
     @property
     def uses_autograph(self) -> bool:
         """Whether Python in `find_rows` may depend on tensors, as in a user's own class, even one derived from ours."""
-        return not type(self).__module__.startswith(f"{__package__}.")
+        return not is_written_for_graphs(self)
 
     @property
     @abc.abstractmethod

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.index.control_flow import as_written
+from tfrs_twotower._autograph import as_written
 from tfrs_twotower.index.index import Index
 
 _NUM_RANKED_AT_ONCE = 128

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower._autograph import as_written
 from tfrs_twotower.data.rows import NO_ROW
-from tfrs_twotower.index.control_flow import as_written
 
 #: Score of an empty slot. It is finite because JSON has no infinity.
 NO_SCORE = float(np.finfo(np.float32).min)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower._autograph import as_written
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.index.approximate import (
@@ -18,7 +19,6 @@ from tfrs_twotower.index.approximate import (
     default_num_partitions_to_search,
     list_nums_partitions_to_search,
 )
-from tfrs_twotower.index.control_flow import as_written
 from tfrs_twotower.index.embeddings import check_embeddings
 from tfrs_twotower.index.ordering import NO_SCORE
 from tfrs_twotower.index.outcome import Parameters

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower._autograph import as_written
 from tfrs_twotower._scann import require_scann
 from tfrs_twotower._settings import whole_number
 from tfrs_twotower.data.rows import NO_ROW
@@ -21,7 +22,7 @@ from tfrs_twotower.index.approximate import (
     default_num_partitions_to_search,
     list_nums_partitions_to_search,
 )
-from tfrs_twotower.index.control_flow import as_written, not_inlined
+from tfrs_twotower.index.control_flow import not_inlined
 from tfrs_twotower.index.embeddings import check_embeddings
 from tfrs_twotower.index.ordering import drop_excluded
 from tfrs_twotower.index.outcome import Parameters

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower._autograph import as_written
 from tfrs_twotower.data.rows import NO_ROW
-from tfrs_twotower.index.control_flow import as_written, map_in_chunks
+from tfrs_twotower.index.control_flow import map_in_chunks
 from tfrs_twotower.index.filters import Condition
 from tfrs_twotower.index.ordering import NO_SCORE, drop_excluded, has_blocks, top_k
 

@@ -95,6 +95,11 @@ class JointModel(Recommender):
         self.built = True
 
     @property
+    def uses_autograph(self) -> bool:
+        """Whether Python in the graph may depend on tensors; see `KerasSteps`."""
+        return super().uses_autograph or any(model.uses_autograph for model in self.models)
+
+    @property
     def retrieval_model(self) -> TwoTowerModel:
         """The model whose scores rank."""
         return self.retrieval
@@ -163,10 +168,6 @@ class JointModel(Recommender):
         return JointBatch(
             self.retrieval(batch.retrieval, training=training), self.rating(batch.rating, training=training)
         )
-
-    def predict_step(self, data: JointBatch) -> JointBatch:
-        """Scores a batch; called by Keras, whose own method would take a batch apart."""
-        return self(data, training=False)
 
     def save_weights(
         self, filepath: Any, overwrite: bool = True, save_format: str | None = None, **options: Any

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_twotower._autograph import as_written, is_written_for_graphs
 from tfrs_twotower.batches.batch import EventBatch, QueryBatch
 from tfrs_twotower.batches.pipeline import Epochs, epochs_of
 from tfrs_twotower.features.draws import draws_of_step
@@ -46,6 +47,8 @@ class KerasSteps(Distributed, abc.ABC):
     """
 
     steps_per_execution: Any
+    train_function: Any
+    test_function: Any
 
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -57,6 +60,15 @@ class KerasSteps(Distributed, abc.ABC):
         self._chooses_steps = self._runs_many = self._tests_many = False
         self._epochs: Epochs | None = None
         self._has_been_fit = False
+
+    @property
+    def uses_autograph(self) -> bool:
+        """Whether Python in the steps may depend on tensors, as in a class of a user's own, even one derived from ours.
+
+        AutoGraph then rewrites it. Everything else is traced as it is written, which saves each new process seconds.
+        """
+        parts = (self, getattr(self, "optimizer", None), self.after_step, *self.metrics)
+        return not all(map(is_written_for_graphs, parts))
 
     @property
     @abc.abstractmethod
@@ -262,6 +274,9 @@ class KerasSteps(Distributed, abc.ABC):
 
     def train_step(self, batch: Any) -> dict[str, Any]:
         """Trains on a batch, and returns the metrics of the epoch so far; called by Keras."""
+        return self._traced(self._train_on)(batch)
+
+    def _train_on(self, batch: Any) -> dict[str, Any]:
         with tf.GradientTape() as tape, draws_of_step(self.optimizer.iterations):
             loss = self.share_of_loss(batch, training=True)
             regularization = self._regularization_loss()
@@ -273,7 +288,17 @@ class KerasSteps(Distributed, abc.ABC):
 
     def test_step(self, batch: Any) -> dict[str, Any]:
         """Computes the losses and metrics of a batch, and returns those of all batches so far; called by Keras."""
+        return self._traced(self._test_on)(batch)
+
+    def _test_on(self, batch: Any) -> dict[str, Any]:
         return self._measure(batch, self.share_of_loss(batch, training=False), self._regularization_loss())
+
+    def predict_step(self, data: Any) -> Any:
+        """Scores a batch; called by Keras, whose own method would take a batch apart."""
+        return self._traced(lambda batch: self(batch, training=False))(data)
+
+    def _traced(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return step if self.uses_autograph else as_written(step)
 
     def measure_pairs(self, batch: EventBatch | QueryBatch, scores: tf.Tensor) -> None:
         """Updates the metrics that were given to `compile`.
@@ -291,6 +316,10 @@ class KerasSteps(Distributed, abc.ABC):
         runs_many = self.steps_per_execution.numpy() > 1
         force = force or (runs_many and not self._runs_many)
         self._runs_many = (self._runs_many and not force) or runs_many
+        if (self.train_function is None or force) and runs_many and self._repeats_steps:
+            steps = repeated(self._one_step(super().make_train_function), self._steps_per_execution)
+            self.train_function = steps
+            return steps
         return super().make_train_function(force)
 
     def make_test_function(self, force: bool = False) -> Callable[[Any], Any]:
@@ -298,7 +327,28 @@ class KerasSteps(Distributed, abc.ABC):
         tests_many = self.steps_per_execution.numpy() > 1
         force = force or (tests_many and not self._tests_many)
         self._tests_many = (self._tests_many and not force) or tests_many
+        if (self.test_function is None or force) and tests_many and self._repeats_steps:
+            steps = repeated(self._one_step(super().make_test_function), self._steps_per_execution)
+            self.test_function = steps
+            return steps
         return super().make_test_function(force)
+
+    @property
+    def _repeats_steps(self) -> bool:
+        """Whether several steps are this class's loop over Keras's step, and not Keras's own loop."""
+        is_one_device = self.distribute_strategy.num_replicas_in_sync == 1
+        return is_one_device and not (
+            uses_coordinator(self.distribute_strategy) or self.run_eagerly or self.autotune_steps_per_execution
+        )
+
+    def _one_step(self, make: Callable[[bool], Callable[[Any], Any]]) -> Callable[[Any], Any]:
+        """Makes Keras's function for a single step."""
+        num_steps = int(self._steps_per_execution.numpy())
+        self._steps_per_execution.assign(1)
+        try:
+            return make(True)
+        finally:
+            self._steps_per_execution.assign(num_steps)
 
     def _maybe_load_initial_counters_from_ckpt(
         self, steps_per_epoch: int | None, initial_epoch: int
@@ -346,3 +396,26 @@ class KerasSteps(Distributed, abc.ABC):
         count, weight = num_replicas(), sum_over_replicas(self.batch_weight(batch))
         self._means.update(count * loss, count * regularization, weight / count)
         return self.get_metrics_result()
+
+
+def repeated(step: Callable[[Any], Any], num_steps: tf.Variable) -> Callable[[Any], Any]:
+    """Makes a function that runs a step several times.
+
+    Keras's own loop has no outputs before its first step, so TensorFlow would trace the step twice: once for their
+    types, and once for the loop.
+
+    Args:
+        step: A `tf.function` from an iterator of batches to the outputs of a step.
+        num_steps: int64 [], the number of steps, >= 1, when they are run.
+
+    Returns:
+        A function that returns the outputs of the last step.
+    """
+
+    def steps(iterator: Any) -> Any:
+        outputs = step(iterator)
+        for _ in tf.range(1, num_steps):
+            outputs = step(iterator)
+        return outputs
+
+    return tf.function(steps, reduce_retracing=True)

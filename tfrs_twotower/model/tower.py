@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from tfrs_twotower._autograph import as_written, is_written_for_graphs
 from tfrs_twotower.batches.encoded import EncodedHistory
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.columns import read_columns, to_raw_tensor
@@ -318,6 +319,11 @@ class Tower(VocabularyBound, abc.ABC):
             )
         return encoded
 
+    @property
+    def uses_autograph(self) -> bool:
+        """Whether Python in the graph may depend on tensors, as in a tower, feature or layer of a user's own."""
+        return not all(map(is_written_for_graphs, (self, *self.config.features)))
+
     def embed_codes(self, codes: Mapping[str, np.ndarray], *, batch_size: int = 4096) -> np.ndarray:
         """Embeds every row of encoded features, in inference mode.
 
@@ -338,7 +344,12 @@ class Tower(VocabularyBound, abc.ABC):
     @functools.cached_property
     def _encode_in_graph(self) -> Any:
         """`encode`, traced once for any number of rows."""
-        return tf.function(lambda codes: self.encode(codes)).get_concrete_function(self._code_specs())
+
+        def encode(codes: Mapping[str, tf.Tensor]) -> tf.Tensor:
+            return self.encode(codes)
+
+        traced = tf.function(encode if self.uses_autograph else as_written(encode))
+        return traced.get_concrete_function(self._code_specs())
 
     def feature_vectors(self, codes: Mapping[str, tf.Tensor], names: Iterable[str], training: bool) -> list[tf.Tensor]:
         """Encodes single features.

@@ -105,6 +105,11 @@ class TwoTowerModel(BatchMaker, Recommender):
         self.built = True
 
     @property
+    def uses_autograph(self) -> bool:
+        """Whether Python in the graph may depend on tensors; see `KerasSteps`."""
+        return super().uses_autograph or self.query_tower.uses_autograph or self.candidate_tower.uses_autograph
+
+    @property
     def retrieval_model(self) -> TwoTowerModel:
         """This model, whose scores rank the catalogue."""
         return self
@@ -213,10 +218,6 @@ class TwoTowerModel(BatchMaker, Recommender):
             return piece_of_queries(batch, index, count)
         gathers = isinstance(self.task, EventTask) and self.task.compares_candidates
         return piece_of_events(batch, index, count, gathers_candidates=gathers)
-
-    def predict_step(self, data: EventBatch) -> tf.Tensor:
-        """Scores a batch; called by Keras, whose own method would take a batch apart."""
-        return self(data, training=False)
 
     def _event_loss(self, batch: EventBatch, training: bool) -> tf.Tensor:
         task = self._event_task()

@@ -5,6 +5,7 @@ import gc
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -13,7 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import tfrs_twotower as tt
+import tfrs_twotower as tt  # isort: skip  # before TensorFlow, so that tf.keras is Keras 2
+import tensorflow as tf
+
+from tests import forks
 from tests.browser import find_browser
 from tfrs_twotower._locks import lock
 from tfrs_twotower._scann import have_scann
@@ -26,6 +30,9 @@ from tfrs_twotower.publishing import export
 # A full collection of garbage goes through half a million objects of TensorFlow, and by default tracing a few graphs
 # makes one: they take a tenth of the time.
 gc.set_threshold(5_000, 10, 20)
+
+# So does the optimisation of graphs that run once or twice. Programs that tests start optimise theirs as users' do.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 #: Folders whose files take longest, some more than a minute. They come first, so that workers finish at about the same
 #: time, instead of one of them beginning such a file when the others are done.
@@ -227,6 +234,30 @@ def every_kind(every_kind_path: Path):
     import tensorflow as tf
 
     return tf.saved_model.load(str(every_kind_path))
+
+
+def shared_by_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the folder of this test run, which all processes of pytest share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def demo(movielens_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Returns a folder in which the demo's command has run, with TensorBoard's `logs`, trained for two epochs."""
+    folder = shared_by_workers(tmp_path_factory) / "demo"
+    arguments = ["-m", "tfrs_twotower.cli", "train", "--epochs", "2", "--logs", "logs"]
+
+    def train() -> Path:
+        folder.mkdir(exist_ok=True)
+        with lock(folder):
+            if not (folder / "done").exists():
+                environment = {**os.environ, "TFDS_DATA_DIR": str(movielens_dir)}
+                forks.start(arguments, folder=folder, environment=environment).finish()
+                (folder / "done").touch()
+        return folder
+
+    return train
 
 
 @pytest.fixture(scope="session")

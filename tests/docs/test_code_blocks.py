@@ -136,7 +136,7 @@ for line in sys.argv.pop().splitlines():
 
 #: Shell command -> why the tests do not run it.
 NOT_RUN = {
-    "tfrs-twotower train": "the fixture `finish` runs it, with --epochs 1",
+    "tfrs-twotower train": "the fixture `demo` runs it, with --epochs 2",
     "tfrs-twotower train --config shop.toml --seed 1": "tests/experiment and tests/cli run experiment files",
     "tfrs-twotower train --config saved_models/shop/1/assets.extra/experiment.toml": "tests/experiment runs it",
     "tfrs-twotower train ratings.csv --query-id customer --candidate-id sku --rating stars --timestamp when": (
@@ -226,7 +226,7 @@ def shop(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finish(request, shop, environment, tmp_path_factory) -> Iterator[Callable[[str], Finished]]:
+def finish(request, shop, environment, demo, tmp_path_factory) -> Iterator[Callable[[str], Finished]]:
     """Runs the blocks of the pages that the selected tests ask for, two pages at a time.
 
     The pages that do not use the demo's bundle come first, and run while it is trained.
@@ -234,23 +234,18 @@ def finish(request, shop, environment, tmp_path_factory) -> Iterator[Callable[[s
     pool = ThreadPoolExecutor(2)
 
     @functools.cache
-    def demo() -> Future[Path]:
-        return pool.submit(train_demo)
+    def trained_demo() -> Future[Path]:
+        return pool.submit(demo)
 
     def submit(page: str) -> Future[Finished]:
         if uses_demo(page):
-            demo()  # before the page, which would wait for it in vain if all threads waited
+            trained_demo()  # before the page, which would wait for it in vain if all threads waited
         return pool.submit(run_page, page)
-
-    def train_demo() -> Path:
-        folder = tmp_path_factory.mktemp("demo")
-        run(["-m", "tfrs_twotower.cli", "train", "--epochs", "1"], folder, environment)
-        return folder
 
     def run_page(page: str) -> Finished:
         folder = shutil.copytree(shop, tmp_path_factory.mktemp("page") / "workplace")
         if uses_demo(page):
-            shutil.copytree(demo().result(), folder, dirs_exist_ok=True)
+            shutil.copytree(trained_demo().result() / "saved_models", folder / "saved_models")
         for name, text in files(page):
             (folder / name).write_text(text, encoding="utf-8")
         output = ""
@@ -275,7 +270,7 @@ def finish(request, shop, environment, tmp_path_factory) -> Iterator[Callable[[s
     prefix = f"{test_code_blocks_run.__name__}["
     pages = [item.callspec.params["page"] for item in request.session.items if item.name.startswith(prefix)]
     if any(map(uses_demo, pages)):
-        demo()
+        trained_demo()
     running = {page: submit(page) for page in sorted(pages, key=uses_demo)}
 
     def wait_for(page: str) -> Finished:

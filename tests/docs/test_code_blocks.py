@@ -1,4 +1,4 @@
-"""Every code block of the README and of docs/ runs, on what the demo really makes.
+"""Every code block of the README and of docs/ runs, on what the demo really makes; test_notebooks.py runs the notebooks.
 
 The Python blocks of a page run in order as one script, in a fresh process and in a folder of their own, in which TOML
 blocks with a file name in their first line are files. The shell blocks run after them in the same folder: the arguments
@@ -29,7 +29,6 @@ pytestmark = [pytest.mark.movielens, pytest.mark.scann]
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO = "saved_models/movielens-100k"
-NOTEBOOKS = "docs/notebooks/"
 CATEGORIES = ("books", "garden", "toys")
 
 FIT = "fit_recipe(recipe, split"
@@ -52,17 +51,8 @@ SUBSTITUTIONS = {
     "docs/guides/migrating.md": {"epochs=10)": "epochs=1)", "epochs=20)": "epochs=1)"},
     "docs/guides/models.md": {"epochs=44": "epochs=1", "epochs=30,": "epochs=1,"},
     "docs/guides/training.md": {FIT: ONCE[FIT], "epochs=20,": "epochs=1,"},
-    "docs/notebooks/own_shop.md": {FIT: "fit_recipe(recipe.with_settings(epochs=6), split"},
     "docs/guides/tuning.md": {"max_epochs=40": "max_epochs=1", "num_trials=30": "num_trials=2"},
 }
-
-#: What the tests put around the script of a page with a notebook: no window opens, and one picture has been drawn.
-NO_WINDOW = """__import__("matplotlib").use("agg")
-"""
-PICTURE = """
-(drawn,) = map(plt.figure, plt.get_fignums())
-assert any(axes.has_data() for axes in drawn.axes)
-"""
 
 #: Page -> the example that it quotes and that its script leaves out, since another test runs it.
 LEFT_OUT = {"README.md": "movielens_keras.py"}  # tests/integration/test_main_job.py
@@ -119,19 +109,6 @@ assert [row["candidate_ids"] for row in predictions] == expected
 """,
     "docs/guides/publishing.md": """
 assert [version.number for version in tt.publishing.list_versions("saved_models/shop") if version.is_served] == [2]
-""",
-    "docs/notebooks/own_shop.md": """
-assert report.metrics["ndcg@10"] > 2 * report.cases["popularity"]["ndcg@10"] and report.metrics["auc"] > 0.9
-assert (np.diag(rated) < 0.85).all() and (np.diag(shares) > 0.9).all()
-only_books, similar, of_newcomer = (
-    [int(article[1:]) % 4 for article in bundle_answer.candidate_ids[0]]
-    for bundle_answer in (
-        bundle.recommend({"client": "client 7"}, k=5, only={"department": ["books"]}),
-        bundle.similar("A003", k=5),
-        bundle.recommend(newcomer, k=5),
-    )
-)
-assert only_books == [0] * 5 and similar.count(3) >= 4 and of_newcomer.count(2) >= 4
 """,
 }
 
@@ -207,6 +184,11 @@ def commands(page: str) -> list[str]:
     return [line for line in lines if line]
 
 
+def has_code(page: str) -> bool:
+    """Whether these tests run something of a page."""
+    return not page.startswith("docs/notebooks/") and bool(blocks(page, "python") or commands(page))
+
+
 def uses_demo(page: str) -> bool:
     return any(DEMO in text for text in [*blocks(page, "python"), *commands(page)])
 
@@ -277,8 +259,6 @@ def finish(request, shop, environment, demo, tmp_path_factory) -> Iterator[Calla
         for text, replacement in SUBSTITUTIONS.get(page, {}).items():
             assert text in script, f"{page} no longer has {text!r}: remove it from SUBSTITUTIONS."
             script = script.replace(text, replacement)
-        if page.startswith(NOTEBOOKS):
-            script = NO_WINDOW + script + PICTURE
         if "export_bundle" in script:
             script = script.replace(IMPORT, IMPORT + UNCHECKED, 1)
         if script:
@@ -311,7 +291,7 @@ def run(arguments: Sequence[object], folder: Path, environment: dict[str, str]) 
     return forks.start(arguments, folder=folder, environment=environment).finish()
 
 
-@pytest.mark.parametrize("page", [page for page in find_pages() if blocks(page, "python") or commands(page)])
+@pytest.mark.parametrize("page", [page for page in find_pages() if has_code(page)])
 def test_code_blocks_run(page, finish):
     finish(page)
 

@@ -1,4 +1,6 @@
-"""Every code block of the README and of docs/ runs, on what the demo really makes; test_notebooks.py runs the notebooks.
+"""Every code block of the README and of docs/ runs, on what the demo really makes.
+
+test_notebooks.py runs those of docs/notebooks.
 
 The Python blocks of a page run in order as one script, in a fresh process and in a folder of their own, in which TOML
 blocks with a file name in their first line are files. The shell blocks run after them in the same folder: the arguments

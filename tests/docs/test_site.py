@@ -111,3 +111,10 @@ def test_types_of_signatures_lead_to_the_reference(site, pages):
 def test_the_first_page_is_the_readme(site):
     assert "url=README.html" in (site / "index.html").read_text(encoding="utf-8")
     assert tt.__version__ in (site / "README.html").read_text(encoding="utf-8")
+
+
+def test_each_notebook_can_be_downloaded(site, pages):
+    for file in site.glob("docs/notebooks/*.html"):
+        (link,) = [link for link in pages[file].links if link.endswith(f"/{file.stem}.ipynb")]
+        notebook = REPOSITORY / "docs" / "notebooks" / f"{file.stem}.ipynb"
+        assert (file.parent / link).read_bytes() == notebook.read_bytes()

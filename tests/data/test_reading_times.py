@@ -33,6 +33,16 @@ def test_the_size_of_numbers_tells_their_unit(unit, scale, kind):
     assert list(ratings.notes) == [HOLDS.format(unit)]
 
 
+@pytest.mark.parametrize("unit", ["M", "W", "D", "h", "m", "5m", "s", "ms", "us", "ns"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_times_of_numpy_may_have_any_unit_and_byte_order(unit, order):
+    # 2024-02-01 was a Thursday, on which NumPy's weeks begin, as 1970-01-01 was.
+    times = np.array(["2024-02-01", "2024-03-01"], "datetime64[D]").astype(f"{order}M8[{unit}]")
+    first = LAST_OF_JANUARY + 86_400
+    second = first + (28 if unit == "W" else 29) * 86_400
+    assert load_column(TIMED, "t", times).timestamps.tolist() == [first, second]
+
+
 def test_the_year_2200_is_the_limit_of_a_unit():
     # 2200-01-01 is 84,006 days after 1970-01-01: 230 years of 365 days, and 56 leap days (2100 is no leap year).
     end = 84_006 * 86_400

@@ -20,6 +20,8 @@ _FORMS = (
     "each row"
 )
 _NUM_SHOWN = 5
+# Units of NumPy's times, and how many of them one is.
+_TIMES_OF_ARROW = frozenset((unit, 1) for unit in ("D", "s", "ms", "us", "ns"))
 
 
 def read_source(
@@ -164,12 +166,21 @@ def _to_array(values: Any, label: str, *, mixes_integers: bool) -> pa.Array | pa
         if values.ndim != 2:
             raise TypeError(f"`{label}` must have one or two dimensions. Received: {values.ndim}.")
         values = list(values)
+    if isinstance(values, np.ndarray):
+        values = _as_arrow_takes_it(values)
     try:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         if mixes_integers and all(_is_missing(value) or _is_text_or_integer(value) for value in values):
             return pa.array([None if _is_missing(value) else str(value) for value in values], pa.string())
         raise TypeError(_describe_mixture(values, label)) from error
+
+
+def _as_arrow_takes_it(values: np.ndarray) -> np.ndarray:
+    """Converts times in units and numbers in a byte order that Arrow does not have."""
+    if values.dtype.kind == "M" and np.datetime_data(values.dtype) not in _TIMES_OF_ARROW:
+        return values.astype("datetime64[s]")
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
 
 def _is_missing(value: Any) -> bool:

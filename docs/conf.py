@@ -12,6 +12,7 @@ ROOT = DOCS.parent
 sys.path[:0] = [str(DOCS), str(ROOT)]
 
 from tfrs_twotower import __version__  # noqa: E402
+from tfrs_twotower._look import ICON, STYLE  # noqa: E402
 
 project = "tfrs_twotower"
 copyright = "the authors of tfrs_twotower"
@@ -56,8 +57,37 @@ napoleon_use_rtype = False
 html_theme = "furo"
 pygments_dark_style = "github-dark"
 html_title = f"tfrs_twotower {__version__}"
-html_static_path = ["_static"]
-html_css_files = ["site.css"]
+# The site looks like the report and the explorer: the theme's colours and type are those of their style sheet, which
+# says itself what they are in the dark.
+_LOOK = {
+    "color-foreground-primary": "var(--ink)",
+    "color-foreground-secondary": "var(--muted)",
+    "color-foreground-muted": "var(--muted)",
+    "color-foreground-border": "var(--border)",
+    "color-background-primary": "var(--page)",
+    "color-background-secondary": "var(--surface)",
+    "color-background-hover": "var(--accent-soft)",
+    "color-background-hover--transparent": "transparent",
+    "color-background-border": "var(--line)",
+    "color-brand-primary": "var(--accent)",
+    "color-brand-content": "var(--accent)",
+    "color-link--visited": "var(--accent)",
+    "color-link--visited--hover": "var(--accent)",
+    "color-link-underline": "var(--accent)",
+    "color-problematic": "var(--bad)",
+    "color-highlight-on-target": "var(--accent-soft)",
+    "color-highlighted-background": "var(--accent-soft)",
+    "font-stack": "var(--font)",
+    "font-stack--monospace": "var(--mono)",
+    "font-size--small": "var(--small)",
+    "font-size--small--3": "var(--small)",
+    "font-size--small--4": "var(--small)",
+    "sidebar-caption-font-size": "var(--small)",
+}
+html_theme_options = {"light_css_variables": _LOOK, "dark_css_variables": _LOOK}
+html_favicon = str(ICON)
+html_static_path = ["_static", str(STYLE)]
+html_css_files = ["look.css", "site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
 html_copy_source = False
 html_show_sphinx = False

@@ -9,8 +9,18 @@ import pytest
 
 import tfrs_twotower as tt
 from tests import forks
+from tests.browser import SCREENS, find_faults, open_browser, open_on, tab_through
 from tests.conformance import public_names
 from tests.docs.test_code_blocks import REPOSITORY, find_pages
+from tfrs_twotower._look import STYLE
+
+# The colour of a link, the accent of the style sheet, and the colour of text.
+COLOURS = """() => {
+  const colour = (element) => getComputedStyle(element).color;
+  const probe = document.body.appendChild(document.createElement("p"));
+  probe.style.color = "var(--accent)";
+  return [colour(document.querySelector(".sidebar-tree a")), colour(probe), colour(document.body)];
+}"""
 
 
 class Page(html.parser.HTMLParser):
@@ -118,3 +128,33 @@ def test_each_notebook_can_be_downloaded(site, pages):
         (link,) = [link for link in pages[file].links if link.endswith(f"/{file.stem}.ipynb")]
         notebook = REPOSITORY / "docs" / "notebooks" / f"{file.stem}.ipynb"
         assert (file.parent / link).read_bytes() == notebook.read_bytes()
+
+
+def test_the_site_looks_like_the_report_and_the_explorer(site, pages):
+    """It has their style sheet; tests/test_look.py looks for colours elsewhere."""
+    assert (site / "_static" / STYLE.name).read_bytes() == STYLE.read_bytes()
+    for page in pages.values():
+        sheets = [Path(urllib.parse.urlsplit(source).path).name for source in page.loaded if ".css" in source]
+        assert not sheets or STYLE.name in sheets
+
+
+@pytest.mark.browser
+def test_pages_are_accessible(site):
+    """The first page and a page of the reference on a desktop, a guide and the search on a phone."""
+    names = (("README", "docs/reference/publishing"), ("docs/guides/indexes", "search"))
+    with open_browser() as browser:
+        for (size, scheme), opened in zip(SCREENS, names, strict=True):
+            page = open_on(browser, size, scheme)
+            for name in opened:
+                page.goto((site / f"{name}.html").as_uri())
+                assert find_faults(page) == [], name
+            assert tab_through(page) == [], name
+            link, accent, text = page.evaluate(COLOURS)
+            assert link == accent != text
+        # On a phone, the menu opens and closes by keyboard.
+        page.get_by_role("button", name="Toggle site navigation sidebar").focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="Concepts").wait_for()
+        assert find_faults(page) == []
+        page.keyboard.press("Escape")
+        page.get_by_role("link", name="Concepts").wait_for(state="hidden")

@@ -1,17 +1,32 @@
 """What `tfrs-twotower train` writes: a report for people, and metrics that its bundle keeps."""
 
+import itertools
 import json
 import os
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests import forks
-from tests.browser import open_browser
+from tests.browser import SCREENS, find_faults, open_browser, open_on, tab_through
+from tfrs_twotower.bundle.layout import REPORT_FILE
+from tfrs_twotower.evaluation.build import build_report
+from tfrs_twotower.evaluation.html.page import build_page
+from tfrs_twotower.evaluation.predictions import Predictions
 
 pytestmark = pytest.mark.movielens
 
+# Pixels of the smallest text of a page, in pictures as they are scaled.
+SMALLEST_TEXT = """() => Math.min(...[...document.querySelectorAll("main *, header *")]
+  .filter((element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()))
+  .map((element) => {
+    const picture = element.closest("svg");
+    const scale = picture ? picture.getBoundingClientRect().width / picture.viewBox.baseVal.width : 1;
+    return scale * parseFloat(getComputedStyle(element).fontSize);
+  }))"""
 EVALUATE = """
 import json, sys
 import tfrs_twotower as tt
@@ -52,28 +67,40 @@ def test_tensorboard_finds_curves_and_the_catalogue(version):
         assert tags.count(metric) == 2
 
 
+@pytest.fixture(scope="module")
+def retrieval_only(planted, tmp_path_factory) -> Path:
+    """The report of a model without probabilities, vectors and curves, which ranks candidates by their rows."""
+    split = planted.split
+    ranked = np.tile(np.arange(3, dtype=np.int32), (split.test.num_queries, 1))
+    predictions = Predictions(ranked=ranked, probabilities=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is worse than popularity
+        report = build_report(predictions, split, threshold=3)
+    path = tmp_path_factory.mktemp("retrieval_only") / "report.html"
+    path.write_text(build_page(report, predictions, split, threshold=3), encoding="utf-8")
+    return path
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_report_opens_without_an_error_and_fits_the_screen(version, width):
+def test_reports_are_accessible_and_fit_the_screen(version, retrieval_only):
     with open_browser() as browser:
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        heard = []
-        page.on("console", lambda message: heard.append(message.text))
-        page.on("pageerror", lambda error: heard.append(str(error)))
-        page.on("request", lambda request: heard.append(request.url) if request.url.startswith("http") else None)
-        page.goto((version / "assets.extra" / "report.html").as_uri())
-        assert heard == []
-        # Only tables that have a scroll bar of their own may be wider than the screen.
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        pictures = page.locator("img")
-        assert pictures.count() >= 10
-        assert pictures.evaluate_all("images => images.every(image => image.complete && image.naturalWidth > 0)")
-        assert pictures.evaluate_all("images => images.every(image => image.alt.length > 20)")
-        for link in page.locator("nav a").all():
-            assert page.locator(f"[id='{link.get_attribute('href')[1:]}']").count() == 1
-        page.locator("details").first.locator("summary").click()
-        assert page.locator("details").first.locator("table").is_visible()
-        assert "Recommended:" in page.inner_text("main")
-        folder = os.environ.get("SCREENSHOTS")
-        if folder:
-            page.screenshot(path=Path(folder) / f"report-{width}.png", full_page=True)
+        for (size, scheme), (path, num_pictures) in itertools.product(
+            SCREENS, ((version / REPORT_FILE, 10), (retrieval_only, 2))
+        ):
+            page = open_on(browser, size, scheme)
+            heard = []
+            page.on("console", lambda message, heard=heard: heard.append(message.text))
+            page.on("request", lambda request, heard=heard: heard.append(request.url))
+            page.goto(path.as_uri())
+            assert heard == [path.as_uri()]
+            assert tab_through(page) == []
+            page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
+            assert find_faults(page) == []
+            widths = [picture.bounding_box()["width"] for picture in page.locator("figure svg").all()]
+            assert len(widths) >= num_pictures
+            assert min(widths) > 300
+            assert page.evaluate(SMALLEST_TEXT) >= 13
+            folder = os.environ.get("SCREENSHOTS")
+            if folder:
+                page.screenshot(path=Path(folder) / f"{path.parent.name}-{size[0]}-{scheme}.png", full_page=True)
+            page.close()

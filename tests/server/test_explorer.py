@@ -14,6 +14,7 @@ import pytest
 import tfrs_twotower as tt
 from tests.server.conftest import HOSTILE, LONG, NAME, PLAIN
 from tests.server.queries import query
+from tfrs_twotower._look import STYLE
 from tfrs_twotower.server.access_log import log_nothing
 from tfrs_twotower.server.errors import Code
 from tfrs_twotower.server.frames import pack
@@ -40,14 +41,23 @@ def response_to(server, path: str, data: bytes | None = None, **headers: str):
 
 
 def test_the_page_and_its_files_load_nothing_from_elsewhere(server):
-    files = ("", "explorer/style.css", "explorer/script.js", "explorer/picker.js", "explorer/icon.svg")
+    files = (
+        "",
+        "explorer/look.css",
+        "explorer/style.css",
+        "explorer/script.js",
+        "explorer/picker.js",
+        "explorer/icon.svg",
+    )
     for path in files:
         with response_to(server, f"/{path}") as response:
             policy = response.headers["Content-Security-Policy"]
             assert "default-src 'none'" in policy
             assert "unsafe" not in policy
             assert response.headers["X-Content-Type-Options"] == "nosniff"
-            assert b"//cdn" not in response.read()
+            content = response.read()
+            assert b"//cdn" not in content
+            assert path != "explorer/look.css" or content == STYLE.read_bytes()
 
 
 def test_models_and_their_versions_are_listed_with_the_limits(server):

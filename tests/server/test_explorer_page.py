@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 import tfrs_twotower as tt
-from tests.browser import open_browser
+from tests.browser import DESKTOP, PHONE, SCREENS, find_faults, open_browser, open_on, tab_through
 from tests.server.conftest import HOSTILE, LONG, NAME, PLAIN
 
 pytestmark = pytest.mark.browser
 
 NOBODY = {"age": float("nan")}
-DESKTOP, PHONE = (1280, 800), (390, 844)
 SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 
 
@@ -35,7 +34,7 @@ def others(plain):
 def open_page(browser, server, size=DESKTOP, address="", allowed=()):
     """Opens the page; at the end, nothing may have been complained about, asked of another host, or too wide."""
     origin = f"http://127.0.0.1:{server.addresses.rest_port}/"
-    page = browser.new_page(viewport=dict(zip(("width", "height"), size, strict=True)))
+    page = open_on(browser, size)
     page.set_default_timeout(15_000)
     heard = []
     page.on("console", lambda message: heard.append(message.text))
@@ -181,9 +180,8 @@ def test_a_user_is_made_up_of_liked_items_and_features(browser, server, bundle, 
         wait_for_list(page, bundle.recommend({"history": [["m5"]], "history_rating": [[5.0]], "age": [33.0]}))
 
 
-@SIZES
-def test_items_are_left_out_and_filtered_until_none_is_left(browser, server, bundle, size):
-    with open_page(browser, server, size, "#user=u3") as page:
+def test_items_are_left_out_and_filtered_until_none_is_left(browser, server, bundle):
+    with open_page(browser, server, PHONE, "#user=u3") as page:
         narrow_down(page)
         wait_for_list(page, bundle.recommend({"user_id": "u3"}))
         _, left_out, *_ = ids = named_ids(bundle.recommend({"user_id": "u3"}))
@@ -247,9 +245,8 @@ def test_items_like_another_one(browser, server, bundle):
         page.locator("#results-title", has_text=HOSTILE).wait_for()
 
 
-@SIZES
-def test_everything_is_done_by_keyboard(browser, server, bundle, size):
-    with open_page(browser, server, size) as page:
+def test_everything_is_done_by_keyboard(browser, server, bundle):
+    with open_page(browser, server) as page:
         press = page.keyboard.press
 
         def focus(role: str, name: str) -> None:
@@ -297,7 +294,7 @@ def test_everything_is_done_by_keyboard(browser, server, bundle, size):
 
 def test_a_version_that_is_gone_is_replaced_in_words(browser, server):
     stale = {"models": [{"name": NAME, "versions": [7, 1], "labels": {}}], "limits": {}}
-    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page = open_on(browser, PHONE)
     page.set_default_timeout(15_000)
     try:
         page.route("**/explorer/models", lambda route: route.fulfill(body=json.dumps(stale)), times=1)
@@ -321,37 +318,51 @@ def test_a_version_that_is_gone_is_replaced_in_words(browser, server):
         page.close()
 
 
-def test_texts_have_the_contrast_of_wcag_aa_in_light_and_dark(browser, server):
-    script = """() => [...document.querySelectorAll('body *')]
-      .filter(element => element.checkVisibility() && !element.closest('.unseen')
-        && [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim()))
-      .map(element => {
-        let under = element;
-        while (under && getComputedStyle(under).backgroundColor === 'rgba(0, 0, 0, 0)') under = under.parentElement;
-        const ground = under ? getComputedStyle(under).backgroundColor : 'rgb(255, 255, 255)';
-        return [element.textContent.trim().slice(0, 40), getComputedStyle(element).color, ground];
-      })"""
-    origin = f"http://127.0.0.1:{server.addresses.rest_port}/"
-    for scheme in ("light", "dark"):
-        page = browser.new_page(color_scheme=scheme)
-        page.goto(f"{origin}#user=u3")
+@pytest.mark.parametrize(("size", "scheme"), SCREENS)
+def test_the_page_is_accessible(browser, server, size, scheme):
+    """Empty, with everything open, with two lists, and while it asks for a token."""
+    page = open_on(browser, size, scheme)
+    page.set_default_timeout(15_000)
+    try:
+        page.goto(f"http://127.0.0.1:{server.addresses.rest_port}/")
+        page.locator("#lists .empty").wait_for()
+        assert find_faults(page) == []
+        page.evaluate("location.hash = 'user=u3'")
         page.locator("#results[aria-busy=false] .entry").first.wait_for()
         page.get_by_role("button", name="Why").first.click()
         page.locator(".pulls").first.wait_for()
-        found = page.evaluate(script)
+        page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
+        pick(page, "Only genres", "EVE", "Even")
+        page.get_by_label("Remove Even").wait_for()
+        field(page, "Leave out").fill("title")
+        options(page).first.wait_for()
+        assert find_faults(page) == []
+        page.keyboard.press("Escape")
+        assert tab_through(page) == []
+        page.get_by_label("Compare with").select_option(f"{PLAIN}, version 1")
+        page.locator("#lists.two").wait_for()
+        assert find_faults(page) == []
+        page.evaluate("document.getElementById('ask-token').showModal()")
+        assert find_faults(page) == []
+    finally:
         page.close()
-        assert len(found) > 60
-        low = [(text, ratio) for text, color, ground in found if (ratio := contrast(color, ground)) < 4.5]
-        assert low == [], scheme
 
 
-def contrast(color: str, ground: str) -> float:
-    """The ratio of WCAG 2.2, of two colours without transparency."""
-    lights = sorted(luminance(each) for each in (color, ground))
-    return (lights[1] + 0.05) / (lights[0] + 0.05)
-
-
-def luminance(color: str) -> float:
-    parts = [int(part) / 255 for part in color.removeprefix("rgb(").removesuffix(")").split(", ")]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+def test_the_checks_of_pages_find_faults(browser):
+    page = open_on(browser, PHONE)
+    try:
+        page.set_content(
+            "<html lang=en><title>Faults</title><main><h1>Faults</h1><p style='color: #aaa'>pale</p>"
+            "<a href='#' style='outline: none'>hidden focus</a>"
+            "<a href='#' style='position: fixed; left: -9em'>beside</a>"
+            "<button tabindex=1>first</button><p style='width: 500px'>wide</p></main></html>"
+        )
+        faults = [fault.partition(":")[0] for fault in find_faults(page)]
+        assert faults == ["color-contrast", "tabindex", "508 pixels are wider than the screen"]
+        assert tab_through(page) == [
+            "first: is not reached",
+            "hidden focus: does not show the focus",
+            "beside: does not show the focus",
+        ]
+    finally:
+        page.close()

@@ -12,6 +12,7 @@ import orjson
 from aiohttp import web
 
 from tfrs_twotower._json_values import JsonValue
+from tfrs_twotower._look import ICON, STYLE
 from tfrs_twotower.bundle.layout import REPORT_FILE
 from tfrs_twotower.server.errors import Code, RequestError, invalid
 from tfrs_twotower.server.http_app import NOTED
@@ -21,7 +22,7 @@ from tfrs_twotower.server.tokens import is_authorized
 
 _PAGE = "/"
 _REPORT = "/explorer/report"
-_FILES = Path(__file__).with_name("page")
+_FILES = (*sorted(Path(__file__).with_name("page").iterdir()), STYLE, ICON)
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _QUESTION = r"/explorer/models/{name}/versions/{version:[0-9]{1,19}}"
 
@@ -71,7 +72,7 @@ def explorer_pages(models: Models) -> Pages:
         models: The models that the server serves.
     """
     explorer = _Explorer(models)
-    files = {_PAGE if path.name == "page.html" else f"/explorer/{path.name}": path for path in sorted(_FILES.iterdir())}
+    files = {_PAGE if path.name == "page.html" else f"/explorer/{path.name}": path for path in _FILES}
     routes: list[web.AbstractRouteDef] = [web.get(path, _file_handler(file)) for path, file in files.items()]
     routes += [
         web.get("/explorer/models", explorer.models),

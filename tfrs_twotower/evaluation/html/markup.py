@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from matplotlib.figure import Figure
 
 from tfrs_twotower._control_characters import show_control_characters
-from tfrs_twotower.evaluation.html.figures import to_data_uri
+from tfrs_twotower.evaluation.html.figures import to_svg
 
 #: A cell's text, or its text and its class in the page's style sheet.
 Cell = str | tuple[str, str]
@@ -24,7 +24,7 @@ def to_html(text: str) -> str:
     return html.escape(show_control_characters(text))
 
 
-def to_table(headings: Sequence[Cell], rows: Iterable[Sequence[Cell]], *, caption: str = "") -> str:
+def to_table(headings: Sequence[Cell], rows: Iterable[Sequence[Cell]], *, caption: str) -> str:
     """Writes a table whose first column holds the headings of its rows."""
 
     def cell(tag: str, value: Cell, scope: str = "") -> str:
@@ -35,23 +35,22 @@ def to_table(headings: Sequence[Cell], rows: Iterable[Sequence[Cell]], *, captio
             content = f"<strong>{content}</strong>"
         return f"<{tag}{attributes}>{content}</{tag}>"
 
-    head = "".join(cell("th", value, "col") if value else "<td></td>" for value in headings)
+    head = "".join(cell("th", value, "col") for value in headings)
     body = "".join(
         f"<tr>{cell('th', row[0], 'row')}{''.join(cell('td', value) for value in row[1:])}</tr>" for row in rows
     )
-    caption_tag = f"<caption>{to_html(caption)}</caption>" if caption else ""
-    content = f"{caption_tag}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
-    label = f' tabindex="0" role="region" aria-label="{to_html(caption)}"' if caption else ""
-    return f'<div class="scroll"{label}><table>{content}</table></div>'
+    content = f"<caption>{to_html(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return _to_scrolled(f"<table>{content}</table>", "scroll", caption)
 
 
 def to_picture(figure: Figure, *, alt: str, caption: str, table: str) -> str:
     """Writes a picture with its alternative text, its caption, and a table of its numbers that readers can unfold."""
-    numbers = f"<details><summary>Numbers</summary>{table}</details>" if table else ""
-    return (
-        f'<figure><img src="{to_data_uri(figure)}" alt="{to_html(alt)}">'
-        f"<figcaption>{to_html(caption)}</figcaption>{numbers}</figure>"
-    )
+    return _with_caption(to_svg(figure, alt), caption, table)
+
+
+def to_wide_picture(figure: Figure, *, alt: str, caption: str, table: str) -> str:
+    """Writes a picture as `to_picture` does, which scrolls on a screen that is too narrow for it."""
+    return _with_caption(_to_scrolled(to_svg(figure, alt), "wide", alt), caption, table)
 
 
 def to_grid(blocks: Sequence[str]) -> str:
@@ -62,3 +61,13 @@ def to_grid(blocks: Sequence[str]) -> str:
 def to_anchor(title: str) -> str:
     """Returns the fragment by which a section is linked."""
     return title.lower().replace(" ", "-")
+
+
+def _to_scrolled(content: str, kind: str, label: str) -> str:
+    """Puts content in a box that scrolls by itself, so that the page does not; the keyboard reaches it."""
+    return f'<div class="{kind}" tabindex="0" role="region" aria-label="{to_html(label)}">{content}</div>'
+
+
+def _with_caption(picture: str, caption: str, table: str) -> str:
+    numbers = f"<details><summary>Numbers</summary>{table}</details>" if table else ""
+    return f"<figure>{picture}<figcaption>{to_html(caption)}</figcaption>{numbers}</figure>"

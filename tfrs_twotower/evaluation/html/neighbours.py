@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation import metrics
 from tfrs_twotower.evaluation.html import figures
-from tfrs_twotower.evaluation.html.markup import Cell, to_picture, to_table, to_text
+from tfrs_twotower.evaluation.html.markup import Cell, to_table, to_text, to_wide_picture
 
 _NUM_POPULAR = 8
 _NUM_NEIGHBOURS = 5
@@ -96,7 +96,7 @@ def show_map(vectors: np.ndarray | None, seen: Interactions, names: Sequence[str
             rows.append([group, f"{sizes[group]:,}", similarity])
     map_names = {place: names[shown[place]] for place in _far_apart(points, _MAX_NAMES_ON_MAP)}
     heading: list[Cell] = [group_column or "", "candidates", "mean cosine within"]
-    return to_picture(
+    return to_wide_picture(
         figures.draw_map(points, groups, names=map_names),
         alt="Map of the candidates by t-SNE of their vectors.",
         caption=caption,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
+from tfrs_twotower._look import ICON, STYLE
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.html import neighbours, sections
 from tfrs_twotower.evaluation.html.details import PageDetails
@@ -90,5 +92,10 @@ def build_page(
         for title, body in bodies.items()
     )
     return string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=to_html(details.title), lead=sections.show_lead(report, k), links=links, sections=content
+        title=to_html(details.title),
+        icon=quote(ICON.read_text(encoding="utf-8")),
+        look=STYLE.read_text(encoding="utf-8"),
+        lead=sections.show_lead(report, k),
+        links=links,
+        sections=content,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import sklearn.metrics
@@ -189,8 +189,8 @@ def show_popularity(report: Report) -> str:
         figures.draw_bars(
             {"recommendations": shares, "likes in the test part": liked},
             [segment.name for segment in segments],
-            x_label="candidates, the most popular first",
-            y_label="share",
+            x_label="share",
+            y_label="candidates, the most popular first",
         ),
         alt="Bar chart: shares of recommendations and of likes by popularity.",
         caption=(
@@ -259,18 +259,23 @@ def show_cards(report: Report, split: Split, details: PageDetails) -> str:
     data = [["source", test.source], ["queries", f"{test.num_queries:,}"], ["candidates", f"{test.num_candidates:,}"]]
     data += [[f"{name} events", f"{part.num_events:,}"] for name, part in parts.items()]
     data += [["fingerprint", test.fingerprint()]]
-    cards = [to_table(["data", ("", "text")], [[name, (value, "text")] for name, value in data])]
+    cards = [_property_table(data, caption="Data")]
     if details.model:
-        rows: list[list[Cell]] = [[name, (value, "text")] for name, value in details.model.items()]
-        cards.append(to_table(["model", ("", "text")], rows))
+        cards.append(_property_table(details.model.items(), caption="Model"))
     if details.timings:
         timings = [[name, f"{seconds:.1f}"] for name, seconds in details.timings.items()]
-        cards.append(to_table(["step", "seconds"], timings))
+        cards.append(to_table(["step", "seconds"], timings, caption="Durations"))
     if report.confusion is not None:
         cells = dataclasses.asdict(report.confusion)
         counts = [[name.replace("_", " "), f"{count:,}"] for name, count in cells.items()]
-        cards.append(to_table(["at probability 0.5", "events"], counts))
+        cards.append(to_table(["case", "events"], counts, caption="Confusion matrix at probability 0.5"))
     return to_grid(cards)
+
+
+def _property_table(properties: Iterable[Sequence[str]], *, caption: str) -> str:
+    """Lists names and values, which may be long texts."""
+    rows: list[list[Cell]] = [[name, (value, "text")] for name, value in properties]
+    return to_table(["property", ("value", "text")], rows, caption=caption)
 
 
 def _headline_row(report: Report, name: str) -> list[Cell]:
@@ -302,7 +307,7 @@ def _training_picture(training: str, metric: str, lines: Mapping[str, Sequence[f
             y_label=metric,
             has_integer_x=True,
         ),
-        alt=f"Line plot of {metric} by epoch.",
+        alt=f"{training}: line plot of {metric} by epoch.",
         caption=f"{training}: {metric} goes from {values[0]:.4f} in the first epoch to {values[-1]:.4f} in the last.",
         table=to_table(["epoch", *lines], rows, caption=f"{training}: {metric}"),
     )
@@ -368,7 +373,7 @@ def _distribution_picture(labels: np.ndarray, probabilities: np.ndarray) -> str:
             f"Predicted probabilities of liked ratings (median {np.median(liked):.2f}) and of disliked ratings "
             f"(median {np.median(disliked):.2f})."
         ),
-        table=to_table(["", *(f"{100 * share:g} %" for share in quantiles)], rows, caption="Quantiles"),
+        table=to_table(["ratings", *(f"{100 * share:g} %" for share in quantiles)], rows, caption="Quantiles"),
     )
 
 
@@ -379,7 +384,7 @@ def _segment_table(name: str, segments: Sequence[Segment]) -> str:
         [segment.name, f"{segment.num:,}", *(f"{segment.values[metric]:.4f}" for metric in shown)]
         for segment in segments[:_MAX_SEGMENTS]
     ]
-    return to_table(["", "users", *shown], rows, caption=f"Users by {name}")
+    return to_table([name, "users", *shown], rows, caption=f"Users by {name}")
 
 
 def _hit(name: str) -> str:

@@ -29,7 +29,7 @@ export function showLists(lists, { shown, actions, explain }) {
       return make(
         "div",
         { className: "list" },
-        lists.length > 1 ? make("h3", {}, list.title) : null,
+        make("h3", { className: lists.length > 1 ? "" : "unseen" }, list.title),
         entries.length ? make("ol", { className: "entries" }, ...rows) : empty,
       );
     }),

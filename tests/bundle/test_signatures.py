@@ -123,7 +123,7 @@ def test_embeddings_multiply_to_the_score(planted, trained, signatures):
     np.testing.assert_allclose((query * candidate).sum(axis=1), score, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("num_rows", [3, 8, 13, 300])
+@pytest.mark.parametrize("num_rows", [3, 8, 13, 32, 300])
 def test_a_row_is_to_the_last_bit_what_it_is_alone(signatures, num_rows):
     names = [f"u{row % 50}" for row in range(num_rows)]  # some of them unknown
     whole = ask(signatures["recommend"], **users(*names))

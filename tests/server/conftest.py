@@ -12,7 +12,9 @@ import grpc
 import pyarrow as pa
 import pytest
 
-import tfrs_twotower as tt
+import tfrs_twotower as tt  # isort: skip  # before TensorFlow, so that tf.keras is Keras 2
+import tensorflow as tf
+
 from tests.conftest import CANDIDATE, QUERY, export_unchecked
 from tfrs_twotower.server.protos import predict_pb2
 
@@ -22,6 +24,14 @@ PLAIN = "plain"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 LONG = "Émilie, or " + "a-title-without-a-space-" * 9
 LIMITS = tt.server.Limits(max_body_bytes=60_000, max_rows=300, max_list_length=50, max_values=2000, timeout_s=20)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def optimized_graphs():
+    """A server's processes optimise their graphs, and answers are compared with this one's to the last bit."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """Results whose last digits do not depend on how many rows are computed at once.
 
 The processor's vector instructions compute a packet of eight float32 at a time. TensorFlow computes the values beyond
-the last whole packet one by one, and multiplies a single row by a matrix in another way than several; both round
-differently. Where the number of rows is a multiple of eight, a row is the same to the last bit in any batch.
+the last whole packet one by one. It multiplies a single row by a matrix in another way than several; and processors
+with AVX2 but without AVX-512 take six rows at once, and one, two or three that are left over in another way. All of
+these round differently. Where the number of rows is a multiple of eight that leaves none, four or five of six, a row is
+the same to the last bit in any batch.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from tfrs_twotower.features.columns import MISSING
 #: Values of a packet, or a multiple of it, in TensorFlow's builds for x86 and Arm. A build of one's own for AVX-512 has
 #: packets of 16, and may round differently for other numbers of rows.
 _PACKET = 8
+# Rows that a product of matrices takes at once, and how many of them, at least, must not be left over alone.
+_ROWS_AT_ONCE, _FEWEST_LEFT = 6, 4
 
 
 def with_whole_packets(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[..., dict[str, tf.Tensor]]:
@@ -33,12 +37,12 @@ def with_whole_packets(function: Callable[..., dict[str, tf.Tensor]]) -> Callabl
         ...     shapes.append(x.shape)
         ...     return {"y": 2 * x}
         >>> with_whole_packets(double)(x=tf.constant([1.0, 2.0, 3.0]))["y"].numpy().tolist(), shapes
-        ([2.0, 4.0, 6.0], [TensorShape([8])])
+        ([2.0, 4.0, 6.0], [TensorShape([16])])
     """
 
     def compute(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         num_rows = tf.shape(next(iter(inputs.values())))[0]
-        num_added = _up_to_whole_packets(num_rows) - num_rows
+        num_added = _computed_alike(num_rows) - num_rows
 
         def padded(values: tf.Tensor) -> tf.Tensor:
             paddings = [[0, num_added], *[[0, 0]] * (values.shape.rank - 1)]
@@ -71,3 +75,10 @@ def sigmoid(logits: tf.Tensor) -> tf.Tensor:
 
 def _up_to_whole_packets(num: tf.Tensor) -> tf.Tensor:
     return -(-num // _PACKET) * _PACKET
+
+
+def _computed_alike(num_rows: tf.Tensor) -> tf.Tensor:
+    """The next number of rows at which all rows are computed in the same way."""
+    whole = _up_to_whole_packets(num_rows)
+    num_left = whole % _ROWS_AT_ONCE
+    return tf.where((num_left > 0) & (num_left < _FEWEST_LEFT), whole + _PACKET, whole)

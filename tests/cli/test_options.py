@@ -232,3 +232,15 @@ def test_a_version_says_what_is_done_with_newer_events_and_where(tmp_path, given
 def test_a_version_without_an_experiment_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="`--from` must name a version that `train` published"):
         make_experiment({"start_from": str(make_version(tmp_path / "3")), "ratings": "new.csv", "config": None})
+
+
+def test_new_candidates_need_a_new_catalogue():
+    error = ValueError("`newer.csv` holds ids that `candidates` does not have in 1 of 5 rows.")
+    advice = " The catalogue is that of the version: give the whole new one with --catalogue."
+    for catalogue, expected in ((None, advice), ("new.csv", "")):
+        with (
+            pytest.raises(ValueError, match="does not have") as caught,
+            options_named({"start_from": "saved_models/shop", "catalogue": catalogue}),
+        ):
+            raise error
+        assert str(caught.value) == f"`newer.csv` holds ids that `--catalogue` does not have in 1 of 5 rows.{expected}"

@@ -46,6 +46,9 @@ def test_a_table_becomes_a_published_version_and_its_file_runs_again(call, shop,
         "ndcg@10",
         f"Published: {tmp_path / 'shop' / '1'}",
         f"Report: {tmp_path / 'shop' / '1' / 'assets.extra' / 'report.html'}",
+        "does not know the 120 events of the test part",
+        f"To recommend: tfrs-twotower recommend {tmp_path / 'shop'} --query customer=c23 -k 10",
+        f"To serve it: tfrs-twotower serve {tmp_path / 'shop'}",
     ):
         assert words in trained.stdout
     assert "Training the retrieval model on all events ..." in trained.stderr
@@ -59,7 +62,8 @@ def test_a_table_becomes_a_published_version_and_its_file_runs_again(call, shop,
 
 def test_inspect_says_what_is_understood_and_writes_nothing(call, shop, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = call("inspect", shop / "ratings.csv", *OPTIONS, "--threshold", "4")
+    of_train = ["--name", "shop", "--index", "exact", "--refit"]
+    result = call("inspect", shop / "ratings.csv", *OPTIONS, "--threshold", "4", *of_train)
     assert result.returncode == 0, result.stderr
     for words in ("600 events of 30 queries with 24 candidates.", "customer", "at least 4", "of memory."):
         assert words in result.stdout

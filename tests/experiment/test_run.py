@@ -252,6 +252,32 @@ def test_the_recall_of_the_file_reaches_the_index():
     assert index_builder(IndexSection(max_build_s=60)).keywords["limits"].build_s == 60
 
 
+def test_models_that_were_measured_are_trained_again_on_the_test_part(first_run, shop, tmp_path):
+    (note,) = (note for note in first_run.outcome.notes if "does not know" in note)
+    num_test = first_run.prepared.split.test.num_events
+    assert note.startswith(f"The published version does not know the {num_test} events of the test part: ")
+    again = run(shop_experiment(shop, tmp_path, training=TrainingSection(refit=True))).outcome
+    assert again.report.metrics == pytest.approx(first_run.outcome.report.metrics)
+    assert any(note.startswith("After they were measured, the models were trained again") for note in again.notes)
+    assert again.experiment.training.refit
+    everything = first_run.prepared.interactions
+    assert again.trained.state.known.num_events == everything.num_events
+    card = (again.path / "assets.extra" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Afterwards the models were trained again on all of them." in card
+    chosen = {customer: set() for customer in everything.queries["customer"].to_pylist()}
+    for customer, item in zip(everything.query_rows.tolist(), everything.candidate_rows.tolist(), strict=True):
+        chosen[f"c{customer}"].add(everything.candidates["sku"][item].as_py())
+    assert recommended_again(again.path, chosen) == 0 < recommended_again(first_run.outcome.path, chosen)
+
+
+def recommended_again(version: Path, chosen: dict[str, set[str]]) -> int:
+    """How many recommendations are of candidates that their query has chosen."""
+    found = tt.load_bundle(version).recommend({"customer": list(chosen)}).candidate_ids
+    return sum(
+        item in chosen[customer] for customer, items in zip(chosen, found.tolist(), strict=True) for item in items
+    )
+
+
 def newer_events(folder: Path) -> Path:
     """A year later: the first ten customers and a new one, and the first half of the items."""
     file = folder / "newer.csv"
@@ -273,7 +299,7 @@ def test_a_training_that_starts_from_a_version_drops_ids_that_were_not_seen_for_
     newer = dataclasses.replace(
         experiment,
         data=dataclasses.replace(experiment.data, ratings=str(newer_events(tmp_path)), queries=None),
-        training=TrainingSection(start_from=str(versions), drop_unseen_after_days=60),
+        training=TrainingSection(start_from=str(versions), drop_unseen_after_days=60, refit=True),
         export=dataclasses.replace(experiment.export, gate=0.0, k=3),
     )
     found = run(newer)
@@ -284,12 +310,13 @@ def test_a_training_that_starts_from_a_version_drops_ids_that_were_not_seen_for_
     kept = {f"{item:03d}" for item in range(12)}
     assert set(found.prepared.interactions.candidates["sku"].to_pylist()) == kept
     assert "20 queries and 12 candidates of the earlier training were dropped." in found.outcome.notes
-    assert describe_epochs(found.outcome.trained) == "1 of 1 and 1 of 1"
+    assert describe_epochs(found.outcome.trained) == "1 of 1 (retrieval) and 1 of 1 (rating)"
     bundle = tt.load_bundle(found.outcome.path)
     ids = bundle.recommend({"customer": ["c0", "c29", "stranger"]}).candidate_ids
     assert set(ids.ravel().tolist()) <= {"", *kept}
     assert ids[1].tolist() == ids[2].tolist()  # dropped, and therefore unknown
     state = load_state(found.outcome.path)
+    assert state.known.num_events == found.prepared.interactions.num_events  # the test part, too
     assert set(state.known.candidates["sku"].to_pylist()) == kept
 
 

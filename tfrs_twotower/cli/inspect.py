@@ -41,6 +41,19 @@ def inspect(
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     seed: options.Seed = None,
+    output: options.Output = None,
+    name: options.Name = None,
+    k: options.K = None,
+    index: options.Index = None,
+    with_portable: options.WithPortable = None,
+    filter_by: options.FilterBy = None,
+    recommend_seen: options.RecommendSeen = None,
+    keep: options.Keep = None,
+    logs: options.Logs = None,
+    refit: options.Refit = None,
+    resume: options.Resume = None,
+    run_folder: options.RunFolder = None,
+    deterministic: options.Deterministic = None,
 ) -> None:
     """Says what it understands of a table: columns, ratings, times, features, and the cost of training."""
     with options_named(context.params), show_progress(err) as progress:

@@ -95,6 +95,14 @@ StartFrom = Annotated[
         help="A version, or the newest of a folder, whose training goes on with FILE's events and its settings.",
     ),
 ]
+Refit = Annotated[
+    bool | None,
+    typer.Option("--refit", help="Publish models that are trained on the test part, too, once it has measured them."),
+]
+Gate = Annotated[
+    float | None,
+    typer.Option(help="With --from: lowest share of the older version's NDCG@10 that is published. Default: 0.95."),
+]
 DropUnseenAfterDays = Annotated[
     float | None,
     typer.Option(help="With --from: drop ids whose newest event is older than these days. Default: none."),
@@ -134,6 +142,8 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "start_from": ("training.start_from",),
     "drop_unseen_after_days": ("training.drop_unseen_after_days",),
     "deterministic": ("training.deterministic",),
+    "refit": ("training.refit",),
+    "gate": ("export.gate",),
     "k": ("export.k",),
     "filter_by": ("export.filter_by",),
     "recommend_seen": ("export.recommend_seen",),
@@ -232,6 +242,8 @@ def options_named(parameters: Mapping[str, Any]) -> Iterator[None]:
         words |= {argument: _option(name) for argument, name in _ARGUMENTS.items()}
         text = re.sub(r"`([a-z_.]+)`", lambda match: f"`{words.get(match[1], match[1])}`", str(error))
         text = _ADVICE.sub(lambda match: f"{_option(match[1])} {match[2] or ''}".rstrip(), text)
+        if "that `--catalogue` does not have" in text and parameters.get("start_from") and not parameters["catalogue"]:
+            text += " The catalogue is that of the version: give the whole new one with --catalogue."
         if type(error) in (ValueError, TypeError) and text != str(error):
             raise type(error)(text) from error
         raise

@@ -17,6 +17,7 @@ from tfrs_twotower.cli.screen import err, out, print_line
 if TYPE_CHECKING:
     from tfrs_twotower.evaluation.report import Report
     from tfrs_twotower.experiment.preparation import Prepared
+    from tfrs_twotower.experiment.run import Outcome
 
 
 @app.command()
@@ -57,6 +58,8 @@ def train(
     logs: options.Logs = None,
     start_from: options.StartFrom = None,
     drop_unseen_after_days: options.DropUnseenAfterDays = None,
+    gate: options.Gate = None,
+    refit: options.Refit = None,
     resume: options.Resume = None,
     run_folder: options.RunFolder = None,
     deterministic: options.Deterministic = None,
@@ -75,10 +78,19 @@ def train(
     _print_report(outcome.report)
     for note in outcome.notes:
         print_line(f"Note: {note}")
-    print_line(f"{describe_epochs(outcome.trained)} epochs in {outcome.fit_s:.0f} s. Published: {outcome.path}")
+    print_line(f"Epochs: {describe_epochs(outcome.trained)}, in {outcome.fit_s:.0f} s. Published: {outcome.path}")
     print_line(f"Report: {outcome.path / 'assets.extra' / 'report.html'}")
     file = outcome.path / "assets.extra" / EXPERIMENT_FILE
     print_line(f"To run it again: tfrs-twotower train --config {shlex.quote(str(file))}")
+    _print_next_steps(outcome)
+
+
+def _print_next_steps(outcome: Outcome) -> None:
+    directory = shlex.quote(str(outcome.path.parent))
+    known = outcome.known
+    query = shlex.quote(f"{known.query_id}={known.queries[known.query_id][0].as_py()}")
+    print_line(f"To recommend: tfrs-twotower recommend {directory} --query {query} -k 10")
+    print_line(f"To serve it: tfrs-twotower serve {directory}")
 
 
 def _print_prepared(prepared: Prepared) -> None:

@@ -95,15 +95,16 @@ def evaluate_trained(
 
 
 def describe_epochs(trained: Trained) -> str:
-    """Writes the number of epochs of each model, such as "64 and 56", or "13 of 64 and 12 of 56" after a warm start.
+    """Writes the number of epochs of each model, such as "64 (retrieval) and 56 (rating)", or "13 of 64 (retrieval)".
 
     Args:
         trained: What was trained.
     """
-    epochs = [model.epochs or 0 for model in (trained.recipe.retrieval, trained.recipe.rating) if model is not None]
+    models = {"retrieval": trained.recipe.retrieval, "rating": trained.recipe.rating}
+    epochs = {name: model.epochs or 0 for name, model in models.items() if model is not None}
     if trained.share == 1:
-        return " and ".join(map(str, epochs))
-    return " and ".join(f"{math.ceil(trained.share * number)} of {number}" for number in epochs)
+        return " and ".join(f"{number} ({name})" for name, number in epochs.items())
+    return " and ".join(f"{math.ceil(trained.share * number)} of {number} ({name})" for name, number in epochs.items())
 
 
 def describe_card(prepared: Prepared) -> CardDetails:
@@ -124,12 +125,13 @@ def _describe_split(prepared: Prepared) -> str:
         f"{split.train.num_events:,} events to train on, {split.validation.num_events:,} for validation and "
         f"{split.test.num_events:,} to test with"
     )
+    again = " Afterwards the models were trained again on all of them." if prepared.experiment.training.refit else ""
     if settings.kind == "temporal":
-        return f"by time, the latest events last: {sizes}."
+        return f"by time, the latest events last: {sizes}.{again}"
     if settings.kind == "leave-last-out":
-        return f"the latest events of each query are tested, those before them validate: {sizes}."
+        return f"the latest events of each query are tested, those before them validate: {sizes}.{again}"
     caution = "" if split.train.timestamps is None else " Some events to train on are later than some to test with."
-    return f"at random, with the seed {prepared.experiment.training.seed}: {sizes}.{caution}"
+    return f"at random, with the seed {prepared.experiment.training.seed}: {sizes}.{caution}{again}"
 
 
 def _describe(trained: Trained, prepared: Prepared) -> dict[str, str]:

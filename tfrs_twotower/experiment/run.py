@@ -6,6 +6,7 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
 import tensorflow as tf
@@ -14,6 +15,7 @@ from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower.bundle.evaluate import evaluate_bundle
 from tfrs_twotower.bundle.layout import METRICS_FILE, REPORT_FILE, portable_twin
 from tfrs_twotower.bundle.load import load_bundle
+from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.experiment.curves import PerModelTensorBoard
 from tfrs_twotower.experiment.experiment import Experiment
@@ -29,6 +31,7 @@ from tfrs_twotower.publishing.gate import QualityError
 from tfrs_twotower.publishing.pairs import require_place
 from tfrs_twotower.publishing.publish import require_publishable, require_writable
 from tfrs_twotower.training.recipe import Trained, fit_recipe
+from tfrs_twotower.training.refit import refit
 from tfrs_twotower.training.run_folder import RunFolder, hold
 from tfrs_twotower.training.warm_start import warm_start
 
@@ -49,18 +52,20 @@ class Outcome:
         path: Folder of the published version.
         report: The report of the test part.
         trained: The model, its recipe and the values of its metrics, epoch by epoch.
+        known: The events that the version knows: all, or those that are not of the test part.
         experiment: The experiment with everything that was chosen. It runs again with the same result.
         notes: What was decided in the training and noticed in the evaluation, as full sentences.
         fit_s: Seconds that training took.
 
     Example:
         >>> [field.name for field in dataclasses.fields(Outcome)]
-        ['path', 'report', 'trained', 'experiment', 'notes', 'fit_s']
+        ['path', 'report', 'trained', 'known', 'experiment', 'notes', 'fit_s']
     """
 
     path: Path
     report: Report
     trained: Trained
+    known: Interactions
     experiment: Experiment
     notes: tuple[str, ...]
     fit_s: float
@@ -145,13 +150,25 @@ def _run(prepared: Prepared, config: ExportConfig, run: RunFolder | None, progre
         is_trained_again=trained.trained_again,
     )
     notes = [*trained.notes, *evaluated.notes, *_require_quality(evaluated.report, prepared, progress)]
-    path = _export(trained, evaluated, prepared, resolved, config, progress)
+    notes.append(_say_what_is_known(prepared))
+    known = prepared.split.seen
+    if prepared.experiment.training.refit:
+        known = prepared.interactions
+        trained = refit(
+            trained,
+            known,
+            seed=prepared.experiment.training.seed,
+            earlier=prepared.state,
+            progress=progress,
+        )
+    path = _export(trained, known, evaluated, prepared, resolved, config, progress)
     if run is not None:
         _end_run(run, path, resolved)
     return Outcome(
         path=path,
         report=evaluated.report,
         trained=trained,
+        known=known,
         experiment=resolved,
         notes=tuple(notes),
         fit_s=fit_s,
@@ -207,15 +224,33 @@ def _require_quality(report: Report, prepared: Prepared, progress: Progress) -> 
         older = evaluate_bundle(bundle, prepared.split, k=k, max_queries=_MAX_GATE_QUERIES, progress=progress)
     theirs = older.metrics[f"ndcg@{k}"]
     compared = (
-        f"On the same test events, NDCG@{k} is {ours:.4f}, and that of {version}, which does not know the newer "
-        f"events, {theirs:.4f}."
+        f"On the same {prepared.split.test.num_events:,} test events, NDCG@{k} is {ours:.4f}, and that of {version}, "
+        f"which does not know the newer events, {theirs:.4f}."
     )
     if ours < share * theirs:
         raise QualityError(
             f"{compared} That is less than {share:g} of it, the share that `export.gate` asks for. Nothing was "
-            "published: train from nothing, or lower the gate."
+            "published: train from nothing, or lower `export.gate`."
         )
     return [compared]
+
+
+def _say_what_is_known(prepared: Prepared) -> str:
+    """Returns a sentence about what the published version knows of the test part."""
+    test = prepared.split.test
+    if prepared.experiment.training.refit:
+        return (
+            f"After they were measured, the models were trained again on all events, the {test.num_events:,} of the "
+            "test part included. The figures are those before."
+        )
+    since = ""
+    if prepared.experiment.split.kind == "temporal" and test.timestamps is not None:
+        since = f", which begin on {datetime.fromtimestamp(float(test.timestamps.min()), timezone.utc):%Y-%m-%d}"
+    return (
+        f"The published version does not know the {test.num_events:,} events of the test part{since}: it has not "
+        "learnt from them, and recommends what was chosen in them. For a version that serves people, give `--refit`, "
+        "or set `training.refit`."
+    )
 
 
 def _end_run(run: RunFolder, path: Path, resolved: Experiment) -> None:
@@ -240,6 +275,7 @@ def _export_config(prepared: Prepared, build_index: BuildIndex) -> ExportConfig:
 
 def _export(
     trained: Trained,
+    known: Interactions,
     evaluated: Evaluated,
     prepared: Prepared,
     resolved: Experiment,
@@ -254,7 +290,7 @@ def _export(
     progress(task, 0, 0)
     path = export_bundle(
         trained.model,
-        prepared.split.seen,
+        known,
         prepared.experiment.directory,
         config=dataclasses.replace(
             config,

@@ -247,6 +247,8 @@ class TrainingSection(Section):
         threshold: A rating of at least this is positive; by default the recipe chooses by the scale of the ratings.
         retrain: Whether the models are trained again on training and validation part together, after the validation
             part has chosen the epochs; by default as `fit_recipe` decides.
+        refit: Whether the models are trained once more after the test part has measured them, on all events, the test
+            part included, and those are published.
         half_life_days: Days after which the weight of an event in the retrieval model's loss has halved; by default the
             validation part says whether there is one.
         trend_weight: Weight of recent popularity, by this half-life, in the retrieval model's biases; by default the
@@ -276,6 +278,7 @@ class TrainingSection(Section):
     seed: int = key(0, at_least(0))
     threshold: float | None = key(None)
     retrain: bool | None = key(None)
+    refit: bool = key(False)
     half_life_days: float | None = key(None, POSITIVE)
     trend_weight: float | None = key(None, at_least(0))
     impression_weight: float | None = key(None, at_least(0))

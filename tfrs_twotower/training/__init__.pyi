@@ -12,5 +12,6 @@ from .fitting import StepProgress as StepProgress
 from .optimizers import LazyAdam as LazyAdam
 from .recipe import Trained as Trained
 from .recipe import fit_recipe as fit_recipe
+from .refit import refit as refit
 from .state import TrainingState as TrainingState
 from .warm_start import warm_start as warm_start

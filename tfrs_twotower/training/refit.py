@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 
 from tfrs_twotower._progress import Progress, no_progress
-from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower._settings import require_seed
+from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.recipe_models import build_retrieval_model
 from tfrs_twotower.training.fitting import Chosen, Fitting
@@ -26,6 +27,9 @@ def refit(
 ) -> Trained:
     """Trains the models of a recipe as they were trained before, on all events.
 
+    What is published then knows the newest events, which a split by time withholds for the test. No events are left to
+    measure these models by: the figures stay those of the models that were measured.
+
     Args:
         trained: The models that were measured. Their recipe stays as it is: numbers of epochs, half-life, linear part.
         everything: All events, those of the test part included.
@@ -35,6 +39,10 @@ def refit(
 
     Returns:
         The models, with the history and the notes of the training that was measured.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If the seed is negative.
 
     Example:
         >>> import pyarrow as pa
@@ -53,6 +61,10 @@ def refit(
         >>> refit(measured, ratings, seed=0).state.known.num_events - measured.state.known.num_events
         6
     """
+    if not isinstance(trained, Trained):
+        raise TypeError(f"`trained` must be a Trained, from `fit_recipe`. Received: {type(trained).__name__}.")
+    require_interactions(everything, "everything")
+    require_seed(seed)
     if earlier is not None:
         nothing = everything.with_events(np.zeros(0, np.int64))
         whole = Split(train=everything, validation=nothing, test=nothing, history=nothing)

@@ -76,6 +76,8 @@ def train(
         progress("Starting TensorFlow", 1, 1)
         outcome = run_experiment(experiment, progress=progress, on_prepared=_print_prepared)
     _print_report(outcome.report)
+    for sentence in outcome.report.summary(min(experiment.evaluation.k, outcome.known.num_candidates)):
+        print_line(sentence)
     for note in outcome.notes:
         print_line(f"Note: {note}")
     print_line(f"Epochs: {describe_epochs(outcome.trained)}, in {outcome.fit_s:.0f} s. Published: {outcome.path}")

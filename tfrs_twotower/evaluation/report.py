@@ -129,6 +129,45 @@ class Report:
         )
         return sentences
 
+    def summary(self, k: int) -> list[str]:
+        """Returns sentences on what the model can do, for people who do not read tables of metrics.
+
+        Args:
+            k: Slots of the ranking that `evaluate` looked at, or fewer that have metrics.
+
+        Raises:
+            KeyError: If there are no metrics at k.
+
+        Example:
+            >>> values = {"precision@10": 0.31, "hit_rate@10": 0.9, "ndcg@10": 0.44, "auc": 0.833}
+            >>> report = Report(
+            ...     cases={"model": values, "popularity": {"ndcg@10": 0.2}}, intervals={}, above_popularity={},
+            ...     beyond_accuracy={}, by_history=[], by_feature={}, by_popularity=[], confusion=None,
+            ...     num_events=160, num_left_out=0,
+            ... )
+            >>> for sentence in report.summary(10):
+            ...     print(sentence)
+            On average, users like 3.1 of their 10 recommendations, and 90 % of the users like at least one.
+            NDCG@10 is 0.440, 2.2 times that of the baseline popularity.
+            Of a liked and a disliked event, the liked one gets the higher probability in 83.3 % of the cases.
+        """
+        model, ndcg = self.metrics, f"ndcg@{k}"
+        of_popularity = self.cases[self.best_popularity][ndcg]
+        times = ""
+        if of_popularity:
+            times = f", {model[ndcg] / of_popularity:.1f} times that of the baseline {self.best_popularity}"
+        sentences = [
+            f"On average, users like {k * model[f'precision@{k}']:.1f} of their {k} recommendations, and "
+            f"{100 * model[f'hit_rate@{k}']:.0f} % of the users like at least one.",
+            f"NDCG@{k} is {model[ndcg]:.3f}{times}.",
+        ]
+        if "auc" in model:
+            sentences.append(
+                "Of a liked and a disliked event, the liked one gets the higher probability in "
+                f"{100 * model['auc']:.1f} % of the cases."
+            )
+        return sentences
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as plain dictionaries, lists and numbers, as `metrics.json` holds it."""
         content = dataclasses.asdict(dataclasses.replace(self, of_queries=None))

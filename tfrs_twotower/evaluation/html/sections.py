@@ -35,21 +35,9 @@ def show_lead(report: Report, k: int) -> str:
         report: The report.
         k: Slots of the ranking.
     """
-    ndcg = f"ndcg@{k}"
-    model, best = report.metrics, report.best_popularity
-    of_popularity = report.cases[best][ndcg]
-    text = (
-        f"On average, users like {k * model[f'precision@{k}']:.1f} of their {k} recommendations, and "
-        f"{100 * model[f'hit_rate@{k}']:.0f} % of the users like at least one. NDCG@{k} is {model[ndcg]:.3f}"
-    )
-    text += f", {model[ndcg] / of_popularity:.1f} times that of the baseline {best}." if of_popularity else "."
-    if "auc" in model:
-        text += (
-            " Given one rating that is liked and one that is disliked, the model gives the liked one the higher "
-            f"probability in {100 * model['auc']:.1f} % of the cases."
-        )
-    lead = f'<p class="lead">{to_html(text)}</p>'
-    if model[ndcg] < of_popularity:
+    ndcg, best = f"ndcg@{k}", report.best_popularity
+    lead = f'<p class="lead">{to_html(" ".join(report.summary(k)))}</p>'
+    if report.metrics[ndcg] < report.cases[best][ndcg]:
         lead += (
             f'<p class="warn" role="alert">The model ranks the catalogue <strong>worse than {best}</strong> does.</p>'
         )

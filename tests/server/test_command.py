@@ -19,7 +19,10 @@ import pytest
 from tests.browser import open_browser
 from tests.server.conftest import NAME
 from tfrs_twotower.publishing.serving_files import write_models
+from tfrs_twotower.server.config import ServerConfig
+from tfrs_twotower.server.models_config import ModelConfig
 from tfrs_twotower.server.protos import get_model_status_pb2
+from tfrs_twotower.server.run import serve
 
 TOKEN = "secret"
 REQUEST = json.dumps({"signature_name": "similar", "instances": ["m0"]})
@@ -215,3 +218,33 @@ def test_mistakes_are_one_line(arguments, message, monkeypatch, capsys):
         main()
     assert exited.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("option", "other", "api"), [("--rest-port", "--grpc-port", "REST"), ("--grpc-port", "--rest-port", "gRPC")]
+)
+def test_a_port_that_another_program_has_is_named_with_its_option(option, other, api, monkeypatch, capsys):
+    from tfrs_twotower.cli import main
+
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        arguments = ["saved_models/shop", option, str(port), other, "0"]
+        monkeypatch.setattr(sys, "argv", ["tfrs-twotower", "serve", *arguments])
+        with pytest.raises(SystemExit) as exited:
+            main()
+    assert exited.value.code == 2
+    in_python = option[2:].replace("-", "_")
+    assert capsys.readouterr().err == (
+        f"Error: {api} cannot listen at 127.0.0.1:{port}: another program listens there. Stop it, or choose another "
+        f"port with `{option}` (in Python, `{in_python}`).\n"
+    )
+
+
+@pytest.mark.parametrize(("ports", "api"), [({"rest_port": 0}, "REST"), ({"rest_port": None}, "gRPC")])
+def test_an_address_that_the_machine_does_not_have_is_named(ports, api):
+    host = "192.0.2.1"  # for documentation: no machine has it
+    config = ServerConfig(
+        models=(ModelConfig(name="shop", directory="saved_models/shop"),), host=host, grpc_port=0, **ports
+    )
+    with pytest.raises(OSError, match=f"^{api} cannot listen at {host}:0: .*assign requested address.* `--host` and "):
+        serve(config)

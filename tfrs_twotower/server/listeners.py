@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import socket
 import ssl
 from collections.abc import Callable
 
@@ -34,7 +36,7 @@ async def start_listeners(models: Models, stack: contextlib.AsyncExitStack, *, l
         log: Called with an event and its details.
 
     Raises:
-        OSError: If a port is taken, or a file of TLS cannot be read.
+        OSError: If a port is taken or cannot be had, or a file of TLS cannot be read.
     """
     config = models.config
     rest_port = None if config.rest_port is None else await _start_http(models, stack, config.rest_port, log)
@@ -65,13 +67,18 @@ async def _start_http(models: Models, stack: contextlib.AsyncExitStack, port: in
     closing = asyncio.create_task(connections.close_idle(runner.server))
     stack.callback(closing.cancel)
     server = runner.server
-    listening = await asyncio.get_running_loop().create_server(
-        lambda: Entrance(server, limits.max_connections),
-        models.config.host,
-        port,
-        ssl=_ssl_context(models.config),
-        backlog=_BACKLOG,
-    )
+    context = _ssl_context(models.config)
+    try:
+        listening = await asyncio.get_running_loop().create_server(
+            lambda: Entrance(server, limits.max_connections),
+            models.config.host,
+            port,
+            ssl=context,
+            backlog=_BACKLOG,
+        )
+    except OSError as error:
+        place = f"{_in_url(models.config.host)}:{port}"
+        raise OSError(f"REST cannot listen at {place}: {_reason(error, '--rest-port')}") from error
     stack.callback(listening.close)
     found: int = listening.sockets[0].getsockname()[1]
     return found
@@ -80,7 +87,7 @@ async def _start_http(models: Models, stack: contextlib.AsyncExitStack, port: in
 async def _start_grpc(models: Models, stack: contextlib.AsyncExitStack, port: int, log: Callable[..., None]) -> int:
     config = models.config
     server = build_server(models, log=log)
-    host = f"[{config.host}]" if ":" in config.host else config.host
+    host = _in_url(config.host)
     try:
         if config.tls_certificate is None or config.tls_key is None:
             found = server.add_insecure_port(f"{host}:{port}")
@@ -88,10 +95,44 @@ async def _start_grpc(models: Models, stack: contextlib.AsyncExitStack, port: in
             pair = (config.tls_key.read_bytes(), config.tls_certificate.read_bytes())
             found = server.add_secure_port(f"{host}:{port}", grpc.ssl_server_credentials([pair]))
     except RuntimeError as error:
-        raise OSError(f"gRPC cannot listen at {host}:{port}. Is another server running there? ({error})") from error
+        reason = _reason(_why_unbound(config.host, port) or error, "--grpc-port")
+        raise OSError(f"gRPC cannot listen at {host}:{port}: {reason}") from error
     await server.start()
     stack.push_async_callback(server.stop, config.limits.drain_timeout_s)
     return found
+
+
+def _reason(error: Exception, option: str) -> str:
+    """Says why a port cannot be listened at, and what to do.
+
+    Args:
+        error: From binding the port.
+        option: The option that gives the port.
+    """
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return (
+            f"another program listens there. Stop it, or choose another port with `{option}` (in Python, "
+            f"`{option.lstrip('-').replace('-', '_')}`)."
+        )
+    return f"{error}. `--host` and `{option}` choose another place."
+
+
+def _why_unbound(host: str, port: int) -> OSError | None:
+    """Returns the system's error when a port is bound, which gRPC does not tell; None if there is none."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
+                probe.bind(address)
+    except OSError as error:
+        return error
+    return None
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _ssl_context(config: ServerConfig) -> ssl.SSLContext | None:

@@ -212,6 +212,51 @@ def test_a_warning_is_one_line_of_text(call, tmp_path, monkeypatch):
     assert call("list", tmp_path).stderr == f"Note: {tmp_path} is \\x1b[31mred :100:\n"
 
 
+class Terminal(io.StringIO):
+    """A file that says that it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("file", "columns", "num_lines"),
+    [(io.StringIO, None, 1), (io.StringIO, "40", 8), (Terminal, None, 8)],
+    ids=["a pipe", "a pipe with COLUMNS", "a terminal"],
+)
+def test_a_table_is_as_wide_as_its_content_where_there_is_no_terminal(file, columns, num_lines, monkeypatch):
+    """A cell of 284 letters takes one line, or 8 in 40 columns, of which borders and padding take 4."""
+    if columns is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(os, "get_terminal_size", lambda descriptor=0: os.terminal_size((40, 25)))
+    console = screen.Screen(file=file())
+    table = Table()
+    table.add_column("name", overflow="fold")
+    table.add_row("x" * 284)
+    console.print(table)
+    lines = [line for line in console.file.getvalue().splitlines() if "x" in line]
+    assert len(lines) == num_lines
+    assert sum(line.count("x") for line in lines) == 284
+
+
+@pytest.mark.parametrize("width", [80, 300])
+def test_no_metric_of_a_report_is_cut_off(printed, terminal, width):
+    terminal.width = width
+    cases = ("model", "random", "popularity", "recent popularity", "all-positive", "biases")
+    report = Report(
+        cases={case: {"calibration_error": 0.25, "graded_ndcg@10": 0.125} for case in cases}, intervals={},
+        above_popularity={}, beyond_accuracy={}, by_history=[], by_feature={}, by_popularity=[], confusion=None,
+        num_events=160, num_left_out=0,
+    )  # fmt: skip
+    train_command._print_report(report)
+    shown = printed()
+    assert "…" not in shown
+    assert re.search(r"│ calibration_error +(│ +0\.2500 ){6}│", shown)
+    assert re.search(r"│ graded_ndcg@10 +(│ +0\.1250 ){6}│", shown)
+
+
 def test_letters_that_the_output_lacks_are_escaped(tmp_path):
     publish(tmp_path / "Amélie")
     command = [sys.executable, "-m", "tfrs_twotower.cli", "list", str(tmp_path / "Amélie")]

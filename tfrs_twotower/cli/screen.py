@@ -7,6 +7,7 @@ its control characters as escapes.
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 from typing import Any, TextIO
@@ -16,11 +17,15 @@ from rich.text import Text
 
 from tfrs_twotower._control_characters import show_control_characters
 
+# Wider than any table: a table takes no more than it needs.
+_UNLIMITED = 100_000
+
 
 class Screen(Console):
     """A console on which strings have no markup, no emoji codes and no control characters.
 
-    What the program itself says in colour is a `Text`, which is printed as it is.
+    What the program itself says in colour is a `Text`, which is printed as it is. In a file or a pipe, a table is as
+    wide as its content, unless the environment variable COLUMNS gives a width.
 
     Args:
         options: Rich's options of a console.
@@ -28,6 +33,8 @@ class Screen(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
+        if "width" not in options and "COLUMNS" not in os.environ and not self.file.isatty():
+            self.width = _UNLIMITED
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Turns a string into what is printed; Rich calls it for every string, also in tables and their titles."""

@@ -104,9 +104,9 @@ def _print_prepared(prepared: Prepared) -> None:
 
 def _print_report(report: Report) -> None:
     table = Table(title=f"On {report.num_events:,} test events", title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for case in report.cases:
-        table.add_column(case, justify="right")
+        table.add_column(case, justify="right", overflow="fold")
     for metric in report.metrics:
         if metric != "num_queries":
             values = [report.cases[case].get(metric) for case in report.cases]

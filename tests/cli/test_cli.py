@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, export_unchecked
+from tfrs_twotower.bundle import load
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -49,6 +51,64 @@ def test_recommendations_are_a_table_of_rank_title_score_and_probability(bundle_
     assert probability > 0.5
     for column in ("rank", "id", "title", "score", "probability"):
         assert column in result.stdout
+
+
+@pytest.fixture
+def catalogue(bundle_path, monkeypatch):
+    """Lets the next command load the bundle with other columns beside the ids, and without probabilities if wanted."""
+
+    def give(columns, *, original_names=None, has_probabilities=True):
+        bundle = load.load_bundle(bundle_path)
+        bundle.candidates = pa.table({"movie_id": bundle.candidates["movie_id"], **columns})
+        model = dataclasses.replace(bundle.manifest.model, original_names=original_names or {})
+        bundle.manifest = dataclasses.replace(bundle.manifest, model=model)
+        if not has_probabilities:
+            found = bundle.recommend({"user_id": ["u0"]}, k=3)._replace(probabilities=None)
+            monkeypatch.setattr(bundle, "recommend", lambda *_, **__: found)
+        monkeypatch.setattr(load, "load_bundle", lambda _: bundle)
+
+    return give
+
+
+@pytest.mark.parametrize(
+    ("columns", "original_names", "heading"),
+    [
+        ({"Bezeichnung": [f"Ware Nummer {row}" for row in range(24)]}, {}, "Bezeichnung"),
+        (
+            {"artikel_text": [f"Ware Nummer {row}" for row in range(24)]},
+            {"artikel_text": "Artikel-Text"},
+            "Artikel-Text",
+        ),
+        # A name may be called like another column of the table.
+        ({"score": [f"Ware Nummer {row}" for row in range(24)]}, {}, "score"),
+    ],
+)
+def test_names_come_from_the_catalogues_free_text(call, catalogue, planted, columns, original_names, heading):
+    catalogue(columns, original_names=original_names)
+    result = call("recommend", "shop", "--query", "user_id=u0", "-k", "3")
+    assert result.returncode == 0, result.stderr
+    cells = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in result.stdout.splitlines()]
+    assert ["rank", "id", heading, "score", "probability"] in cells
+    first = next(row for row in cells if row[:1] == ["1"])
+    assert first[1:3] == [f"m{planted.withheld[0]}", f"Ware Nummer {planted.withheld[0]}"]
+
+
+@pytest.mark.parametrize("has_probabilities", [True, False])
+@pytest.mark.parametrize("columns", [{}, {"code": [f"4006{row}" for row in range(24)]}, {"title": [""] * 24}])
+def test_what_there_is_not_has_no_column(call, catalogue, columns, has_probabilities):
+    catalogue(columns, has_probabilities=has_probabilities)
+    result = call("recommend", "shop", "--query", "user_id=u0", "-k", "3")
+    assert result.returncode == 0, result.stderr
+    (headings,) = (line for line in result.stdout.splitlines() if " rank " in line)
+    assert headings.strip("┃").replace("┃", "").split() == ["rank", "id", "score", *["probability"] * has_probabilities]
+
+
+def test_a_long_name_is_cut_off(call, catalogue):
+    catalogue({"text": [f"{row} {'word ' * 40}" for row in range(24)]})
+    result = call("recommend", "shop", "--query", "user_id=u0", "-k", "1")
+    name = next(line for line in result.stdout.splitlines() if "word" in line).split("│")[3].strip()
+    assert len(name) == 100
+    assert name.endswith("…")
 
 
 def test_empty_slots_are_not_shown(call, bundle_path):

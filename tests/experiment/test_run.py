@@ -14,7 +14,7 @@ from tests.experiment.shop import NUM_CUSTOMERS, NUM_EVENTS, NUM_ITEMS
 from tfrs_twotower.experiment import Experiment, inspect_table, parse_experiment, read_experiment, run_experiment
 from tfrs_twotower.experiment.index_choice import index_builder
 from tfrs_twotower.experiment.preparation import load_state, prepare, with_settings
-from tfrs_twotower.experiment.reporting import describe_epochs
+from tfrs_twotower.experiment.reporting import describe_card, describe_epochs, evaluate_trained
 from tfrs_twotower.experiment.resolution import resolve
 from tfrs_twotower.experiment.run import EXPERIMENT_FILE
 from tfrs_twotower.experiment.sections import (
@@ -68,6 +68,17 @@ def test_the_report_breaks_metrics_down_by_columns_with_few_values(first_run):
     assert set(first_run.outcome.report.by_feature) == {"age"}
     page = (first_run.outcome.path / "assets.extra" / "report.html").read_text(encoding="utf-8")
     assert "Item 3" in page  # the title, which is found by its name
+
+
+def test_the_column_of_names_that_the_experiment_gives_is_that_of_the_report_and_of_the_bundle(first_run):
+    trained, prepared = first_run.outcome.trained, first_run.prepared
+    assert describe_card(prepared).name_column is None
+    experiment = dataclasses.replace(prepared.experiment, evaluation=EvaluationSection(name_column="kind"))
+    prepared = dataclasses.replace(prepared, experiment=experiment)
+    assert describe_card(prepared).name_column == "kind"
+    page = evaluate_trained(trained, prepared, fit_s=1.0).page
+    assert "Item 3" not in page
+    assert "garden" in page
 
 
 def test_progress_is_told_from_the_start_to_the_end_of_each_task(first_run):

@@ -33,6 +33,7 @@ from tfrs_twotower.bundle.query_side import QuerySide, latest_contexts, query_in
 from tfrs_twotower.bundle.requests import NUM_CHECKED, Request, invented_requests, raw_candidates, sample_requests
 from tfrs_twotower.bundle.signatures import Inputs, Signatures, build_signatures
 from tfrs_twotower.bundle.stored_candidates import write_candidates
+from tfrs_twotower.data.columns import require_columns
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.features.config import describe
 from tfrs_twotower.features.input_names import require_input_name
@@ -165,10 +166,12 @@ def build_sides(
         card: What people say about the model in its card.
 
     Raises:
-        ValueError: If a weight is not finite, a column cannot be filtered by, or `rerank` needs probabilities that the
-            model does not predict.
+        ValueError: If a weight is not finite, a column cannot be filtered by, the card names a column that the
+            candidates do not have, or `rerank` needs probabilities that the model does not predict.
     """
     require_finite_weights(model)
+    if card is not None and card.name_column is not None:
+        require_columns(known.candidates, [card.name_column], "The catalogue, whose `name_column` the card gives,")
     if rerank is not None and model.rating_model is None:
         raise ValueError("`rerank` orders by probabilities: it needs a model that predicts them.")
     _check_filters(known.candidates, filter_by)

@@ -103,6 +103,7 @@ def _data(manifest: Manifest) -> list[str]:
     entry = manifest.model
     return [
         f"- Source: {_text(entry.data.source)}",
+        *([] if entry.card.name_column is None else [f"- Names of candidates: column {_code(entry.card.name_column)}"]),
         f"- SHA-256 of the tables: `{entry.data.fingerprint}`",
         f"- Licence: {_text(entry.card.data_licence or _NOT_SAID)}",
         f"- Split: {_text(entry.card.split or _NOT_SAID)}",

@@ -115,6 +115,8 @@ class CardDetails:
         data_licence: Under which terms its data may be used.
         split: How the events were divided into training and test part, a sentence.
         remarks: Anything else, such as known limits.
+        name_column: Column of the candidates that holds the names by which people know them, in recommendations on the
+            command line and in the explorer; by default it is found.
 
     Raises:
         TypeError: If a value is not a text.
@@ -129,6 +131,7 @@ class CardDetails:
     data_licence: str | None = None
     split: str | None = None
     remarks: str | None = None
+    name_column: str | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower._progress import Progress, no_progress
+from tfrs_twotower.bundle.candidate_names import choose_name_column
 from tfrs_twotower.bundle.model_entry import CardDetails
-from tfrs_twotower.data.columns import name_column
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.evaluation.build import build_report
 from tfrs_twotower.evaluation.html.details import PageDetails
@@ -80,10 +80,11 @@ def evaluate_trained(
     logs = prepared.experiment.training.logs
     if logs is not None and predictions.vectors is not None:
         write_projector(logs, predictions.vectors, split.test.candidates)  # where TensorBoard looks for it
+    candidates = prepared.interactions.candidates
     details = PageDetails(
         title=prepared.experiment.directory.name,
         curves=trained.history,
-        name_column=_name_column(prepared),
+        name_column=choose_name_column(candidates, prepared.interactions.candidate_id, _given_name_column(prepared)),
         group_column=_group_column(prepared),
         model=_describe(trained, prepared),
         timings={"fit": fit_s, "evaluate": time.perf_counter() - start},
@@ -116,7 +117,7 @@ def describe_card(prepared: Prepared) -> CardDetails:
     said = dataclasses.asdict(prepared.experiment.card)
     if prepared.experiment.movielens is not None:
         said["data_licence"] = said["data_licence"] or _LICENCE_OF_MOVIELENS
-    return CardDetails(**said, split=_describe_split(prepared))
+    return CardDetails(**said, split=_describe_split(prepared), name_column=_given_name_column(prepared))
 
 
 def _describe_split(prepared: Prepared) -> str:
@@ -154,9 +155,9 @@ def _segment_columns(prepared: Prepared) -> list[str]:
     return [name for table, name in texts if 2 <= pc.count_distinct(table[name]).as_py() <= _MAX_SEGMENTS]
 
 
-def _name_column(prepared: Prepared) -> str | None:
+def _given_name_column(prepared: Prepared) -> str | None:
     given = prepared.experiment.evaluation.name_column
-    return name_column(prepared.interactions.candidates) if given is None else our_name(given, prepared.interactions)
+    return None if given is None else our_name(given, prepared.interactions)
 
 
 def _group_column(prepared: Prepared) -> str | None:

@@ -299,7 +299,8 @@ class EvaluationSection(Section):
         k: Slots of the ranking that metrics look at, or the whole catalogue if it is smaller.
         segment_by: Columns of the queries by which metrics are broken down; by default those with few values.
         max_queries: Maximum number of test queries that are ranked; by default as `evaluate` decides.
-        name_column: Column of the candidates that the report shows as their name; by default `title` or `name`.
+        name_column: Column of the candidates that the report, the explorer and `recommend` show as their name; by
+            default it is found.
         group_column: Column of the candidates by which the report colours its map; by default the one with the fewest
             categories.
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
+from tfrs_twotower.bundle.candidate_names import choose_name_column
 from tfrs_twotower.bundle.known_queries import list_known
 from tfrs_twotower.bundle.layout import REPORT_FILE
 from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.bundle.model_entry import InputSpec
-from tfrs_twotower.data.columns import name_column
 from tfrs_twotower.data.rows import NO_ROW
 from tfrs_twotower.server.explorer_answers import (
     Candidate,
@@ -50,8 +50,9 @@ class Exploration:
     def __init__(self, bundle: LoadedBundle) -> None:
         self._bundle, self._manifest = bundle, bundle.manifest
         self._candidates = bundle.candidates
-        self._ids = bundle.candidates[bundle.manifest.model.candidate.id]
-        name = name_column(bundle.candidates)
+        model = bundle.manifest.model
+        self._ids = bundle.candidates[model.candidate.id]
+        name = choose_name_column(bundle.candidates, model.candidate.id, model.card.name_column)
         self._names = None if name is None else bundle.candidates[name]
         self._detail_columns = self._choose_details(name)
 

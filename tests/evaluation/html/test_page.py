@@ -85,6 +85,20 @@ def test_the_page_needs_no_network_and_describes_every_picture_in_words(planted,
     assert [attributes["lang"] for attributes in page.all("html")] == ["en"]
 
 
+@pytest.mark.parametrize("missing", [None, ""])
+def test_a_candidate_without_a_name_is_shown_with_its_id(planted, predictions, missing):
+    titles = pa.array([missing] * planted.split.test.num_candidates, pa.string())
+    parts = {
+        name: dataclasses.replace(part, candidates=part.candidates.set_column(1, "title", titles))
+        for name, part in vars(planted.split).items()
+    }
+    split = Split(**parts)
+    report = build_report(predictions, split, threshold=3)
+    shown = build_page(report, predictions, split, threshold=3, details=PageDetails(name_column="title"))
+    assert "(missing)" not in shown
+    assert shown == build_page(report, predictions, split, threshold=3)  # which shows ids
+
+
 def test_a_section_without_content_is_left_out(planted, predictions):
     ranks = Predictions(ranked=predictions.ranked, probabilities=None)
     titles = {attributes["id"] for attributes in page_of(planted, ranks).all("h2")}

@@ -13,7 +13,7 @@ class PageDetails:
     Attributes:
         title: Title of the page.
         curves: Name of a training run -> metric -> one value per epoch, as in the history that Keras returns.
-        name_column: Column of the candidates that holds their names; None shows their ids.
+        name_column: Column of the candidates that holds their names; None shows their ids, as does a missing name.
         group_column: Column of the candidates, of strings or lists of strings, that colours the map; None draws the map
             in one colour.
         model: Property of the model, such as "parameters" -> its value, as shown under "Data and model".

@@ -66,7 +66,12 @@ def build_page(
                 f"`{name}` must be a column of the candidates: {', '.join(test.candidates.column_names)}. "
                 f"Received: {column}."
             )
-    names = [to_text(value) for value in test.candidates[details.name_column or test.candidate_id].to_pylist()]
+    ids = test.candidates[test.candidate_id].to_pylist()
+    given_names = test.candidates[details.name_column or test.candidate_id].to_pylist()
+    names = [
+        to_text(candidate_id if name in (None, "") else name)
+        for name, candidate_id in zip(given_names, ids, strict=True)
+    ]
     k = predictions.ranked.shape[1]
     ks = sections.shown_ks(k)
     query_rows, left_out = predictions.ranked_queries(split.test), np.zeros((0, 2), np.int64)

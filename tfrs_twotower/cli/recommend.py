@@ -10,7 +10,8 @@ from rich.console import JustifyMethod
 from rich.table import Table
 
 from tfrs_twotower.cli.app import app, import_tensorflow
-from tfrs_twotower.cli.screen import err, out, print_line
+from tfrs_twotower.cli.screen import err, out, print_line, print_note
+from tfrs_twotower.cli.unknown import note_on_candidates, note_on_filter, note_on_query_id
 
 if TYPE_CHECKING:
     from tfrs_twotower.bundle.load import LoadedBundle, Recommendations
@@ -47,15 +48,26 @@ def recommend(
         loaded = load_bundle(bundle)
         schema = loaded.manifest.model.query
         features = {name: [_parse_value(schema.input(name), text)] for name, text in pairs.items()}
+        allowed = {name: _parse_values(loaded, name, text) for name, text in filters.items()}
         found = loaded.recommend(
             features,
             k=min(10, loaded.manifest.k) if k is None else k,
             exclude=[exclude] if exclude else None,
-            only={name: _parse_values(loaded, name, text) for name, text in filters.items()},
+            only=allowed,
         )
-        note = _note_on_unknown_id(loaded, pairs)
-    if note:
-        print_line(note)
+        note_of_id = note_on_query_id(loaded, pairs)
+        notes = [
+            *(note_on_candidates(loaded, name, features[name][0]) for name in schema.histories if name in features),
+            note_on_candidates(loaded, "--exclude", exclude or []),
+            *(note_on_filter(loaded, name, values) for name, values in allowed.items()),
+        ]
+    if note_of_id is not None:
+        print_line(note_of_id)
+    for note in notes:
+        if note is not None:
+            print_note(note)
+    if not any(found.candidate_ids[0]):
+        print_note("No candidate is left to recommend.")
     _print_found(loaded, found, title=f"For {', '.join(query)} (version {loaded.path.name})")
 
 
@@ -102,25 +114,6 @@ def _parse_values(loaded: LoadedBundle, name: str, text: str) -> list[str]:
         raise ValueError(f"`--only` must give values, separated by commas. Received: {f'{name}={text}'!r}.")
     is_truth = name in loaded.candidates.column_names and loaded.candidates[name].type == "bool"
     return [value.lower() for value in values] if is_truth else values
-
-
-def _note_on_unknown_id(loaded: LoadedBundle, given: dict[str, str]) -> str | None:
-    """Says that the recommendations are not for the query that was named, since the bundle does not know it."""
-    name = loaded.manifest.model.query.id
-    query_id = given.get(name)
-    if not query_id:
-        return None
-    others = dict.fromkeys((query_id.strip(), query_id.lower(), query_id.upper(), query_id.strip().lstrip("0")))
-    try:
-        is_known, *are_known = loaded.knows([query_id, *others]).tolist()
-    except ValueError:  # it knows no query by its id, or cannot tell
-        return None
-    if is_known:
-        return None
-    meant = [other for other, is_other_known in zip(others, are_known, strict=True) if is_other_known]
-    what = "only the other features count" if len(given) > 1 else "these are general recommendations"
-    hint = f" It knows {meant[0]!r}." if meant else ""
-    return f"The bundle does not know {name} {query_id!r}: {what}.{hint}"
 
 
 def _parse_pairs(option: str, texts: list[str]) -> dict[str, str]:

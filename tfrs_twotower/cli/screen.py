@@ -50,6 +50,11 @@ def print_line(text: str) -> None:
     out.print(text, soft_wrap=True)
 
 
+def print_note(text: str) -> None:
+    """Prints a note in one line, apart from what a command gives."""
+    err.print(f"Note: {text}", soft_wrap=True)
+
+
 def print_error(message: str) -> None:
     """Prints an error in one line."""
     err.print(Text("Error:", style="bold red"), re.sub(r"[ \n]+", " ", message).strip(" "), soft_wrap=True)

@@ -338,6 +338,24 @@ def test_the_written_server_files_serve_the_portable_twin(finish):
     assert 'name: "shop-portable"' in (finished.folder / "serving" / "models.config").read_text(encoding="utf-8")
 
 
+def test_the_requests_to_the_server_give_the_inputs_of_the_models(finish):
+    """Those of MovieLens give all inputs of the demo's model, and those of plays, which have no ratings, all others."""
+    version = finish("docs/guides/server.md").folder / DEMO / "1"
+    inputs = {spec.name for spec in tt.bundle.Manifest.read(version).model.query.inputs}
+    (_, without), *with_ratings = sorted(
+        re.findall(
+            r"models/(\S+):predict[^']*'(\{\"instances\".*?\})'$",
+            "\n".join(blocks("docs/guides/server.md", "text")),
+            re.M | re.S,
+        ),
+        key=lambda found: found[0] != "plays",
+    )
+    assert [set(row) for row in json.loads(without)["instances"]] == [inputs - {"history_rating"}]
+    assert [name for name, _ in with_ratings] == ["movielens-100k"] * 2
+    for _, body in with_ratings:
+        assert all(set(row) == inputs for row in json.loads(body)["instances"])
+
+
 @pytest.mark.compiler
 def test_the_c_program_finds_what_load_bundle_finds(finish, tmp_path):
     finished = finish("docs/guides/hosts.md")

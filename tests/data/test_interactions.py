@@ -23,7 +23,8 @@ RATINGS = make_interactions([0, 1], [1, 0], [3.0, 5.0], num_queries=2, num_candi
         (
             {"events": pa.table({"query_row": [0, 2], "candidate_row": [0, 0], "rating": [1.0, 1.0]})},
             ValueError,
-            r"must be a row of `queries`, 0 to 1. Received 1 other values, the first \[2\] in event rows \[1\]",
+            r"must be a row of `queries`, 0 to 1. Received 1 other values, the first in rows \[1\], counted "
+            r"from 0: \[2\]",
         ),
         (
             {"events": pa.table({"query_row": [0], "candidate_row": [-1], "rating": [1.0]})},

@@ -69,7 +69,9 @@ def test_ids_of_every_form_become_strings(values, ids, notes):
 
 @pytest.mark.parametrize("word", ["NULL", "null", "NA", "nan", "NaN", "None", "N/A", "n/a", "<NA>", "#N/A", "", "  "])
 def test_a_word_for_a_missing_value_is_a_missing_id(word):
-    with exactly(ValueError, f"`u` holds missing ids in 1 of 3 rows, the first in rows [1]: ['{word}']. {DROP}"):
+    with exactly(
+        ValueError, f"`u` holds missing ids in 1 of 3 rows, the first in rows [1], counted from 0: ['{word}']. {DROP}"
+    ):
         load_column(IDS, "u", ["1", word, "2"])
     with pytest.warns(UserWarning, match="Left out 1 of 3 rows"):
         ratings = load_column(IDS, "u", ["1", word, "2"], on_invalid="drop")
@@ -120,19 +122,20 @@ def test_a_word_for_a_missing_value_is_a_missing_id(word):
         (
             ["x", 1.5],
             TypeError,
-            "`ratings.u` must hold values of one type. Received: str in row 0, float in row 1. Convert the column to "
-            "one type.",
+            "`ratings.u` must hold values of one type. Received: str in row 0, float in row 1, counted from 0. "
+            "Convert the column to one type.",
         ),
         (
             ["x", object()],
             TypeError,
-            "`ratings.u` must hold values of one type. Received: str in row 0, object in row 1. Convert the column to "
-            "one type.",
+            "`ratings.u` must hold values of one type. Received: str in row 0, object in row 1, counted from 0. "
+            "Convert the column to one type.",
         ),
         (
             [1j, 2j],
             TypeError,
-            "`ratings.u` must hold text, numbers, times or lists of one kind. Received: complex, such as row 0.",
+            "`ratings.u` must hold text, numbers, times or lists of one kind. Received: complex, such as row 0, "
+            "counted from 0.",
         ),
         (
             [b"\xff", b"a"],
@@ -153,7 +156,9 @@ def test_ids_of_two_tables_that_are_written_differently_meet():
 
 def test_a_column_of_whole_floats_in_a_csv_holds_integers(tmp_path):
     (tmp_path / "r.csv").write_text("u,m\n12.0,a\n13.0,a\n,b\n")
-    with pytest.warns(UserWarning, match=r"`u` holds missing ids in 1 of 3 rows, the first in rows \[2\]: \[''\]"):
+    with pytest.warns(
+        UserWarning, match=r"`u` holds missing ids in 1 of 3 rows, the first in rows \[2\], counted from 0: \[''\]"
+    ):
         assert query_ids(load_ratings(tmp_path / "r.csv", IDS, on_invalid="drop")) == ["12", "13"]
 
 

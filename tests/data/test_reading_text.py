@@ -1,9 +1,10 @@
 import gzip
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.data.reading import IDS, RATED, exactly, query_ids
+from tests.data.reading import DROP, IDS, RATED, exactly, load_column, query_ids
 from tfrs_twotower.data.files import read_files
 from tfrs_twotower.data.tables import load_ratings
 from tfrs_twotower.data.text_format import TextFormat
@@ -220,6 +221,11 @@ def test_reading_reports_its_progress(tmp_path):
         ([True, False, True], [1, 0, 1], "The truth values in `r` are read as numbers: true as 1, false as 0."),
         (["4,5", "3", "-1,25"], [4.5, 3, -1.25], "The comma in numbers of `r` such as 4,5 is read as a decimal comma."),
         (
+            ["1.299,95", "12", "8,5"],
+            [np.float32(1299.95), 12, 8.5],
+            "The comma in numbers of `r` such as 1.299,95 is read as a decimal comma.",
+        ),
+        (
             ["4,500", "3,25", "1"],
             [4.5, 3.25, 1],
             "The comma in numbers of `r` such as 4,500 is read as a decimal comma.",
@@ -256,13 +262,14 @@ def test_ratings_are_numbers_however_they_are_written(tmp_path, values, expected
         ),
         (
             ["yes", "no", "perhaps"],
-            "`r` holds values that are not finite numbers in 1 of 3 rows, the first in rows [2]: ['perhaps']. Correct "
-            "them, or leave them out with on_invalid='drop'.",
+            "`r` holds values that are not finite numbers in 1 of 3 rows, the first in rows [2], counted from 0: "
+            "['perhaps']. The words in `r` are read as numbers: no as 0, yes as 1. Correct them, or leave "
+            "them out with on_invalid='drop'.",
         ),
         (
             ["yes", "5"],
-            "`r` holds values that are not finite numbers in 1 of 2 rows, the first in rows [0]: ['yes']. Correct "
-            "them, or leave them out with on_invalid='drop'.",
+            "`r` holds values that are not finite numbers in 1 of 2 rows, the first in rows [0], counted from 0: "
+            "['yes']. Correct them, or leave them out with on_invalid='drop'.",
         ),
         ([[1], [2]], "`r` must hold numbers. Received: list<item: int64>."),
     ],
@@ -270,3 +277,50 @@ def test_ratings_are_numbers_however_they_are_written(tmp_path, values, expected
 def test_ratings_that_cannot_be_told_are_refused(values, message):
     with exactly(ValueError, message):
         load_ratings({"u": ["a", "b", "c"][: len(values)], "m": ["x", "y", "z"][: len(values)], "r": values}, RATED)
+
+
+COMMAS = "The comma in numbers of `r` such as 4,0 is read as a decimal comma."
+
+
+@pytest.mark.parametrize(
+    ("usual", "odd", "numbers", "note"),
+    [
+        (["4,0", "3"], ["sehr gut"], [4, 3, None], COMMAS),
+        (["4,0", "3"], ["4.5", "9,25", ""], [4, 3, None, 9.25, None], COMMAS),
+        (["4,0", "3"], ["1.299", "1.299,5", "1.29,5", "yes"], [4, 3, None, 1299.5, None, None], COMMAS),
+        (["4.0", "3"], ["4,5", "1e1", "perhaps"], [4, 3, None, 10, None], None),
+        (["4.0", "3"], ["yes", "0"], [4, 3, None, 0], None),
+        (["yes", "No"], ["5", "1", "4,5"], [1, 0, None, 1, None], "no as 0, yes as 1"),
+        (["t", "0"], ["2"], [1, 0, None], "t as 1"),
+    ],
+)
+@pytest.mark.parametrize("form", ["memory", "dictionary", "file"])
+def test_a_few_odd_cells_do_not_change_how_a_column_is_read(tmp_path, usual, odd, numbers, note, form):
+    values, expected = [*usual * 20, *odd], [*numbers[:2] * 20, *numbers[2:]]
+    bad = [row for row, number in enumerate(expected) if number is None]
+    ids = list(map(str, range(len(values))))
+    table = {"u": ids, "m": ids, "r": pa.array(values).dictionary_encode() if form == "dictionary" else values}
+    if form == "file":
+        lines = [f"{row};{row};{value}" for row, value in enumerate(values)]
+        (tmp_path / "r.csv").write_text("\n".join(["u;m;r", *lines]) + "\n")
+        table = tmp_path / "r.csv"
+    notes = [] if note is None else [note if note == COMMAS else f"The words in `r` are read as numbers: {note}."]
+    found = (
+        f"`r` holds values that are not finite numbers in {len(bad)} of {len(values)} rows, the first in rows {bad}, "
+        f"counted from 0: {[values[row] for row in bad]}."
+    )
+    with exactly(ValueError, " ".join([found, *notes, DROP])):
+        load_ratings(table, RATED)
+    with pytest.warns(UserWarning, match=f"Left out {len(bad)} of {len(values)} rows"):
+        ratings = load_ratings(table, RATED, on_invalid="drop")
+    assert ratings.ratings.tolist() == [number for number in expected if number is not None]
+    assert list(ratings.notes) == notes
+
+
+def test_a_column_of_which_half_is_written_in_each_way_is_read_with_points():
+    with exactly(
+        ValueError,
+        "`r` holds values that are not finite numbers in 1 of 2 rows, the first in rows [0], counted from 0: "
+        f"['4,5']. {DROP}",
+    ):
+        load_column(RATED, "r", ["4,5", "4.5"])

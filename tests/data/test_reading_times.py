@@ -17,7 +17,7 @@ NOT_TOLD = (
 )
 MIXED = (
     "`t` must hold times in one unit. Received: {} in row {} looks like {} or a coarser unit since 1970, {} in row {} "
-    "like {}. Convert them to one unit."
+    "like {}. Rows are counted from 0. Convert them to one unit."
 )
 
 
@@ -68,11 +68,13 @@ def test_the_year_2200_is_the_limit_of_a_unit():
         (pandas.to_timedelta([1]), f"`t` must hold times. Received: duration[ns]. {FORMS}"),
         (
             ["2024-01-01", "soon"],
-            f"`t` holds values that are not times in 1 of 2 rows, the first in rows [1]: ['soon']. {FORMS} {DROP}",
+            "`t` holds values that are not times in 1 of 2 rows, the first in rows [1], counted from 0: "
+            f"['soon']. {FORMS} {DROP}",
         ),
         (
             [1.0, 1e30],
-            f"`t` holds values that are not times in 1 of 2 rows, the first in rows [1]: [1e+30]. {FORMS} {DROP}",
+            "`t` holds values that are not times in 1 of 2 rows, the first in rows [1], counted from 0: "
+            f"[1e+30]. {FORMS} {DROP}",
         ),
         (["01/02/2024", "02/03/2024"], NOT_TOLD.format("01/02/2024")),
         (["31/01/2024", "01/31/2024"], NOT_TOLD.format("31/01/2024")),

@@ -189,7 +189,7 @@ def test_separate_tables_hold_features_and_ids_without_events():
 BAD_ROWS = [
     (
         {"customer": ["7", None, ""]},
-        r"`customer` holds missing ids in 2 of 3 rows, the first in rows \[1, 2\]: \[None, ''\]",
+        r"`customer` holds missing ids in 2 of 3 rows, the first in rows \[1, 2\], counted from 0: \[None, ''\]",
     ),
     ({"sku": [None, "b", "b"]}, r"`sku` holds missing ids in 1 of 3 rows, the first in rows \[0\]"),
     (
@@ -198,16 +198,18 @@ BAD_ROWS = [
     ),
     (
         {"stars": ["5", "five", "3"]},
-        r"`stars` holds values that are not finite numbers in 1 of 3 rows, the first in rows \[1\]: \['five'\]",
+        r"`stars` holds values that are not finite numbers in 1 of 3 rows, the first in rows \[1\], counted "
+        r"from 0: \['five'\]",
     ),
     (
         {"stars": [1.0, None, 3.0]},
-        r"`stars` holds values that are not finite numbers in 1 of 3 rows, the first in rows \[1\]: \[None\]",
+        r"`stars` holds values that are not finite numbers in 1 of 3 rows, the first in rows \[1\], counted "
+        r"from 0: \[None\]",
     ),
     ({"weight": [1.0, np.inf, 1.0]}, r"`weight` holds values that are not finite numbers in 1 of 3 rows"),
     (
         {"weight": [1.0, -2.0, 1.0]},
-        r"`weight` holds negative numbers in 1 of 3 rows, the first in rows \[1\]: \[-2.0\]",
+        r"`weight` holds negative numbers in 1 of 3 rows, the first in rows \[1\], counted from 0: \[-2.0\]",
     ),
     ({"when": ["2024-01-01", "soon", ""]}, r"`when` holds values that are not times in 2 of 3 rows.*\['soon', ''\]"),
     ({"when": ["2024-01-01", "2024-02-31", "2024-01-02"]}, r"values that are not times in 1 .*\['2024-02-31'\]"),
@@ -240,7 +242,10 @@ def test_bad_rows_can_be_dropped_with_a_warning_that_counts_them(columns, messag
 
 def test_an_event_of_an_unlisted_candidate_is_named_or_dropped():
     candidates = {"sku": ["b"], "kinds": [["x"]]}
-    message = r"`sku` holds ids that `candidates` does not have in 1 of 3 rows, the first in rows \[0\]: \['a'\]"
+    message = (
+        r"`sku` holds ids that `candidates` does not have in 1 of 3 rows, the first in rows \[0\], counted from 0: "
+        r"\['a'\]"
+    )
     with pytest.raises(ValueError, match=message):
         load_ratings(without("kinds"), SCHEMA, candidates=candidates)
     with pytest.warns(UserWarning, match=message):

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tfrs_twotower.data.rows import first_rows
+
 #: What to do with rows that cannot be used: raise an error, or leave them out and warn how many they were.
 OnInvalid = Literal["fail", "drop"]
 
@@ -23,7 +25,7 @@ class InvalidRows:
         >>> stars = pa.array([5.0, -1.0, 3.0])
         >>> invalid.add("stars", "negative numbers", pc.less(stars, 0), stars)
         Traceback (most recent call last):
-        ValueError: `stars` holds negative numbers in 1 of 3 rows, the first in rows [1]: [-1.0]. ...
+        ValueError: `stars` holds negative numbers in 1 of 3 rows, the first in rows [1], ...
     """
 
     def __init__(self, num_rows: int, on_invalid: OnInvalid) -> None:
@@ -52,10 +54,9 @@ class InvalidRows:
         rows = np.flatnonzero(mask)
         if not rows.size:
             return
-        shown = rows[:_NUM_SHOWN].tolist()
         text = (
-            f"`{column}` holds {finding} in {rows.size} of {mask.size} rows, the first in rows {shown}: "
-            f"{[values[row].as_py() for row in shown]}.{f' {advice}' if advice else ''}"
+            f"`{column}` holds {finding} in {rows.size} of {mask.size} rows, {first_rows(rows)}: "
+            f"{[values[row].as_py() for row in rows[:_NUM_SHOWN].tolist()]}.{f' {advice}' if advice else ''}"
         )
         if self._on_invalid == "fail":
             raise ValueError(f"{text} Correct them, or leave them out with on_invalid='drop'.")

@@ -15,7 +15,7 @@ from tfrs_twotower.data.columns import check_ids, plain_table
 from tfrs_twotower.data.contexts import Contexts, Requests, find_contexts
 from tfrs_twotower.data.impressions import Impressions
 from tfrs_twotower.data.input_names import EVENT_COLUMNS
-from tfrs_twotower.data.rows import pair_codes
+from tfrs_twotower.data.rows import first_rows, pair_codes
 
 _MAX_WEIGHT = 1e18
 _CHECK_BLOCK_SIZE = 2**20
@@ -300,9 +300,7 @@ def require_interactions(value: Any, name: str) -> Interactions:
 def _check_values(values: np.ndarray, is_good: _Predicate, column: str, rule: str) -> None:
     bad = _find_bad(values, is_good)
     if bad.size:
-        raise ValueError(
-            f"`{column}` must be {rule}. Received {bad.size} other values, the first in rows {bad[:5].tolist()}."
-        )
+        raise ValueError(f"`{column}` must be {rule}. Received {bad.size} other values, {first_rows(bad)}.")
 
 
 def _find_bad(values: np.ndarray, is_good: _Predicate) -> np.ndarray:
@@ -350,5 +348,5 @@ def _check_rows(events: pa.Table, size: int, column: str, table: str) -> None:
     if bad.size:
         raise ValueError(
             f"`{column}` must be a row of `{table}`, 0 to {size - 1}. "
-            f"Received {bad.size} other values, the first {rows[bad[:5]].tolist()} in event rows {bad[:5].tolist()}."
+            f"Received {bad.size} other values, {first_rows(bad)}: {rows[bad[:5]].tolist()}."
         )

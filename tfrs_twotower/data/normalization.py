@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower.data.columns import require_columns
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.data.rows import first_rows
 
 
 def normalize_ratings(
@@ -101,9 +102,7 @@ def distinct_rows(flat: pa.Table, id_column: str, features: Sequence[str]) -> tu
     """
     if flat[id_column].null_count:
         rows = np.flatnonzero(flat[id_column].is_null().to_numpy())
-        raise ValueError(
-            f"`{id_column}` must not hold nulls. Received {rows.size}, the first in rows {rows[:5].tolist()}."
-        )
+        raise ValueError(f"`{id_column}` must not hold nulls. Received {rows.size}, {first_rows(rows)}.")
     encoded = flat[id_column].combine_chunks().dictionary_encode()
     first, rows = number_rows(encoded.indices.to_numpy(zero_copy_only=False), len(encoded.dictionary))
     require_one_value(flat, features, encoded.dictionary.take(encoded.indices.take(pa.array(first))), first, rows)
@@ -155,15 +154,15 @@ def require_one_value(
         >>> flat = pa.table({"age": [30, 40, 31]})
         >>> require_one_value(flat, ["age"], pa.array(["a", "b"]), np.array([0, 1]), np.array([0, 1, 0]))
         Traceback (most recent call last):
-        ValueError: `age` must have one value for each id. Received for 'a': 30 first, 31 in row 2. ...
+        ValueError: `age` must have one value for each id. Received for 'a': 30 first, 31 in row 2, counted from 0. ...
     """
     for name in features:
         row = find_disagreement(flat[name], first, rows)
         if row is not None:
             raise ValueError(
                 f"`{name}` must have one value for each id. Received for {ids[int(rows[row])].as_py()!r}: "
-                f"{flat[name][int(first[rows[row]])].as_py()!r} first, {flat[name][row].as_py()!r} in row {row}. "
-                "If it differs by event, it is an event feature."
+                f"{flat[name][int(first[rows[row]])].as_py()!r} first, {flat[name][row].as_py()!r} in row {row}, "
+                "counted from 0. If it differs by event, it is an event feature."
             )
 
 

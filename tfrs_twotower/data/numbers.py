@@ -1,21 +1,26 @@
-"""Reading numbers, such as ratings and weights, in the forms in which people write them."""
+"""Reading numbers, such as ratings, weights and prices, in the forms in which people write them."""
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.data.cleaning import InvalidRows
 
 _NUMBER = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$"
-_COMMA_NUMBER = r"^\s*[-+]?[0-9]+(,[0-9]+)?\s*$"
-_COMMA = r"^\s*[-+]?[0-9]+,[0-9]+\s*$"
+# A number with a decimal comma, of which points may divide the thousands: 1.299,95.
+_COMMA = r"^\s*[-+]?([0-9]+|[1-9][0-9]{0,2}(\.[0-9]{3})+),[0-9]+\s*$"
+_WHOLE = r"^\s*[-+]?[0-9]+\s*$"
 _COMMA_THOUSANDS = r"^\s*[-+]?[1-9][0-9]{0,2},[0-9]{3}\s*$"
 _TRUE_WORDS, _FALSE_WORDS = ("true", "yes", "t", "y"), ("false", "no", "f", "n")
 
 
 def read_numbers(column: pa.ChunkedArray, name: str, invalid: InvalidRows, notes: list[str]) -> pa.ChunkedArray:
     """Converts numbers, or text that shows numbers, to float32. Truth values, also as words, become 1 and 0.
+
+    Text is read in the way in which most cells can be read: as numbers with a decimal point, as words, or as numbers
+    with a decimal comma. The other cells are invalid.
 
     Args:
         column: [num_rows], the column's values.
@@ -40,17 +45,19 @@ def read_numbers(column: pa.ChunkedArray, name: str, invalid: InvalidRows, notes
     kind = column.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
+    note = ""
     if pa.types.is_string(kind):
-        numbers = _from_text(column, name, notes)
+        numbers, note = _from_text(column, name)
     elif pa.types.is_boolean(kind):
-        notes.append(f"The truth values in `{name}` are read as numbers: true as 1, false as 0.")
+        note = f"The truth values in `{name}` are read as numbers: true as 1, false as 0."
         numbers = column.cast(pa.float32())
     elif _is_number(kind) or pa.types.is_null(kind):
         numbers = _without_dictionary(column).cast(pa.float32(), safe=False)
     else:
         raise ValueError(f"`{name}` must hold numbers. Received: {kind}.")
+    notes += [note] if note else []
     finite = pc.fill_null(pc.is_finite(numbers), False)
-    invalid.add(name, "values that are not finite numbers", pc.invert(finite), column)
+    invalid.add(name, "values that are not finite numbers", pc.invert(finite), column, advice=note)
     return pc.fill_null(numbers, float("nan"))
 
 
@@ -64,39 +71,76 @@ def _without_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([chunk.dictionary.take(chunk.indices) for chunk in column.chunks], column.type.value_type)
 
 
-def _from_text(column: pa.ChunkedArray, name: str, notes: list[str]) -> pa.ChunkedArray:
-    """Reads the distinct values, which are few where many rows have ratings."""
+def _from_text(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, str]:
+    """Reads the distinct values, which are few where many rows have ratings.
+
+    Returns:
+        (numbers, note): float32 [num_rows], null where a cell cannot be read; what was assumed, "" for nothing.
+    """
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     encoded = encoded.unify_dictionaries()
     if not encoded.num_chunks:
-        return pa.chunked_array([], pa.float32())
-    numbers = _parse(encoded.chunk(0).dictionary, name, notes)
-    return pa.chunked_array([numbers.take(chunk.indices) for chunk in encoded.chunks], pa.float32())
+        return pa.chunked_array([], pa.float32()), ""
+    values = encoded.chunk(0).dictionary
+    indices = [chunk.indices.drop_null().to_numpy() for chunk in encoded.chunks]
+    num_cells = np.bincount(np.concatenate(indices), minlength=len(values))
+    numbers, note = _parse(values, num_cells, name)
+    return pa.chunked_array([numbers.take(chunk.indices) for chunk in encoded.chunks], pa.float32()), note
 
 
-def _parse(values: pa.Array, name: str, notes: list[str]) -> pa.Array:
-    present = values.filter(pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(values), ""), False))
-    words = pc.utf8_lower(pc.utf8_trim_whitespace(values))
-    is_word = pc.is_in(words, value_set=pa.array([*_TRUE_WORDS, *_FALSE_WORDS]))
-    is_digit = pc.fill_null(pc.is_in(words, value_set=pa.array(["0", "1"])), False)
-    is_number = pc.fill_null(pc.match_substring_regex(values, _NUMBER), False)
-    # What is neither a word nor a number does not tell how the others are meant.
-    if pc.any(is_word).as_py() and not pc.any(pc.and_not(is_number, is_digit)).as_py():
-        is_true = pc.is_in(words, value_set=pa.array([*_TRUE_WORDS, "1"]))
-        found = sorted(set(words.filter(is_word).to_pylist()))
-        shown = ", ".join(f"{word} as {int(word in _TRUE_WORDS)}" for word in found)
-        notes.append(f"The words in `{name}` are read as numbers: {shown}.")
-        return pc.if_else(pc.or_(is_word, is_digit), is_true.cast(pa.float32()), None)
-    if len(present) and pc.all(pc.match_substring_regex(present, _COMMA_NUMBER)).as_py():
-        with_comma = present.filter(pc.match_substring_regex(present, _COMMA))
-        if len(with_comma):
-            example = with_comma[0].as_py().strip()
-            if pc.all(pc.match_substring_regex(with_comma, _COMMA_THOUSANDS)).as_py():
-                raise ValueError(
-                    f"`{name}` holds numbers such as {example}, whose comma may divide a fraction or thousands. Write "
-                    "them with a decimal point, or without a comma."
-                )
-            notes.append(f"The comma in numbers of `{name}` such as {example} is read as a decimal comma.")
-            values = pc.replace_substring(values, ",", ".")
-        is_number = pc.match_substring_regex(values, _NUMBER)
+def _parse(values: pa.Array, num_cells: np.ndarray, name: str) -> tuple[pa.Array, str]:
+    """Reads distinct values in the way that fits most cells; the first of several such ways."""
+    points, words, commas = _read_points(values), _read_words(values), _with_points(values)
+    num_points, num_words, num_commas = (
+        int(num_cells[way.is_valid().to_numpy(zero_copy_only=False)].sum()) for way in (points, words, commas)
+    )
+    if num_points >= max(num_words, num_commas):
+        return points, ""
+    if num_words >= num_commas:
+        return words, _describe_words(values, name)
+    examples = _with_commas(values)
+    if _may_be_thousands(examples):
+        raise ValueError(
+            f"`{name}` holds numbers such as {examples[0].as_py()}, whose comma may divide a fraction or thousands. "
+            "Write them with a decimal point, or without a comma."
+        )
+    return commas.cast(pa.float32()), _describe_commas(examples, name)
+
+
+def _read_points(values: pa.Array) -> pa.Array:
+    is_number = pc.match_substring_regex(values, _NUMBER)
     return pc.if_else(is_number, pc.utf8_trim_whitespace(values), None).cast(pa.float32())
+
+
+def _read_words(values: pa.Array) -> pa.Array:
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(values))
+    is_true = pc.is_in(words, value_set=pa.array([*_TRUE_WORDS, "1"]))
+    is_false = pc.is_in(words, value_set=pa.array([*_FALSE_WORDS, "0"]))
+    return pc.if_else(pc.or_(is_true, is_false), is_true.cast(pa.float32()), None)
+
+
+def _describe_words(values: pa.Array, name: str) -> str:
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(values))
+    found = sorted({word for word in words.to_pylist() if word in (*_TRUE_WORDS, *_FALSE_WORDS)})
+    shown = ", ".join(f"{word} as {int(word in _TRUE_WORDS)}" for word in found)
+    return f"The words in `{name}` are read as numbers: {shown}."
+
+
+def _with_points(values: pa.Array) -> pa.Array:
+    """Returns whole numbers and numbers with a decimal comma as text with a decimal point, null for all else."""
+    is_number = pc.or_(pc.match_substring_regex(values, _COMMA), pc.match_substring_regex(values, _WHOLE))
+    text = pc.replace_substring(pc.utf8_trim_whitespace(values), ".", "")
+    return pc.if_else(is_number, pc.replace_substring(text, ",", "."), None)
+
+
+def _with_commas(values: pa.Array) -> pa.Array:
+    found = values.filter(pc.fill_null(pc.match_substring_regex(values, _COMMA), False))
+    return pc.utf8_trim_whitespace(found)
+
+
+def _may_be_thousands(commas: pa.Array) -> bool:
+    return bool(pc.all(pc.match_substring_regex(commas, _COMMA_THOUSANDS)).as_py())
+
+
+def _describe_commas(commas: pa.Array, name: str) -> str:
+    return f"The comma in numbers of `{name}` such as {commas[0].as_py()} is read as a decimal comma."

@@ -1,4 +1,4 @@
-"""Row numbers: the marker for a missing row, places within groups, and codes for pairs of rows."""
+"""Row numbers: the marker for a missing row, rows in words, places within groups, and codes for pairs of rows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,21 @@ import numpy as np
 
 #: Stands for no row: an unused slot of a history, an empty slot of a ranking, an id that is not in the catalogue.
 NO_ROW = -1
+
+_NUM_SHOWN = 5
+
+
+def first_rows(rows: np.ndarray) -> str:
+    """Names the first of some rows for an error, and says how rows are counted.
+
+    Args:
+        rows: int [num_rows], ascending.
+
+    Example:
+        >>> first_rows(np.array([3, 7]))
+        'the first in rows [3, 7], counted from 0'
+    """
+    return f"the first in rows {rows[:_NUM_SHOWN].tolist()}, counted from 0"
 
 
 def places_within(counts: np.ndarray) -> np.ndarray:

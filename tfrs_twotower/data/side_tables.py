@@ -12,8 +12,7 @@ from tfrs_twotower.data.columns import is_feature_type, plain_column
 from tfrs_twotower.data.ids import read_ids
 from tfrs_twotower.data.list_text import read_lists
 from tfrs_twotower.data.normalization import distinct_rows
-
-_NUM_SHOWN = 5
+from tfrs_twotower.data.rows import first_rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,8 +50,8 @@ def read_side_table(table: pa.Table, name: str, id_column: str, features: Sequen
     missing = np.flatnonzero(ids.is_missing)
     if missing.size:
         raise ValueError(
-            f"`{name}.{id_column}` holds missing ids in {missing.size} rows, the first in rows "
-            f"{missing[:_NUM_SHOWN].tolist()}. Remove these rows, or give them an id."
+            f"`{name}.{id_column}` holds missing ids in {missing.size} rows, {first_rows(missing)}. "
+            "Remove these rows, or give them an id."
         )
     notes = list(ids.notes)
     wanted = [column for column in table.column_names if column != id_column] if features is None else list(features)

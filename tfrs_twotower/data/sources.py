@@ -198,6 +198,9 @@ def _describe_mixture(values: Any, label: str) -> str:
             kinds.setdefault(re.sub(r"^numpy\.", "", type(value).__name__), (row, value))
     if len(kinds) == 1:
         kind, (row, value) = next(iter(kinds.items()))
-        return f"`{label}` must hold text, numbers, times or lists of one kind. Received: {kind}, such as row {row}."
+        return (
+            f"`{label}` must hold text, numbers, times or lists of one kind. Received: {kind}, such as row {row}, "
+            "counted from 0."
+        )
     shown = ", ".join(f"{kind} in row {row}" for kind, (row, _) in list(kinds.items())[:_NUM_SHOWN])
-    return f"`{label}` must hold values of one type. Received: {shown}. Convert the column to one type."
+    return f"`{label}` must hold values of one type. Received: {shown}, counted from 0. Convert the column to one type."

@@ -203,7 +203,7 @@ def _from_numbers(column: pa.ChunkedArray, name: str, notes: list[str]) -> pa.Ch
             raise ValueError(
                 f"`{name}` must hold times in one unit. Received: {values[row].as_py():.0f} in row {row} looks like "
                 f"{coarser} or a coarser unit since 1970, {values[other].as_py():.0f} in row {other} like {unit}. "
-                "Convert them to one unit."
+                "Rows are counted from 0. Convert them to one unit."
             )
     notes.append(f"The column `{name}` holds {unit} since 1970.")
     mask = values.is_null().to_numpy(zero_copy_only=False)

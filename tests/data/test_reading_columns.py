@@ -278,6 +278,80 @@ def test_text_that_shows_lists_becomes_lists(values, expected, separate):
     assert list(ratings.notes) == ([f"The text in `kinds` is read as lists, such as {example}."] if expected else [])
 
 
+IDS_OF_ALL = Schema(query_id="u", candidate_id="m")
+COMMAS = "The comma in numbers of `kinds` such as {} is read as a decimal comma."
+THOUSANDS = (
+    "`kinds` holds numbers such as {}, whose comma may divide a fraction or thousands. The column stays text; write "
+    "them with a decimal point, or without a comma."
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "note"),
+    [
+        (["12,53", "9,90", "-0,5"], [12.53, 9.9, -0.5], COMMAS.format("12,53")),
+        (["12", "9,90", " 7,1 "], [12, 9.9, 7.1], COMMAS.format("9,90")),
+        (["1.299,95", "1.000.000,5", "3"], [1299.95, 1000000.5, 3], COMMAS.format("1.299,95")),
+        (["1,250", "9,90", "7"], [1.25, 9.9, 7], COMMAS.format("1,250")),
+        (["9,90", "", "N/A"], [9.9, None, None], COMMAS.format("9,90")),
+        (["9,90", None, "8,5"], [9.9, None, 8.5], COMMAS.format("9,90")),
+        (["1,250", "2,750", "7"], ["1,250", "2,750", "7"], THOUSANDS.format("1,250")),
+        (["9,90", "8,50", "on request"], ["9,90", "8,50", "on request"], None),
+        (["9,90", "8,50", "7.25"], ["9,90", "8,50", "7.25"], None),
+        (["1,2,3", "4,5", "6"], ["1,2,3", "4,5", "6"], None),
+        (["007", "12", "x"], ["007", "12", "x"], None),
+        (["007", "9,90", "8"], ["007", "9,90", "8"], None),
+        (["01,5", "9,90", "8"], ["01,5", "9,90", "8"], None),
+        (["0,5", "0", "8"], [0.5, 0, 8], COMMAS.format("0,5")),
+        (["", "", "NA"], ["", "", "NA"], None),
+    ],
+)
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("is_declared", [False, True])
+def test_features_with_decimal_commas_are_numbers(values, expected, note, separate, is_declared):
+    # Each id has two events, so that the features of a flat table can be found.
+    ids = list("abc")
+    users, flat = [f"{row}{place}" for row in ids for place in "xy"], [row for row in ids for _ in "xy"]
+    features = {"m": ids, "kinds": values}
+    schema = Schema(query_id="u", candidate_id="m", candidate_features=("kinds",) if is_declared else None)
+    if separate:
+        ratings = load_ratings({"u": users, "m": flat}, schema, candidates=features)
+    else:
+        repeated = [value for value in values for _ in "xy"]
+        ratings = load_ratings({"u": users, "m": flat, "kinds": repeated}, schema)
+    assert ratings.candidates["kinds"].to_pylist() == expected
+    assert [sentence for sentence in ratings.notes if "comma" in sentence] == ([note] if note else [])
+
+
+@pytest.mark.parametrize(
+    ("usual", "odd", "note"),
+    [
+        (["9,90", "8,50"], ["on request"], ("9,90", 1, "on request")),
+        (["9.90", "8.50"], ["on request", "soon"], ("9.90", 2, "on request")),
+        (["9,90", "8"], ["7.25"], ("9,90", 1, "7.25")),
+        (["9,90", "8"], ["7.25", "", "NA", None], ("9,90", 1, "7.25")),
+        (["85711", "94043"], ["T8H1N"], None),
+        (["9,90", "8,50"], [f"word {number}" for number in range(9)], None),
+        (["blue", "red"], ["9,90"], None),
+    ],
+)
+def test_few_cells_that_keep_a_feature_from_being_a_number_are_named(usual, odd, note):
+    values = [*usual * 20, *odd]
+    ids = list(map(str, range(len(values))))
+    ratings = load_ratings({"u": ids, "m": ids}, IDS_OF_ALL, candidates={"m": ids, "price": values})
+    assert ratings.candidates["price"].to_pylist() == values
+    text = (
+        "`price` holds numbers such as {}, but stays text because of {} other values, such as {!r}. Correct them, or "
+    )
+    assert list(ratings.notes) == ([] if note is None else [text.format(*note) + "leave these cells empty."])
+
+
+def test_a_context_with_decimal_commas_is_a_number():
+    schema = Schema(query_id="u", candidate_id="m", event_features=("paid",))
+    ratings = load_ratings({"u": [1, 2], "m": ["a", "a"], "paid": ["1,5", "2,25"]}, schema)
+    assert ratings.events["paid"].to_pylist() == [1.5, 2.25]
+
+
 REPEATED = {
     "u": [1, 2, 1, 1, 2],
     "m": ["a", "b", "a", "c", "b"],

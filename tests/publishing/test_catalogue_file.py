@@ -41,6 +41,16 @@ def test_texts_of_digits_stay_text_and_filters_keep_their_types(bundle, tmp_path
     assert table.schema.field("year").type == pa.int64()
 
 
+@pytest.mark.parametrize("price", ["2,5", "1.250,75"])
+def test_numbers_may_have_decimal_commas(bundle, tmp_path, price):
+    file = tmp_path / "items.csv"
+    file.write_text(f"sku;title;shelf;price;Weight\n008;1,5;0,2;{price};0,25\n009;1,5;0,2;;0,5\n")
+    table = read_catalogue(file, bundle)
+    assert table["price"].to_pylist() == [{"2,5": 2.5, "1.250,75": 1250.75}[price], None]
+    assert table["Weight"].to_pylist() == [0.25, 0.5]
+    assert (table["title"][0].as_py(), table["shelf"][0].as_py()) == ("1,5", "0,2")
+
+
 def test_a_column_to_filter_by_that_is_missing_is_left_to_the_refresh(bundle, tmp_path):
     file = tmp_path / "items.csv"
     file.write_text("sku,price\n008,2.5\n")

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 # 007 is text, not a number, and so is an integer that float64 does not hold exactly.
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})?$"
 _FLOAT = r"^(-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][-+]?[0-9]+)?|[nN]a[nN]|-?inf)?$"
-# What stands for a missing value among numbers; NaN is a number to Arrow.
-_MISSING = r"^(?i:na|n/a|#n/a|<na>|null|none)?$"
+#: What stands for a missing value among numbers, as a pattern; NaN is a number to Arrow.
+MISSING_NUMBER = r"^(?i:na|n/a|#n/a|<na>|null|none)?$"
 
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
@@ -72,7 +72,7 @@ def join_blocks(blocks: Sequence[pa.Array], *, is_text: bool) -> pa.ChunkedArray
 
 def _parse_numbers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
     """Turns text into integers or floats; None if a value is neither a number nor missing, or all are missing."""
-    present = pc.if_else(pc.match_substring_regex(values, _MISSING), None, values)
+    present = pc.if_else(pc.match_substring_regex(values, MISSING_NUMBER), None, values)
     if present.null_count == len(present):
         return None
     for pattern, kind in ((_INTEGER, pa.int64()), (_FLOAT, pa.float64())):

@@ -7,13 +7,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.data.cleaning import InvalidRows
+from tfrs_twotower.data.compact import MISSING_NUMBER
 
 _NUMBER = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$"
 # A number with a decimal comma, of which points may divide the thousands: 1.299,95.
 _COMMA = r"^\s*[-+]?([0-9]+|[1-9][0-9]{0,2}(\.[0-9]{3})+),[0-9]+\s*$"
 _WHOLE = r"^\s*[-+]?[0-9]+\s*$"
+# What begins with zeros is a code rather than a number.
+_CODE = r"^\s*0[0-9]"
+_FRACTION = r"[.,][0-9]"
 _COMMA_THOUSANDS = r"^\s*[-+]?[1-9][0-9]{0,2},[0-9]{3}\s*$"
 _TRUE_WORDS, _FALSE_WORDS = ("true", "yes", "t", "y"), ("false", "no", "f", "n")
+# With more cells that are no numbers, a column is not meant to be one of numbers.
+_MAX_SHARE_OF_ODD_CELLS = 0.1
 
 
 def read_numbers(column: pa.ChunkedArray, name: str, invalid: InvalidRows, notes: list[str]) -> pa.ChunkedArray:
@@ -61,6 +67,48 @@ def read_numbers(column: pa.ChunkedArray, name: str, invalid: InvalidRows, notes
     return pc.fill_null(numbers, float("nan"))
 
 
+def read_decimal_commas(column: pa.ChunkedArray, name: str, notes: list[str]) -> pa.ChunkedArray:
+    """Turns a column of text into numbers, if all its values are numbers and some have a decimal comma.
+
+    A value that begins with zeros, such as 007 or 01,5, is a code and no number.
+
+    Args:
+        column: Any column; only text is examined.
+        name: What notes call the column.
+        notes: Receives what was assumed.
+
+    Returns:
+        float64 [num_rows], null where the text is empty or a word such as NA; or the column as it was.
+
+    Example:
+        >>> notes = []
+        >>> read_decimal_commas(pa.chunked_array([["12,53", "1.299,95", "8", ""]]), "price", notes).to_pylist()
+        [12.53, 1299.95, 8.0, None]
+        >>> notes
+        ['The comma in numbers of `price` such as 12,53 is read as a decimal comma.']
+    """
+    if not pa.types.is_string(column.type) or not len(column):
+        return column
+    encoded = column.dictionary_encode().unify_dictionaries()
+    values = encoded.chunk(0).dictionary
+    text, is_missing = _with_points(values), pc.match_substring_regex(values, MISSING_NUMBER)
+    commas = _with_commas(values)
+    if pc.any(pc.match_substring_regex(values, _CODE)).as_py():
+        return column
+    if not len(commas) or not pc.all(pc.or_(text.is_valid(), is_missing)).as_py():
+        notes += _note_odd_cells(values, _count_cells(encoded), is_missing, name)
+        return column
+    if _may_be_thousands(commas):
+        notes.append(
+            f"`{name}` holds numbers such as {commas[0].as_py()}, whose comma may divide a fraction or thousands. The "
+            "column stays text; write them with a decimal point, or without a comma."
+        )
+        return column
+    notes.append(_describe_commas(commas, name))
+    numbers = text.cast(pa.float64())
+    return pa.chunked_array([numbers.take(chunk.indices) for chunk in encoded.chunks], pa.float64())
+
+
 def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
@@ -82,10 +130,29 @@ def _from_text(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, str
     if not encoded.num_chunks:
         return pa.chunked_array([], pa.float32()), ""
     values = encoded.chunk(0).dictionary
-    indices = [chunk.indices.drop_null().to_numpy() for chunk in encoded.chunks]
-    num_cells = np.bincount(np.concatenate(indices), minlength=len(values))
-    numbers, note = _parse(values, num_cells, name)
+    numbers, note = _parse(values, _count_cells(encoded), name)
     return pa.chunked_array([numbers.take(chunk.indices) for chunk in encoded.chunks], pa.float32()), note
+
+
+def _count_cells(encoded: pa.ChunkedArray) -> np.ndarray:
+    """Counts the rows with each value of a dictionary, int64 [num_values]."""
+    indices = [chunk.indices.drop_null().to_numpy() for chunk in encoded.chunks]
+    return np.bincount(np.concatenate(indices), minlength=len(encoded.chunk(0).dictionary))
+
+
+def _note_odd_cells(values: pa.Array, num_cells: np.ndarray, is_missing: pa.Array, name: str) -> list[str]:
+    """Says which few cells keep a column of fractions from being numbers; codes without fractions may be text."""
+    ways = [way.is_valid().to_numpy(zero_copy_only=False) for way in (_read_points(values), _with_points(values))]
+    is_number = max(ways, key=lambda way: int(num_cells[way].sum()))
+    is_odd = ~is_number & ~pc.fill_null(is_missing, True).to_numpy(zero_copy_only=False)
+    num_numbers, num_odd = int(num_cells[is_number].sum()), int(num_cells[is_odd].sum())
+    fractions = values.filter(pc.and_(pa.array(is_number), pc.match_substring_regex(values, _FRACTION)))
+    if not num_odd or not len(fractions) or num_odd > _MAX_SHARE_OF_ODD_CELLS * num_numbers:
+        return []
+    return [
+        f"`{name}` holds numbers such as {fractions[0].as_py().strip()}, but stays text because of {num_odd} other "
+        f"values, such as {values.filter(pa.array(is_odd))[0].as_py()!r}. Correct them, or leave these cells empty."
+    ]
 
 
 def _parse(values: pa.Array, num_cells: np.ndarray, name: str) -> tuple[pa.Array, str]:

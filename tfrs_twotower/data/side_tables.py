@@ -12,6 +12,7 @@ from tfrs_twotower.data.columns import is_feature_type, plain_column
 from tfrs_twotower.data.ids import read_ids
 from tfrs_twotower.data.list_text import read_lists
 from tfrs_twotower.data.normalization import distinct_rows
+from tfrs_twotower.data.numbers import read_decimal_commas
 from tfrs_twotower.data.rows import first_rows
 
 
@@ -69,7 +70,7 @@ def read_side_table(table: pa.Table, name: str, id_column: str, features: Sequen
 def read_features(
     table: pa.Table, columns: Sequence[str], name: str, notes: list[str], *, is_declared: bool = True
 ) -> dict[str, pa.ChunkedArray]:
-    """Reads columns of features: plain types, and lists where text shows lists.
+    """Reads columns of features: plain types, and lists or numbers where text shows lists or decimal commas.
 
     Args:
         table: The user's table.
@@ -108,5 +109,5 @@ def read_features(
             continue
         if is_empty and not is_declared:
             continue
-        read[column] = read_lists(values, column, notes)
+        read[column] = read_decimal_commas(read_lists(values, column, notes), column, notes)
     return read

@@ -11,10 +11,13 @@ import pyarrow.compute as pc
 from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.data.files import read_files
 from tfrs_twotower.data.list_text import parse_lists
+from tfrs_twotower.data.numbers import read_decimal_commas
 
 
 def read_catalogue(path: str | os.PathLike[str], bundle: LoadedBundle) -> pa.Table:
     r"""Reads a catalogue for `refresh_bundle`: ids and texts stay text, lists and filters have the types that they had.
+
+    Numbers may have a decimal comma if all of a column are written so.
 
     A text file writes a list with bars, such as Action|Comedy, or as JSON or Python do, such as ["Action", "Comedy"],
     in all rows of the column. An empty text is an empty list, or a missing vector.
@@ -55,6 +58,9 @@ def read_catalogue(path: str | os.PathLike[str], bundle: LoadedBundle) -> pa.Tab
     table = read_files(path, text_columns=sorted(text_columns))
     names = {original: name for name, original in model.original_names.items() if name not in table.column_names}
     table = table.rename_columns([names.get(column, column) for column in table.column_names])
+    for name in table.column_names:
+        if name not in text_columns:
+            table = _with(table, name, read_decimal_commas(table[name], name, []))
     for name, kind in lists.items():
         if name in table.column_names and pa.types.is_string(table[name].type):
             table = _with(table, name, _to_lists(table[name], kind, name))

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet
 import pytest
 import tensorflow as tf
@@ -53,6 +54,16 @@ def test_tabs_compression_and_quoted_line_breaks_are_read(tmp_path):
     assert read_files(tmp_path / "t.tsv").to_pylist() == [{"a": "x,y", "b": 1}]
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b'a\n"x\ny"\n', mtime=0))
     assert read_files(tmp_path / "t.csv.gz")["a"].to_pylist() == ["x\ny"]
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.feather"])
+def test_text_that_is_not_utf_8_is_damage(tmp_path, name):
+    offsets, text = (pa.py_buffer(data) for data in (b"\0\0\0\0\3\0\0\0\6\0\0\0", b"a\xffb\xff\xff\0"))
+    table = pa.table({"x": pa.Array.from_buffers(pa.string(), 2, [None, offsets, text])})
+    write_table = pyarrow.parquet.write_table if name.endswith("parquet") else pyarrow.feather.write_feather
+    write_table(table, tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name} cannot be read: it is damaged, or not of the kind that its name"):
+        read_files(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,9 @@ def _read_text(
 
 def _read_binary(shard: Path, read: Callable[[Path], pa.Table]) -> pa.Table:
     try:
-        return read(shard)
+        table = read(shard)
+        table.validate(full=True)  # a reader takes text that is not UTF-8, which fails much later
+        return table
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, PermissionError):
             raise

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pydoc
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -73,6 +74,62 @@ def test_ids_are_strings_and_k_is_the_number_of_columns(bundle, planted):
 def test_a_mistake_is_named(bundle, queries, error, message):
     with pytest.raises(error, match=message):
         bundle.recommend(queries)
+
+
+def with_original_names(bundle: LoadedBundle, **names) -> LoadedBundle:
+    model = dataclasses.replace(bundle.manifest.model, original_names=names)
+    return LoadedBundle(
+        bundle.path, dataclasses.replace(bundle.manifest, model=model), bundle.candidates, bundle.module
+    )
+
+
+def test_inputs_may_be_called_as_in_the_users_table(bundle, filtering):
+    renamed = with_original_names(bundle, user_id="Kunde-Nr")
+    own, users = {"user_id": ["u0"], "age": [30]}, {"Kunde-Nr": ["u0"], "age": [30]}
+    assert renamed.recommend(users).candidate_ids.tolist() == bundle.recommend(own).candidate_ids.tolist()
+    assert renamed.recommend(own).candidate_ids.tolist() == bundle.recommend(own).candidate_ids.tolist()
+    assert renamed.score(users, ["m1"]).scores.tolist() == bundle.score(own, ["m1"]).scores.tolist()
+    dated = with_original_names(filtering, year="Erscheinungsjahr")
+    expected = filtering.recommend({"user_id": "u0"}, only={"year": 1991}).candidate_ids.tolist()
+    for name in ("Erscheinungsjahr", "year"):
+        assert dated.recommend({"user_id": "u0"}, only={name: 1991}).candidate_ids.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "queries", "only", "message"),
+    [
+        (
+            {"user_id": "Kunde-Nr"},
+            {"kunde_nr": "u0"},
+            None,
+            "Unknown query feature 'kunde_nr'. Known: user_id (the column Kunde-Nr), age.",
+        ),
+        (
+            {"user_id": "Kunde-Nr"},
+            {"user_id": "u0", "Kunde-Nr": "u0"},
+            None,
+            "`queries` must give each feature once. Received 'user_id' twice, also as 'Kunde-Nr'.",
+        ),
+        # A column had the name of another input, which means that input.
+        ({"user_id": "age"}, {"age": "u0"}, None, "`age` must be numbers. Received in row 0: 'u0' (str)."),
+        (
+            {"year": "Jahr"},
+            {"user_id": "u0"},
+            {"yr": 1991},
+            "The bundle does not filter by 'yr'. Those it was exported with: genres, year (the column Jahr), is_new.",
+        ),
+        (
+            {"year": "Jahr"},
+            {"user_id": "u0"},
+            {"Jahr": 1991, "year": 1991},
+            "`only` must give each feature once. Received 'year' twice, also as 'year'.",
+        ),
+    ],
+)
+def test_an_error_says_which_columns_the_inputs_were(bundle, filtering, names, queries, only, message):
+    loaded = with_original_names(bundle if only is None else filtering, **names)
+    with pytest.raises((ValueError, TypeError), match=re.escape(message)):
+        loaded.recommend(queries, only=only)
 
 
 def test_no_query_gives_no_recommendations(bundle, filtering):

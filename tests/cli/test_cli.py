@@ -1,6 +1,7 @@
 """The command line as a user meets it: its output and its exit code, of each command in a process of its own once."""
 
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -150,6 +151,25 @@ def test_a_query_that_the_bundle_does_not_know_is_named(call, bundle_path):
         assert result.returncode == 0, result.stderr
         assert result.stdout.splitlines()[0] == note
         assert result.stdout.count("Title ") == 10
+
+
+def test_inputs_may_be_called_as_in_the_users_table(call, bundle_path, tmp_path):
+    shutil.copytree(bundle_path, tmp_path / "1")
+    file = tmp_path / "1" / "assets.extra" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    file.write_text(json.dumps({**manifest, "original_names": {"user_id": "Kunde-Nr", "age": "Alter (Jahre)"}}))
+    expected = call("recommend", bundle_path, "--query", "user_id=u0", "--query", "age=30").stdout.splitlines()
+    result = call("recommend", tmp_path / "1", "--query", "Kunde-Nr=u0", "--query", "Alter (Jahre)=30")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[1:] == expected[1:]
+    unknown = call("recommend", tmp_path / "1", "--query", "Kunde-Nr=u99999")
+    assert unknown.stdout.startswith("The bundle does not know user_id 'u99999': these are general recommendations.")
+    known = "Known: user_id (the column Kunde-Nr), age (the column Alter (Jahre))."
+    check_error(call("recommend", tmp_path / "1", "--query", "Kunde=u0"), f"Unknown query feature 'Kunde'. {known}")
+    check_error(
+        call("recommend", tmp_path / "1", "--query", "Kunde-Nr=u0", "--query", "user_id=u0"),
+        "`--query` must give each feature once. Received 'user_id' twice, also as 'user_id'.",
+    )
 
 
 @pytest.mark.parametrize(

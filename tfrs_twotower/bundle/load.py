@@ -19,6 +19,7 @@ from tfrs_twotower.bundle.manifest import Manifest
 from tfrs_twotower.bundle.query_tables import QueryTables
 from tfrs_twotower.bundle.stored_candidates import read_candidates
 from tfrs_twotower.bundle.values import (
+    by_input_names,
     filter_values,
     ids_tensor,
     lists_tensor,
@@ -177,8 +178,9 @@ class LoadedBundle:
         """Recommends candidates, best first, without those that the query has seen, as far as the bundle knows.
 
         Args:
-            queries: Feature name -> one value or a sequence, equally many each, perhaps none. A feature that is left
-                out is missing: for a known query id the bundle's own record is taken.
+            queries: Feature name -> one value or a sequence, equally many each, perhaps none. The name is that of the
+                input, or of its column in the table that the model was trained on. A feature that is left out is
+                missing: for a known query id the bundle's own record is taken.
             k: Recommendations per query, 1 <= k <= the bundle's; by default the bundle's.
             exclude: For each query the ids of candidates that it must not get; unknown ids are harmless.
             only: Feature of the candidates -> values of which a candidate must have one, for all queries; or a list of
@@ -340,10 +342,13 @@ class LoadedBundle:
 
     def _filter_tensors(self, only: Mapping[str, Any], batch: int) -> dict[str, tf.Tensor]:
         require_features(only, "only")
-        features = self.manifest.filter_by
+        model, features = self.manifest.model, self.manifest.filter_by
+        only = by_input_names(only, model.names_of(features), "only")
         unknown = [name for name in only if name not in features]
         if unknown:
-            known = f"Those it was exported with: {', '.join(features)}" if features else "It was exported with none"
+            known = "It was exported with none"
+            if features:
+                known = f"Those it was exported with: {model.describe_names(features)}"
             raise ValueError(f"The bundle does not filter by {', '.join(map(repr, unknown))}. {known}.")
         tensors = {}
         for name in features:
@@ -354,15 +359,18 @@ class LoadedBundle:
 
     def _query_tensors(self, queries: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         require_features(queries, "queries")
-        schema = self.manifest.model.query
+        model, schema = self.manifest.model, self.manifest.model.query
         inputs = {spec.name: spec for spec in schema.inputs}
+        queries = by_input_names(queries, model.names_of(inputs), "queries")
         unknown = [name for name in queries if name not in inputs]
         if unknown:
-            raise ValueError(f"Unknown query feature {', '.join(map(repr, unknown))}. Known: {', '.join(inputs)}.")
+            raise ValueError(
+                f"Unknown query feature {', '.join(map(repr, unknown))}. Known: {model.describe_names(inputs)}."
+            )
         columns = {name: to_list(values) for name, values in queries.items()}
         lengths = {name: len(values) for name, values in columns.items()}
         if not lengths:
-            raise ValueError(f"`queries` must give at least one feature. Known: {', '.join(inputs)}.")
+            raise ValueError(f"`queries` must give at least one feature. Known: {model.describe_names(inputs)}.")
         if len(set(lengths.values())) != 1:
             raise ValueError(f"All query features must have equally many values. Received: {lengths}.")
         require_equal_lists(columns, schema.histories_of)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower._json_values import JsonValue
@@ -169,6 +169,24 @@ class ModelEntry:
     recipe: Mapping[str, Any] | None = None
     original_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     card: CardDetails = dataclasses.field(default_factory=CardDetails)
+
+    def names_of(self, known: Collection[str]) -> dict[str, str]:
+        """Returns what inputs or columns may be called -> their names; a column has that of the user's table, too.
+
+        Args:
+            known: Names of inputs or columns.
+        """
+        originals = {original: name for name, original in self.original_names.items() if name in known}
+        return originals | {name: name for name in known}
+
+    def describe_names(self, known: Iterable[str]) -> str:
+        """Lists inputs or columns, with the names that they had in the user's table.
+
+        Args:
+            known: Names of inputs or columns.
+        """
+        originals = self.original_names
+        return ", ".join(f"{name} (the column {originals[name]})" if name in originals else name for name in known)
 
 
 def require_metrics(metrics: Mapping[str, float]) -> None:

@@ -74,6 +74,30 @@ def require_features(values: Any, name: str) -> None:
         )
 
 
+def by_input_names(values: Any, names: Mapping[str, str], name: str) -> dict[str, Any]:
+    """Returns values by the names of inputs; unknown names stay as they are.
+
+    Args:
+        values: What `require_features` accepts.
+        names: What an input may be called -> its name.
+        name: Name of the argument, for errors.
+
+    Raises:
+        ValueError: If two names are of one input.
+
+    Example:
+        >>> by_input_names({"Customer ID": "c7"}, {"Customer ID": "customer_id"}, "queries")
+        {'customer_id': 'c7'}
+    """
+    renamed: dict[str, Any] = {}
+    for given, value in values.items():
+        own = names.get(given, given)
+        if own in renamed:
+            raise ValueError(f"`{name}` must give each feature once. Received {own!r} twice, also as {given!r}.")
+        renamed[own] = value
+    return renamed
+
+
 def require_equal_lists(columns: Mapping[str, list[Any]], histories_of: Mapping[str, str]) -> None:
     """Checks that each rating or time of a history belongs to one of its candidates.
 

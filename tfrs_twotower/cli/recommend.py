@@ -44,9 +44,12 @@ def recommend(
         import_tensorflow()
 
         from tfrs_twotower.bundle.load import load_bundle
+        from tfrs_twotower.bundle.values import by_input_names
 
         loaded = load_bundle(bundle)
-        schema = loaded.manifest.model.query
+        model, schema = loaded.manifest.model, loaded.manifest.model.query
+        pairs = by_input_names(pairs, model.names_of([spec.name for spec in schema.inputs]), "--query")
+        filters = by_input_names(filters, model.names_of(loaded.manifest.filter_by), "--only")
         features = {name: [_parse_value(schema.input(name), text)] for name, text in pairs.items()}
         allowed = {name: _parse_values(loaded, name, text) for name, text in filters.items()}
         found = loaded.recommend(

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import warnings
 
 import numpy as np
@@ -39,6 +40,13 @@ def timed(draw) -> Interactions:
     return dataclasses.replace(data, events=data.events.append_column("timestamp", [times]))
 
 
+TOO_SMALL = (
+    "Every part must have at least one event",
+    "A random split needs at least",
+    "A query must have at least",
+)
+
+
 def quietly(make, *arguments, **options) -> Split | None:
     """Makes a split without showing its warnings; None if the data is too small for one."""
     with warnings.catch_warnings():
@@ -46,7 +54,7 @@ def quietly(make, *arguments, **options) -> Split | None:
         try:
             return make(*arguments, **options)
         except ValueError as error:
-            if "Every part must have at least one event" not in str(error):
+            if not any(text in str(error) for text in TOO_SMALL):
                 raise
             return None
 
@@ -321,8 +329,39 @@ def test_a_share_outside_0_to_1_is_refused(share):
 
 
 def test_an_empty_part_is_refused():
-    with pytest.raises(ValueError, match="Every part must have at least one event. Received 3 events"):
-        splits.random_split(interactions(3), seed=0)
+    one_pair = make_interactions(np.zeros(30, int), np.zeros(30, int), np.arange(30), num_queries=1, num_candidates=1)
+    with pytest.raises(ValueError, match="Every part must have at least one event. Received 30 events"):
+        splits.random_split(one_pair, seed=0)
+
+
+# round(n * test) and round((n - that) * validation) are 1 or more from this n on.
+@pytest.mark.parametrize(
+    ("test", "validation", "needed"), [(0.2, 0.1, 7), (0.5, 0.5, 4), (0.2, 0.25, 4), (0.01, 0.1, 51), (0.9, 0.5, 16)]
+)
+def test_a_random_split_of_too_few_events_says_how_many_it_needs(test, validation, needed):
+    split = quietly(splits.random_split, interactions(needed), test=test, validation=validation, seed=0)
+    assert split is not None
+    message = f"A random split needs at least {needed} events with test={test} and validation={validation}. Received: "
+    with pytest.raises(ValueError, match=f"{re.escape(message)}{needed - 1}. Change the shares, or split more events."):
+        splits.random_split(interactions(needed - 1), test=test, validation=validation, seed=0)
+
+
+@pytest.mark.parametrize(("test", "validation"), [(1e-300, 0.5), (0.5, 1e-300), (1 - 1e-16, 1 - 1e-16)])
+def test_extreme_shares_need_more_events_than_there_are(test, validation):
+    with pytest.raises(ValueError, match="A random split needs at least .* Received: 30. Change the shares"):
+        splits.random_split(interactions(30), test=test, validation=validation, seed=0)
+
+
+def test_leave_last_out_of_queries_with_too_few_events_says_how_many_they_need():
+    rows = np.arange(5)
+    data = make_interactions(np.array([0, 0, 0, 1, 1]), rows, rows, num_queries=2, num_candidates=5)
+    data = dataclasses.replace(data, events=data.events.append_column("timestamp", [rows]))
+    with pytest.raises(
+        ValueError,
+        match="A query must have at least 4 events to leave its last 2 to the test and 1 before them to validation. "
+        "Received: at most 3 events of a query, 5 in all. Split them at random or by time, or in smaller parts.",
+    ):
+        splits.leave_last_out_split(data, num_test=2)
 
 
 @settings(deadline=None)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from tests.data.reading import exactly
 from tests.experiment.conftest import shop_experiment
 from tfrs_twotower.experiment import Experiment, inspect_table
-from tfrs_twotower.experiment.sections import DataSection, SplitSection
+from tfrs_twotower.experiment.sections import DataSection, SplitSection, TrainingSection
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +88,44 @@ def test_many_different_ratings_are_described_by_their_ends(tmp_path):
     (tmp_path / "r.csv").write_text("u,m,r\n" + "\n".join(rows))
     data = DataSection(ratings=str(tmp_path / "r.csv"), query_id="u", candidate_id="m", rating="r")
     assert inspect_table(Experiment(data=data)).ratings == "Ratings: 40 different ones from 0 to 4.875."
+
+
+def test_a_validation_part_that_is_too_small_to_choose_is_said_before_training(tmp_path):
+    # Of ten events, two are the test and one validates.
+    rows = [f"c{row},{row % 3},{5 - 4 * (row % 2)}" for row in range(10)]
+    (tmp_path / "r.csv").write_text("u,m,r\n" + "\n".join(rows))
+    data = DataSection(ratings=str(tmp_path / "r.csv"), query_id="u", candidate_id="m", rating="r")
+    inspection = inspect_table(Experiment(data=data, training=TrainingSection(seed=1)))
+    assert inspection.parts["validation"] == 1
+    notes = [note for note in inspection.notes if note.startswith("The validation part has 1 event, ")]
+    assert len(notes) == 1
+    assert "30 are taken" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "threshold", "message"),
+    [
+        (
+            [f"c{row},x,{1 + row % 5}" for row in range(20)],
+            None,
+            "The catalogue must have two candidates or more: a single one comes first whatever is learnt. Received: 1.",
+        ),
+        (
+            [f"c{row},{row % 3},1" for row in range(20)],
+            2,
+            "The training part must have a positive event. Received: none of 14 events. Lower `training.threshold`, "
+            "which is 2, or train on more events.",
+        ),
+        (
+            [f"c{row},{row % 3},5" for row in range(6)],
+            None,
+            "A random split needs at least 7 events with test=0.2 and validation=0.1. Received: 6. Change the shares, "
+            "or split more events.",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_training(tmp_path, rows, threshold, message):
+    (tmp_path / "r.csv").write_text("u,m,r\n" + "\n".join(rows))
+    data = DataSection(ratings=str(tmp_path / "r.csv"), query_id="u", candidate_id="m", rating="r")
+    with exactly(ValueError, message):
+        inspect_table(Experiment(data=data, training=TrainingSection(threshold=threshold)))

@@ -173,9 +173,8 @@ def test_a_rating_model_can_be_left_out(shop, tmp_path):
         ),
         (
             {"training": TrainingSection(threshold=6)},
-            "The test part must have a positive event whose candidate the query has not seen before. Received: none of "
-            "120 events. Lower `training.threshold`, which is 6; or set `export.recommend_seen`, if queries choose the "
-            "same candidates again and again.",
+            "The training part must have a positive event. Received: none of 432 events. Lower `training.threshold`, "
+            "which is 6, or train on more events.",
         ),
         (
             {"evaluation": EvaluationSection(name_column="titel")},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,6 +16,7 @@ from tfrs_twotower.data.rows import pair_numbers, places_within
 
 # Codes of the parts, by query or candidate.
 _TRAIN, _VALIDATION, _TEST = 0, 1, 2
+_MAX_EVENTS = 2**62
 
 
 def random_split(interactions: Interactions, *, test: float = 0.2, validation: float = 0.1, seed: int) -> Split:
@@ -43,6 +46,12 @@ def random_split(interactions: Interactions, *, test: float = 0.2, validation: f
     """
     interactions, seed = require_interactions(interactions, "interactions"), require_seed(seed)
     check_shares(test=test, validation=validation)
+    needed = _fewest(test, validation)
+    if interactions.num_events < needed:
+        raise ValueError(
+            f"A random split needs at least {needed:,} events with test={test:g} and validation={validation:g}. "
+            f"Received: {interactions.num_events:,}. Change the shares, or split more events."
+        )
     pairs, num_pairs = pair_numbers(interactions.query_rows, interactions.candidate_rows, interactions.num_candidates)
     order = np.random.default_rng(seed).permutation(num_pairs)
     num_test, num_validation = _part_sizes(interactions.num_events, test, validation)
@@ -187,6 +196,18 @@ def unseen_candidates_split(
 def _part_sizes(total: int, test: float, validation: float) -> tuple[int, int]:
     num_test = round(total * test)
     return num_test, round((total - num_test) * validation)
+
+
+def _fewest(test: float, validation: float) -> int:
+    """Returns the fewest events of which no part of a random split is empty."""
+
+    def is_enough(total: int) -> bool:
+        num_test, num_validation = _part_sizes(total, test, validation)
+        return min(num_test, num_validation, total - num_test - num_validation) > 0
+
+    # Of so many events, each part has two or more, and more events never make a part smaller.
+    limit = 4 / min(test, validation * (1 - test), (1 - validation) * (1 - test))
+    return bisect.bisect_left(range(math.ceil(min(limit, _MAX_EVENTS))), True, key=is_enough)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

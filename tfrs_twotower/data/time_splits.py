@@ -48,6 +48,12 @@ def leave_last_out_split(interactions: Interactions, *, num_test: int = 1, num_v
     counts = np.bincount(rows, minlength=interactions.num_queries)
     from_last = np.repeat(counts, counts) - 1 - places_within(counts)  # 0 for a query's latest event
     has_enough = np.repeat(counts > num_test + num_validation, counts)
+    if not has_enough.any():
+        raise ValueError(
+            f"A query must have at least {num_test + num_validation + 1} events to leave its last {num_test} to the "
+            f"test and {num_validation} before them to validation. Received: at most {counts.max()} events of a query, "
+            f"{len(rows):,} in all. Split them at random or by time, or in smaller parts."
+        )
     return partition(
         interactions,
         test=order[has_enough & (from_last < num_test)],

@@ -26,6 +26,7 @@ from tfrs_twotower.experiment.sources import load_data
 from tfrs_twotower.features.self_attention import SelfAttention
 from tfrs_twotower.model.recipe import Recipe, choose_recipe
 from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
+from tfrs_twotower.training.choosing import find_choices
 from tfrs_twotower.training.state import TrainingState
 
 #: Folder in a version's `assets.extra` with what a later training goes on from.
@@ -89,9 +90,12 @@ def prepare(experiment: Experiment, *, progress: Progress = no_progress) -> Prep
     if newer is None or state is None:
         split, notes = _split(interactions, experiment.split, experiment.training.seed)
         recipe = _choose(split.train, interactions, experiment)
+        choices = find_choices(split, threshold=recipe.threshold, recommend_seen=experiment.export.recommend_seen)
+        notes += choices.describe(recipe)
     else:
         split, notes = _split_newer(interactions, newer, experiment)
         recipe = state.recipe
+    _check_training_part(split, recipe)
     _check_test_part(split, recipe, recommend_seen=experiment.export.recommend_seen)
     return Prepared(
         experiment=experiment,
@@ -228,6 +232,21 @@ def _split(interactions: Interactions, settings: SplitSection, seed: int) -> tup
             '`kind = "temporal"` in the section `split`, tests as a model in production is tested.'
         )
     return split, notes
+
+
+def _check_training_part(split: Split, recipe: Recipe) -> None:
+    """Checks that there is something to learn: otherwise, a model could not be built."""
+    train = split.train
+    if train.num_candidates < 2:
+        raise ValueError(
+            "The catalogue must have two candidates or more: a single one comes first whatever is learnt. Received: "
+            f"{train.num_candidates}."
+        )
+    if not (train.ratings >= recipe.threshold).any():
+        raise ValueError(
+            f"The training part must have a positive event. Received: none of {train.num_events:,} events. Lower "
+            f"`training.threshold`, which is {recipe.threshold:g}, or train on more events."
+        )
 
 
 def _check_test_part(split: Split, recipe: Recipe, *, recommend_seen: bool) -> None:

@@ -16,14 +16,13 @@ from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.recipe_settings import ModelSettings
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.callbacks import BestWeights, ValidationMetrics
+from tfrs_twotower.training.choosing import DEFAULT_EPOCHS
 from tfrs_twotower.training.fit import QueryTraining, fit_by_query
 from tfrs_twotower.training.recency import weigh_by_recency
 from tfrs_twotower.training.run_folder import RunFolder
 
 #: Queries by which the ranking of the validation part is measured: more would take longer than they are worth.
 MAX_RANKED_QUERIES = 10_000
-#: Epochs if there is nothing to choose them by.
-DEFAULT_EPOCHS = 30
 # Steps from one measurement of the validation part to the next; an epoch of more steps is measured at its end.
 _MIN_STEPS_BETWEEN = 30
 

@@ -25,7 +25,8 @@ from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.replicas import require_whole_tables
 from tfrs_twotower.model.two_tower import TwoTowerModel
-from tfrs_twotower.training.fitting import DEFAULT_EPOCHS, MAX_RANKED_QUERIES, Chosen, Fitting, Logs
+from tfrs_twotower.training.choosing import DEFAULT_EPOCHS, find_choices
+from tfrs_twotower.training.fitting import MAX_RANKED_QUERIES, Chosen, Fitting, Logs
 from tfrs_twotower.training.impression_weight import choose_impression_weight
 from tfrs_twotower.training.initial_biases import start_from_biases
 from tfrs_twotower.training.linear import add_linear_part, choose_linear_settings, with_defaults
@@ -103,7 +104,9 @@ def fit_recipe(
     Args:
         recipe: From `choose_recipe`. A model whose settings have a number of epochs is trained for it at once.
         split: Its parts except `test` are used. Without a validation part, a tenth of the training events is set aside
-            at random to choose the epochs.
+            at random to choose the epochs. A validation part that cannot measure a model chooses nothing for it: it
+            must have a positive event of a candidate that the query has not seen, and for the rating model another one
+            below the threshold.
         seed: Seed of the weights and of the order of the queries, >= 0; also that of a validation part set aside.
         retrain: Whether to train on training and validation part together in the end; None does so up to three million
             events. Otherwise, the model of the best epoch is the result.
@@ -163,7 +166,15 @@ def _fit(
         described = describe_run(recipe, split, seed=seed, retrain=retrain, recommend_seen=recommend_seen)
         if run.begin(described):
             notes.append(f"The training was begun before, and went on from {run.path}.")
-    choosing = _with_validation(split, seed, notes)
+    choosing, can_choose_rating = _with_validation(split, seed, notes), True
+    if choosing is not None:
+        choices = find_choices(choosing, threshold=recipe.threshold, recommend_seen=recommend_seen)
+        can_choose_rating = choices.rating
+        if not choices.retrieval:
+            notes.append(f"{choices.reason}: it chose nothing. Epochs that were not given are {DEFAULT_EPOCHS}.")
+            choosing = None
+        elif recipe.rating is not None and not choices.rating:
+            notes.append(f"{choices.reason}: it did not choose how the rating model is trained.")
     # The history of held-out queries is never trained on.
     everything = pa.concat_tables([split.train.events, split.validation.events])
     seen = dataclasses.replace(split.train, events=everything)
@@ -190,8 +201,9 @@ def _fit(
     )
     retrieval, recipe, logs = _fit_retrieval(recipe, fitting, notes)
     rating, histories = None, {"retrieval": logs}
+    of_rating = fitting if can_choose_rating else dataclasses.replace(fitting, choosing=None)
     if recipe.rating is not None:
-        rating, recipe, histories["rating"] = _fit_rating(recipe, recipe.rating, fitting, notes)
+        rating, recipe, histories["rating"] = _fit_rating(recipe, recipe.rating, of_rating, notes)
     return Trained(
         model=join(finish_retrieval(retrieval, recipe, fitting.trained_on), rating),
         recipe=recipe,

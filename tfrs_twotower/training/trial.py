@@ -15,6 +15,7 @@ from tfrs_twotower.model.recipe import Recipe
 from tfrs_twotower.model.recipe_models import build_retrieval_model
 from tfrs_twotower.model.recipe_settings import ModelSettings
 from tfrs_twotower.model.two_tower import TwoTowerModel
+from tfrs_twotower.training.choosing import find_choices
 from tfrs_twotower.training.fitting import Fitting
 from tfrs_twotower.training.recipe import build_rating
 
@@ -44,13 +45,19 @@ def try_recipe(
         The best NDCG@10 of the retrieval model, or the lowest log loss of the rating model, on the validation part.
 
     Raises:
-        ValueError: If the split has no validation part, or the recipe has no such model.
+        ValueError: If the split has no validation part that measures the model, or the recipe has no such model.
     """
     settings = recipe.retrieval if model == "retrieval" else recipe.rating
     if settings is None:
         raise ValueError(f"`model` must be one that the recipe has: it has no rating model. Received: {model!r}.")
     if not split.validation.num_events:
         raise ValueError("`split` must have a validation part: it is what settings are compared by. Received: none.")
+    choices = find_choices(split, threshold=recipe.threshold, recommend_seen=recommend_seen)
+    if not (choices.retrieval if model == "retrieval" else choices.rating):
+        raise ValueError(
+            f"`split` must have a validation part that measures the {model} model. {choices.reason}. Leave more events "
+            "to it."
+        )
     fitting = Fitting(
         choosing=split,
         seen=split.train,

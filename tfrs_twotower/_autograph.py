@@ -15,7 +15,7 @@ _WRITTEN_FOR_GRAPHS = frozenset(
 )
 
 
-def as_written(function: _Function) -> _Function:
+def as_written(function: _Function, *, unless: bool = False) -> _Function:
     """Marks a function that TensorFlow can trace as it is written.
 
     TensorFlow's AutoGraph otherwise rewrites the function and everything that it calls, so that a Python `if` or loop
@@ -24,10 +24,13 @@ def as_written(function: _Function) -> _Function:
     Args:
         function: A function that calls nothing of a user's own. No `if` or loop in it, or in what it calls, depends on
             a tensor.
+        unless: Whether it does call something of a user's own; it then stays as it is.
 
     Returns:
         The same function for TensorFlow.
     """
+    if unless:
+        return function
     marked: _Function = tf.autograph.experimental.do_not_convert(function)
     return marked
 

@@ -129,7 +129,7 @@ def gather_batches(source: RowSource, tables: EncodedTables, *, initial_epoch: i
         return batches.unbatch() if isinstance(source, StackedRowSource) else batches
 
     lookups = [history.code_ratings for history in tables.histories]
-    traced = tf.function(as_written(gather) if all(map(is_written_for_graphs, lookups)) else gather)
+    traced = tf.function(as_written(gather, unless=not all(map(is_written_for_graphs, lookups))))
     counter = None if initial_epoch is None else EpochCounter(initial_epoch)
     numbers = number_epoch_0(count) if counter is None else counter.number_epoch(count)
     batches = batches_of(numbers).apply(tf.data.experimental.assert_cardinality(source.num_batches))

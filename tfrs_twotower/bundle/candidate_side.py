@@ -37,8 +37,7 @@ class CandidateSide(tf.Module):
             return by_role(model, lambda part: part.embed_candidates(part.candidate_tower.lookup(features)))
 
         specs = {spec.name: spec for spec in candidate_inputs(model)}
-        compute = with_whole_packets(embed)
-        traced = tf.function(compute if model.uses_autograph else as_written(compute))
+        traced = tf.function(as_written(with_whole_packets(embed), unless=model.uses_autograph))
         self.embed = traced.get_concrete_function(**specs)  # see `QuerySide`
         retrieval = model.retrieval_model
         is_latent = np.arange(retrieval.embedding_dim) < retrieval.vector_dim

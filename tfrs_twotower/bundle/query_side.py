@@ -87,8 +87,8 @@ class QuerySide(tf.Module):
 
         # Concrete functions: a `tf.function` that is loaded and saved again is wrapped in another each time.
         def trace(function: Callable[..., Embeddings], **specs: tf.TensorSpec) -> Any:
-            compute = with_whole_packets(function)
-            return tf.function(compute if model.uses_autograph else as_written(compute)).get_concrete_function(**specs)
+            traced = tf.function(as_written(with_whole_packets(function), unless=model.uses_autograph))
+            return traced.get_concrete_function(**specs)
 
         self.embed, self.recall = trace(embed, **specs), trace(recall, **specs)
         candidate_id = tf.TensorSpec([None], tf.string, name=CANDIDATE_INPUT)

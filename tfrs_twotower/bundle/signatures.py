@@ -79,7 +79,7 @@ def build_signatures(
     def trace(function: Callable[..., Tensors], *specs: Mapping[str, tf.TensorSpec]) -> Any:
         named = {name: spec for group in specs for name, spec in group.items()}
 
-        compute_in_blocks = in_blocks(function if catalogue.index.uses_autograph else as_written(function), named)
+        compute_in_blocks = in_blocks(as_written(function, unless=catalogue.index.uses_autograph), named)
 
         def compute(**features: tf.Tensor) -> Tensors:
             return compute_in_blocks(**aligned(features, {**inputs.ratings_of, **inputs.times_of}))
@@ -131,7 +131,7 @@ class _Functions:
             return self._index.search_aligned(queries, k, exclude)
 
         vectors = tf.TensorSpec([None, self._index.vectors.embedding_dim], tf.float32)
-        traced = tf.function(search if self._index.uses_autograph else as_written(search))
+        traced = tf.function(as_written(search, unless=self._index.uses_autograph))
         return traced.get_concrete_function(vectors, tf.TensorSpec([None, None], tf.int32))
 
     def recommend(self, **features: tf.Tensor) -> Tensors:

@@ -1,10 +1,10 @@
 """Results whose last digits do not depend on how many rows are computed at once.
 
-The processor's vector instructions compute a packet of eight float32 at a time. TensorFlow computes the values beyond
-the last whole packet one by one. It multiplies a single row by a matrix in another way than several; and processors
-with AVX2 but without AVX-512 take six rows at once, and one, two or three that are left over in another way. All of
-these round differently. Where the number of rows is a multiple of eight that leaves none, four or five of six, a row is
-the same to the last bit in any batch.
+The processor's vector instructions compute a packet of eight float32 at a time, and TensorFlow computes the values
+beyond the last whole packet one by one. It multiplies a single row by a matrix in another way than several. Without
+AVX-512, it takes six rows at once, and one to three that are left over in another way. All of these round differently.
+The number of rows is therefore a multiple of eight: such a number leaves none, two or four of six rows, and after one
+that leaves two, the next leaves four. A row is then the same to the last bit in any batch.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tfrs_twotower.features.columns import MISSING
 #: Values of a packet, or a multiple of it, in TensorFlow's builds for x86 and Arm. A build of one's own for AVX-512 has
 #: packets of 16, and may round differently for other numbers of rows.
 _PACKET = 8
-# Rows that a product of matrices takes at once, and how many of them, at least, must not be left over alone.
-_ROWS_AT_ONCE, _FEWEST_LEFT = 6, 4
+# Rows that a product of matrices takes at once, and how many are left over that it computes in another way.
+_ROWS_AT_ONCE, _BADLY_LEFT = 6, 2
 
 
 def with_whole_packets(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[..., dict[str, tf.Tensor]]:
@@ -80,5 +80,4 @@ def _up_to_whole_packets(num: tf.Tensor) -> tf.Tensor:
 def _computed_alike(num_rows: tf.Tensor) -> tf.Tensor:
     """The next number of rows at which all rows are computed in the same way."""
     whole = _up_to_whole_packets(num_rows)
-    num_left = whole % _ROWS_AT_ONCE
-    return tf.where((num_left > 0) & (num_left < _FEWEST_LEFT), whole + _PACKET, whole)
+    return tf.where(whole % _ROWS_AT_ONCE == _BADLY_LEFT, whole + _PACKET, whole)

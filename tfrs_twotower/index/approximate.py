@@ -229,7 +229,7 @@ class ApproximateIndex(Index, Generic[EffortT]):
             return tf.tensor_scatter_nd_update(rows, places, found)
 
         # A branch is a `tf.function`, which AutoGraph would rewrite even within what is traced as it is written.
-        branch = not_inlined(search if self.uses_autograph else as_written(search))
+        branch = not_inlined(as_written(search, unless=self.uses_autograph))
         return tf.cond(tf.reduce_any(is_selected), branch, lambda: rows)
 
 

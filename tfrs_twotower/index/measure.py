@@ -106,7 +106,7 @@ def measure_latency(index: Index, queries: np.ndarray) -> dict[int, float]:
 
 
 def _search_of(index: Index) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
-    return index.search if index.uses_autograph else as_written(index.search)
+    return as_written(index.search, unless=index.uses_autograph)
 
 
 def _queries_spec(index: Index) -> tf.TensorSpec:

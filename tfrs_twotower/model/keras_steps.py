@@ -298,7 +298,7 @@ class KerasSteps(Distributed, abc.ABC):
         return self._traced(lambda batch: self(batch, training=False))(data)
 
     def _traced(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        return step if self.uses_autograph else as_written(step)
+        return as_written(step, unless=self.uses_autograph)
 
     def measure_pairs(self, batch: EventBatch | QueryBatch, scores: tf.Tensor) -> None:
         """Updates the metrics that were given to `compile`.

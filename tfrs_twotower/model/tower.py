@@ -348,7 +348,7 @@ class Tower(VocabularyBound, abc.ABC):
         def encode(codes: Mapping[str, tf.Tensor]) -> tf.Tensor:
             return self.encode(codes)
 
-        traced = tf.function(encode if self.uses_autograph else as_written(encode))
+        traced = tf.function(as_written(encode, unless=self.uses_autograph))
         return traced.get_concrete_function(self._code_specs())
 
     def feature_vectors(self, codes: Mapping[str, tf.Tensor], names: Iterable[str], training: bool) -> list[tf.Tensor]:

@@ -14,7 +14,6 @@ from tfrs_twotower.batches.batch import EventBatch, QueryBatch
 from tfrs_twotower.batches.pipeline import Epochs, epochs_of
 from tfrs_twotower.features.draws import draws_of_step
 from tfrs_twotower.model.callback_states import WatchesCallbacks, companions
-from tfrs_twotower.model.distributed import Distributed
 from tfrs_twotower.model.file_formats import require_format, warn_of_folder, warn_of_missing_state
 from tfrs_twotower.model.finite import naming_numbers, with_checked_numbers
 from tfrs_twotower.model.fit_arguments import as_list, require_batches, steps_at_once
@@ -31,9 +30,10 @@ from tfrs_twotower.model.replicas import (
     uses_coordinator,
 )
 from tfrs_twotower.model.step_callbacks import EpochsBegun, FiniteLoss, FiniteLossOfSteps
+from tfrs_twotower.model.step_loop import StepLoop
 
 
-class KerasSteps(Distributed, abc.ABC):
+class KerasSteps(StepLoop, abc.ABC):
     """Keras's `compile` and `fit` for a model whose loss is a task's.
 
     Keras's logs have three losses: `loss` is the task's, `regularization_loss` that of the weights, and `total_loss`
@@ -46,10 +46,6 @@ class KerasSteps(Distributed, abc.ABC):
         measures_pairs: Whether metrics were given to `compile`.
     """
 
-    steps_per_execution: Any
-    train_function: Any
-    test_function: Any
-
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__(name=name)
         self.after_step: Callable[[], None] | None = None
@@ -57,7 +53,7 @@ class KerasSteps(Distributed, abc.ABC):
         # Every replica knows the metrics of all; Keras would add those of several workers up.
         self.distribute_reduction_method = "first"
         self.measures_pairs = False
-        self._chooses_steps = self._runs_many = self._tests_many = False
+        self._chooses_steps = False
         self._epochs: Epochs | None = None
         self._has_been_fit = False
 
@@ -130,7 +126,6 @@ class KerasSteps(Distributed, abc.ABC):
                 )
         self.measures_pairs = bool(metrics or weighted_metrics)
         self._chooses_steps = steps_per_execution is None and not run_eagerly
-        self._runs_many = self._tests_many = False
         super().compile(
             optimizer,
             metrics=metrics,
@@ -310,46 +305,6 @@ class KerasSteps(Distributed, abc.ABC):
         labels = tf.cast(batch.ratings >= self.threshold, tf.float32)
         self.compiled_metrics.update_state(labels[:, tf.newaxis], scores[:, tf.newaxis], batch.weights)
 
-    def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
-        """Makes the function that runs steps; called by Keras, whose function for a single step can run no others."""
-        self._build_optimizer()  # TensorFlow would trace a function that makes variables twice
-        runs_many = self.steps_per_execution.numpy() > 1
-        force = force or (runs_many and not self._runs_many)
-        self._runs_many = (self._runs_many and not force) or runs_many
-        if (self.train_function is None or force) and runs_many and self._repeats_steps:
-            steps = repeated(self._one_step(super().make_train_function), self._steps_per_execution)
-            self.train_function = steps
-            return steps
-        return super().make_train_function(force)
-
-    def make_test_function(self, force: bool = False) -> Callable[[Any], Any]:
-        """Makes the function that tests on batches; called by Keras, as `make_train_function` is."""
-        tests_many = self.steps_per_execution.numpy() > 1
-        force = force or (tests_many and not self._tests_many)
-        self._tests_many = (self._tests_many and not force) or tests_many
-        if (self.test_function is None or force) and tests_many and self._repeats_steps:
-            steps = repeated(self._one_step(super().make_test_function), self._steps_per_execution)
-            self.test_function = steps
-            return steps
-        return super().make_test_function(force)
-
-    @property
-    def _repeats_steps(self) -> bool:
-        """Whether several steps are this class's loop over Keras's step, and not Keras's own loop."""
-        is_one_device = self.distribute_strategy.num_replicas_in_sync == 1
-        return is_one_device and not (
-            uses_coordinator(self.distribute_strategy) or self.run_eagerly or self.autotune_steps_per_execution
-        )
-
-    def _one_step(self, make: Callable[[bool], Callable[[Any], Any]]) -> Callable[[Any], Any]:
-        """Makes Keras's function for a single step."""
-        num_steps = int(self._steps_per_execution.numpy())
-        self._steps_per_execution.assign(1)
-        try:
-            return make(True)
-        finally:
-            self._steps_per_execution.assign(num_steps)
-
     def _maybe_load_initial_counters_from_ckpt(
         self, steps_per_epoch: int | None, initial_epoch: int
     ) -> tuple[int, int]:
@@ -380,12 +335,6 @@ class KerasSteps(Distributed, abc.ABC):
         finite = FiniteLoss() if uses_coordinator(self.distribute_strategy) else FiniteLossOfSteps()
         return [finite, *others, *companions(others, is_resumed=is_resumed), *watching]
 
-    def _build_optimizer(self) -> None:
-        # Keras's legacy optimizers make their variables in the first step.
-        if hasattr(self.optimizer, "build"):
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
-
     def _regularization_loss(self) -> tf.Tensor:
         losses = [tf.reduce_sum(loss) for loss in self.losses]
         # The replicas' shares are added up.
@@ -396,26 +345,3 @@ class KerasSteps(Distributed, abc.ABC):
         count, weight = num_replicas(), sum_over_replicas(self.batch_weight(batch))
         self._means.update(count * loss, count * regularization, weight / count)
         return self.get_metrics_result()
-
-
-def repeated(step: Callable[[Any], Any], num_steps: tf.Variable) -> Callable[[Any], Any]:
-    """Makes a function that runs a step several times.
-
-    Keras's own loop has no outputs before its first step, so TensorFlow would trace the step twice: once for their
-    types, and once for the loop.
-
-    Args:
-        step: A `tf.function` from an iterator of batches to the outputs of a step.
-        num_steps: int64 [], the number of steps, >= 1, when they are run.
-
-    Returns:
-        A function that returns the outputs of the last step.
-    """
-
-    def steps(iterator: Any) -> Any:
-        outputs = step(iterator)
-        for _ in tf.range(1, num_steps):
-            outputs = step(iterator)
-        return outputs
-
-    return tf.function(steps, reduce_retracing=True)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_interactions
-from tfrs_twotower.evaluation.relevance import query_metrics, ranking_metrics
+from tfrs_twotower.evaluation import relevance
+from tfrs_twotower.evaluation.relevance import has_relevant, query_metrics, ranking_metrics
 
 NO_PAIRS = np.zeros((0, 2), np.int64)
 
@@ -32,6 +33,22 @@ def test_a_candidate_that_was_seen_before_does_not_count_as_relevant():
     test = make_interactions([0, 0], [1, 2], [5, 5], num_queries=1, num_candidates=3)
     values = ranking_metrics(np.array([[2]]), test, np.array([[0, 1]]), threshold=3)
     assert values["recall@1"] == 1
+
+
+@pytest.mark.parametrize("withheld", [None, 0, 5, 11])
+@pytest.mark.parametrize("block_size", [1, 5, 100])
+def test_one_positive_event_that_was_not_seen_is_enough(withheld, block_size, monkeypatch):
+    """Each of twelve events was seen before but that of query `withheld`."""
+    monkeypatch.setattr(relevance, "_BLOCK_SIZE", block_size)
+    rows = np.arange(12)
+    part = make_interactions(rows, rows % 5, np.full(12, 5), num_queries=12, num_candidates=5)
+    # That query has seen another candidate, and another query has seen its candidate.
+    seen = np.where(rows == withheld, (rows + 1) % 5, rows % 5)
+    known = make_interactions(rows, seen, np.full(12, 1), num_queries=12, num_candidates=5)
+    assert has_relevant(part, known, 3) == (withheld is not None)
+    assert has_relevant(part, None, 3)
+    assert not has_relevant(part, known, 5.5)
+    assert not has_relevant(part, None, 5.5)
 
 
 def test_a_test_part_without_a_relevant_candidate_is_refused():

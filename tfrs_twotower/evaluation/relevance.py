@@ -11,6 +11,8 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.rows import NO_ROW, pair_codes, places_within
 from tfrs_twotower.evaluation import metrics
 
+_BLOCK_SIZE = 2**12
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QueryMetrics:
@@ -56,6 +58,41 @@ class RelevantPairs:
 
     codes: np.ndarray
     gains: np.ndarray
+
+
+def has_relevant(part: Interactions, known: Interactions | None, threshold: float) -> bool:
+    """Tells whether a ranking can find anything: a positive event whose candidate the query has not seen before.
+
+    Args:
+        part: The events to find, such as the test part.
+        known: What the queries have seen; None if that may be found again.
+        threshold: Lowest rating that is positive.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> ratings = Interactions(
+        ...     queries=pa.table({"user_id": ["u1"]}), candidates=pa.table({"movie_id": ["m1", "m2"]}),
+        ...     events=pa.table({"query_row": [0, 0], "candidate_row": [0, 0], "rating": [5.0, 4.0]}),
+        ...     query_id="user_id", candidate_id="movie_id",
+        ... )
+        >>> first, again = (ratings.with_events(np.array([row])) for row in (0, 1))
+        >>> has_relevant(again, None, 3), has_relevant(again, first, 3)
+        (True, False)
+    """
+    positive = np.flatnonzero(part.ratings >= threshold)
+    if known is None:
+        return bool(positive.size)
+    # The first block has one as a rule, and what its queries have seen is a small part of all.
+    for start in range(0, len(positive), _BLOCK_SIZE):
+        rows = positive[start : start + _BLOCK_SIZE]
+        seen = np.flatnonzero(np.isin(known.query_rows, part.query_rows[rows]))
+        asked, found = (
+            pair_codes(events.query_rows[some], events.candidate_rows[some], part.num_candidates)
+            for events, some in ((part, rows), (known, seen))
+        )
+        if not np.isin(asked, found).all():
+            return True
+    return False
 
 
 def query_metrics(

@@ -16,8 +16,8 @@ from tfrs_twotower.bundle.layout import EXTRA_FOLDER, find_version
 from tfrs_twotower.data.dropping import drop_unseen
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.merging import merge_interactions
-from tfrs_twotower.data.rows import pair_codes
 from tfrs_twotower.data.splits import Split, leave_last_out_split, random_split, temporal_split
+from tfrs_twotower.evaluation.relevance import has_relevant
 from tfrs_twotower.experiment.checks import Section
 from tfrs_twotower.experiment.experiment import Experiment
 from tfrs_twotower.experiment.feature_tables import suggestion
@@ -252,11 +252,7 @@ def _check_training_part(split: Split, recipe: Recipe) -> None:
 def _check_test_part(split: Split, recipe: Recipe, *, recommend_seen: bool) -> None:
     """Checks that the test part has something to find: otherwise, a trained model could not be evaluated."""
     test, seen = split.test, split.seen
-    is_found = test.ratings >= recipe.threshold
-    if not recommend_seen:
-        tested, known = (pair_codes(part.query_rows, part.candidate_rows, part.num_candidates) for part in (test, seen))
-        is_found &= ~np.isin(tested, known)
-    if not is_found.any():
+    if not has_relevant(test, None if recommend_seen else seen, recipe.threshold):
         raise ValueError(
             "The test part must have a positive event whose candidate the query has not seen before. Received: none of "
             f"{test.num_events:,} events. Lower `training.threshold`, which is {recipe.threshold:g}; or set "

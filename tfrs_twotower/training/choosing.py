@@ -6,8 +6,8 @@ import dataclasses
 
 from tfrs_twotower.data.partition import Split
 from tfrs_twotower.evaluation.rating import has_both_classes
+from tfrs_twotower.evaluation.relevance import has_relevant
 from tfrs_twotower.model.recipe import Recipe
-from tfrs_twotower.training.validation import is_found
 
 #: Epochs if there is nothing to choose them by.
 DEFAULT_EPOCHS = 30
@@ -68,7 +68,7 @@ def find_choices(split: Split, *, threshold: float, recommend_seen: bool) -> Cho
         'The validation part has 1 event, which is positive'
     """
     labels = split.validation.ratings >= threshold
-    can_rank = bool(is_found(split, threshold, recommend_seen=recommend_seen).any())
+    can_rank = has_relevant(split.validation, None if recommend_seen else split.context, threshold)
     can_rate = can_rank and has_both_classes(labels)
     reason = ""
     if not can_rate:

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.splits import Split
-from tfrs_twotower.training.validation import ValidationRanking, is_found
+from tfrs_twotower.evaluation.relevance import has_relevant
+from tfrs_twotower.training.validation import ValidationRanking
 
 _DAY = 86_400
 # Half-lives that are tried: the time between the first and the last training event, over each of these.
@@ -55,7 +56,7 @@ def choose_half_life(split: Split, *, threshold: float) -> float | None:
         return None
     days = float(train.timestamps.max() - train.timestamps.min()) / _DAY
     positive = train.ratings >= threshold
-    if not days or not positive.any() or not is_found(split, threshold).any():
+    if not days or not positive.any() or not has_relevant(validation, split.context, threshold):
         return None
     ranking, k = ValidationRanking(split, max_queries=_MAX_QUERIES), min(10, train.num_candidates)
     ones = np.ones((len(ranking.part.requests.query_rows), 1), np.float32)

@@ -1,11 +1,10 @@
-"""How well embeddings rank the validation part, and which of its events a ranking can find."""
+"""How well embeddings rank the validation part."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tfrs_twotower._settings import whole_number
-from tfrs_twotower.data.rows import pair_codes
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.ranking import event_pairs, rank_candidates
 from tfrs_twotower.evaluation.relevance import ranking_metrics
@@ -53,22 +52,3 @@ class ValidationRanking:
         """
         ranked = rank_candidates(queries, candidates, self._seen, k=k, query_rows=self._asked)
         return ranking_metrics(ranked, self._measured, self._seen, threshold=threshold)
-
-
-def is_found(split: Split, threshold: float, *, recommend_seen: bool = False) -> np.ndarray:
-    """Tells which validation events a ranking can find: positive ones, of candidates that the query has not seen.
-
-    Args:
-        split: The split.
-        threshold: A rating of at least this is positive.
-        recommend_seen: Whether candidates that the query has seen count, too.
-
-    Returns:
-        bool [num_validation_events].
-    """
-    part, known = split.validation, split.context
-    is_positive = np.asarray(part.ratings >= threshold)
-    if recommend_seen:
-        return is_positive
-    codes, seen = (pair_codes(x.query_rows, x.candidate_rows, x.num_candidates) for x in (part, known))
-    return is_positive & ~np.isin(codes, seen)

@@ -1,6 +1,7 @@
 """Exporting a trained model: what is checked before, written, compared in a fresh process, and published."""
 
 import dataclasses
+import shutil
 import warnings
 
 import numpy as np
@@ -10,17 +11,73 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY, export_unchecked, export_version
+from tests.conftest import CANDIDATE, QUERY, bundle_of, export_unchecked, export_version
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides
 from tfrs_twotower.bundle.layout import versions
 from tfrs_twotower.bundle.warmup import read_warmup
+from tfrs_twotower.publishing import export
+from tfrs_twotower.publishing.export import publish_bundle
+
+EXACT = {"build_index": tt.index.build_exact_index}
 
 
-def test_each_export_is_the_next_version(planted, trained, tmp_path, unchecked):
-    for version in ("1", "2"):
-        path = export_version(trained, planted.split.seen, tmp_path, build_index=tt.index.build_exact_index)
-        assert path.name == version
-    assert tt.load_bundle(path).manifest.k == 24  # all candidates, since there are fewer than 100
+@pytest.fixture(scope="module")
+def shop(planted, trained, tmp_path_factory):
+    """A folder of three versions.
+
+    The first has filters, metrics, and warm-up requests of two sizes. The second recommends what was seen, too, and
+    nobody says by which columns it filters. The third is the second, refreshed with the first 20 candidates.
+    """
+    directory, seen = tmp_path_factory.mktemp("export") / "shop", planted.split.seen
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The model seems")  # never to have been trained
+        sizes = {"filter_by": ["genres"], "warmup_batch_sizes": (1, 40)}
+        export_unchecked(trained, seen, directory, metrics={"auc": 0.9}, **sizes, **EXACT)
+        again = export_unchecked(trained, seen, directory, recommend_seen=True, filter_by=None, **EXACT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "check_in_fresh_process", lambda written: None)
+        tt.refresh_bundle(again, seen.candidates.slice(0, 20))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def loaded(shop):
+    """The three versions."""
+    return [tt.load_bundle(shop / str(number)) for number in (1, 2, 3)]
+
+
+@pytest.fixture
+def first_version(shop, tmp_path):
+    """A copy of the first version, in a folder that a test may add others to."""
+    return shutil.copytree(shop / "1", tmp_path / "shop" / "1")
+
+
+@pytest.fixture(scope="module")
+def built(planted, trained):
+    """A bundle in memory, which a test may write in another way."""
+    return bundle_of(trained, planted.split.seen, k=10)
+
+
+@pytest.fixture(scope="module")
+def of_any_text(planted, tmp_path_factory):
+    """(ids of its candidates, path, warnings) of a version of a model that was not trained, with ids in Unicode."""
+    seen = planted.split.seen
+    ids = pa.array([f"фильм-{row} é\U0001f3ac" for row in range(seen.num_candidates)])
+    users = pa.array([f"ü{row}" for row in range(seen.num_queries)])
+    genres = pa.array([["Comédie"]] * seen.num_candidates)
+    candidates = seen.candidates.set_column(0, "movie_id", ids).set_column(2, "genres", genres)
+    known = dataclasses.replace(seen, candidates=candidates, queries=seen.queries.set_column(0, "user_id", users))
+    model = tt.build_two_tower(known, query=QUERY, candidate=CANDIDATE)
+    directory = tmp_path_factory.mktemp("text")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        path = export_version(model, known, directory, k=5, build_index=tt.index.build_scann_index)
+    return ids.to_pylist(), path, [str(warning.message) for warning in warned]
+
+
+def test_each_export_is_the_next_version(shop, loaded):
+    assert versions(shop) == [1, 2, 3]
+    assert loaded[0].manifest.k == 24  # all candidates, since there are fewer than 100
 
 
 @pytest.mark.parametrize(
@@ -35,28 +92,24 @@ def test_k_must_fit_the_catalogue(planted, trained, tmp_path, k, message):
         export_version(trained, planted.split.seen, tmp_path, k=k)
 
 
-def test_seen_candidates_are_recommended_again_only_if_the_export_says_so(planted, trained, tmp_path, unchecked):
+def test_seen_candidates_are_recommended_again_only_if_the_export_says_so(planted, loaded):
     """The whole catalogue is asked for: what was seen leaves empty slots, or stands in its place by score."""
-    seen, options = planted.split.seen, {"build_index": tt.index.build_exact_index}
+    seen, (usual, again, refreshed) = planted.split.seen, loaded
     query = {seen.query_id: seen.queries[seen.query_id][:1].to_pylist()}
     watched = set(np.unique(seen.candidate_rows[seen.query_rows == 0]))
     names = seen.candidates[seen.candidate_id].to_pylist()
-    usual = tt.load_bundle(export_version(trained, seen, tmp_path / "usual", **options)).recommend(query, k=24)
-    path = export_version(trained, seen, tmp_path / "again", recommend_seen=True, **options)
-    again = tt.load_bundle(path)
     assert again.manifest.recommend_seen
     everything = again.recommend(query, k=24).candidate_ids[0].tolist()
     assert sorted(everything) == sorted(names)
     left = [name for name in everything if names.index(name) not in watched]
-    assert usual.candidate_ids[0].tolist() == left + [""] * len(watched)
+    assert usual.recommend(query, k=24).candidate_ids[0].tolist() == left + [""] * len(watched)
     # What a request excludes is left out all the same, and a refreshed catalogue keeps the choice.
     without = again.recommend(query, k=24, exclude=[[everything[0]]]).candidate_ids[0].tolist()
     assert without == [*everything[1:], ""]
-    refreshed = tt.refresh_bundle(path, seen.candidates.slice(0, 20))
-    assert tt.load_bundle(refreshed).manifest.recommend_seen
+    assert refreshed.manifest.recommend_seen
 
 
-def test_a_bundle_that_predicts_differently_is_not_published(planted, trained, tmp_path, monkeypatch):
+def test_a_bundle_that_predicts_differently_is_not_published(built, tmp_path, monkeypatch):
     """The written bundle has other names for the candidates; the check in a fresh process finds it."""
     save = Bundle.save
 
@@ -69,37 +122,33 @@ def test_a_bundle_that_predicts_differently_is_not_published(planted, trained, t
 
     monkeypatch.setattr(Bundle, "save", save_another)
     with pytest.raises(RuntimeError, match="`recommend` gives other candidate_ids than the model in memory"):
-        export_version(trained, planted.split.seen, tmp_path, build_index=tt.index.build_exact_index)
+        publish_bundle(tmp_path, built, None)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bundle_that_does_not_load_is_not_published(planted, trained, tmp_path, monkeypatch):
-    save = Bundle.save
-
+def test_a_bundle_that_does_not_load_is_not_published(built, first_version, tmp_path, monkeypatch):
     def save_damaged(self, path):
-        save(self, path)
+        shutil.copytree(first_version, path, dirs_exist_ok=True)
         (path / "saved_model.pb").write_bytes(b"damaged")
 
     monkeypatch.setattr(Bundle, "save", save_damaged)
     with pytest.raises(RuntimeError, match="does not load and predict in a fresh process"):
-        export_version(trained, planted.split.seen, tmp_path, build_index=tt.index.build_exact_index)
-    assert versions(tmp_path) == []
+        publish_bundle(tmp_path / "damaged", built, None)
+    assert versions(tmp_path / "damaged") == []
 
 
-@pytest.mark.parametrize(
-    "build_index", [tt.index.build_exact_index, pytest.param(tt.index.build_scann_index, marks=pytest.mark.scann)]
-)
-def test_ids_and_features_may_be_any_text(planted, tmp_path, build_index):
-    seen = planted.split.seen
-    ids = pa.array([f"фильм-{row} é\U0001f3ac" for row in range(seen.num_candidates)])
-    users = pa.array([f"ü{row}" for row in range(seen.num_queries)])
-    genres = pa.array([["Comédie"]] * seen.num_candidates)
-    candidates = seen.candidates.set_column(0, "movie_id", ids).set_column(2, "genres", genres)
-    known = dataclasses.replace(seen, candidates=candidates, queries=seen.queries.set_column(0, "user_id", users))
-    model = tt.build_two_tower(known, query=QUERY, candidate=CANDIDATE)
-    path = export_version(model, known, tmp_path, k=5, build_index=build_index)
+@pytest.mark.scann
+def test_ids_and_features_may_be_any_text(of_any_text):
+    ids, path, _ = of_any_text
     recommended = tt.load_bundle(path).recommend({"user_id": "ü3"}, k=4).candidate_ids
-    assert set(recommended[0]) <= set(ids.to_pylist())
+    assert set(recommended[0]) <= set(ids)
+
+
+@pytest.mark.scann
+def test_a_model_that_was_never_trained_is_published_with_a_warning(of_any_text):
+    _, path, warned = of_any_text
+    assert path.name == "1"
+    assert sum("seems never to have been trained" in message for message in warned) == 1
 
 
 def test_weights_that_are_not_finite_are_refused_with_their_rows(planted, tmp_path):
@@ -112,15 +161,13 @@ def test_weights_that_are_not_finite_are_refused_with_their_rows(planted, tmp_pa
     assert versions(tmp_path) == []
 
 
-def test_a_bundle_below_its_gate_is_not_published(planted, trained, tmp_path, unchecked):
-    gate = tt.publishing.QualityGate(metrics={"auc": 0.01})
-    options = {"build_index": tt.index.build_exact_index, "gate": gate}
-    export_version(trained, planted.split.seen, tmp_path, metrics={"auc": 0.9}, **options)
+def test_a_bundle_below_its_gate_is_not_published(planted, trained, first_version):
+    gate, directory = tt.publishing.QualityGate(metrics={"auc": 0.01}), first_version.parent
     with pytest.raises(
         tt.publishing.QualityError, match="auc is 0.8800, worse than version 1's 0.9000 by more than 0.01"
     ):
-        export_version(trained, planted.split.seen, tmp_path, metrics={"auc": 0.88}, **options)
-    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+        export_version(trained, planted.split.seen, directory, metrics={"auc": 0.88}, gate=gate, **EXACT)
+    assert [path.name for path in directory.iterdir()] == ["1"]
 
 
 @pytest.mark.scann
@@ -150,27 +197,18 @@ def test_a_bundle_and_its_portable_twin_are_published_and_refreshed_as_one(plant
         assert set(bundle.recommend({"user_id": ["u0", "stranger"]}).candidate_ids.ravel()) - {""} <= left
 
 
-def test_columns_of_categories_are_filtered_by_if_nobody_says_otherwise(planted, trained, tmp_path, unchecked):
-    index = {"build_index": tt.index.build_exact_index}
-    bundle = tt.load_bundle(export_version(trained, planted.split.seen, tmp_path / "default", filter_by=None, **index))
-    assert bundle.manifest.filter_by == ("genres",)
-    found = bundle.recommend({"user_id": ["stranger"]}, only={"genres": "Rare"}).candidate_ids[0]
+def test_columns_of_categories_are_filtered_by_if_nobody_says_otherwise(loaded, bundle_path):
+    _, by_default, _ = loaded
+    assert by_default.manifest.filter_by == ("genres",)
+    found = by_default.recommend({"user_id": ["stranger"]}, only={"genres": "Rare"}).candidate_ids[0]
     assert {int(name[1:]) % 2 for name in found if name} == {1}
-    none = export_version(trained, planted.split.seen, tmp_path / "none", **index)
-    assert tt.load_bundle(none).manifest.filter_by == ()
+    assert tt.load_bundle(bundle_path).manifest.filter_by == ()
 
 
-def test_the_warmup_file_has_a_request_of_every_signature_at_every_size(planted, trained, tmp_path, unchecked):
-    path = export_version(
-        trained,
-        planted.split.seen,
-        tmp_path / "shop",
-        build_index=tt.index.build_exact_index,
-        filter_by=["genres"],
-        warmup_batch_sizes=(1, 40),
-    )
-    signatures, asked = tt.load_bundle(path).module.signatures, set()
-    for record in tf.data.TFRecordDataset(str(path / "assets.extra" / "tf_serving_warmup_requests")):
+def test_the_warmup_file_has_a_request_of_every_signature_at_every_size(loaded):
+    bundle, asked = loaded[0], set()
+    signatures = bundle.module.signatures
+    for record in tf.data.TFRecordDataset(str(bundle.path / "assets.extra" / "tf_serving_warmup_requests")):
         request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
         inputs = {name: tf.constant(tf.make_ndarray(values)) for name, values in request.inputs.items()}
         outputs = signatures[request.model_spec.signature_name](**inputs)
@@ -180,19 +218,16 @@ def test_the_warmup_file_has_a_request_of_every_signature_at_every_size(planted,
     assert asked == {(name, size) for name in signatures for size in (1, 40)}
 
 
-def test_the_warmup_files_hold_no_value_of_a_query(planted, trained, tmp_path, unchecked):
+def test_the_warmup_files_hold_no_value_of_a_query(planted, loaded):
     """Neither the exported bundle's nor the refreshed one's; ids and features of candidates are public."""
-    seen = planted.split.seen
-    exported = export_version(trained, seen, tmp_path / "shop", build_index=tt.index.build_exact_index)
-    for path in (exported, tt.refresh_bundle(exported, seen.candidates)):
-        requests = read_warmup(path)
-        given = [request.inputs for request in requests if "user_id" in request.inputs]
-        assert len(given) == 2 * 5
+    for bundle in loaded:
+        given = [request.inputs for request in read_warmup(bundle.path) if "user_id" in request.inputs]
+        assert len(given) == 2 * 6  # sizes and signatures
         for inputs in given:
             assert set(inputs["user_id"].numpy().tolist()) == {b""}
             assert np.isnan(inputs["age"]).all()
-        written = (path / "assets.extra" / "tf_serving_warmup_requests").read_bytes()
-        assert not any(f"u{row}".encode() in written for row in range(10, seen.num_queries))
+        written = (bundle.path / "assets.extra" / "tf_serving_warmup_requests").read_bytes()
+        assert not any(f"u{row}".encode() in written for row in range(10, planted.split.seen.num_queries))
 
 
 @pytest.mark.parametrize(
@@ -234,14 +269,3 @@ def test_a_rating_embedding_that_is_not_finite_is_named(planted, trained):
         build_bundle(
             sides, planted.split.seen.candidates, {**embeddings, "rating": rating}, tt.index.build_exact_index, k=1
         )
-
-
-def test_a_model_that_was_never_trained_is_published_with_a_warning(planted, trained, tmp_path):
-    seen, options = planted.split.seen, {"build_index": tt.index.build_exact_index}
-    untrained = tt.build_two_tower(seen, query=QUERY, candidate=CANDIDATE)
-    with pytest.warns(UserWarning, match="seems never to have been trained") as warned:
-        export_unchecked(untrained, seen, tmp_path, **options)
-    assert sum("never to have been trained" in str(warning.message) for warning in warned) == 1
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "The model seems")
-        export_unchecked(trained, seen, tmp_path, **options)

@@ -250,9 +250,9 @@ def publish_bundle(
         return Publication(directory=place, write=write)
 
     def check(paths: Sequence[Path]) -> None:
-        check_in_fresh_process(dict(zip(paths, bundles.values(), strict=True)))
         if gate is not None:
             for place, manifest in manifests.items():
                 gate.require(manifest, place)
+        check_in_fresh_process(dict(zip(paths, bundles.values(), strict=True)))
 
     return publish([publication(place, bundle) for place, bundle in bundles.items()], check, keep=keep)[0]

@@ -14,6 +14,7 @@ time: all users are tested, and no user is new. Only test events whose query and
 """
 
 import argparse
+import dataclasses
 import functools
 import statistics
 import time
@@ -27,7 +28,8 @@ import tfrs_twotower as tt
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.expansion import expand_vocabulary
 from tfrs_twotower.model.recommender import Recommender
-from tfrs_twotower.training.recipe import Trained, finish_retrieval, fit_recipe, join
+from tfrs_twotower.training.finishing import finished
+from tfrs_twotower.training.recipe import Trained, fit_recipe
 from tfrs_twotower.training.state import TrainingState
 from tfrs_twotower.training.warm_start import DEFAULT_SHARE, warm_start
 
@@ -131,8 +133,9 @@ def only_expanded(earlier: Trained, seen: tt.Interactions) -> Recommender:
     """Returns the earlier models with the newer ids."""
     state = earlier.state
     assert state is not None
-    retrieval = finish_retrieval(expand_vocabulary(state.retrieval, seen), earlier.recipe, seen)
-    return join(retrieval, None if state.rating is None else expand_vocabulary(state.rating, seen))
+    retrieval = expand_vocabulary(state.retrieval, seen)
+    rating = None if state.rating is None else expand_vocabulary(state.rating, seen)
+    return finished(dataclasses.replace(state, retrieval=retrieval, rating=rating), seen)
 
 
 def tested(case: str, model: Recommender, split: Split) -> list[tuple[str, str, float, str]]:

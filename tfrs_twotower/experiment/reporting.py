@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 import warnings
 from typing import Any
@@ -22,6 +21,7 @@ from tfrs_twotower.evaluation.predictions import predict
 from tfrs_twotower.evaluation.projector import write_projector
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.experiment.preparation import Prepared, our_name
+from tfrs_twotower.training.finishing import epochs_of_share, num_epochs
 from tfrs_twotower.training.recipe import Trained
 
 # A column with more values than these has too few queries of each.
@@ -96,16 +96,15 @@ def evaluate_trained(
 
 
 def describe_epochs(trained: Trained) -> str:
-    """Writes the number of epochs of each model, such as "64 (retrieval) and 56 (rating)", or "13 of 64 (retrieval)".
+    """Writes the number of epochs of each model, such as "64 (retrieval) and 56 (rating)", or "21 of 64 (retrieval)".
 
     Args:
         trained: What was trained.
     """
-    models = {"retrieval": trained.recipe.retrieval, "rating": trained.recipe.rating}
-    epochs = {name: model.epochs or 0 for name, model in models.items() if model is not None}
-    if trained.share == 1:
+    epochs, share = num_epochs(trained.recipe), trained.share
+    if share == 1:
         return " and ".join(f"{number} ({name})" for name, number in epochs.items())
-    return " and ".join(f"{math.ceil(trained.share * number)} of {number} ({name})" for name, number in epochs.items())
+    return " and ".join(f"{epochs_of_share(number, share)} of {number} ({name})" for name, number in epochs.items())
 
 
 def describe_card(prepared: Prepared) -> CardDetails:

@@ -27,7 +27,7 @@ MAX_RANKED_QUERIES = 10_000
 _MIN_STEPS_BETWEEN = 30
 
 Logs: TypeAlias = Mapping[str, Sequence[float]]
-_Name: TypeAlias = Literal["retrieval", "rating"]
+ModelName: TypeAlias = Literal["retrieval", "rating"]
 _Build: TypeAlias = Callable[[ModelSettings, Interactions], TwoTowerModel]
 
 
@@ -79,7 +79,7 @@ class Fitting:
 
     def choose(
         self,
-        name: _Name,
+        name: ModelName,
         settings: ModelSettings,
         build: _Build,
         half_life_days: float | None = None,
@@ -126,7 +126,7 @@ class Fitting:
         )
 
     def finish(
-        self, name: _Name, chosen: Chosen, build: _Build, half_life_days: float | None = None
+        self, name: ModelName, chosen: Chosen, build: _Build, half_life_days: float | None = None
     ) -> tuple[TwoTowerModel, Logs]:
         """Returns the final model, trained on all events or that of the best epoch, and Keras's logs.
 

@@ -18,18 +18,17 @@ from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.baselines import biases
 from tfrs_twotower.evaluation.rating import pair_probabilities, rating_metrics
 from tfrs_twotower.features.categorical import Categorical
-from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.recipe import Recipe
-from tfrs_twotower.model.recipe_models import build_rating_model, build_retrieval_model
+from tfrs_twotower.model.recipe_models import build_retrieval_model
 from tfrs_twotower.model.recipe_settings import LinearSettings, ModelSettings
 from tfrs_twotower.model.recommender import Recommender
 from tfrs_twotower.model.replicas import require_whole_tables
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.choosing import DEFAULT_EPOCHS, find_choices
+from tfrs_twotower.training.finishing import build_rating, finished
 from tfrs_twotower.training.fitting import MAX_RANKED_QUERIES, Chosen, Fitting, Logs
 from tfrs_twotower.training.impression_weight import choose_impression_weight
-from tfrs_twotower.training.initial_biases import start_from_biases
-from tfrs_twotower.training.linear import add_linear_part, choose_linear_settings, with_defaults
+from tfrs_twotower.training.linear import choose_linear_settings, with_defaults
 from tfrs_twotower.training.recency import choose_half_life
 from tfrs_twotower.training.run_folder import RunFolder, describe_run, hold
 from tfrs_twotower.training.state import TrainingState
@@ -204,24 +203,15 @@ def _fit(
     of_rating = fitting if can_choose_rating else dataclasses.replace(fitting, choosing=None)
     if recipe.rating is not None:
         rating, recipe, histories["rating"] = _fit_rating(recipe, recipe.rating, of_rating, notes)
+    state = TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=seen)
     return Trained(
-        model=join(finish_retrieval(retrieval, recipe, fitting.trained_on), rating),
+        model=finished(state, fitting.trained_on),
         recipe=recipe,
         history=histories,
         notes=tuple(notes),
         trained_again=trains_again,
-        state=TrainingState(
-            recipe=recipe,
-            retrieval=retrieval,
-            rating=rating,
-            known=seen,
-        ),
+        state=state,
     )
-
-
-def join(retrieval: TwoTowerModel, rating: TwoTowerModel | None) -> Recommender:
-    """Returns both models as one, or the retrieval model if there is no other."""
-    return retrieval if rating is None else JointModel(retrieval_model=retrieval, rating_model=rating)
 
 
 def _fit_retrieval(recipe: Recipe, fitting: Fitting, notes: list[str]) -> tuple[TwoTowerModel, Recipe, Logs]:
@@ -251,19 +241,6 @@ def _fit_retrieval(recipe: Recipe, fitting: Fitting, notes: list[str]) -> tuple[
     model, logs = fitting.finish("retrieval", chosen, build, half_life_days)
     chosen_recipe = dataclasses.replace(recipe, retrieval=chosen.settings, linear=linear, trend_weight=trend_weight)
     return model, chosen_recipe, logs
-
-
-def finish_retrieval(model: TwoTowerModel, recipe: Recipe, train: Interactions) -> TwoTowerModel:
-    """Adds to a trained retrieval model what is computed from the events at once: recent popularity and linear part.
-
-    Args:
-        model: The model as `fit` left it; it stays as it is.
-        recipe: The recipe, with everything that was chosen.
-        train: The events that it was trained on.
-    """
-    if recipe.trend_weight and recipe.half_life_days is not None:
-        model = add_trend(model, train, half_life_days=recipe.half_life_days, weight=recipe.trend_weight)
-    return model if recipe.linear is None else add_linear_part(model, train, recipe.linear)
 
 
 def _choose_trend_weight(
@@ -331,15 +308,6 @@ def _fit_rating(
             chosen = fitting.choose("rating", settings, build_from_biases)
     model, logs = fitting.finish("rating", chosen, build_from_biases if starts else build)
     return model, dataclasses.replace(recipe, rating=chosen.settings, starts_from_biases=starts), logs
-
-
-def build_rating(recipe: Recipe, train: Interactions) -> TwoTowerModel:
-    """Builds the rating model that a training starts from."""
-    model = build_rating_model(recipe, train)
-    assert model is not None  # the recipe has one
-    if recipe.starts_from_biases:
-        start_from_biases(model, train)
-    return model
 
 
 def _is_worse_than_biases(chosen: Chosen, threshold: float, fitting: Fitting) -> bool:

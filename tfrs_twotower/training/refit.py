@@ -10,9 +10,9 @@ from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower._settings import require_seed
 from tfrs_twotower.data.interactions import Interactions, require_interactions
 from tfrs_twotower.data.splits import Split
-from tfrs_twotower.model.recipe_models import build_retrieval_model
-from tfrs_twotower.training.fitting import Chosen, Fitting
-from tfrs_twotower.training.recipe import Trained, build_rating, finish_retrieval, join
+from tfrs_twotower.training.finishing import finished, train_on_all
+from tfrs_twotower.training.fitting import Fitting
+from tfrs_twotower.training.recipe import Trained
 from tfrs_twotower.training.state import TrainingState
 from tfrs_twotower.training.warm_start import warm_start
 
@@ -80,22 +80,5 @@ def refit(
         progress=progress,
         callbacks=(),
     )
-    recipe, rating = trained.recipe, None
-    retrieval, _ = fitting.finish(
-        "retrieval",
-        Chosen(settings=recipe.retrieval),
-        lambda settings, train: build_retrieval_model(dataclasses.replace(recipe, retrieval=settings), train),
-        recipe.half_life_days,
-    )
-    if recipe.rating is not None:
-        rating, _ = fitting.finish(
-            "rating",
-            Chosen(settings=recipe.rating),
-            lambda settings, train: build_rating(dataclasses.replace(recipe, rating=settings), train),
-        )
-    return dataclasses.replace(
-        trained,
-        model=join(finish_retrieval(retrieval, recipe, everything), rating),
-        trained_again=True,
-        state=TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=everything),
-    )
+    state, _ = train_on_all(trained.recipe, fitting)
+    return dataclasses.replace(trained, model=finished(state, everything), trained_again=True, state=state)

@@ -16,8 +16,8 @@ from tfrs_twotower.model.recipe_models import build_retrieval_model
 from tfrs_twotower.model.recipe_settings import ModelSettings
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.training.choosing import find_choices
+from tfrs_twotower.training.finishing import build_rating
 from tfrs_twotower.training.fitting import Fitting
-from tfrs_twotower.training.recipe import build_rating
 
 
 def try_recipe(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,12 +17,11 @@ from tfrs_twotower.data.partition import require_split
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.expansion import carry_vectors
 from tfrs_twotower.model.recipe import Recipe
-from tfrs_twotower.model.recipe_models import build_retrieval_model
-from tfrs_twotower.model.recipe_settings import ModelSettings
 from tfrs_twotower.model.two_tower import TwoTowerModel
-from tfrs_twotower.training.fitting import Chosen, Fitting, Logs
+from tfrs_twotower.training.finishing import epochs_of_share, finished, num_epochs, train_on_all
+from tfrs_twotower.training.fitting import Fitting, ModelName
 from tfrs_twotower.training.recency import choose_half_life
-from tfrs_twotower.training.recipe import Trained, build_rating, finish_retrieval, join
+from tfrs_twotower.training.recipe import Trained
 from tfrs_twotower.training.run_folder import RunFolder, describe_run, hold
 from tfrs_twotower.training.state import TrainingState
 
@@ -124,42 +121,26 @@ def _go_on(
         callbacks=callbacks,
         run=run,
     )
-
     notes += _dropped(state.known, seen)
-    histories: dict[str, Logs] = {}
+    earlier: dict[ModelName, TwoTowerModel | None] = {"retrieval": state.retrieval, "rating": state.rating}
 
-    def go_on(
-        name: Literal["retrieval", "rating"],
-        settings: ModelSettings,
-        earlier: TwoTowerModel,
-        build: Callable[[Recipe, Interactions], TwoTowerModel],
-        half_life_days: float | None,
-    ) -> TwoTowerModel:
-        def carry(_: ModelSettings, train: Interactions) -> TwoTowerModel:
-            model = build(recipe, train)
-            carry_vectors(earlier, model)
-            return model
+    def start(name: ModelName, model: TwoTowerModel) -> None:
+        carried = earlier[name]
+        assert carried is not None  # the recipe has both models, or one
+        carry_vectors(carried, model)
 
-        assert settings.epochs is not None  # a trained recipe has them
-        epochs = max(1, math.floor(share * settings.epochs))
-        chosen = Chosen(settings=dataclasses.replace(settings, epochs=epochs))
-        trained, histories[name] = fitting.finish(name, chosen, carry, half_life_days)
+    later, histories = train_on_all(recipe, fitting, share=share, start=start)
+    for name, epochs in num_epochs(recipe).items():
         notes.append(
-            f"The {name} model started from the vectors of the earlier training, and was trained for {epochs} of "
-            f"{settings.epochs} epochs."
+            f"The {name} model started from the vectors of the earlier training, and was trained for "
+            f"{epochs_of_share(epochs, share)} of {epochs} epochs."
         )
-        return trained
-
-    retrieval = go_on("retrieval", recipe.retrieval, state.retrieval, build_retrieval_model, recipe.half_life_days)
-    rating = None
-    if recipe.rating is not None and state.rating is not None:
-        rating = go_on("rating", recipe.rating, state.rating, build_rating, None)
     return Trained(
-        model=join(finish_retrieval(retrieval, recipe, seen), rating),
+        model=finished(later, seen),
         recipe=recipe,
         history=histories,
         notes=tuple(notes),
-        state=TrainingState(recipe=recipe, retrieval=retrieval, rating=rating, known=seen),
+        state=later,
         share=share,
     )
 

@@ -6,6 +6,7 @@ when a process is copied, so each copy has its own threads, devices and random n
 
 import dataclasses
 import functools
+import gc
 import multiprocessing
 import multiprocessing.process
 import os
@@ -97,6 +98,7 @@ def _run(arguments: list[str], folder: Path, environment: dict[str, str], output
         import tensorflow as tf
 
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    gc.set_threshold(5_000, 10, 20)  # as in tests/conftest.py
     option = arguments[0]
     if option in ("-c", "-m"):
         sys.argv = [option, *arguments[2:]]

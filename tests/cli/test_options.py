@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tfrs_twotower.cli.app import app
 from tfrs_twotower.cli.options import make_experiment, options_named
 from tfrs_twotower.experiment import (
     DataSection,
@@ -244,3 +246,18 @@ def test_new_candidates_need_a_new_catalogue():
         ):
             raise error
         assert str(caught.value) == f"`newer.csv` holds ids that `--catalogue` does not have in 1 of 5 rows.{expected}"
+
+
+def test_inspect_takes_the_options_of_train_but_those_of_what_comes_after():
+    options = {}
+    for command in ("train", "inspect"):
+        shown = CliRunner().invoke(app, [command, "--help"], env={"NO_COLOR": "1", "COLUMNS": "200"}).stdout
+        options[command] = set(re.findall(r"--[a-z-]+", shown))
+    assert options["train"] - options["inspect"] == {"--from", "--drop-unseen-after-days", "--gate"}
+    assert options["inspect"] < options["train"]
+
+
+def test_the_help_lists_the_commands_in_the_order_of_the_work():
+    shown = CliRunner().invoke(app, ["--help"], env={"NO_COLOR": "1", "COLUMNS": "200"}).stdout
+    places = [re.search(rf"^\W*{name} ", shown, re.M).start() for name in ("inspect", "train", "recommend", "rollback")]
+    assert places == sorted(places)

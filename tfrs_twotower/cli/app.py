@@ -6,6 +6,7 @@ A user's mistake is reported in one line, with exit code 2. Commands import Tens
 from __future__ import annotations
 
 import enum
+import gc
 import io
 import logging
 import os
@@ -38,6 +39,8 @@ class IndexKind(str, enum.Enum):
 def main() -> None:
     """Runs the command line; the entry point of `tfrs-twotower`."""
     silence_tensorflow()
+    # By default, full collections of garbage take a tenth of the time in which TensorFlow traces graphs.
+    gc.set_threshold(5_000, 10, 20)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # letters that its encoding lacks; stderr does so anyway
     try:
@@ -68,6 +71,19 @@ def _root(
 ) -> None:
     """Two-tower recommenders: train on ratings, publish a SavedModel, and manage its versions."""
     del debug  # `main` looks for it, since an error may come before the arguments are parsed
+
+
+def list_commands(*names: str) -> None:
+    """Puts all commands in an order for the help.
+
+    Args:
+        *names: Their names.
+    """
+    commands = {
+        command.name or getattr(command.callback, "__name__", ""): command for command in app.registered_commands
+    }
+    assert commands.keys() == set(names)
+    app.registered_commands[:] = [commands[name] for name in names]
 
 
 def import_tensorflow() -> Any:

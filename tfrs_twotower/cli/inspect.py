@@ -5,56 +5,18 @@ from __future__ import annotations
 import typer
 from rich.table import Table
 
-from tfrs_twotower.cli import options
 from tfrs_twotower.cli.app import app, import_tensorflow
-from tfrs_twotower.cli.options import make_experiment, options_named
+from tfrs_twotower.cli.options import make_experiment, options_named, with_options_of
 from tfrs_twotower.cli.progress import show_progress
 from tfrs_twotower.cli.screen import err, out, print_line
+from tfrs_twotower.cli.train import train
 
 _MAX_EXAMPLE_LENGTH = 40
 
 
 @app.command()
-def inspect(
-    context: typer.Context,
-    ratings: options.Ratings = None,
-    query_id: options.QueryId = None,
-    candidate_id: options.CandidateId = None,
-    rating: options.Rating = None,
-    timestamp: options.Timestamp = None,
-    weight: options.Weight = None,
-    impressions: options.Impressions = None,
-    event_features: options.EventFeatures = None,
-    catalogue: options.Catalogue = None,
-    queries: options.Queries = None,
-    on_invalid: options.OnInvalid = None,
-    repeats: options.Repeats = None,
-    encoding: options.Encoding = None,
-    delimiter: options.Delimiter = None,
-    column_names: options.ColumnNames = None,
-    dataset: options.Dataset = None,
-    archive: options.Archive = None,
-    data_dir: options.DataDir = None,
-    config: options.Config = None,
-    split: options.SplitKind = None,
-    threshold: options.Threshold = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    seed: options.Seed = None,
-    output: options.Output = None,
-    name: options.Name = None,
-    k: options.K = None,
-    index: options.Index = None,
-    with_portable: options.WithPortable = None,
-    filter_by: options.FilterBy = None,
-    recommend_seen: options.RecommendSeen = None,
-    keep: options.Keep = None,
-    logs: options.Logs = None,
-    refit: options.Refit = None,
-    resume: options.Resume = None,
-    run_folder: options.RunFolder = None,
-    deterministic: options.Deterministic = None,
-) -> None:
+@with_options_of(train, without=("start_from", "drop_unseen_after_days", "gate"))
+def inspect(context: typer.Context) -> None:
     """Says what it understands of a table: columns, ratings, times, features, and the cost of training."""
     with options_named(context.params), show_progress(err) as progress:
         experiment = make_experiment(context.params)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 if TYPE_CHECKING:
     from tfrs_twotower.experiment.experiment import Experiment
+
+_Takes: TypeAlias = Callable[[typer.Context], None]
 
 Ratings = Annotated[
     str | None,
@@ -223,6 +227,28 @@ def _experiment_of(version: Path) -> Experiment:
     place = version.resolve().parent
     export = dataclasses.replace(experiment.export, output=str(place.parent), name=place.name)
     return dataclasses.replace(experiment, export=export)
+
+
+def with_options_of(command: Callable[..., None], *, without: Sequence[str]) -> Callable[[_Takes], Callable[..., None]]:
+    """Makes a command, a function of Typer's context alone, take the options of another one.
+
+    Args:
+        command: The other command.
+        without: Names of its parameters that the new one does not take.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    taken = [parameter for name, parameter in signature.parameters.items() if name not in without]
+
+    def decorate(function: _Takes) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(context: typer.Context, **_: Any) -> None:
+            function(context)
+
+        run.__signature__ = signature.replace(parameters=taken)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in taken}
+        return run
+
+    return decorate
 
 
 @contextlib.contextmanager

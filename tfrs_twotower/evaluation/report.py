@@ -149,7 +149,7 @@ class Report:
             ...     print(sentence)
             On average, users like 3.1 of their 10 recommendations, and 90 % of the users like at least one.
             NDCG@10 is 0.440, 2.2 times that of the baseline popularity.
-            Of a liked and a disliked event, the liked one gets the higher probability in 83.3 % of the cases.
+            Of two events, one liked and one disliked, the liked one gets the higher probability in 83.3 % of cases.
         """
         model, ndcg = self.metrics, f"ndcg@{k}"
         of_popularity = self.cases[self.best_popularity][ndcg]
@@ -163,8 +163,8 @@ class Report:
         ]
         if "auc" in model:
             sentences.append(
-                "Of a liked and a disliked event, the liked one gets the higher probability in "
-                f"{100 * model['auc']:.1f} % of the cases."
+                "Of two events, one liked and one disliked, the liked one gets the higher probability in "
+                f"{100 * model['auc']:.1f} % of cases."
             )
         return sentences
 

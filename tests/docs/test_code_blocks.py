@@ -52,7 +52,7 @@ SUBSTITUTIONS = {
     "docs/guides/publishing.md": {FIT_CHOSEN: ONCE[FIT_CHOSEN]},
     "docs/guides/migrating.md": {"epochs=10)": "epochs=1)", "epochs=20)": "epochs=1)"},
     "docs/guides/models.md": {"epochs=44": "epochs=1", "epochs=30,": "epochs=1,"},
-    "docs/guides/training.md": {FIT: ONCE[FIT], "epochs=20,": "epochs=1,"},
+    "docs/guides/training.md": {FIT: f"{ONCE[FIT]}, retrain=False", "epochs=20,": "epochs=1,"},
     "docs/guides/tuning.md": {"max_epochs=40": "max_epochs=1", "num_trials=30": "num_trials=2"},
 }
 

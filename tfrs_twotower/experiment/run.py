@@ -101,18 +101,14 @@ def run_experiment(
         >>> import tempfile
         >>> from tfrs_twotower.experiment.reading import parse_experiment
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     pairs = [(query, item) for query in range(8) for item in range(8)]
-        ...     lines = [f"c{query},s{item},{1 + (query + item) % 5}" for query, item in pairs]
-        ...     _ = Path(folder, "ratings.csv").write_text("customer,sku,stars\n" + "\n".join(lines))
+        ...     lines = [f"c{query},s{item}" for query in range(8) for item in range(8) if (query + item) % 3]
+        ...     _ = Path(folder, "purchases.csv").write_text("customer,sku\n" + "\n".join(lines))
         ...     outcome = run_experiment(parse_experiment(f'''
         ...         [data]
-        ...         ratings = "{folder}/ratings.csv"
+        ...         ratings = "{folder}/purchases.csv"
         ...         query_id = "customer"
         ...         candidate_id = "sku"
-        ...         rating = "stars"
         ...         [retrieval_model]
-        ...         epochs = 1
-        ...         [rating_model]
         ...         epochs = 1
         ...         [index]
         ...         kind = "exact"
@@ -120,7 +116,7 @@ def run_experiment(
         ...         output = "{folder}"
         ...     '''))
         ...     outcome.path.relative_to(folder).as_posix()
-        'ratings/1'
+        'purchases/1'
     """
     directory = experiment.directory
     require_publishable(directory)

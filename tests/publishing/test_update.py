@@ -10,7 +10,7 @@ import pytest
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, export_unchecked, make_planted
 from tfrs_twotower.bundle.build import build_bundle, build_sides
-from tfrs_twotower.bundle.layout import portable_twin, versions
+from tfrs_twotower.bundle.layout import portable_twin, version_numbers, versions
 from tfrs_twotower.bundle.manifest import Manifest
 from tfrs_twotower.bundle.requests import raw_candidates, sample_requests
 from tfrs_twotower.features.columns import missing_input
@@ -19,6 +19,7 @@ from tfrs_twotower.index.outcome import IndexOutcome
 from tfrs_twotower.index.portable import PortableEffort, PortableIndex
 from tfrs_twotower.index.scann import ScannEffort, ScannIndex
 from tfrs_twotower.model.joint import JointModel
+from tfrs_twotower.publishing import export
 from tfrs_twotower.publishing.export import publish_bundle
 from tfrs_twotower.publishing.refresh import restore_sides
 from tfrs_twotower.publishing.update import update_catalogue
@@ -117,6 +118,18 @@ def test_an_impossible_change_publishes_nothing(loaded, change, error, message):
     with pytest.raises(error, match=message):
         update_catalogue(loaded, **change)
     assert versions(loaded.path.parent) == [1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda one: shutil.copytree(one, one.with_name("2")), lambda one: one.rename(one.with_name(".withdrawn-1"))],
+)
+def test_what_another_process_publishes_or_withdraws_meanwhile_is_not_lost(exported, tmp_path, monkeypatch, change):
+    directory = shutil.copytree(exported, tmp_path / "shop")
+    monkeypatch.setattr(export, "check_in_fresh_process", lambda written: change(directory / "1"))
+    with pytest.raises(RuntimeError, match="were changed by another process while 1 was being changed. Not published"):
+        update_catalogue(directory, remove=REMOVED)
+    assert len(list(directory.iterdir())) == len({*versions(directory), *version_numbers(directory, ".withdrawn-")})
 
 
 def build_tree(embeddings, ids, queries) -> BuiltIndex:

@@ -210,6 +210,7 @@ def publish_bundle(
     keep: int | None = None,
     write_more: Callable[[Path], object] | None = None,
     warmup_batch_sizes: Sequence[int] = WARMUP_BATCH_SIZES,
+    confirm: Callable[[], None] = lambda: None,
 ) -> Path:
     """Writes a bundle, and its twin, as the next version if each predicts in a fresh process as it does here.
 
@@ -222,6 +223,7 @@ def publish_bundle(
         keep: As in `export_bundle`.
         write_more: As in `ExportConfig`.
         warmup_batch_sizes: As in `ExportConfig`, checked.
+        confirm: As in `publish`.
 
     Returns:
         The version's folder.
@@ -255,4 +257,5 @@ def publish_bundle(
                 gate.require(manifest, place)
         check_in_fresh_process(dict(zip(paths, bundles.values(), strict=True)))
 
-    return publish([publication(place, bundle) for place, bundle in bundles.items()], check, keep=keep)[0]
+    publications = [publication(place, bundle) for place, bundle in bundles.items()]
+    return publish(publications, check, keep=keep, confirm=confirm)[0]

@@ -40,7 +40,11 @@ class Publication:
 
 
 def publish(
-    publications: Sequence[Publication], check: Callable[[Sequence[Path]], None], *, keep: int | None = None
+    publications: Sequence[Publication],
+    check: Callable[[Sequence[Path]], None],
+    *,
+    keep: int | None = None,
+    confirm: Callable[[], None] = lambda: None,
 ) -> list[Path]:
     """Publishes the next version in each of some folders, under one number, after all were written and checked.
 
@@ -49,6 +53,8 @@ def publish(
         check: Raises an error if what was written must not be served. It is given one folder for each publication.
         keep: Number of newest versions that stay in each folder, >= 1; by default all stay. The version before the new
             one stays until the next publication, since readers may be loading it.
+        confirm: Raises an error if what others have published in the meantime forbids the publication. It is called at
+            the last moment, while no other process can publish.
 
     Returns:
         `directory/<integer version>` of each.
@@ -57,8 +63,8 @@ def publish(
         TypeError: If `keep` is not a whole number.
         ValueError: If `keep` is less than 1.
         OSError: If a directory cannot be written, or has no number left for a version.
-        Exception: Whatever `write` or `check` raise; nothing is left behind then. If the process is killed between two
-            renames, the next publication or rollback does the second.
+        Exception: Whatever `write`, `check` or `confirm` raise; nothing is left behind then. If the process is killed
+            between two renames, the next publication or rollback does the second.
     """
     require_keep(keep)
     for publication in publications:
@@ -75,6 +81,7 @@ def publish(
         version = _rename_to_next(
             home,
             [(publication.directory, folder.name) for publication, folder in zip(publications, folders, strict=True)],
+            confirm,
         )
     if keep is not None:
         try:
@@ -177,9 +184,10 @@ def _flush(folder: Path) -> None:
         flush(path)
 
 
-def _rename_to_next(home: Path, written: Sequence[tuple[Path, str]]) -> str:
+def _rename_to_next(home: Path, written: Sequence[tuple[Path, str]], confirm: Callable[[], None]) -> str:
     """Gives the next number to folders aside, each of which is a directory and a name in it."""
     with hold(home):
+        confirm()
         number = next_version(home)
         while True:
             try:

@@ -25,6 +25,7 @@ from tfrs_twotower.publishing.export import WARMUP_BATCH_SIZES, publish_bundle
 from tfrs_twotower.publishing.gate import QualityGate
 from tfrs_twotower.publishing.publish import require_keep
 from tfrs_twotower.publishing.refresh import needs_twin, open_version, read_candidates, restore_sides
+from tfrs_twotower.publishing.versions import next_version
 
 
 def update_catalogue(
@@ -43,7 +44,8 @@ def update_catalogue(
     measured again. If it is below its target, or a quarter of the catalogue has changed since the partitions were
     learnt, the index is built anew, and a warning says so. A portable twin is published with it.
 
-    Two processes must not change one version at the same time: each would publish it with its own changes alone.
+    If another version is published meanwhile, or this one withdrawn, nothing is published: what the other process has
+    changed would be lost.
 
     Args:
         bundle: As in `refresh_bundle`.
@@ -67,7 +69,8 @@ def update_catalogue(
         ImportError: If the bundle's index needs scann and that is unusable here.
         OSError: If the folder cannot be read or written.
         QualityError: If the bundle does not meet the gate's requirements. Nothing is published then.
-        RuntimeError: If the written bundle does not predict like the one in memory. Nothing is published then.
+        RuntimeError: If the written bundle does not predict like the one in memory, or another version was published or
+            this one withdrawn meanwhile. Nothing is published then.
 
     Example:
         >>> update_catalogue("saved_models/nothing", remove=["x"])
@@ -78,6 +81,15 @@ def update_catalogue(
     require_batch_sizes(warmup_batch_sizes)
     loaded, folder = open_version(bundle)
     manifest, directory, id_column = loaded.manifest, folder.parent, loaded.manifest.model.candidate.id
+    number = next_version(directory)
+
+    def confirm() -> None:
+        if next_version(directory) != number or not folder.is_dir():
+            raise RuntimeError(
+                f"The versions in {directory} were changed by another process while {folder.name} was being changed. "
+                "Not published, so that nothing of theirs is lost. Run it again."
+            )
+
     changed = change_catalogue(
         loaded.candidates,
         id_column,
@@ -93,7 +105,9 @@ def update_catalogue(
 
     updated = build(_index_updater(folder, manifest, earlier_rows))
     twin = build(_twin_updater(folder, manifest, earlier_rows)) if needs_twin(directory) else None
-    return publish_bundle(directory, updated, twin, gate=gate, keep=keep, warmup_batch_sizes=warmup_batch_sizes)
+    return publish_bundle(
+        directory, updated, twin, gate=gate, keep=keep, warmup_batch_sizes=warmup_batch_sizes, confirm=confirm
+    )
 
 
 def _embed(sides: Sides, changed: ChangedCatalogue, stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ import tfrs_twotower as tt
 from tests.experiment.shop import write_shop
 from tfrs_twotower.experiment import Experiment, Outcome, run_experiment
 from tfrs_twotower.experiment.preparation import Prepared
+from tfrs_twotower.publishing import export
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,10 +22,13 @@ class Run:
 
 
 def run(experiment: Experiment) -> Run:
+    """Runs an experiment without the check in a fresh process, which `cli/test_train.py` has."""
     calls, prepared = [], []
-    outcome = run_experiment(
-        experiment, progress=lambda *call: calls.append(call), on_prepared=lambda found: prepared.append(found)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "check_in_fresh_process", lambda written: None)
+        outcome = run_experiment(
+            experiment, progress=lambda *call: calls.append(call), on_prepared=lambda found: prepared.append(found)
+        )
     return Run(outcome=outcome, prepared=prepared[0], progress=calls)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import tfrs_twotower as tt
-from tests.experiment.conftest import shop_experiment
+from tests.experiment.conftest import run, shop_experiment
 from tfrs_twotower.cli.options import make_experiment
-from tfrs_twotower.experiment import inspect_table, parse_experiment, run_experiment
+from tfrs_twotower.experiment import inspect_table, parse_experiment
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,8 @@ def experiment(shop, tmp_path_factory):
     words = ("red spade", "blue book", "")
     lines = [f"{line},{rng.integers(0, 24)},{words[rng.integers(0, 3)]}" for line in lines]
     (folder / "ratings.csv").write_text("\n".join([f"{header},Order Hour,search", *lines]) + "\n")
-    experiment = shop_experiment(shop, folder / "models")
+    ranking_alone = tt.experiment.RatingModelSection(train=False)
+    experiment = shop_experiment(shop, folder / "models", rating_model=ranking_alone)
     text = tt.experiment.format_experiment(experiment)
     text = text.replace(str(shop / "ratings.csv"), str(folder / "ratings.csv"))
     text = text.replace("event_features = []", 'event_features = ["Order Hour", "search"]')
@@ -35,8 +36,8 @@ def test_the_columns_of_a_context_are_inspected(experiment):
     assert "event column search: Text (you chose it)" in lines
 
 
-def test_a_run_serves_the_context_and_can_be_repeated(experiment, unchecked):
-    outcome = run_experiment(experiment)
+def test_a_run_serves_the_context_and_can_be_repeated(experiment):
+    outcome = run(experiment).outcome
     bundle = tt.load_bundle(outcome.path)
     assert bundle.manifest.model.query.context == ("order_hour", "search")
     found = bundle.recommend({"customer": ["c1"] * 2, "order_hour": ["3", "21"], "search": ["red spade", ""]})

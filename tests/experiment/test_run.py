@@ -11,7 +11,14 @@ import pytest
 import tfrs_twotower as tt
 from tests.experiment.conftest import run, shop_experiment
 from tests.experiment.shop import NUM_CUSTOMERS, NUM_EVENTS, NUM_ITEMS
-from tfrs_twotower.experiment import Experiment, inspect_table, parse_experiment, read_experiment, run_experiment
+from tfrs_twotower.experiment import (
+    Experiment,
+    Outcome,
+    inspect_table,
+    parse_experiment,
+    read_experiment,
+    run_experiment,
+)
 from tfrs_twotower.experiment.index_choice import index_builder
 from tfrs_twotower.experiment.preparation import load_state, prepare, with_settings
 from tfrs_twotower.experiment.reporting import describe_card, describe_epochs, evaluate_trained
@@ -107,13 +114,44 @@ def test_the_resolved_file_gives_every_choice(first_run):
             assert getattr(section, field.name) == getattr(settings, field.name), field.name
 
 
-def test_the_resolved_file_runs_again_with_the_same_result(first_run):
-    again = run_experiment(first_run.outcome.experiment)
-    assert again.path == first_run.outcome.path.parent / "2"
-    assert again.report.metrics == first_run.outcome.report.metrics
-    assert again.experiment == first_run.outcome.experiment
-    files = [path / "assets.extra" / EXPERIMENT_FILE for path in (first_run.outcome.path, again.path)]
-    assert files[0].read_text(encoding="utf-8") == files[1].read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def refitted(first_run) -> Outcome:
+    """What the resolved file gives if the models are trained again on the test part once they are measured."""
+    resolved = first_run.outcome.experiment
+    training = dataclasses.replace(resolved.training, refit=True, run_folder=None)
+    return run(dataclasses.replace(resolved, training=training)).outcome
+
+
+def test_the_resolved_file_runs_again_with_the_same_result(first_run, refitted):
+    resolved = first_run.outcome.experiment
+    assert refitted.path == first_run.outcome.path.parent / "2"
+    assert refitted.report.metrics == first_run.outcome.report.metrics
+    # Everything was chosen: nothing is chosen anew, and the file says the same.
+    training = dataclasses.replace(resolved.training, refit=True, run_folder=None)
+    assert refitted.experiment == dataclasses.replace(resolved, training=training)
+    ours, theirs = (
+        (outcome.path / "assets.extra" / EXPERIMENT_FILE).read_text(encoding="utf-8").splitlines()
+        for outcome in (first_run.outcome, refitted)
+    )
+    assert [line for line in ours if not line.startswith(("refit =", "run_folder ="))] == [
+        line for line in theirs if not line.startswith("refit =")
+    ]
+
+
+def test_models_that_were_measured_are_trained_again_on_the_test_part(first_run, refitted):
+    (note,) = (note for note in first_run.outcome.notes if "does not know" in note)
+    num_test = first_run.prepared.split.test.num_events
+    assert note.startswith(f"The published version does not know the {num_test} events of the test part: ")
+    assert any(note.startswith("After they were measured, the models were trained again") for note in refitted.notes)
+    assert refitted.experiment.training.refit
+    everything = first_run.prepared.interactions
+    assert refitted.trained.state.known.num_events == everything.num_events
+    card = (refitted.path / "assets.extra" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Afterwards the models were trained again on all of them." in card
+    chosen = {customer: set() for customer in everything.queries["customer"].to_pylist()}
+    for customer, item in zip(everything.query_rows.tolist(), everything.candidate_rows.tolist(), strict=True):
+        chosen[f"c{customer}"].add(everything.candidates["sku"][item].as_py())
+    assert recommended_again(refitted.path, chosen) == 0 < recommended_again(first_run.outcome.path, chosen)
 
 
 def test_the_folder_of_a_run_that_has_ended_holds_what_came_of_it(first_run):
@@ -139,6 +177,14 @@ def test_the_folder_of_a_run_that_has_ended_holds_what_came_of_it(first_run):
 def test_a_training_is_kept_if_that_is_wanted(shop, tmp_path, training, folder):
     experiment = shop_experiment(shop, tmp_path, training=TrainingSection(**training))
     assert experiment.run_folder == (None if folder is None else Path(folder))
+
+
+def recommended_again(version: Path, chosen: dict[str, set[str]]) -> int:
+    """How many recommendations are of candidates that their query has chosen."""
+    found = tt.load_bundle(version).recommend({"customer": list(chosen)}).candidate_ids
+    return sum(
+        item in chosen[customer] for customer, items in zip(chosen, found.tolist(), strict=True) for item in items
+    )
 
 
 def test_without_ratings_there_is_no_rating_model(shop, tmp_path):
@@ -260,32 +306,6 @@ def test_the_recall_of_the_file_reaches_the_index():
     build = index_builder(parse_experiment("[movielens]\n[index]\nkind = 'portable'\nrecall_at_10 = 0.9").index)
     assert build.keywords["target"].recall == {10: 0.9, 100: 0.95}  # the other k keeps its default
     assert index_builder(IndexSection(max_build_s=60)).keywords["limits"].build_s == 60
-
-
-def test_models_that_were_measured_are_trained_again_on_the_test_part(first_run, shop, tmp_path):
-    (note,) = (note for note in first_run.outcome.notes if "does not know" in note)
-    num_test = first_run.prepared.split.test.num_events
-    assert note.startswith(f"The published version does not know the {num_test} events of the test part: ")
-    again = run(shop_experiment(shop, tmp_path, training=TrainingSection(refit=True))).outcome
-    assert again.report.metrics == pytest.approx(first_run.outcome.report.metrics)
-    assert any(note.startswith("After they were measured, the models were trained again") for note in again.notes)
-    assert again.experiment.training.refit
-    everything = first_run.prepared.interactions
-    assert again.trained.state.known.num_events == everything.num_events
-    card = (again.path / "assets.extra" / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "Afterwards the models were trained again on all of them." in card
-    chosen = {customer: set() for customer in everything.queries["customer"].to_pylist()}
-    for customer, item in zip(everything.query_rows.tolist(), everything.candidate_rows.tolist(), strict=True):
-        chosen[f"c{customer}"].add(everything.candidates["sku"][item].as_py())
-    assert recommended_again(again.path, chosen) == 0 < recommended_again(first_run.outcome.path, chosen)
-
-
-def recommended_again(version: Path, chosen: dict[str, set[str]]) -> int:
-    """How many recommendations are of candidates that their query has chosen."""
-    found = tt.load_bundle(version).recommend({"customer": list(chosen)}).candidate_ids
-    return sum(
-        item in chosen[customer] for customer, items in zip(chosen, found.tolist(), strict=True) for item in items
-    )
 
 
 def newer_events(folder: Path) -> Path:

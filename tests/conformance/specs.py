@@ -1,6 +1,7 @@
 """Examples of every kind of feature, each with a column of values and with what is learnt about it."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import pyarrow as pa
@@ -43,6 +44,11 @@ class Example:
         tf.keras.utils.set_random_seed(0)
         config = tt.MLPTowerConfig(features=(self.feature,), hidden_units=(6,), output_dim=3)
         return config.build_tower(Vocabularies(self.learnt), name="query")
+
+    @functools.cached_property
+    def tower(self) -> Tower:
+        """Such a tower, for all tests that leave it as it is."""
+        return self.build_tower()
 
     def tensors(self, raw: dict[str, list[Any]]) -> dict[str, tf.Tensor]:
         """Returns raw inputs as tensors."""

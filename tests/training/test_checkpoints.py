@@ -1,6 +1,9 @@
 """A training that is interrupted anywhere and goes on ends as if it had never been interrupted, bit by bit."""
 
+import dataclasses
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,10 +36,10 @@ class KilledAfter(tf.keras.callbacks.Callback):
             raise Killed
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def deterministic() -> Iterator[None]:
     """Operations whose threads add up numbers in the same order each time; without it, last bits differ."""
-    tf.keras.utils.set_random_seed(0)
+    tf.keras.utils.set_random_seed(0)  # determinism needs a seed; each model is built with its own
     tf.config.experimental.enable_op_determinism()
     yield
     disable_op_determinism()
@@ -106,39 +109,55 @@ def assert_equal(first, second):
     assert first[2] == second[2]
 
 
-@pytest.mark.parametrize("by_query", [True, False])
-def test_an_interrupted_training_ends_as_one_that_was_not(split, by_query, tmp_path):
-    whole = train(split, tmp_path / "whole", by_query=by_query)
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """A training that was not interrupted: its folder, and what it ended with."""
+
+    folder: Path
+    result: tuple
+
+
+@pytest.fixture(scope="module")
+def by_query(split, deterministic, tmp_path_factory) -> Whole:
+    folder = tmp_path_factory.mktemp("whole")
+    return Whole(folder, train(split, folder, by_query=True))
+
+
+def test_an_interrupted_training_by_query_ends_as_one_that_was_not(split, by_query, tmp_path):
+    killed, damaged = tmp_path / "killed", tmp_path / "damaged"
     with pytest.raises(Killed):
-        train(split, tmp_path / "killed", by_query=by_query, killed_after=6)  # amid an epoch
-    assert_equal(train(split, tmp_path / "killed", by_query=by_query), whole)
-    assert_equal(train(split, tmp_path / "killed", by_query=by_query), whole)  # nothing is left to do
+        train(split, killed, by_query=True, killed_after=6)  # amid an epoch
+    shutil.copytree(killed, damaged)
+    assert_equal(train(split, killed, by_query=True), by_query.result)
+    assert_equal(train(split, killed, by_query=True), by_query.result)  # nothing is left to do
+
+    # A damaged checkpoint is passed over for the one before.
+    before, latest = checkpoints_of(damaged)
+    content = bytearray(latest.read_bytes())
+    content[len(content) // 2] ^= 1  # a single bit
+    latest.write_bytes(content)
+    with pytest.warns(UserWarning, match=rf"{latest.name} is damaged: .* The checkpoint before it is taken"):
+        assert_equal(train(split, damaged, by_query=True), by_query.result)
+    latest, _ = checkpoints_of(damaged)[::-1]
+    assert before != latest
+
+
+def test_an_interrupted_training_by_event_ends_as_one_that_was_not(split, tmp_path):
+    whole = train(split, tmp_path / "whole", by_query=False)
+    with pytest.raises(Killed):
+        train(split, tmp_path / "killed", by_query=False, killed_after=6)
+    assert_equal(train(split, tmp_path / "killed", by_query=False), whole)
 
 
 def checkpoints_of(folder):
     return sorted(folder.glob("checkpoint-*"))
 
 
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(split, tmp_path):
-    whole = train(split, tmp_path / "whole", by_query=True)
-    with pytest.raises(Killed):
-        train(split, tmp_path / "killed", by_query=True, killed_after=4)
-    before, latest = checkpoints_of(tmp_path / "killed")
-    content = bytearray(latest.read_bytes())
-    content[len(content) // 2] ^= 1  # a single bit
-    latest.write_bytes(content)
-    with pytest.warns(UserWarning, match=rf"{latest.name} is damaged: .* The checkpoint before it is taken"):
-        assert_equal(train(split, tmp_path / "killed", by_query=True), whole)
-    latest, _ = checkpoints_of(tmp_path / "killed")[::-1]
-    assert before != latest
-
-
-def test_checkpoints_of_another_model_are_refused(split, tmp_path):
-    train(split, tmp_path, by_query=True, epochs=1)
+def test_checkpoints_of_another_model_are_refused(split, by_query):
     with pytest.raises(
         ValueError, match="must hold checkpoints of the same model: the weights in .* have other shapes"
     ):
-        train(split, tmp_path, by_query=False, epochs=1)
+        train(split, by_query.folder, by_query=False, epochs=1)
 
 
 @pytest.mark.parametrize(
@@ -150,11 +169,10 @@ def test_impossible_arguments_are_refused(tmp_path, arguments, message):
         TrainingCheckpoints(tmp_path, **arguments)
 
 
-@pytest.mark.parametrize("save_freq", ["epoch", 1])
-def test_keras_backup_goes_on_in_the_order_of_events_and_keeps_what_callbacks_know(split, tmp_path, save_freq):
+def test_keras_backup_goes_on_in_the_order_of_events_and_keeps_what_callbacks_know(split, tmp_path):
     """Keras keeps the weights alone: the order is checked by them, and the best epoch by the callback."""
 
-    def run(folder, *extra):
+    def run(folder, save_freq, *extra):
         model = build_small(split)
         stopping = tf.keras.callbacks.EarlyStopping("loss", mode="max", patience=100)  # the first epoch is the best
         backup = tf.keras.callbacks.BackupAndRestore(folder, save_freq=save_freq, delete_checkpoint=False)
@@ -162,14 +180,16 @@ def test_keras_backup_goes_on_in_the_order_of_events_and_keeps_what_callbacks_kn
         model.fit(batches, epochs=3, callbacks=[backup, stopping, *extra], verbose=0)
         return model.get_weights(), stopping
 
-    whole, stopping = run(tmp_path / "whole")
+    whole, stopping = run(tmp_path / "whole", "epoch")
     assert (stopping.best_epoch, stopping.wait) == (0, 2)
     steps = -(-split.train.num_events // 64)
-    with pytest.raises(Killed):
-        run(tmp_path / "killed", KilledAfter(2 * steps + 3))
-    weights, stopping = run(tmp_path / "killed")
-    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(weights, whole, strict=True))
-    assert (stopping.best_epoch, stopping.wait) == (0, 2)
+    for save_freq in ("epoch", 1):
+        folder = tmp_path / f"killed {save_freq}"
+        with pytest.raises(Killed):
+            run(folder, save_freq, KilledAfter(2 * steps + 3))
+        weights, stopping = run(folder, save_freq)
+        assert all(np.array_equal(ours, theirs) for ours, theirs in zip(weights, whole, strict=True)), save_freq
+        assert (stopping.best_epoch, stopping.wait) == (0, 2)
 
 
 def test_a_model_that_keras_loads_goes_on_in_the_order_of_events_and_its_best_is_not_overwritten(split, tmp_path):

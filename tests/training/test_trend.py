@@ -59,7 +59,7 @@ def test_where_candidates_share_vectors_nothing_is_chosen_or_said(split):
     recipe = tt.choose_recipe(split.train, candidate_features={"movie_id": hashed})
     recipe = dataclasses.replace(recipe, half_life_days=5.0, rating=None, linear=None)
     recipe = dataclasses.replace(recipe, retrieval=dataclasses.replace(recipe.retrieval, epochs=None, max_epochs=2))
-    trained = tt.fit_recipe(recipe, split, seed=0)
+    trained = tt.fit_recipe(recipe, split, seed=0, retrain=False)
     assert trained.recipe.trend_weight is None
     assert not any("What is popular now" in note for note in trained.notes)
 
@@ -67,7 +67,7 @@ def test_where_candidates_share_vectors_nothing_is_chosen_or_said(split):
 def test_the_recipe_keeps_the_weight_that_was_chosen(split):
     recipe = dataclasses.replace(tt.choose_recipe(split.train), half_life_days=5.0, rating=None, linear=None)
     recipe = dataclasses.replace(recipe, retrieval=dataclasses.replace(recipe.retrieval, epochs=None, max_epochs=2))
-    trained = tt.fit_recipe(recipe, split, seed=0)
+    trained = tt.fit_recipe(recipe, split, seed=0, retrain=False)
     assert trained.recipe.trend_weight is not None
     assert tt.model.Recipe.from_dict(trained.recipe.to_dict()) == trained.recipe
     said = [note for note in trained.notes if note.startswith("What is popular now is added")]

@@ -32,25 +32,35 @@ def older(split):
     return fit_recipe(recipe, dataclasses.replace(split, train=known, validation=nothing), seed=0)
 
 
-def test_a_third_of_the_epochs_reaches_the_quality_of_a_training_from_nothing(split, older):
-    whole = fit_recipe(older.recipe, split, seed=0)
-    warm = warm_start(older.state, split, seed=0)
+@pytest.fixture(scope="module")
+def warm(split, older):
+    """The same, gone on with all of the events."""
+    return warm_start(older.state, split, seed=0)
+
+
+def ranking_alone(state: TrainingState) -> TrainingState:
+    """Leaves out the rating model, which goes on in the same way."""
+    return dataclasses.replace(state, recipe=dataclasses.replace(state.recipe, rating=None), rating=None)
+
+
+def test_a_third_of_the_epochs_finds_all_that_was_planted(split, older, warm):
     assert {name: len(logs["loss"]) for name, logs in warm.history.items()} == {"retrieval": 6, "rating": 6}
     assert warm.recipe == older.recipe
-    metrics, expected = (tt.evaluate(trained.model, split, k=1).metrics for trained in (warm, whole))
-    assert metrics["ndcg@1"] >= expected["ndcg@1"] - 0.02
-    assert metrics["auc"] >= expected["auc"] - 0.01
+    metrics = tt.evaluate(warm.model, split, k=1).metrics
+    # A training from nothing cannot find more.
+    assert metrics["ndcg@1"] >= 0.98
+    assert metrics["auc"] >= 0.99
 
 
-def test_a_state_that_is_saved_goes_on_like_the_one_in_memory(split, older, tmp_path):
+def test_a_state_that_is_saved_goes_on_like_the_one_in_memory(split, older, warm, tmp_path):
     older.state.save(tmp_path / "state")
     loaded = TrainingState.load(tmp_path / "state")
     assert loaded.recipe == older.state.recipe
     assert loaded.retrieval.optimizer is None  # which would be two thirds of the file
     assert loaded.known.fingerprint() == older.state.known.fingerprint()
-    first, second = (warm_start(state, split, seed=0, share=0.05).model for state in (older.state, loaded))
-    for ours, theirs in zip(first.get_weights(), second.get_weights(), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)  # rounding
+    again = warm_start(loaded, split, seed=0)
+    for ours, theirs in zip(warm.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)  # rounding, over six epochs
 
 
 @pytest.mark.parametrize("name", ["retrieval", "rating"])
@@ -109,7 +119,7 @@ def without(data: tt.Interactions, query: int, candidate: int) -> tt.Interaction
 
 def test_ids_that_the_split_does_not_have_are_dropped_and_counted(split, older):
     parts = {name: without(getattr(split, name), 7, 5) for name in ("train", "validation", "test", "history")}
-    warm = warm_start(older.state, tt.splits.Split(**parts), seed=0, share=0.05)
+    warm = warm_start(ranking_alone(older.state), tt.splits.Split(**parts), seed=0, share=0.05)
     assert warm.notes[0] == "1 queries and 1 candidates of the earlier training were dropped."
     model = warm.state.retrieval
     assert "u7" not in model.query_tower.vocabularies.values_of("user_id")
@@ -134,7 +144,7 @@ def test_later_events_weigh_more_once_popularity_changes_with_time(split, older)
         history=timed(split.history, np.zeros(0, np.int64)),
     )
     assert older.recipe.half_life_days is None
-    warm = warm_start(older.state, newer, seed=0, share=0.05)
+    warm = warm_start(ranking_alone(older.state), newer, seed=0, share=0.05)
     assert warm.recipe.half_life_days == pytest.approx(choose_half_life(newer, threshold=3.0))
     assert any("has begun to change with time" in note for note in warm.notes)
     again = warm_start(warm.state, newer, seed=0, share=0.05)
@@ -164,7 +174,7 @@ def test_the_context_is_carried_on(choices, contextual, tmp_path):
     assert 0 < len(rows) <= newer.num_events
     nothing = merged.with_events(np.zeros(0, np.int64))
     split = Split(train=merged, validation=nothing, test=choices.split.test, history=nothing)
-    warm = warm_start(state, split, seed=0, share=1 / 6)
+    warm = warm_start(ranking_alone(state), split, seed=0, share=1 / 6)
     # What is evaluated has been seen in half: only that the context is still known is of interest.
     assert (
         tt.evaluate(warm.model, split, recommend_seen=True).metrics["ndcg@10"]

@@ -1,5 +1,9 @@
-"""The command line as a user meets it: its output and its exit code, of each command in a process of its own once."""
+"""The command line as a user meets it: its output and its exit code.
 
+`recommend` starts as a user starts it. Every other command runs in a copied process once.
+"""
+
+import copy
 import dataclasses
 import json
 import os
@@ -7,33 +11,57 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY, export_unchecked
+from tests import forks
+from tests.cli.conftest import Result
+from tests.conftest import CANDIDATE, QUERY, export_unchecked, make_planted
 from tfrs_twotower.bundle import load
 
-
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    # The machine must not matter: no host can be reached, and the terminal is wide enough for errors of one line.
-    environment = {
-        **os.environ,
-        "COLUMNS": "200",
-        "TFDS_DATA_DIR": "/nonexistent/data",
-        "https_proxy": "http://127.0.0.1:9",
-        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
-        "PIP_EXTRA_INDEX_URL": "",
-        "PIP_RETRIES": "0",
-        "PIP_CONFIG_FILE": os.devnull,
-    }
-    command = [sys.executable, "-m", "tfrs_twotower.cli", *map(str, arguments)]
-    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+# The machine must not matter: no host can be reached, and the terminal is wide enough for errors of one line.
+ENVIRONMENT = {
+    **os.environ,
+    "COLUMNS": "200",
+    "TFDS_DATA_DIR": "/nonexistent/data",
+    "https_proxy": "http://127.0.0.1:9",
+    "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+    "PIP_EXTRA_INDEX_URL": "",
+    "PIP_RETRIES": "0",
+    "PIP_CONFIG_FILE": os.devnull,
+}
+MODULE = ["-m", "tfrs_twotower.cli"]
 
 
-def check_error(result: subprocess.CompletedProcess[str], message: str) -> None:
+def run(*arguments: object) -> str:
+    """Runs a command in a process of its own, which must end well, and returns all its output."""
+    return forks.start([*MODULE, *arguments], environment=ENVIRONMENT, optimizes_graphs=False).finish()
+
+
+@pytest.fixture
+def load_once(monkeypatch):
+    """Lets commands in this process take a bundle that is loaded already, since loading takes a second."""
+    load_bundle = load.load_bundle
+
+    def give(bundle):
+        monkeypatch.setattr(load, "load_bundle", lambda path: bundle if path == bundle.path else load_bundle(path))
+
+    return give
+
+
+@pytest.fixture(scope="module")
+def loaded(bundle_path):
+    return tt.load_bundle(bundle_path)
+
+
+@pytest.fixture(autouse=True)
+def planted_bundle_is_loaded_once(load_once, loaded):
+    load_once(loaded)
+
+
+def check_error(result: Result, message: str) -> None:
     """Requires one line that says what is wrong, exit code 2, and nothing else."""
     assert result.returncode == 2, result.stderr
     assert result.stderr.startswith("Error: ")
@@ -43,7 +71,8 @@ def check_error(result: subprocess.CompletedProcess[str], message: str) -> None:
 
 
 def test_recommendations_are_a_table_of_rank_title_score_and_probability(bundle_path, planted):
-    result = run("recommend", bundle_path.parent, "--query", "user_id=u0", "-k", "3")
+    command = [sys.executable, *MODULE, "recommend", bundle_path.parent, "--query", "user_id=u0", "-k", "3"]
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     first = next(line for line in result.stdout.splitlines() if f"Title {planted.withheld[0]} " in line)
@@ -55,11 +84,11 @@ def test_recommendations_are_a_table_of_rank_title_score_and_probability(bundle_
 
 
 @pytest.fixture
-def catalogue(bundle_path, monkeypatch):
+def catalogue(loaded, monkeypatch):
     """Lets the next command load the bundle with other columns beside the ids, and without probabilities if wanted."""
 
     def give(columns, *, original_names=None, has_probabilities=True):
-        bundle = load.load_bundle(bundle_path)
+        bundle = copy.copy(loaded)
         bundle.candidates = pa.table({"movie_id": bundle.candidates["movie_id"], **columns})
         model = dataclasses.replace(bundle.manifest.model, original_names=original_names or {})
         bundle.manifest = dataclasses.replace(bundle.manifest, model=model)
@@ -118,23 +147,20 @@ def test_empty_slots_are_not_shown(call, bundle_path):
     assert result.stdout.count("Title ") == 4
 
 
-def test_a_list_is_written_with_commas(call, planted, tmp_path):
+def test_a_list_is_written_with_commas(call, load_once, tmp_path):
+    split = make_planted(num_queries=8, num_candidates=10).split
     query = dataclasses.replace(QUERY, features=(tt.History(of=CANDIDATE.features[0], by_rating=True),))
-    model = tt.build_two_tower(planted.split.train, query=query, candidate=CANDIDATE)
-    path = export_unchecked(
-        model, planted.split.seen, tmp_path / "history", k=24, build_index=tt.index.build_exact_index
-    )
-    result = call("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,1", "-k", "24")
+    model = tt.build_two_tower(split.train, query=query, candidate=CANDIDATE)
+    path = export_unchecked(model, split.seen, tmp_path / "history", k=8, build_index=tt.index.build_exact_index)
+    load_once(tt.load_bundle(path))
+    result = call("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,1", "-k", "8")
     assert result.returncode == 0, result.stderr
     shown = set(re.findall(r"Title (\d+) ", result.stdout))
-    assert shown == {str(row) for row in range(24)} - {"1", "2"}
+    assert shown == {str(row) for row in range(10)} - {"1", "2"}
     # Without a number, there are as many as the bundle gives, up to ten; an empty text is an empty list.
-    path = export_unchecked(
-        model, planted.split.seen, tmp_path / "history", k=3, build_index=tt.index.build_exact_index
-    )
     result = call("recommend", path, "--query", "history=", "--query", "history_rating=")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("Title ") == 3
+    assert result.stdout.count("Title ") == 8
     error = call("recommend", path, "--query", "history=m1,m2", "--query", "history_rating=5,good")
     check_error(error, "`history_rating` must be a number. Received: 'good'.")
 
@@ -153,12 +179,13 @@ def test_a_query_that_the_bundle_does_not_know_is_named(call, bundle_path):
         assert result.stdout.count("Title ") == 10
 
 
-def test_inputs_may_be_called_as_in_the_users_table(call, bundle_path, tmp_path):
+def test_inputs_may_be_called_as_in_the_users_table(call, load_once, bundle_path, tmp_path):
     shutil.copytree(bundle_path, tmp_path / "1")
     file = tmp_path / "1" / "assets.extra" / "manifest.json"
     manifest = json.loads(file.read_text())
     file.write_text(json.dumps({**manifest, "original_names": {"user_id": "Kunde-Nr", "age": "Alter (Jahre)"}}))
     expected = call("recommend", bundle_path, "--query", "user_id=u0", "--query", "age=30").stdout.splitlines()
+    load_once(tt.load_bundle(tmp_path / "1"))
     result = call("recommend", tmp_path / "1", "--query", "Kunde-Nr=u0", "--query", "Alter (Jahre)=30")
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[1:] == expected[1:]
@@ -197,14 +224,14 @@ def test_text_with_brackets_is_text(call, bundle_path):
 
 
 def test_a_missing_bundle_is_one_line(call, tmp_path):
-    check_error(run("recommend", tmp_path, "--query", "user_id=1"), "is not a bundle")
+    check_error(call("recommend", tmp_path, "--query", "user_id=1"), "is not a bundle")
     check_error(call("recommend", tmp_path / "x", "--query", "user_id=1"), "Make one with: tfrs-twotower train")
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    result = run("--debug", "recommend", tmp_path, "--query", "user_id=1")
-    assert result.returncode == 1
-    assert "Traceback" in result.stderr
+    process = forks.start([*MODULE, "--debug", "recommend", tmp_path, "--query", "user_id=1"], environment=ENVIRONMENT)
+    assert process.wait() == 1
+    assert "Traceback" in process.output()
 
 
 def test_help_does_not_start_tensorflow():
@@ -230,14 +257,11 @@ def test_a_bundle_gets_another_catalogue_and_is_rolled_back(call, bundle_path, p
     """Runs `index` on a CSV, whose values are all text, then `list` and `rollback`."""
     shutil.copytree(bundle_path, tmp_path / "shop" / "1")
     (tmp_path / "items.csv").write_text("movie_id,title\n" + "".join(f"m{row},New {row}\n" for row in range(3, 26)))
-    result = run("index", tmp_path / "shop", "--catalogue", tmp_path / "items.csv")
-    assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
+    output = run("index", tmp_path / "shop", "--catalogue", tmp_path / "items.csv")
     published = tmp_path / "shop" / "2"
-    assert result.stdout.strip() == f"2 candidates added, 3 removed, 21 kept. Published: {published}"
-    assert re.search(r"2 │ served ", run("list", tmp_path / "shop").stdout)
-    result = run("rollback", tmp_path / "shop")
-    assert result.stdout.strip() == f"Served from now on: {tmp_path / 'shop' / '1'}"
+    assert output.strip() == f"2 candidates added, 3 removed, 21 kept. Published: {published}"
+    assert re.search(r"2 │ served ", run("list", tmp_path / "shop"))
+    assert run("rollback", tmp_path / "shop").strip() == f"Served from now on: {tmp_path / 'shop' / '1'}"
     listed = call("list", tmp_path / "shop").stdout
     assert re.search(r"1 │ served .* 24 ", listed)
     assert re.search(r"2 │ withdrawn .* 23 ", listed)
@@ -269,13 +293,12 @@ def test_a_change_of_a_catalogue_needs_either_the_whole_or_its_parts(call, tmp_p
 
 
 def test_files_for_tensorflow_serving_are_written(call, bundle_path, tmp_path):
-    result = run("serving-config", bundle_path.parent, "--output", tmp_path / "serving", "--batching")
-    assert result.returncode == 0, result.stderr
+    output = run("serving-config", bundle_path.parent, "--output", tmp_path / "serving", "--batching")
     assert sorted(path.name for path in (tmp_path / "serving").iterdir()) == [
         "batching.config",
         "compose.yaml",
         "kubernetes.yaml",
         "models.config",
     ]
-    assert "lists of one agreed length" in result.stdout
+    assert "lists of one agreed length" in output
     check_error(call("serving-config", tmp_path), "holds no version of a bundle")

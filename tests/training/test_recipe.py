@@ -43,17 +43,40 @@ def test_planted_preferences_are_found_and_the_validation_part_chooses_the_epoch
     assert dataclasses.replace(trained.recipe, **chosen) == recipe
 
 
-def test_the_same_seed_gives_the_same_model(split):
-    recipe = dataclasses.replace(tt.choose_recipe(split.train).with_settings(**{**QUICK, "epochs": 2}), rating=None)
-    first, second, third = (fit_recipe(recipe, split, seed=seed).model.get_weights() for seed in (1, 1, 2))
+def test_a_given_number_of_epochs_is_trained_at_once_on_all_that_is_seen_and_a_seed_gives_one_model(split, monkeypatch):
+    trained_on, told = [], []
+    fit = fitting.fit_by_query
+    monkeypatch.setattr(
+        fitting,
+        "fit_by_query",
+        lambda model, train, **_: trained_on.append(train.num_events) or fit(model, train, **_),
+    )
+    recipe = tt.choose_recipe(split.train).with_ids_alone().with_settings(**{**QUICK, "epochs": 2})
+    trained = fit_recipe(recipe, split, seed=1, progress=lambda *step: told.append(step))
+    assert trained_on == [split.train.num_events + split.validation.num_events] * 2
+    assert len(trained.history["retrieval"]["softmax_loss"]) == 2
+
+    tasks = list(dict.fromkeys(task for task, _, _ in told))
+    assert tasks == ["Training the retrieval model on all events", "Training the rating model on all events"]
+    for task in tasks:
+        done = [done for name, done, _ in told if name == task]
+        (total,) = {total for name, _, total in told if name == task}
+        assert done == sorted(set(done))  # several steps at a time
+        assert (done[0], done[-1]) == (0, total)
+        assert len(done) > 2
+
+    first = trained.model.retrieval_model.get_weights()
+    ranking = dataclasses.replace(recipe, rating=None)
+    second, third = (fit_recipe(ranking, split, seed=seed).model.get_weights() for seed in (1, 2))
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(first, second, strict=True))
     assert not all(np.array_equal(ours, theirs) for ours, theirs in zip(first, third, strict=True))
 
 
-def test_a_recipe_with_an_encoder_reads_histories_in_order(split):
+def test_a_recipe_with_an_encoder_reads_histories_in_order(split, untrained):
     recipe = tt.choose_recipe(split.train, encoder=SelfAttention())
     assert tt.Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
     assert "Retrieval model's history: the earlier events, in order, by SelfAttention" in recipe.lines()
+    untrained()
     trained = fit_recipe(dataclasses.replace(recipe.with_settings(epochs=1), rating=None), split, seed=0)
     (past,) = trained.model.query_tower.histories
     assert trained.model.query_tower.feature_names == ["history"]
@@ -65,33 +88,25 @@ def test_a_recipe_with_an_encoder_reads_histories_in_order(split):
         tt.choose_recipe(split.train, encoder="self_attention")
 
 
-def test_a_given_number_of_epochs_is_trained_at_once_on_training_and_validation_part(split, monkeypatch):
-    trained_on = []
-    fit = fitting.fit_by_query
-    monkeypatch.setattr(
-        fitting,
-        "fit_by_query",
-        lambda model, train, **_: trained_on.append(train.num_events) or fit(model, train, **_),
-    )
-    recipe = tt.choose_recipe(split.train).with_settings(epochs=2)
-    trained = fit_recipe(recipe, split, seed=0)
-    assert trained_on == [split.train.num_events + split.validation.num_events] * 2
-    assert len(trained.history["retrieval"]["softmax_loss"]) == 2
-
-
-def test_without_a_second_training_the_best_epochs_weights_are_kept(split):
-    recipe = tt.choose_recipe(split.train).with_settings(**QUICK)
-    recipe = dataclasses.replace(recipe, rating=None, linear=None)
-    trained = fit_recipe(recipe, split, seed=0, retrain=False)
+def test_implicit_feedback_gives_a_retrieval_model_with_the_weights_of_the_best_epoch_without_a_second_training(split):
+    liked = {
+        name: dataclasses.replace(part.with_events(np.flatnonzero(part.ratings >= 3)), has_ratings=False)
+        for name, part in ((name, getattr(split, name)) for name in ("train", "validation", "test", "history"))
+    }
+    implicit = tt.splits.Split(**liked)
+    recipe = tt.choose_recipe(implicit.train).with_settings(**QUICK).with_ids_alone()
+    trained = fit_recipe(recipe, implicit, seed=0, retrain=False)
     assert isinstance(trained.model, TwoTowerModel)
+    assert trained.model.rating_model is None
+    assert tt.evaluate(trained.model, implicit, k=1).metrics["precision@1"] >= 0.95
     best = max(trained.history["retrieval"]["val_ndcg@10"])
-    measured = tt.training.ValidationMetrics(split)
-    measured.set_model(trained.model)
+    measured = tt.training.ValidationMetrics(implicit)
+    measured.set_model(trained.state.retrieval)  # the model that was fitted, without the linear part
     logs = {}
     measured.on_epoch_end(0, logs)
     assert logs["val_ndcg@10"] == pytest.approx(best, abs=1e-12)
-    assert trained.notes == (
-        "The models are those of the best epoch on the training part; they were not trained again.",
+    assert trained.notes[0] == (
+        "The models are those of the best epoch on the training part; they were not trained again."
     )
 
 
@@ -99,41 +114,24 @@ def test_a_split_without_a_validation_part_gets_one(split):
     nothing = split.validation.with_events(np.zeros(0, np.int64))
     recipe = tt.choose_recipe(split.train).with_ids_alone().with_settings(**{**QUICK, "max_epochs": 2})
     recipe = dataclasses.replace(recipe, rating=None, linear=None)
-    trained = fit_recipe(recipe, dataclasses.replace(split, validation=nothing), seed=0)
+    without = dataclasses.replace(split, validation=nothing)
+    trained = fit_recipe(recipe, without, seed=0, retrain=False)
     assert trained.recipe.retrieval.epochs in (1, 2)
     assert trained.notes == (
         "The split has no validation part: a tenth of the training events was set aside to choose the epochs.",
+        "The models are those of the best epoch on the training part; they were not trained again.",
     )
+
+
+def test_with_few_events_and_no_validation_part_epochs_are_not_chosen(split, untrained):
+    nothing = split.validation.with_events(np.zeros(0, np.int64))
     few = split.train.with_events(np.arange(0, split.train.num_events, split.train.num_events // 100))
+    recipe = tt.choose_recipe(split.train).with_ids_alone().with_settings(**{**QUICK, "max_epochs": 2})
+    recipe = dataclasses.replace(recipe, rating=None, linear=None)
+    untrained()
     trained = fit_recipe(recipe, dataclasses.replace(split, train=few, validation=nothing), seed=0)
     assert trained.recipe.retrieval.epochs == 2
     assert trained.notes == ("There are too few events to choose the epochs by: 30 were taken.",)
-
-
-def test_implicit_feedback_gives_a_retrieval_model_that_finds_what_was_planted(split):
-    liked = {
-        name: dataclasses.replace(part.with_events(np.flatnonzero(part.ratings >= 3)), has_ratings=False)
-        for name, part in ((name, getattr(split, name)) for name in ("train", "validation", "test", "history"))
-    }
-    implicit = tt.splits.Split(**liked)
-    recipe = tt.choose_recipe(implicit.train).with_settings(**QUICK).with_ids_alone()
-    trained = fit_recipe(recipe, implicit, seed=0)
-    assert trained.model.rating_model is None
-    assert tt.evaluate(trained.model, implicit, k=1).metrics["precision@1"] >= 0.95
-
-
-def test_progress_is_told_from_the_first_step_to_the_last(split):
-    told = []
-    recipe = tt.choose_recipe(split.train).with_settings(**{**QUICK, "epochs": 2})
-    fit_recipe(recipe, split, seed=0, progress=lambda *step: told.append(step))
-    tasks = list(dict.fromkeys(task for task, _, _ in told))
-    assert tasks == ["Training the retrieval model on all events", "Training the rating model on all events"]
-    for task in tasks:
-        done = [done for name, done, _ in told if name == task]
-        (total,) = {total for name, _, total in told if name == task}
-        assert done == sorted(set(done))  # several steps at a time
-        assert (done[0], done[-1]) == (0, total)
-        assert len(done) > 2
 
 
 @pytest.mark.parametrize(
@@ -162,12 +160,12 @@ def test_the_linear_part_is_chosen_by_the_validation_part(split):
         recipe.with_ids_alone(), retrieval=dataclasses.replace(recipe.retrieval, learning_rate=1e-9, max_epochs=2)
     )
     # A model that has learnt nothing but popularity gains from it.
-    trained = fit_recipe(useless, split, seed=0)
+    trained = fit_recipe(useless, split, seed=0, retrain=False)
     assert trained.recipe.linear.l2 in (50, 150)
     assert trained.recipe.linear.weight in (0.25, 0.5, 1)
     assert trained.model.embedding_dim > QUICK["output_dim"] + 1
-    without = fit_recipe(dataclasses.replace(useless, linear=None), split, seed=0)
-    values = [tt.evaluate(each.model, split, k=1).metrics["precision@1"] for each in (trained, without)]
+    models = (trained.model, trained.state.retrieval)  # with the linear part and without
+    values = [tt.evaluate(model, split, k=1).metrics["precision@1"] for model in models]
     assert values[0] > values[1] + 0.2
 
 
@@ -176,14 +174,16 @@ def test_where_the_history_tells_nothing_there_is_no_linear_part():
     pairs = np.argwhere(rng.random((200, 40)) < np.linspace(0.9, 0.01, 40))
     alike = make_interactions(*pairs.T, np.ones(len(pairs)), num_queries=200, num_candidates=40)
     noise = tt.random_split(alike, test=0.1, validation=0.2, seed=0)
-    trained = fit_recipe(tt.choose_recipe(noise.train).with_settings(**QUICK), noise, seed=0)
+    recipe = dataclasses.replace(tt.choose_recipe(noise.train).with_settings(**QUICK), rating=None)
+    trained = fit_recipe(recipe, noise, seed=0)
     assert trained.recipe.linear is None
     assert trained.model.embedding_dim == QUICK["output_dim"] + 1
     assert "The retrieval model has no linear part: the validation part is ranked better without one." in trained.notes
 
 
 @pytest.mark.parametrize("given", [{"l2": 5.0, "weight": 2.0}, {"l2": 5.0}, {}])
-def test_what_is_given_of_the_linear_part_stays(split, given):
+def test_what_is_given_of_the_linear_part_stays(split, untrained, given):
+    untrained()
     recipe = dataclasses.replace(
         tt.choose_recipe(split.train).with_settings(**QUICK, epochs=1),
         rating=None,
@@ -195,14 +195,13 @@ def test_what_is_given_of_the_linear_part_stays(split, given):
     assert trained.model.embedding_dim == QUICK["output_dim"] + 4 + 1
 
 
-def test_biases_that_predict_better_than_the_model_are_where_it_starts_again(split, monkeypatch):
+def test_biases_that_predict_better_than_the_model_are_where_it_starts_again(split, untrained, monkeypatch):
     recipe = tt.choose_recipe(split.train).with_settings(**QUICK)
-    # Next to nothing is learnt.
-    useless = dataclasses.replace(recipe.rating, learning_rate=1e-9, max_epochs=2)
     retrieval = dataclasses.replace(recipe.retrieval, epochs=1)
-    recipe = dataclasses.replace(recipe, retrieval=retrieval, rating=useless, linear=None)
+    recipe = dataclasses.replace(recipe, retrieval=retrieval, linear=None)
     note = "Biases alone predicted the validation part better than the rating model, which therefore starts from them."
-    for of_biases, starts in ((0.0, True), (9.0, False)):
+    untrained(lambda model: 0.7)
+    for of_biases, starts in ((0.6, True), (0.8, False)):
         monkeypatch.setattr(recipe_module, "rating_metrics", lambda *_, value=of_biases: {"log_loss": value})
         trained = fit_recipe(recipe, split, seed=0)
         assert trained.recipe.starts_from_biases is starts
@@ -215,18 +214,12 @@ def test_biases_that_predict_better_than_the_model_are_where_it_starts_again(spl
 
 
 @pytest.mark.parametrize(("gain", "is_better"), [(1.03, True), (1.01, False)])
-def test_columns_are_left_out_where_ids_alone_rank_the_validation_part_better(split, monkeypatch, gain, is_better):
+def test_columns_are_left_out_where_ids_alone_rank_the_validation_part_better(split, untrained, gain, is_better):
     recipe = tt.choose_recipe(split.train).with_settings(**{**QUICK, "max_epochs": 2})
     recipe = dataclasses.replace(recipe, rating=None, linear=None)
     columns = [choice.column for choice in recipe.candidate_features if choice.feature is not None]
     assert len(columns) > 1
-    choose = fitting.Fitting.choose
-
-    def judged(self, *arguments, variant="", **settings):
-        chosen = choose(self, *arguments, variant=variant, **settings)
-        return dataclasses.replace(chosen, value=gain if variant else 1.0)
-
-    monkeypatch.setattr(fitting.Fitting, "choose", judged)
+    untrained(lambda model: gain / 2 if model.candidate_tower.feature_names == columns[:1] else 1 / 2)
     trained = fit_recipe(recipe, split, seed=0)
     assert trained.model.candidate_tower.feature_names == (columns[:1] if is_better else columns)
     kept = [choice.column for choice in trained.recipe.candidate_features if choice.feature is not None]

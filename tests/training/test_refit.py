@@ -7,6 +7,7 @@ import pytest
 
 import tfrs_twotower as tt
 from tests.conftest import make_planted
+from tests.training.conftest import leave_training_out
 from tests.training.test_warm_start import QUICK
 from tfrs_twotower.data.splits import Split
 
@@ -24,8 +25,11 @@ def everything(split) -> tt.Interactions:
 
 @pytest.fixture(scope="module")
 def measured(split):
+    """Stands for models that were measured: nothing goes on from their weights."""
     recipe = tt.choose_recipe(split.train).with_settings(**{**QUICK, "epochs": 3}).with_ids_alone()
-    return tt.fit_recipe(recipe, split, seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        leave_training_out(patch)
+        return tt.fit_recipe(recipe, split, seed=0)
 
 
 def test_it_is_the_training_of_a_split_without_a_test_part(split, everything, measured):
@@ -39,7 +43,8 @@ def test_it_is_the_training_of_a_split_without_a_test_part(split, everything, me
     assert again.state.known.num_events == measured.state.known.num_events + split.test.num_events
 
 
-def test_after_a_warm_start_it_goes_on_from_the_same_state(split, everything, measured):
+def test_after_a_warm_start_it_goes_on_from_the_same_state(split, everything, measured, untrained):
+    untrained()
     warm = tt.training.warm_start(measured.state, split, seed=0)
     again = tt.training.refit(warm, everything, seed=0, earlier=measured.state)
     assert (again.share, again.notes) == (warm.share, warm.notes)
@@ -57,7 +62,8 @@ def test_wrong_arguments_are_told_apart(everything, measured):
             tt.training.refit(**arguments)
 
 
-def test_the_recipe_is_that_of_the_models_that_were_measured(everything, measured):
+def test_the_recipe_is_that_of_the_models_that_were_measured(everything, measured, untrained):
+    untrained()
     recipe = dataclasses.replace(measured.recipe, rating=None)
     again = tt.training.refit(dataclasses.replace(measured, recipe=recipe), everything, seed=0)
     assert again.model.rating_model is None

@@ -44,6 +44,12 @@ def build(events) -> TwoTowerModel:
     return model
 
 
+@pytest.fixture(scope="module")
+def sound(events) -> TwoTowerModel:
+    """A model for all tests that leave its weights finite."""
+    return build(events)
+
+
 def raw_batch(model, *, age=30.0, face=(0.0, 0.0), rating=5.0, weight=1.0):
     """A batch of two events, of which the second has the given numbers."""
     query = {
@@ -87,12 +93,11 @@ def message_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_number_in_a_batch_stops_training_and_is_named(events, kind):
+def test_a_number_in_a_batch_stops_training_and_is_named(sound, kind):
     name, make = BAD[kind]
-    model = build(events)
-    good = raw_batch(model)
+    good = raw_batch(sound)
     with pytest.raises(FloatingPointError, match=message_of(name)):
-        model.fit(data_set(good, good, make(model)), verbose=0)
+        sound.fit(data_set(good, good, make(sound)), verbose=0)
 
 
 def test_a_number_in_a_batch_is_named_in_a_graph_in_validation_data_and_by_a_joint_model(events):
@@ -136,13 +141,13 @@ def bad_table(events, column: str, value) -> tt.Interactions:
         ("face", [0.0, 1e7], "`face` must hold vectors of numbers in ±1,000,000; scale them down. .* first in row 9"),
     ],
 )
-def test_a_number_in_a_column_is_refused_when_it_is_read(events, column, value, message):
-    model, table = build(events), bad_table(events, column, value)
+def test_a_number_in_a_column_is_refused_when_it_is_read(events, sound, column, value, message):
+    table = bad_table(events, column, value)
     for read in (
         lambda: tt.build_two_tower(table, query=QUERY, candidate=CANDIDATE),
-        lambda: model.training_batches(table, seed=0),
-        lambda: model.query_batches(table, seed=0),
-        lambda: model.embed(table, known=table),
+        lambda: sound.training_batches(table, seed=0),
+        lambda: sound.query_batches(table, seed=0),
+        lambda: sound.embed(table, known=table),
     ):
         with pytest.raises(ValueError, match=message):
             read()
@@ -194,9 +199,8 @@ WEIGHTS = {
 }
 
 
-@pytest.mark.parametrize("value", [NAN, INF])
-@pytest.mark.parametrize("kind", WEIGHTS)
-def test_a_weight_that_is_not_finite_is_never_exported(events, kind, value):
+@pytest.mark.parametrize(("kind", "value"), zip(WEIGHTS, (NAN, INF, NAN, INF, NAN), strict=True))
+def test_a_weight_that_is_not_finite_is_never_exported(events, sound, kind, value):
     """Even if no query or candidate of the bundle has its vector: the last row is looked up for nobody here."""
     tower_name, pattern = WEIGHTS[kind]
     model = build(events)
@@ -206,7 +210,7 @@ def test_a_weight_that_is_not_finite_is_never_exported(events, kind, value):
     values[(-1,) * values.ndim] = value
     variable.assign(values)
     message = rf"`model` must have finite weights.*{pattern}\S*( \(row \d+\))? of the {tower_name} tower"
-    joint = JointModel(retrieval_model=build(events), rating_model=model)
+    joint = JointModel(retrieval_model=sound, rating_model=model)
     for exported in (model, joint):
         with pytest.raises(ValueError, match=message):
             bundle_of(exported, events, k=3)

@@ -98,24 +98,29 @@ def test_the_loss_of_all_places_at_once_is_that_of_the_events_one_by_one():
     loss = float(model.compute_loss(batch))
     # Independently: the query before each event, by the events of its part of the sequence alone.
     times = CYCLES.timestamps
-    expected = []
-    candidates = model.embed_catalogue(CYCLES.candidates)
+    pasts, targets = [], []
     for query in range(6):  # the others are like these
         rows = np.flatnonzero(CYCLES.query_rows == query)
         rows = rows[np.argsort(times[rows])]
         # Twelve events are two, five and five targets; a part looks back to the one before its first target.
         for start, stop, first in ((0, 2, 0), (1, 7, 2), (6, 12, 7)):
             for place in range(first, stop):
-                past = rows[start:place]
-                raw = {
-                    "history": [[f"m{row}" for row in CYCLES.candidate_rows[past]] or [""]],
-                    "history_rating": [CYCLES.ratings[past].tolist() or [np.nan]],
-                    "history_time": [times[past].tolist() or [NO_TIME]],
-                }
-                inputs = {spec.name: tf.constant(raw[spec.name], spec.dtype) for spec in model.query_tower.raw_specs}
-                scores = candidates @ model.embed_queries(model.query_tower.lookup(inputs)).numpy()[0]
-                target = scores[CYCLES.candidate_rows[rows[place]]]
-                expected.append(np.log(np.exp(scores - target).sum()))
+                pasts.append(rows[start:place])
+                targets.append(CYCLES.candidate_rows[rows[place]])
+
+    def padded(values: np.ndarray, missing) -> list[list]:
+        return [[*values[past].tolist(), *[missing] * (5 - len(past))] for past in pasts]
+
+    raw = {
+        "history": padded(np.array([f"m{row}" for row in CYCLES.candidate_rows]), ""),
+        "history_rating": padded(CYCLES.ratings, np.nan),
+        "history_time": padded(times, NO_TIME),
+    }
+    inputs = {spec.name: tf.constant(raw[spec.name], spec.dtype) for spec in model.query_tower.raw_specs}
+    queries = model.embed_queries(model.query_tower.lookup(inputs)).numpy()
+    scores = queries @ model.embed_catalogue(CYCLES.candidates).T
+    of_targets = scores[np.arange(len(targets)), targets]
+    expected = np.log(np.exp(scores - of_targets[:, np.newaxis]).sum(axis=1))
     assert loss == pytest.approx(np.mean(expected), rel=1e-4)
 
 

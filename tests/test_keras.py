@@ -1,8 +1,12 @@
-"""Keras is chosen when the package is imported, so each case runs in a process of its own."""
+"""Keras is chosen when the package is imported, so most cases run in a process of their own."""
 
 import os
 import subprocess
 import sys
+
+import tensorflow as tf
+
+from tfrs_twotower._keras import require_legacy_keras
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -11,12 +15,22 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False)
 
 
-def test_importing_the_package_first_gives_keras_2_and_does_not_import_tensorflow():
-    code = (
-        "import sys, tfrs_twotower; assert 'tensorflow' not in sys.modules\n"
-        "import tensorflow as tf; print(tf.keras.Model.__module__)"
+def test_importing_the_package_asks_for_keras_2_and_does_not_import_tensorflow():
+    result = run(
+        "import os, sys, tfrs_twotower; assert 'tensorflow' not in sys.modules\n"
+        "print(os.environ['TF_USE_LEGACY_KERAS'])"
     )
-    result = run(code)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "1\n"
+
+
+def test_importing_the_package_first_gives_keras_2_even_with_the_variable_set_to_0():
+    code = (
+        "import tfrs_twotower\n"
+        "import tensorflow as tf; print(tf.keras.Model.__module__)\n"
+        "tfrs_twotower.model.TwoTowerModel"
+    )
+    result = run(code, TF_USE_LEGACY_KERAS="0")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("tf_keras.")
 
@@ -30,11 +44,9 @@ def test_importing_tensorflow_first_with_keras_3_is_an_error_that_names_both_rem
     assert "TF_USE_LEGACY_KERAS=1 before Python starts" in message
 
 
-def test_importing_tensorflow_first_works_with_the_variable_set():
-    result = run("import tensorflow, tfrs_twotower; tfrs_twotower.model.TwoTowerModel", TF_USE_LEGACY_KERAS="1")
-    assert result.returncode == 0, result.stderr
-
-
-def test_a_variable_set_to_0_is_overridden():
-    result = run("import tfrs_twotower; tfrs_twotower.model.TwoTowerModel", TF_USE_LEGACY_KERAS="0")
-    assert result.returncode == 0, result.stderr
+def test_importing_tensorflow_first_works_with_keras_2_in_force(monkeypatch):
+    """This process has both; only the variable tells whether the package was asked again."""
+    assert tf.keras.Model.__module__.startswith("tf_keras.")
+    monkeypatch.delenv("TF_USE_LEGACY_KERAS")
+    require_legacy_keras()
+    assert os.environ["TF_USE_LEGACY_KERAS"] == "1"

@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
+import shutil
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tfrs_twotower as tt
+from tests import forks
 from tests.conftest import make_planted
 from tests.training.test_checkpoints import Killed, KilledAfter
 from tfrs_twotower.training.recipe import fit_recipe
@@ -28,14 +30,15 @@ def recipe(split) -> tt.Recipe:
     return dataclasses.replace(recipe, linear=None, starts_from_biases=False)
 
 
-def fit(recipe, split, folder, **options):
-    return fit_recipe(recipe, split, seed=0, run_folder=folder, **options)
+def fit(recipe, split, folder, *, seed=0, **options):
+    """Trains each model once, as the validation part chooses: a second training is kept in the same way."""
+    return fit_recipe(recipe, split, seed=seed, retrain=False, run_folder=folder, **options)
 
 
 def test_an_interrupted_run_goes_on_and_a_second_interruption_does_no_harm(recipe, split, tmp_path):
     whole = fit(recipe, split, None)
     trained = []
-    for killed_after in (3, 8, 8):
+    for killed_after in (3, 8):
         with pytest.raises(Killed):
             fit(recipe, split, tmp_path / "run", callbacks=[KilledAfter(killed_after)])
         trained.append(sorted(path.name for path in (tmp_path / "run" / "trainings").iterdir()))
@@ -48,19 +51,34 @@ def test_an_interrupted_run_goes_on_and_a_second_interruption_does_no_harm(recip
         np.testing.assert_allclose(ours, theirs, atol=1e-4)  # rounding, over a hundred steps
 
 
-def test_other_data_settings_or_seeds_are_refused_with_the_difference(recipe, split, tmp_path):
+@pytest.fixture(scope="module")
+def ranking(recipe) -> tt.Recipe:
+    return dataclasses.replace(recipe, rating=None)
+
+
+@pytest.fixture(scope="module")
+def interrupted(ranking, split, tmp_path_factory) -> Path:
+    """The folder of a run that was interrupted after a step."""
+    folder = tmp_path_factory.mktemp("run")
     with pytest.raises(Killed):
-        fit(recipe, split, tmp_path, callbacks=[KilledAfter(1)])
-    kept = sorted(path for path in tmp_path.rglob("*"))
+        fit(ranking, split, folder, callbacks=[KilledAfter(1)])
+    return folder
+
+
+def test_other_data_settings_or_seeds_are_refused_with_the_difference(ranking, split, interrupted):
+    kept = sorted(path for path in interrupted.rglob("*"))
     fewer = dataclasses.replace(split, train=split.train.with_events(np.arange(split.train.num_events - 1)))
     for changed, message in (
-        ((recipe.with_settings(output_dim=4), split, 0), "`recipe.retrieval.output_dim` was 8, and is 4; "),
-        ((recipe, fewer, 0), '`data.train` was "[0-9a-f]+.*, and is "[0-9a-f]+'),
-        ((recipe, split, 1), "`seed` was 0, and is 1. To go on with it, change these back"),
+        (
+            (ranking.with_settings(output_dim=4, batch_size=8), split, 0),
+            "`recipe.retrieval.output_dim` was 8, and is 4; `recipe.retrieval.batch_size` was 16, and is 8. To go on",
+        ),
+        ((ranking, fewer, 0), '`data.train` was "[0-9a-f]+.*, and is "[0-9a-f]+'),
+        ((ranking, split, 1), "`seed` was 0, and is 1. To go on with it, change these back"),
     ):
         with pytest.raises(ValueError, match=message):
-            fit_recipe(changed[0], changed[1], seed=changed[2], run_folder=tmp_path)
-    assert sorted(path for path in tmp_path.rglob("*")) == kept
+            fit(changed[0], changed[1], interrupted, seed=changed[2])
+    assert sorted(path for path in interrupted.rglob("*")) == kept
 
 
 def test_after_a_run_that_has_ended_another_begins(tmp_path):
@@ -88,10 +106,9 @@ def test_a_damaged_description_is_refused(tmp_path, content):
         RunFolder(tmp_path).begin({})
 
 
-def test_a_folder_that_another_process_holds_is_refused_until_that_process_ends(recipe, split, tmp_path):
+def test_a_folder_that_another_process_holds_is_refused_until_that_process_ends(ranking, split, interrupted, tmp_path):
     folder = tmp_path / "run"
-    with pytest.raises(Killed):
-        fit(recipe, split, folder, callbacks=[KilledAfter(1)])
+    shutil.copytree(interrupted, folder)
     kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     script = (
         "import pathlib, sys, time\n"
@@ -100,16 +117,17 @@ def test_a_folder_that_another_process_holds_is_refused_until_that_process_ends(
         "    print('held', flush=True)\n"
         "    time.sleep(600)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script, folder], stdout=subprocess.PIPE, text=True) as other:
-        try:
-            assert other.stdout is not None
-            assert other.stdout.readline() == "held\n"
-            with pytest.raises(ValueError, match=f"no other process is training in. Received: {folder}. Wait until"):
-                fit(recipe, split, folder)
-            assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
-        finally:
-            other.kill()
-    assert "went on from" in fit(recipe, split, folder).notes[0]
+    other = forks.start(["-c", script, folder])
+    try:
+        while other.output() != "held\n":
+            assert other.is_running(), other.output()
+            time.sleep(0.05)
+        with pytest.raises(ValueError, match=f"no other process is training in. Received: {folder}. Wait until"):
+            fit(ranking, split, folder)
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
+    finally:
+        other.kill()
+    assert "went on from" in fit(ranking, split, folder).notes[0]
 
 
 def test_a_run_is_held_once_and_given_back_after_an_error(tmp_path):

@@ -81,23 +81,34 @@ def measure(planted, model) -> dict[str, float]:
     return measured
 
 
-@pytest.mark.parametrize(
-    ("kind", "policies"), [("rating", MIXED), ("sampled", ["mixed_bfloat16"]), ("joint", ["mixed_float16"])]
-)
-def test_training_gives_what_float32_gives(planted, precision, kind, policies):
-    """A bfloat16 has a relative precision of 1/256: the log loss, of 0.1 and below, may differ by a tenth of 0.5."""
-    expected = measure(planted, KINDS[kind](planted))
+def test_training_gives_what_float32_gives(planted, precision):
+    """A bfloat16 has a relative precision of 1/256: the log loss may differ by a tenth of 0.5."""
+    expected = measure(planted, train_rating(planted))
     # The withheld candidate is the only liked one that a query has not seen.
     assert expected["hit_rate"] >= 0.9
-    for policy in policies:
-        precision(policy)
-        model = KINDS[kind](planted)
-        is_scaled = isinstance(model.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
-        assert is_scaled == (policy == "mixed_float16")
-        assert int(model.optimizer.iterations) > 0
-        found = measure(planted, model)
+    for policy in MIXED:
+        found = train_with(precision, policy, "rating", planted)
         assert found["hit_rate"] >= 0.9
-        assert found.get("log_loss", 0) == pytest.approx(expected.get("log_loss", 0), abs=0.05)
+        assert found["log_loss"] == pytest.approx(expected["log_loss"], abs=0.05)
+
+
+@pytest.mark.parametrize(("kind", "policy"), [("sampled", "mixed_bfloat16"), ("joint", "mixed_float16")])
+def test_training_by_other_tasks_finds_what_was_planted(planted, precision, kind, policy):
+    """As with float32, whose log loss is below 0.001; again, it may differ by 0.05."""
+    found = train_with(precision, policy, kind, planted)
+    assert found["hit_rate"] >= 0.9
+    assert ("log_loss" in found) == (kind == "joint")
+    assert found.get("log_loss", 0) < 0.05
+
+
+def train_with(precision, policy: str, kind: str, planted) -> dict[str, float]:
+    """Trains a model under a policy, and measures it."""
+    precision(policy)
+    model = KINDS[kind](planted)
+    is_scaled = isinstance(model.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
+    assert is_scaled == (policy == "mixed_float16")
+    assert int(model.optimizer.iterations) > 0
+    return measure(planted, model)
 
 
 @pytest.mark.parametrize("policy", MIXED)
@@ -131,8 +142,6 @@ def test_a_bundle_predicts_in_a_process_without_the_policy_and_returns_float32(
 ):
     precision(policy)
     model = tt.build_two_tower(planted.split.train, **MLPS)
-    model.compile(optimizer=tt.training.LazyAdam(1e-2))
-    model.fit(model.training_batches(planted.split.train, batch_size=64, seed=0), verbose=0)
     path = export(model, planted.split.seen, tmp_path / "bundle", k=5, build_index=tt.index.build_exact_index)
     precision("float32")
     served = tt.load_bundle(path)

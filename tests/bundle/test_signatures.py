@@ -209,8 +209,9 @@ def in_order_of_scores(ask_reranked):
     return ask_reranked(24, None)
 
 
-@pytest.mark.parametrize("k", [3, 24])
-@pytest.mark.parametrize(("first", "weight"), [(1, 1.0), (10, 1.0), (6, 0.3), (24, 1.0), (100, 0.5), (24, 0.0)])
+@pytest.mark.parametrize(
+    ("k", "first", "weight"), [(3, 1, 1.0), (3, 10, 1.0), (24, 6, 0.3), (24, 24, 0.0), (24, 100, 0.5)]
+)
 def test_the_first_candidates_are_ordered_by_probability_or_a_blend(ask_reranked, in_order_of_scores, k, first, weight):
     found = in_order_of_scores
     got = ask_reranked(k, tt.bundle.Rerank(first=first, weight=weight))

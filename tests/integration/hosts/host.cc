@@ -1,11 +1,12 @@
 // Uses a bundle as TensorFlow Serving does: loads it with the tag "serve", replays its warm-up file, and calls it from
 // several threads.
 //
-//   host BUNDLE [OP_LIBRARY] [CALLS] [THREADS] [CALLS_IN_ALL]
+//   host BUNDLE [OP_LIBRARY] [CALLS] [THREADS] [CALLS_IN_ALL] [as_written]
 //
 // Prints one line of JSON for each warm-up request: {"signature": ..., "outputs": {name: [values in order]}}. With CALLS
 // it prints one more line, the median time of that many calls of `recommend` for one query, one after the other. With
-// CALLS_IN_ALL it prints another, the memory before and after that many calls from THREADS threads at once.
+// CALLS_IN_ALL it prints another, the memory before and after that many calls from THREADS threads at once. Graphs are
+// optimised, unless the last word is `as_written`.
 
 #include <algorithm>
 #include <chrono>
@@ -161,8 +162,10 @@ int main(int argc, char** argv) {
   const int calls_in_all = argc > 5 ? std::atoi(argv[5]) : 0;
   void* handle = nullptr;
   if (!library.empty()) Check(tensorflow::Env::Default()->LoadDynamicLibrary(library.c_str(), &handle));
+  tensorflow::SessionOptions options;
+  if (argc > 6) options.config.mutable_graph_options()->mutable_rewrite_options()->set_disable_meta_optimizer(true);
   tensorflow::SavedModelBundle bundle;
-  Check(tensorflow::LoadSavedModel({}, {}, path, {"serve"}, &bundle));
+  Check(tensorflow::LoadSavedModel(options, {}, path, {"serve"}, &bundle));
 
   const Request* for_one = nullptr;
   const std::vector<Request> requests = ReadWarmup(path);

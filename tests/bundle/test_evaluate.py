@@ -9,22 +9,28 @@ import tensorflow as tf
 import tfrs_twotower as tt
 from tests.conftest import export_unchecked
 from tfrs_twotower.bundle.evaluate import evaluate_bundle
+from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation.predictions import predict
 from tfrs_twotower.model.two_tower import TwoTowerModel
 
 
-def test_a_bundle_has_the_metrics_of_its_model(planted, trained, bundle_path):
+@pytest.fixture(scope="module")
+def bundle(bundle_path) -> LoadedBundle:
+    return tt.load_bundle(bundle_path)
+
+
+def test_a_bundle_has_the_metrics_of_its_model(planted, trained, bundle):
     """The bundle predicts through its signatures; the metrics agree to six digits."""
     ours = tt.evaluate(trained, planted.split, k=3).to_dict()
-    theirs = evaluate_bundle(tt.load_bundle(bundle_path), planted.split, k=3).to_dict()
+    theirs = evaluate_bundle(bundle, planted.split, k=3).to_dict()
     for case, figures in ours["cases"].items():
         assert theirs["cases"][case] == pytest.approx(figures, abs=1e-6), case
     assert theirs["confusion"] == ours["confusion"]
     assert theirs["by_popularity"] == ours["by_popularity"]
 
 
-def test_the_recall_of_the_index_is_measured_against_exact_search(planted, trained, tmp_path):
+def test_the_recall_of_the_index_is_measured_against_exact_search(planted, trained, bundle, tmp_path):
     exact = predict(trained, planted.split, k=3)
 
     class Blind(tt.index.ExactIndex):
@@ -39,15 +45,14 @@ def test_the_recall_of_the_index_is_measured_against_exact_search(planted, train
         outcome = tt.index.build_exact_index(embeddings, ids, queries).outcome
         return tt.index.BuiltIndex(index=Blind(embeddings, ids), outcome=outcome)
 
-    for build_index, is_whole in ((tt.index.build_exact_index, True), (build_blind, False)):
-        path = export_unchecked(trained, planted.split.seen, tmp_path / str(is_whole), k=10, build_index=build_index)
-        report = evaluate_bundle(tt.load_bundle(path), planted.split, k=3, exact=exact)
-        assert report.index_recall == 1 if is_whole else 0 < report.index_recall < 1
+    blind = tt.load_bundle(export_unchecked(trained, planted.split.seen, tmp_path, k=10, build_index=build_blind))
+    assert evaluate_bundle(bundle, planted.split, k=3, exact=exact).index_recall == 1
+    assert 0 < evaluate_bundle(blind, planted.split, k=3, exact=exact).index_recall < 1
     with pytest.raises(ValueError, match="`exact` must have 3 slots for each query"):
-        evaluate_bundle(tt.load_bundle(path), planted.split, k=3, exact=predict(trained, planted.split, k=2))
+        evaluate_bundle(bundle, planted.split, k=3, exact=predict(trained, planted.split, k=2))
 
 
-def test_a_bundle_of_other_id_columns_is_refused(planted, bundle_path):
+def test_a_bundle_of_other_id_columns_is_refused(planted, bundle):
     others = {
         name: dataclasses.replace(
             part, candidates=part.candidates.rename_columns(["sku", "title", "genres"]), candidate_id="sku"
@@ -55,7 +60,7 @@ def test_a_bundle_of_other_id_columns_is_refused(planted, bundle_path):
         for name, part in vars(planted.split).items()
     }
     with pytest.raises(ValueError, match="The bundle's candidate id is 'movie_id', the split's 'sku'"):
-        evaluate_bundle(tt.load_bundle(bundle_path), Split(**others))
+        evaluate_bundle(bundle, Split(**others))
 
 
 def test_queries_that_the_bundle_does_not_remember_are_evaluated_by_their_features(planted, trained, tmp_path):
@@ -93,12 +98,10 @@ def test_saturated_probabilities_cost_the_same_by_model_and_bundle(planted, trai
         assert theirs.intervals[name].mean == pytest.approx(theirs.metrics[name])
 
 
-def test_a_bundle_is_asked_for_the_queries_of_the_exact_search(planted, trained, bundle_path):
+def test_a_bundle_is_asked_for_the_queries_of_the_exact_search(planted, trained, bundle):
     exact = predict(trained, planted.split, k=3, max_queries=5)
     told = []
-    report = evaluate_bundle(
-        tt.load_bundle(bundle_path), planted.split, k=3, exact=exact, progress=lambda *step: told.append(step)
-    )
+    report = evaluate_bundle(bundle, planted.split, k=3, exact=exact, progress=lambda *step: told.append(step))
     num_events = planted.split.test.num_events
     assert report.num_ranked == report.metrics["num_queries"] == 5
     assert report.index_recall == 1
@@ -108,4 +111,4 @@ def test_a_bundle_is_asked_for_the_queries_of_the_exact_search(planted, trained,
         ("Asking for probabilities", 0, num_events),
         ("Asking for probabilities", num_events, num_events),
     ]
-    assert evaluate_bundle(tt.load_bundle(bundle_path), planted.split, k=3, max_queries=4).num_ranked == 4
+    assert evaluate_bundle(bundle, planted.split, k=3, max_queries=4).num_ranked == 4

@@ -7,14 +7,22 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 import tfrs_twotower as tt
 from tfrs_twotower.bundle.layout import CANDIDATES_FILE, MANIFEST_FILE
 
 
+@pytest.fixture(scope="module")
+def saved_model(bundle_path):
+    """The SavedModel of a version, which is the same in all copies."""
+    return tf.saved_model.load(str(bundle_path))
+
+
 @pytest.fixture
-def folder(bundle_path, tmp_path) -> Path:
-    """A copy of a version."""
+def folder(bundle_path, saved_model, tmp_path, monkeypatch) -> Path:
+    """A copy of a version, whose SavedModel has been loaded before."""
+    monkeypatch.setattr(tf.saved_model, "load", lambda path: saved_model)
     return Path(shutil.copytree(bundle_path, tmp_path / "1"))
 
 

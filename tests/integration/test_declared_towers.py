@@ -142,7 +142,7 @@ def train(declare: Callable[[], Towers], plant: Callable[[], tuple]) -> tuple[Sp
     tf.keras.utils.set_random_seed(0)
     query, candidate = declare()
     model = tt.build_two_tower(split.train, query=query, candidate=candidate)
-    training = tt.training.EventTraining(epochs=30, learning_rate=3e-3, patience=8)
+    training = tt.training.EventTraining(epochs=12, batch_size=64, learning_rate=6e-3, patience=12)
     tt.fit_two_tower(model, split, seed=0, training=training)
     return split, withheld, model
 

@@ -16,6 +16,7 @@ import tfrs_twotower as tt  # isort: skip  # before TensorFlow, so that tf.keras
 import tensorflow as tf
 
 from tests.conftest import CANDIDATE, QUERY, export_unchecked
+from tfrs_twotower.server import worker_client
 from tfrs_twotower.server.protos import predict_pb2
 
 NAME = "shop"
@@ -26,12 +27,23 @@ LONG = "Émilie, or " + "a-title-without-a-space-" * 9
 LIMITS = tt.server.Limits(max_body_bytes=60_000, max_rows=300, max_list_length=50, max_values=2000, timeout_s=20)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def optimized_graphs():
-    """A server's processes optimise their graphs, and answers are compared with this one's to the last bit."""
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
-    yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+#: What a worker process runs first, so that it leaves out the optimisation of graphs as this process does.
+_AS_TRACED = (
+    "import tfrs_twotower, tensorflow as tf; "
+    "tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': True}); "
+)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def graphs_as_traced():
+    """Lets no worker process optimise its graphs: answers are compared with this process's to the last bit.
+
+    The workers of `test_command` optimise theirs, as those of users do.
+    """
+    start = worker_client._START.replace("from tfrs_twotower", f"{_AS_TRACED}from tfrs_twotower", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker_client, "_START", start)
+        yield
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +84,6 @@ class Running:
             return call(request, metadata=metadata, timeout=timeout)
 
     def grpc_predict(self, inputs, *, signature="", version=None, label=None, name=NAME, output_filter=()):
-        import tensorflow as tf
-
         request = predict_pb2.PredictRequest(output_filter=output_filter)
         request.model_spec.name, request.model_spec.signature_name = name, signature
         if version is not None:
@@ -102,8 +112,6 @@ def run(models, *, limits=LIMITS, **options):
 
 def export_shop(known: tt.Interactions, directory: Path, seed: int) -> Path:
     """Publishes a bundle of untrained towers, whose weights follow from the seed."""
-    import tensorflow as tf
-
     titles = [HOSTILE, LONG, *known.candidates["title"].to_pylist()[2:]]
     known = dataclasses.replace(known, candidates=known.candidates.set_column(1, "title", pa.array(titles)))
     tf.keras.utils.set_random_seed(seed)
@@ -127,8 +135,6 @@ def shop(planted, tmp_path_factory) -> Path:
 @pytest.fixture(scope="package")
 def plain(planted, tmp_path_factory) -> Path:
     """The folder of a bundle that has as little as possible: no known query, history, probability, filter or title."""
-    import tensorflow as tf
-
     seen = planted.split.seen
     known = dataclasses.replace(seen, candidates=seen.candidates.select(["movie_id"]))
     tf.keras.utils.set_random_seed(2)

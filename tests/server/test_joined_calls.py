@@ -2,12 +2,21 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.server.queries import SIGNATURES, expected, received, row
 from tfrs_twotower.server.joined_calls import joined_call
 
 SIZES = (1, 3, 0, 1, 2, 9, 1)
 RATINGS_OF = {"history_rating": "history"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def optimized_graphs():
+    """Optimises graphs as a server's processes do."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.mark.parametrize("signature", SIGNATURES)

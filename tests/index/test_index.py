@@ -16,7 +16,7 @@ from tfrs_twotower.index.partitions import Partitions
 from tfrs_twotower.index.portable import PortableEffort, PortableIndex
 from tfrs_twotower.index.scann import ScannEffort, ScannIndex
 
-SIZES = (1, 2, 15, 16, 50, 99, 100, 1682, 60_000)
+SIZES = (1, 15, 16, 99, 100, 60_000)
 SIZES_IN_GRAPH = (1, 99, 60_000)  # tracing takes most of the time
 
 
@@ -179,19 +179,19 @@ def test_unusual_vectors_are_searched_correctly(build, kind, num):
 
 
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e19, 3e38])
-def test_a_query_that_is_not_finite_gets_empty_slots_and_does_not_affect_others(build, bad):
+def test_a_query_that_is_not_finite_gets_empty_slots_and_does_not_affect_others(build):
     index = build(clustered(300, 4, seed=1), ids(300))
     queries = clustered(3, 4, seed=2)
     scores, rows = index.search(tf.constant(queries), 5)
-    spoilt = queries.copy()
-    spoilt[1, 2] = bad
-    spoilt_scores, spoilt_rows = index.search(tf.constant(spoilt), 5)
-    assert spoilt_rows[1].numpy().tolist() == [-1] * 5
-    assert spoilt_scores[1].numpy().tolist() == [NO_SCORE] * 5
-    for row in (0, 2):
-        np.testing.assert_array_equal(spoilt_rows[row], rows[row])
-        np.testing.assert_array_equal(spoilt_scores[row], scores[row])
+    for bad in (np.nan, np.inf, -np.inf, 1e19, 3e38):
+        spoilt = queries.copy()
+        spoilt[1, 2] = bad
+        spoilt_scores, spoilt_rows = index.search(tf.constant(spoilt), 5)
+        assert spoilt_rows[1].numpy().tolist() == [-1] * 5, bad
+        assert spoilt_scores[1].numpy().tolist() == [NO_SCORE] * 5, bad
+        for row in (0, 2):
+            np.testing.assert_array_equal(spoilt_rows[row], rows[row])
+            np.testing.assert_array_equal(spoilt_scores[row], scores[row])
 
 
 @pytest.mark.parametrize("build", [*EXACT, *APPROXIMATE])

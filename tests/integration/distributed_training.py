@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 import tfrs_twotower as tt
-from tests.conftest import make_interactions
+from tests.conftest import export_unchecked, export_version, make_interactions
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.model.joint import JointModel
 
@@ -141,12 +141,12 @@ def train(case: str, strategy: tf.distribute.Strategy | None) -> dict:
     return result
 
 
-def export(model: tt.model.TwoTowerModel, train: tt.Interactions, folder: Path) -> dict:
+def export(model: tt.model.TwoTowerModel, train: tt.Interactions, folder: Path, publish: Callable[..., Path]) -> dict:
     """Publishes a model, and returns the path and what the model itself recommends to two queries."""
     queries, candidates = model.embed(train)
     scores = queries @ candidates.T
     scores[train.query_rows, train.candidate_rows] = -np.inf
-    version = tt.export_bundle(model, train, folder, config=tt.ExportConfig(build_index=tt.index.build_exact_index))
+    version = publish(model, train, folder, build_index=tt.index.build_exact_index)
     ranked = [[f"m{row}" for row in np.argsort(-scores[query])[:3]] for query in (0, 39)]
     return {"bundle": str(version), "ranked": ranked}
 
@@ -170,7 +170,7 @@ def restart(strategy: tf.distribute.Strategy, folder: Path) -> dict:
     batches = model.training_batches(split.train, batch_size=100, seed=0)
     backup = tf.keras.callbacks.BackupAndRestore(str(folder / "backup"))
     history = model.fit(batches, epochs=9, callbacks=[backup, End()], verbose=0)
-    exported = export(model, split.train, folder / "restarted")
+    exported = export(model, split.train, folder / "restarted", export_version)
     return {
         **exported,
         "epochs": history.epoch,
@@ -200,7 +200,7 @@ def lose_worker(strategy: tf.distribute.Strategy, folder: Path) -> dict:
         tt.fit_recipe(tt.choose_recipe(split.train), split, seed=0)
         raise AssertionError("A recipe needs whole tables.")
     return {
-        **export(model, split.train, folder / "worker_lost"),
+        **export(model, split.train, folder / "worker_lost", export_unchecked),
         "losses": logs["val_loss"],
         "evaluated": found["loss"],
         "scores": len(scores),

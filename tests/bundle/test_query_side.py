@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY, bundle_of, export_unchecked
+from tests.conftest import CANDIDATE, QUERY, export_unchecked
 from tfrs_twotower.batches.histories import FixedHistory, LeaveOneOutHistory, Timeline
 from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.data.splits import Split
@@ -60,14 +60,14 @@ def model(known) -> TwoTowerModel:
 
 
 @pytest.fixture(scope="module")
-def signatures(model, known):
-    return bundle_of(model, known, k=10).signatures
-
-
-@pytest.fixture(scope="module")
 def bundle(model, known, tmp_path_factory) -> LoadedBundle:
     folder = tmp_path_factory.mktemp("features")
     return tt.load_bundle(export_unchecked(model, known, folder, k=10, build_index=tt.index.build_exact_index))
+
+
+@pytest.fixture(scope="module")
+def signatures(bundle):
+    return bundle.module.signatures
 
 
 def only_id(user: str, **given) -> dict[str, tf.Tensor]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pytest
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, export_unchecked, make_planted
 from tfrs_twotower.bundle.build import build_bundle, build_sides
-from tfrs_twotower.bundle.layout import portable_twin, version_numbers, versions
+from tfrs_twotower.bundle.layout import portable_twin, versions
 from tfrs_twotower.bundle.manifest import Manifest
 from tfrs_twotower.bundle.requests import raw_candidates, sample_requests
 from tfrs_twotower.features.columns import missing_input
@@ -19,9 +20,9 @@ from tfrs_twotower.index.outcome import IndexOutcome
 from tfrs_twotower.index.portable import PortableEffort, PortableIndex
 from tfrs_twotower.index.scann import ScannEffort, ScannIndex
 from tfrs_twotower.model.joint import JointModel
-from tfrs_twotower.publishing import export
+from tfrs_twotower.publishing import export, update
 from tfrs_twotower.publishing.export import publish_bundle
-from tfrs_twotower.publishing.refresh import restore_sides
+from tfrs_twotower.publishing.refresh import open_version, restore_sides
 from tfrs_twotower.publishing.update import update_catalogue
 
 REMOVED = ["m0", "m3", "m4"]
@@ -120,16 +121,35 @@ def test_an_impossible_change_publishes_nothing(loaded, change, error, message):
     assert versions(loaded.path.parent) == [1]
 
 
+def publish_another(version: Path) -> None:
+    shutil.copytree(version, version.with_name("2"))
+
+
+def withdraw(version: Path) -> None:
+    version.rename(version.with_name(".withdrawn-1"))
+
+
 @pytest.mark.parametrize(
-    "change",
-    [lambda one: shutil.copytree(one, one.with_name("2")), lambda one: one.rename(one.with_name(".withdrawn-1"))],
+    ("change", "while_loading", "names"),
+    [(publish_another, False, {"1", "2"}), (publish_another, True, {"1", "2"}), (withdraw, False, {".withdrawn-1"})],
 )
-def test_what_another_process_publishes_or_withdraws_meanwhile_is_not_lost(exported, tmp_path, monkeypatch, change):
+def test_what_another_process_publishes_or_withdraws_meanwhile_is_not_lost(
+    exported, tmp_path, monkeypatch, change, while_loading, names
+):
     directory = shutil.copytree(exported, tmp_path / "shop")
-    monkeypatch.setattr(export, "check_in_fresh_process", lambda written: change(directory / "1"))
+
+    def load(path):
+        loaded = open_version(path)
+        change(directory / "1")
+        return loaded
+
+    if while_loading:
+        monkeypatch.setattr(update, "open_version", load)
+    else:
+        monkeypatch.setattr(export, "check_in_fresh_process", lambda written: change(directory / "1"))
     with pytest.raises(RuntimeError, match="were changed by another process while 1 was being changed. Not published"):
         update_catalogue(directory, remove=REMOVED)
-    assert len(list(directory.iterdir())) == len({*versions(directory), *version_numbers(directory, ".withdrawn-")})
+    assert {path.name for path in directory.iterdir()} == names
 
 
 def build_tree(embeddings, ids, queries) -> BuiltIndex:

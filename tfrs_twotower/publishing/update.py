@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_twotower.bundle.build import Sides, build_bundle
-from tfrs_twotower.bundle.layout import portable_twin
+from tfrs_twotower.bundle.layout import find_version, portable_twin
 from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.bundle.manifest import Manifest, read_manifest
 from tfrs_twotower.bundle.stored_vectors import stored_embeddings, stored_index
@@ -81,15 +81,16 @@ def update_catalogue(
     require_batch_sizes(warmup_batch_sizes)
     loaded, folder = open_version(bundle)
     manifest, directory, id_column = loaded.manifest, folder.parent, loaded.manifest.model.candidate.id
-    number = next_version(directory)
+    given, number = bundle.path if isinstance(bundle, LoadedBundle) else Path(bundle), next_version(directory)
 
     def confirm() -> None:
-        if next_version(directory) != number or not folder.is_dir():
+        if next_version(directory) != number or not folder.is_dir() or find_version(given) != loaded.path:
             raise RuntimeError(
                 f"The versions in {directory} were changed by another process while {folder.name} was being changed. "
                 "Not published, so that nothing of theirs is lost. Run it again."
             )
 
+    confirm()  # another version may have been published while this one was loaded
     changed = change_catalogue(
         loaded.candidates,
         id_column,

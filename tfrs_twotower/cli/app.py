@@ -73,11 +73,11 @@ def _root(
     del debug  # `main` looks for it, since an error may come before the arguments are parsed
 
 
-def list_commands(*names: str) -> None:
-    """Puts all commands in an order for the help.
+def order_commands(*names: str) -> None:
+    """Puts the commands in the order in which the help lists them.
 
     Args:
-        *names: Their names.
+        *names: The names of all commands.
     """
     commands = {
         command.name or getattr(command.callback, "__name__", ""): command for command in app.registered_commands

@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from tfrs_twotower.experiment.experiment import Experiment
 
-_Takes: TypeAlias = Callable[[typer.Context], None]
+_Command: TypeAlias = Callable[..., None]
 
 Ratings = Annotated[
     str | None,
@@ -229,7 +229,9 @@ def _experiment_of(version: Path) -> Experiment:
     return dataclasses.replace(experiment, export=export)
 
 
-def with_options_of(command: Callable[..., None], *, without: Sequence[str]) -> Callable[[_Takes], Callable[..., None]]:
+def with_options_of(
+    command: Callable[..., None], *, without: Sequence[str]
+) -> Callable[[_Command], Callable[..., None]]:
     """Makes a command, a function of Typer's context alone, take the options of another one.
 
     Args:
@@ -239,7 +241,7 @@ def with_options_of(command: Callable[..., None], *, without: Sequence[str]) -> 
     signature = inspect.signature(command, eval_str=True)
     taken = [parameter for name, parameter in signature.parameters.items() if name not in without]
 
-    def decorate(function: _Takes) -> Callable[..., None]:
+    def decorate(function: _Command) -> _Command:
         @functools.wraps(function)
         def run(context: typer.Context, **_: Any) -> None:
             function(context)

@@ -20,7 +20,7 @@ from tfrs_twotower.training.linear import add_linear_part
 from tfrs_twotower.training.state import TrainingState
 from tfrs_twotower.training.trend import add_trend
 
-#: Name of a model, and the model that was built -> its first weights, if they are not those that it was built with.
+#: Changes the weights that a model, of this name, was built with.
 Start: TypeAlias = Callable[[ModelName, TwoTowerModel], None]
 
 
@@ -33,7 +33,7 @@ def train_on_all(
         recipe: The recipe, with the numbers of epochs.
         fitting: The events, and what the trainings share.
         share: Share of the epochs to train for.
-        start: Changes the weights of a model before it is trained.
+        start: Called with each model before it is trained.
 
     Returns:
         (state, logs): the models, and Keras's logs by the name of the model.
@@ -63,7 +63,7 @@ def train_on_all(
 
 
 def num_epochs(recipe: Recipe) -> dict[ModelName, int]:
-    """Returns the number of epochs of each model of a recipe that leaves them open no more.
+    """Returns the number of epochs of each model of a recipe that was trained.
 
     Args:
         recipe: The recipe.

@@ -1,11 +1,11 @@
 """Fixtures that several tests share: planted preferences, a model trained on them, its bundle, and MovieLens."""
 
+import contextlib
 import dataclasses
-import gc
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from tests import forks
 from tests.browser import find_browser
+from tests.tracing import collect_garbage_rarely, optimize_graphs
 from tfrs_twotower._locks import lock
 from tfrs_twotower._scann import have_scann
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides
@@ -27,12 +28,9 @@ from tfrs_twotower.index.kinds import build_exact_index
 from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.publishing import export
 
-# A full collection of garbage goes through half a million objects of TensorFlow, and by default tracing a few graphs
-# makes one: they take a tenth of the time.
-gc.set_threshold(5_000, 10, 20)
-
-# So does the optimisation of graphs that run once or twice. Programs that tests start optimise theirs as users' do.
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+collect_garbage_rarely()
+# Programs that tests start optimise their graphs as users' do, unless the test says otherwise.
+optimize_graphs(False)
 
 #: Folders whose files take longest, some more than a minute. They come first, so that workers finish at about the same
 #: time, instead of one of them beginning such a file when the others are done.
@@ -154,7 +152,6 @@ def planted() -> Planted:
 
 @pytest.fixture(scope="session")
 def trained(planted: Planted) -> TwoTowerModel:
-    import tensorflow as tf
 
     tf.keras.utils.set_random_seed(0)
     model = tt.build_two_tower(planted.split.train, query=QUERY, candidate=CANDIDATE)
@@ -175,17 +172,25 @@ def export_version(model, known: tt.Interactions, directory, *, metrics=None, ga
     return tt.export_bundle(model, known, directory, config=config, metrics=metrics, gate=gate, keep=keep)
 
 
-def export_unchecked(*arguments, **options) -> Path:
-    """Calls `export_bundle` without the check in a fresh process, which takes seconds and has tests of its own."""
+@contextlib.contextmanager
+def without_check() -> Iterator[None]:
+    """Leaves out the check of what is published in a fresh process, which takes seconds and has tests of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "check_in_fresh_process", lambda written: None)
+        yield
+
+
+def export_unchecked(*arguments, **options) -> Path:
+    """Calls `export_version` without the check in a fresh process."""
+    with without_check():
         return export_version(*arguments, **options)
 
 
 @pytest.fixture
-def unchecked(monkeypatch):
-    """Leaves out the check in a fresh process, as `export_unchecked` does, of everything that a test publishes."""
-    monkeypatch.setattr(export, "check_in_fresh_process", lambda written: None)
+def unchecked() -> Iterator[None]:
+    """Leaves out the check in a fresh process of everything that a test publishes."""
+    with without_check():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -231,7 +236,6 @@ def every_kind_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def every_kind(every_kind_path: Path):
     """The same as any program loads it; one object has all that the signatures need."""
-    import tensorflow as tf
 
     return tf.saved_model.load(str(every_kind_path))
 

@@ -6,7 +6,6 @@ when a process is copied, so each copy has its own threads, devices and random n
 
 import dataclasses
 import functools
-import gc
 import multiprocessing
 import multiprocessing.process
 import os
@@ -15,6 +14,8 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.tracing import collect_garbage_rarely, optimize_graphs
 
 #: The module that every copy has imported.
 _PRELOADED = "tests.preloaded"
@@ -95,10 +96,8 @@ def _run(arguments: list[str], folder: Path, environment: dict[str, str], output
     os.environ.clear()
     os.environ.update(environment)
     if not optimizes_graphs:
-        import tensorflow as tf
-
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    gc.set_threshold(5_000, 10, 20)  # as in tests/conftest.py
+        optimize_graphs(False)
+    collect_garbage_rarely()
     option = arguments[0]
     if option in ("-c", "-m"):
         sys.argv = [option, *arguments[2:]]

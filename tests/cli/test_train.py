@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import without_check
 from tests.experiment.shop import write_shop
 from tests.movielens.small_archive import write_archive
 from tfrs_twotower.experiment import inspection
-from tfrs_twotower.publishing import export
 
 OPTIONS = ["--query-id", "customer", "--candidate-id", "sku", "--rating", "stars", "--timestamp", "when"]
 ONCE = ["--epochs", "1", "--batch-size", "16", "--index", "exact"]
@@ -24,7 +24,7 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
     return {path.relative_to(folder): path.read_bytes() if path.is_file() else None for path in paths}
 
 
-def test_a_table_becomes_a_published_version_and_its_file_runs_again(call, shop, tmp_path, monkeypatch):
+def test_a_table_becomes_a_published_version_and_its_file_runs_again(call, shop, tmp_path):
     trained = call(
         "train",
         shop / "ratings.csv",
@@ -55,9 +55,8 @@ def test_a_table_becomes_a_published_version_and_its_file_runs_again(call, shop,
     assert "Training the retrieval model on all events ..." in trained.stderr
     file = tmp_path / "shop" / "1" / "assets.extra" / "experiment.toml"
     assert f"train --config {file}" in trained.stdout
-    # One check in a fresh process is enough.
-    monkeypatch.setattr(export, "check_in_fresh_process", lambda written: None)
-    again = call("train", "--config", file)
+    with without_check():  # one check in a fresh process is enough
+        again = call("train", "--config", file)
     assert again.returncode == 0, again.stderr
     tables = [re.findall(r"│.*│", result.stdout) for result in (trained, again)]
     assert tables[0] == tables[1] != []

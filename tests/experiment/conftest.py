@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import tfrs_twotower as tt
+from tests.conftest import without_check
 from tests.experiment.shop import write_shop
 from tfrs_twotower.experiment import Experiment, Outcome, run_experiment
 from tfrs_twotower.experiment.preparation import Prepared
-from tfrs_twotower.publishing import export
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,7 @@ class Run:
 def run(experiment: Experiment) -> Run:
     """Runs an experiment without the check in a fresh process, which `cli/test_train.py` has."""
     calls, prepared = [], []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "check_in_fresh_process", lambda written: None)
+    with without_check():
         outcome = run_experiment(
             experiment, progress=lambda *call: calls.append(call), on_prepared=lambda found: prepared.append(found)
         )

@@ -231,8 +231,6 @@ def main() -> None:
         serve(cases)
     strategies: dict[str, tf.distribute.Strategy | None] = {}
     task = 0
-    # The graphs are run a few times only.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     if kind == "mirrored":
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

@@ -16,14 +16,13 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests import forks
-from tests.conftest import CANDIDATE, QUERY
+from tests.conftest import CANDIDATE, QUERY, without_check
 from tfrs_twotower._scann import library_path
 from tfrs_twotower.bundle.build import build_bundle, build_sides
 from tfrs_twotower.bundle.check import ask_in_fresh_process
 from tfrs_twotower.bundle.fresh_process import to_plain
 from tfrs_twotower.bundle.warmup import read_warmup
 from tfrs_twotower.model.joint import JointModel
-from tfrs_twotower.publishing import export
 from tfrs_twotower.publishing.export import publish_bundle
 
 HOSTS = Path(__file__).parent / "hosts"
@@ -59,9 +58,7 @@ def bundles(planted, tmp_path_factory):
         folder / kind: build_bundle(sides, known.candidates, embeddings, build_index, k=10)
         for kind, build_index in (("scann", tt.index.build_scann_index), ("exact", tt.index.build_exact_index))
     }
-    with pytest.MonkeyPatch.context() as patch:
-        # The first test makes the same check.
-        patch.setattr(export, "check_in_fresh_process", lambda written: None)
+    with without_check():  # the first test makes the same one
         return {path.name: (bundle, publish_bundle(path, bundle, None)) for path, bundle in built.items()}
 
 

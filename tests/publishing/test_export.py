@@ -11,11 +11,10 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY, bundle_of, export_unchecked, export_version
+from tests.conftest import CANDIDATE, QUERY, bundle_of, export_unchecked, export_version, without_check
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides
 from tfrs_twotower.bundle.layout import versions
 from tfrs_twotower.bundle.warmup import read_warmup
-from tfrs_twotower.publishing import export
 from tfrs_twotower.publishing.export import publish_bundle
 
 EXACT = {"build_index": tt.index.build_exact_index}
@@ -34,8 +33,7 @@ def shop(planted, trained, tmp_path_factory):
         sizes = {"filter_by": ["genres"], "warmup_batch_sizes": (1, 40)}
         export_unchecked(trained, seen, directory, metrics={"auc": 0.9}, **sizes, **EXACT)
         again = export_unchecked(trained, seen, directory, recommend_seen=True, filter_by=None, **EXACT)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "check_in_fresh_process", lambda written: None)
+    with without_check():
         tt.refresh_bundle(again, seen.candidates.slice(0, 20))
     return directory
 

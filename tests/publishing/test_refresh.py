@@ -10,11 +10,10 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY, export_unchecked
+from tests.conftest import CANDIDATE, QUERY, export_unchecked, without_check
 from tfrs_twotower.bundle.layout import versions
 from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.model.joint import JointModel
-from tfrs_twotower.publishing import export
 
 ALL = {"user_id": ["u0", "u1", "stranger"]}
 
@@ -89,8 +88,7 @@ def chain(planted, exported, tmp_path_factory):
     last["price"] = np.array([1.5, np.nan, *range(22)])
     last["genres"] = [*last["genres"][:-1], None]
     tables = [candidates.select(["movie_id", "genres"]).to_pandas(), candidates.slice(0, 1), changed(candidates), last]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "check_in_fresh_process", lambda written: None)
+    with without_check():
         paths = [tt.refresh_bundle(directory, table, build_index=tt.index.build_exact_index) for table in tables]
     return tt.load_bundle(directory / "1"), [tt.load_bundle(path) for path in paths]
 

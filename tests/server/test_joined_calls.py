@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.server.queries import SIGNATURES, expected, received, row
+from tests.tracing import optimize_graphs
 from tfrs_twotower.server.joined_calls import joined_call
 
 SIZES = (1, 3, 0, 1, 2, 9, 1)
@@ -14,9 +14,9 @@ RATINGS_OF = {"history_rating": "history"}
 @pytest.fixture(autouse=True, scope="module")
 def optimized_graphs():
     """Optimises graphs as a server's processes do."""
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    optimize_graphs(True)
     yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    optimize_graphs(False)
 
 
 @pytest.mark.parametrize("signature", SIGNATURES)

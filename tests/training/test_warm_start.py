@@ -52,15 +52,15 @@ def test_a_third_of_the_epochs_finds_all_that_was_planted(split, older, warm):
     assert metrics["auc"] >= 0.99
 
 
-def test_a_state_that_is_saved_goes_on_like_the_one_in_memory(split, older, warm, tmp_path):
+def test_a_state_that_is_saved_goes_on_like_the_one_in_memory(split, older, tmp_path):
     older.state.save(tmp_path / "state")
     loaded = TrainingState.load(tmp_path / "state")
     assert loaded.recipe == older.state.recipe
     assert loaded.retrieval.optimizer is None  # which would be two thirds of the file
     assert loaded.known.fingerprint() == older.state.known.fingerprint()
-    again = warm_start(loaded, split, seed=0)
-    for ours, theirs in zip(warm.model.get_weights(), again.model.get_weights(), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)  # rounding, over six epochs
+    first, second = (warm_start(state, split, seed=0, share=0.05).model for state in (older.state, loaded))
+    for ours, theirs in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)  # rounding
 
 
 @pytest.mark.parametrize("name", ["retrieval", "rating"])

@@ -29,6 +29,7 @@ from tfrs_twotower.features.feature import NumberEncoder
 from tfrs_twotower.features.self_attention import SelfAttention, SelfAttentionLayer
 from tfrs_twotower.features.vocabularies import Vocabularies, Vocabulary
 from tfrs_twotower.model import frequency_bias, mlp, sum_tower
+from tfrs_twotower.model.batch_normalization import BatchNormalization
 from tfrs_twotower.model.joint import JointModel
 from tfrs_twotower.model.tasks.frequencies import FrequencyEstimator
 from tfrs_twotower.model.tasks.full_softmax import FullSoftmaxTask
@@ -123,6 +124,7 @@ EXAMPLES = [
     timestamp.TimeLookup(earliest=1.5, latest=2.5, name="times"),
     pretrained.VectorLookup(name="images"),
     frequency_bias.FrequencyBias(num_codes=5, name="often"),
+    BatchNormalization(momentum=0.9, epsilon=0.01, name="normalize"),
     mlp.HiddenLayer(
         units=4, activation="tanh", normalization="layer", dropout=0.25, residual=True, l2=0.5, name="hidden"
     ),

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfrs_twotower._tfrs import tfrs
 from tfrs_twotower.features.dropout import UnitDropout
+from tfrs_twotower.model.batch_normalization import BatchNormalization
 
 Normalization = Literal["batch", "layer", "none"]
 
@@ -87,11 +88,11 @@ class HiddenLayer(tf.keras.layers.Layer):
         }
 
 
-def _batch_normalization(**options: Any) -> tf.keras.layers.BatchNormalization:
+def _batch_normalization(**options: Any) -> BatchNormalization:
     """Makes a layer that replicas of a distribution strategy normalise the whole batch by, as one device does."""
-    # Without replicas the plain layer is the more accurate one.
+    # Without replicas our own layer is the more accurate one, and the faster one.
     is_replicated = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    return tf.keras.layers.BatchNormalization(synchronized=is_replicated, **options)
+    return BatchNormalization(synchronized=is_replicated, **options)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_twotower")

@@ -83,6 +83,19 @@ def test_the_endless_data_set_is_made_once_and_looks_where_it_starts():
         np.testing.assert_array_equal(next(iter(epochs.endless())), 2 * expected)
 
 
+def test_no_iteration_waits_for_autotuning_to_end():
+    batches = training_batches()
+    mapped = map_batches(batches, lambda batch: batch)
+    for data_set in (
+        batches,
+        mapped,
+        epochs_of(batches).endless(),
+        epochs_of(mapped).endless(),
+        evaluation_batches(batch_size=4),
+    ):
+        assert data_set.options().autotune.enabled is False
+
+
 def test_training_resumes_in_the_epoch_where_it_stopped():
     assert events(training_batches(initial_epoch=2)) == expected_order(2)
 

@@ -16,9 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._autograph import as_written, is_written_for_graphs
+from tfrs_twotower._cores import num_cores
 from tfrs_twotower.batches.batch import EventBatch, QueryBatch
 from tfrs_twotower.batches.batch_rows import Rows, from_flat, to_flat, with_leading_dimension
 from tfrs_twotower.batches.encoded import EncodedTables
+
+#: Batches that are ready before they are asked for.
+_NUM_PREFETCHED = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,7 +112,7 @@ def gather_batches(source: RowSource, tables: EncodedTables, *, initial_epoch: i
         `EventBatch` or `QueryBatch`, as the rows assemble; of known cardinality.
     """
     # The rows of a stack are computed at once, so one stack at a time will do.
-    compute, specs, count, num_parallel = source.rows, source.specs, source.num_batches, tf.data.AUTOTUNE
+    compute, specs, count, num_parallel = source.rows, source.specs, source.num_batches, num_cores()
     batches_per_stack = 1
     if isinstance(source, StackedRowSource):
         compute, specs, count, num_parallel = source.stacked_rows, with_leading_dimension(specs), source.num_stacks, 1
@@ -133,19 +137,31 @@ def gather_batches(source: RowSource, tables: EncodedTables, *, initial_epoch: i
     counter = None if initial_epoch is None else EpochCounter(initial_epoch)
     numbers = number_epoch_0(count) if counter is None else counter.number_epoch(count)
     batches = batches_of(numbers).apply(tf.data.experimental.assert_cardinality(source.num_batches))
-    batches = batches.prefetch(tf.data.AUTOTUNE)
+    batches = batches.prefetch(_NUM_PREFETCHED).with_options(_untuned())
     if counter is not None:
 
         @functools.cache  # TensorFlow takes as long to make the data set as to run many small steps
         def endless() -> tf.data.Dataset:
-            return counter.from_start(
+            batches = counter.from_start(
                 lambda epoch, batch: batches_of(number_epochs(epoch, batch // batches_per_stack, count)).skip(
                     batch % batches_per_stack
                 )
-            ).prefetch(tf.data.AUTOTUNE)
+            )
+            return batches.prefetch(_NUM_PREFETCHED).with_options(_untuned())
 
         _EPOCHS[batches] = Epochs(endless=endless, counters=(counter,), num_batches=source.num_batches)
     return batches
+
+
+def _untuned() -> tf.data.Options:
+    """Returns options without autotuning.
+
+    Its thread, which wakes up after 10 ms, 20 ms, 40 ms and so on, may miss that an iteration has ended. Then `fit`
+    ends only when the thread wakes up again, after up to twice the time that training took.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def number_epoch_0(count: int) -> tf.data.Dataset:

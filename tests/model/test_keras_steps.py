@@ -171,7 +171,7 @@ def test_a_callback_after_each_step_is_called_after_each_step(events):
     model.fit(batches, callbacks=calls, verbose=0)
     assert calls.steps == list(range(63))
     model.fit(batches, callbacks=[few], verbose=0)
-    assert few.steps == [15, 31, 47, 62]
+    assert few.steps == [31, 62]
     model.fit(batches, callbacks=[calls], verbose=0)
     assert calls.steps == [*range(63), *range(63)]
 

@@ -20,7 +20,7 @@ _HOW_TO_MAKE_BATCHES = (
 # A long epoch takes at least this many executions, so that a progress bar moves.
 _MIN_EXECUTIONS = 4
 # More steps at once would hardly be faster, and an epoch of as few steps is over soon.
-_MAX_STEPS_AT_ONCE, _SHORT_EPOCH = 64, 16
+_MAX_STEPS_AT_ONCE, _SHORT_EPOCH = 64, 32
 
 
 def require_batches(argument: str, given: Any) -> None:

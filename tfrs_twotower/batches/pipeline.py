@@ -156,8 +156,8 @@ def gather_batches(source: RowSource, tables: EncodedTables, *, initial_epoch: i
 def _untuned() -> tf.data.Options:
     """Returns options without autotuning.
 
-    Its thread, which wakes up after 10 ms, 20 ms, 40 ms and so on, may miss that an iteration has ended. Then `fit`
-    ends only when the thread wakes up again, after up to twice the time that training took.
+    Its thread, which sleeps for 10 ms, 20 ms, 40 ms and so on, may miss that an iteration has ended. Then `fit` waits
+    until the thread wakes up again, and may take twice as long as the training.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

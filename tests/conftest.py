@@ -152,7 +152,6 @@ def planted() -> Planted:
 
 @pytest.fixture(scope="session")
 def trained(planted: Planted) -> TwoTowerModel:
-
     tf.keras.utils.set_random_seed(0)
     model = tt.build_two_tower(planted.split.train, query=QUERY, candidate=CANDIDATE)
     training = tt.training.EventTraining(epochs=40, batch_size=64, learning_rate=5e-3, patience=40)
@@ -236,7 +235,6 @@ def every_kind_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def every_kind(every_kind_path: Path):
     """The same as any program loads it; one object has all that the signatures need."""
-
     return tf.saved_model.load(str(every_kind_path))
 
 

@@ -1,4 +1,4 @@
-"""Keras is chosen when the package is imported, so each case runs in a process of their own."""
+"""Keras is chosen when the package is imported, so each case runs in a process of its own."""
 
 import os
 import subprocess

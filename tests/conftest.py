@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tests import forks
 from tests.browser import find_browser
-from tests.tracing import collect_garbage_rarely, optimize_graphs
+from tests.tracing import collect_garbage_rarely, optimize_graphs, record_no_stacks
 from tfrs_twotower._locks import lock
 from tfrs_twotower._scann import have_scann
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides
@@ -29,6 +29,7 @@ from tfrs_twotower.model.two_tower import TwoTowerModel
 from tfrs_twotower.publishing import export
 
 collect_garbage_rarely()
+record_no_stacks()
 # Programs that tests start optimise their graphs as users' do, unless the test says otherwise.
 optimize_graphs(False)
 

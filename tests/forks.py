@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.tracing import collect_garbage_rarely, optimize_graphs
+from tests.tracing import collect_garbage_rarely, optimize_graphs, record_no_stacks
 
 #: The module that every copy has imported.
 _PRELOADED = "tests.preloaded"
@@ -98,6 +98,7 @@ def _run(arguments: list[str], folder: Path, environment: dict[str, str], output
     if not optimizes_graphs:
         optimize_graphs(False)
     collect_garbage_rarely()
+    record_no_stacks()
     option = arguments[0]
     if option in ("-c", "-m"):
         sys.argv = [option, *arguments[2:]]

@@ -105,11 +105,15 @@ def _measure(case: Case, seed: int) -> dict[str, float]:
         seconds = time.perf_counter() - start
         threshold = trained.recipe.threshold
         report = tt.evaluate(trained.model, split, k=_K, baselines={"EASE": _tuned_ease(split, threshold)})
+        reports = {"": report}
+        if case.by_time:
+            reports[" by event"] = tt.evaluate(trained.model, split, k=_K, by_event=True)
     figures = {}
-    for name, metrics in report.cases.items():
-        for metric in _SHOWN.get(name, ("ndcg@10",)):
-            if metric in metrics and name not in ("random", "all-positive"):
-                figures[f"{name}, {metric}"] = metrics[metric]
+    for of, found in reports.items():
+        for name, metrics in found.cases.items():
+            for metric in _SHOWN.get(name, ("ndcg@10",)):
+                if metric in metrics and name not in ("random", "all-positive"):
+                    figures[f"{name}{of}, {metric}"] = metrics[metric]
     return {**figures, "fit": seconds}
 
 

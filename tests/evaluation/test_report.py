@@ -86,6 +86,7 @@ def test_the_form_in_json_is_plain():
         "num_test_queries": None,
         "recommend_seen": False,
         "context": [],
+        "by_event": False,
         "index_recall": None,
     }
 
@@ -166,6 +167,6 @@ def test_notes_say_how_the_ranking_was_measured(fields, sentences):
 
 def test_a_report_of_an_earlier_version_can_be_read():
     content = SMALL.to_dict()
-    for name in ("num_ranked", "num_test_queries", "recommend_seen"):
+    for name in ("num_ranked", "num_test_queries", "recommend_seen", "by_event"):
         del content[name]
     assert Report.from_dict(content) == SMALL

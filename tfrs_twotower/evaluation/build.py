@@ -16,6 +16,7 @@ from tfrs_twotower.data.rows import pair_codes
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation import metrics, segments
 from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity, recent_popularity
+from tfrs_twotower.evaluation.by_event import split_by_event
 from tfrs_twotower.evaluation.intervals import compare, intervals_and_differences, rating_intervals
 from tfrs_twotower.evaluation.predictions import Predictions, predict, require_test_part
 from tfrs_twotower.evaluation.ranking import Embeddings, event_pairs, rank_candidates
@@ -48,6 +49,7 @@ def evaluate(
     baselines: Mapping[str, Embeddings] | None = None,
     recommend_seen: bool = False,
     max_queries: int | None = None,
+    by_event: bool = False,
     progress: Progress = no_progress,
 ) -> Report:
     """Evaluates a model on the test part of a split.
@@ -61,6 +63,11 @@ def evaluate(
     of its other contexts are not: they are in the ranking as any others. Whatever a report says of queries, it then
     says of requests, except that the intervals and the rating metrics by query remain those of queries. Models with and
     without a context are so measured by the same lists.
+
+    With `by_event`, the catalogue is ranked for each test event anew, as a service does that knows what its users have
+    just done: the query's earlier test events are then part of its history, are left out of the ranking and are not
+    learnt from, and the event's own candidate is the only one that is relevant. Whatever a report says of queries, it
+    then says of events.
 
     Baselines learn from all parts but the test part, whatever the model was trained on.
 
@@ -77,12 +84,15 @@ def evaluate(
         max_queries: Maximum number of queries to rank candidates for, >= 1. If the test part has more, they are a
             random sample, and the report says so. None ranks for as many as take about a minute on two cores; the
             number of queries of the data ranks for all of them. The rating metrics always use all events.
+            With `by_event`, it is the maximum number of events, for all metrics; None for 50,000.
+        by_event: Whether each test event is predicted from all that its query did before it, in the test part as well.
+            It needs timestamps. Events of the same time do not know each other.
         progress: Told how far the evaluation is.
 
     Raises:
         TypeError: If `split` is not a split, or `max_queries` is not a whole number.
-        ValueError: If `k` or `max_queries` is out of range, a column does not exist, or the test part has no relevant
-            candidate.
+        ValueError: If `k` or `max_queries` is out of range, a column does not exist, the test part has no relevant
+            candidate, or `by_event` is asked for and the events have no timestamps.
 
     Example:
         A stand-in for a trained model, which ranks the candidate in row 1 first for every query:
@@ -107,15 +117,22 @@ def evaluate(
     require_model(model)
     require_test_part(split)
     _check_columns(segment_by, split.test.by_request())
-    predictions = predict(model, split, k=k, recommend_seen=recommend_seen, max_queries=max_queries, progress=progress)
-    return build_report(
+    asked, asked_by = split, None
+    if by_event:
+        found = split_by_event(split, max_queries)
+        asked, asked_by, max_queries = found.split, found.query_rows, len(found.query_rows)
+    predictions = predict(model, asked, k=k, recommend_seen=recommend_seen, max_queries=max_queries, progress=progress)
+    report = _build(
         predictions,
-        split,
+        asked,
         threshold=model.threshold,
         segment_by=segment_by,
         baselines=baselines,
+        learnt=split.seen,
+        asked_by=asked_by,
         progress=progress,
     )
+    return dataclasses.replace(report, by_event=True, num_test_queries=split.test.num_events) if by_event else report
 
 
 def build_report(
@@ -161,9 +178,50 @@ def build_report(
         (1.0, 0.5)
     """
     require_test_part(split)
+    return _build(
+        predictions,
+        split,
+        threshold=threshold,
+        segment_by=segment_by,
+        baselines=baselines,
+        learnt=split.seen,
+        index_recall=index_recall,
+        progress=progress,
+    )
+
+
+def _build(
+    predictions: Predictions,
+    split: Split,
+    *,
+    threshold: float,
+    segment_by: Sequence[str],
+    baselines: Mapping[str, Embeddings] | None,
+    learnt: Interactions,
+    asked_by: np.ndarray | None = None,
+    index_recall: float | None = None,
+    progress: Progress,
+) -> Report:
+    """Builds a report as `build_report` does, whose queries may stand for others that baselines learn from.
+
+    Args:
+        predictions: Predictions for the test part of `split`.
+        split: What is evaluated, and what each of its queries has seen.
+        threshold: Lowest rating that counts as positive.
+        segment_by: Columns of the queries by whose values the ranking metrics are broken down.
+        baselines: Name -> embeddings of the queries of `learnt` and of the candidates.
+        learnt: What baselines learn from.
+        asked_by: int [num_queries], the query of `learnt` that each query of `split` stands for; None if they are the
+            same.
+        index_recall: Recall of the index behind the predictions.
+        progress: Told how far the report is.
+    """
     requests, seen = split.test.requests, split.seen
     query_rows, k = predictions.ranked_queries(split.test), predictions.ranked.shape[1]
     test = split.test.by_request()
+    # The query of `learnt` that each request is of.
+    of_requests = requests.query_rows if asked_by is None else asked_by[requests.query_rows]
+    of_events = of_requests[requests.of_events]
     _check_columns(segment_by, test)
     left_out = np.zeros((0, 2), np.int64)
     if not predictions.recommend_seen:
@@ -175,9 +233,9 @@ def build_report(
 
     def measure(ranked: np.ndarray) -> QueryMetrics:
         measured = metrics_of_pairs(ranked, relevant, test, query_rows=query_rows)
-        if not split.test.event_features:
+        if asked_by is None and not split.test.event_features:
             return measured
-        return dataclasses.replace(measured, units=requests.query_rows[measured.query_rows])
+        return dataclasses.replace(measured, units=of_requests[measured.query_rows])
 
     def rank(name: str, values: np.ndarray) -> QueryMetrics:
         task = f"Ranking by {name}" if name != "random" else "Ranking at random"
@@ -188,12 +246,12 @@ def build_report(
 
     labels = test.ratings >= threshold
     rankings = {"model": measure(predictions.ranked), "random": rank("random", np.zeros(test.num_candidates))}
-    for name, counts in _popularities(seen, threshold).items():
+    for name, counts in _popularities(learnt, threshold).items():
         rankings[name] = rank(name, counts)
     for name, embeddings in (baselines or {}).items():
         queries, candidates = embeddings
         ranked = rank_candidates(
-            queries[requests.query_rows],
+            queries[of_requests],
             candidates,
             left_out,
             k=k,
@@ -202,20 +260,22 @@ def build_report(
         )
         rankings[name] = measure(ranked)
     of_biases = None
-    if has_both_classes(labels) and has_both_classes(seen.ratings >= threshold):
+    if has_both_classes(labels) and has_both_classes(learnt.ratings >= threshold):
         progress(_FITTING, 0, 0)
-        of_biases = biases(seen, threshold=threshold)
+        of_biases = biases(learnt, threshold=threshold)
         progress(_FITTING, 1, 1)
         rankings["biases"] = rank("biases", of_biases[1][:, 1])
     progress(_MEASURING, 0, 3)
     of_model, probabilities = rankings["model"], predictions.probabilities
     intervals, above_popularity = intervals_and_differences(of_model, rankings["popularity"])
     _warn_below_popularity(rankings, k)
-    ratings = _rating_metrics(probabilities, of_biases, labels, split.test, seen, threshold)
+    if of_biases is not None:
+        of_biases = of_biases[0][of_requests], of_biases[1]
+    ratings = _rating_metrics(probabilities, of_biases, labels, split.test, of_events, learnt, threshold)
     progress(_MEASURING, 1, 3)
     confusion = None
     if probabilities is not None and has_both_classes(labels):
-        intervals = {**rating_intervals(labels, probabilities, split.test.query_rows), **intervals}
+        intervals = {**rating_intervals(labels, probabilities, of_events), **intervals}
         confusion = confusion_matrix(labels, probabilities)
     progress(_MEASURING, 2, 3)
     groups, from_cold_to_warm = segments.history_groups(seen)
@@ -224,10 +284,10 @@ def build_report(
         cases=_join_cases(rankings, ratings),
         intervals=intervals,
         above_popularity=above_popularity,
-        beyond_accuracy=_beyond_accuracy(predictions.ranked[query_rows], predictions.vectors, seen),
+        beyond_accuracy=_beyond_accuracy(predictions.ranked[query_rows], predictions.vectors, learnt),
         by_history=segments.by_query(of_model, groups, order=from_cold_to_warm),
         by_feature={name: segments.by_query(of_model, test.queries[name].to_pylist()) for name in segment_by},
-        by_popularity=segments.by_popularity(predictions.ranked, relevant, seen),
+        by_popularity=segments.by_popularity(predictions.ranked, relevant, learnt),
         confusion=confusion,
         num_events=test.num_events,
         num_left_out=of_model.num_left_out,
@@ -260,19 +320,28 @@ def _rating_metrics(
     of_biases: Embeddings | None,
     labels: np.ndarray,
     test: Interactions,
-    seen: Interactions,
+    query_rows: np.ndarray,
+    learnt: Interactions,
     threshold: float,
 ) -> dict[str, dict[str, float]]:
-    """Returns the rating metrics of the model and the baselines; none if all labels are of one class."""
+    """Returns the rating metrics of the model and the baselines; none if all labels are of one class.
+
+    Args:
+        probabilities: float [num_test_events], those of the model, or None.
+        of_biases: The biases of the requests and of the candidates, or None.
+        labels: bool [num_test_events].
+        test: The test part.
+        query_rows: int [num_test_events], the query that each event counts for.
+        learnt: What baselines learn from.
+        threshold: Lowest rating that counts as positive.
+    """
     if not has_both_classes(labels):
         return {}
-    found = {"all-positive": all_positive(seen, labels, threshold=threshold)} if seen.num_events else {}
+    found = {"all-positive": all_positive(learnt, labels, threshold=threshold)} if learnt.num_events else {}
     if probabilities is not None:
-        found["model"] = rating_metrics(labels, probabilities, test.query_rows)
+        found["model"] = rating_metrics(labels, probabilities, query_rows)
     if of_biases is not None:
-        queries, candidates = of_biases
-        by_request = queries[test.requests.query_rows], candidates
-        found["biases"] = rating_metrics(labels, pair_probabilities(*by_request, test), test.query_rows)
+        found["biases"] = rating_metrics(labels, pair_probabilities(*of_biases, test), query_rows)
     return found
 
 
@@ -345,5 +414,5 @@ def _warn_below_popularity(rankings: Mapping[str, QueryMetrics], k: int) -> None
         f"{-difference.mean:.3f}, which {certainty} statistically significant. Likely causes: a rating task alone, "
         "which never sees unrated candidates (add a SampledSoftmaxTask or a FullSoftmaxTask); an in-batch softmax "
         "without the logQ correction; candidate embeddings in another order than the candidates; too few epochs.",
-        stacklevel=3,
+        stacklevel=4,
     )

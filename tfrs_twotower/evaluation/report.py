@@ -42,6 +42,8 @@ class Report:
             they count as relevant if the test part rates them positive; if not, they are neither hits nor misses.
         context: Features of the events, if they have any. What is said of queries above is then said of requests, a
             query in one of the contexts of its test events each; the intervals remain those of queries.
+        by_event: Whether each test event was predicted from all that its query did before it, in the test part as well.
+            What is said of queries above is then said of test events; the intervals remain those of queries.
         index_recall: Mean share of the results of exact search that a bundle's index finds, in [0, 1]; None if no
             index was compared.
         of_queries: The model's ranking metrics of each query, for `compare`. They are not written, and are None in a
@@ -76,6 +78,7 @@ class Report:
     num_test_queries: int | None = None
     recommend_seen: bool = False
     context: tuple[str, ...] = ()
+    by_event: bool = False
     index_recall: float | None = None
     of_queries: QueryMetrics | None = dataclasses.field(default=None, compare=False, repr=False)
 
@@ -111,7 +114,8 @@ class Report:
             Candidates were ranked for a random sample of 1,000 of the 50,000 queries of the test part.
             Candidates that a query had seen before the test part were left out of its ranking.
         """
-        sentences, asked = [], "requests" if self.context else "queries"
+        sentences: list[str] = []
+        asked = "events" if self.by_event else "requests" if self.context else "queries"
         if self.num_ranked is not None and self.num_test_queries is not None:
             is_sample = self.num_ranked < self.num_test_queries
             whose = (
@@ -120,12 +124,15 @@ class Report:
                 else f"all {self.num_test_queries:,} {asked}"
             )
             sentences.append(f"Candidates were ranked for {whose} of the test part.")
-        if self.context:
+        if self.by_event:
+            sentences.append("Each event was predicted from all that its query did before, in the test part as well.")
+        elif self.context:
             sentences.append(f"A request is a query with a context of its test events: {', '.join(self.context)}.")
+        before = "the event" if self.by_event else "the test part"
         sentences.append(
-            "Candidates that a query had seen before the test part could be recommended to it again."
+            f"Candidates that a query had seen before {before} could be recommended to it again."
             if self.recommend_seen
-            else "Candidates that a query had seen before the test part were left out of its ranking."
+            else f"Candidates that a query had seen before {before} were left out of its ranking."
         )
         return sentences
 

@@ -313,6 +313,9 @@ def test_own_ratings_are_trained_evaluated_and_exported(finish):
     assert manifest["num_candidates"] == 99
     assert manifest["metrics"]["auc"] > 0.95
     assert manifest["data"]["source"] == "ratings.csv"
+    # The command splits by time, and then says what the model does for users whose last steps it knows.
+    said = " ".join(finish("README.md").output.split())
+    assert re.search(r"Event by event, .* reaches NDCG@10 0\.\d+ on \d+ test events \(.*popularity: 0\.", said)
 
 
 def test_the_shop_recommends_what_the_customer_likes(finish):

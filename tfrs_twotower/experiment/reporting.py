@@ -14,7 +14,7 @@ from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower.bundle.candidate_names import choose_name_column
 from tfrs_twotower.bundle.model_entry import CardDetails
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.evaluation.build import build_report
+from tfrs_twotower.evaluation.build import build_report, evaluate
 from tfrs_twotower.evaluation.html.details import PageDetails
 from tfrs_twotower.evaluation.html.page import build_page
 from tfrs_twotower.evaluation.predictions import predict
@@ -26,6 +26,8 @@ from tfrs_twotower.training.recipe import Trained
 
 # A column with more values than these has too few queries of each.
 _MAX_SEGMENTS = 25
+# Events of the test part that are also predicted one by one, which takes seconds.
+_MAX_BY_EVENT = 5000
 _LICENCE_OF_MOVIELENS = (
     "GroupLens's terms: free for research, no commercial use without permission, no redistribution; see "
     "https://grouplens.org/datasets/movielens/"
@@ -92,7 +94,34 @@ def evaluate_trained(
     progress("Writing the report", 0, 0)
     page = build_page(report, predictions, split, threshold=trained.model.threshold, details=details)
     progress("Writing the report", 1, 1)
-    return Evaluated(report=report, page=page, notes=tuple(str(note.message) for note in notes))
+    said = [str(note.message) for note in notes]
+    return Evaluated(report=report, page=page, notes=(*said, *_by_event(trained, prepared, k, progress)))
+
+
+def _by_event(trained: Trained, prepared: Prepared, k: int, progress: Progress) -> list[str]:
+    """Says how well the model ranks after a split by time if it knows what users have just done, or nothing."""
+    split, settings = prepared.split, prepared.experiment.evaluation
+    if prepared.experiment.split.kind != "temporal" or not trained.model.retrieval_model.history_length:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            report = evaluate(
+                trained.model,
+                split,
+                k=k,
+                recommend_seen=prepared.experiment.export.recommend_seen,
+                max_queries=min(_MAX_BY_EVENT, settings.max_queries or _MAX_BY_EVENT),
+                by_event=True,
+                progress=progress,
+            )
+        except ValueError:  # no event of the sample is liked and new
+            return []
+    of_model, of_popularity = (report.cases[case][f"ndcg@{k}"] for case in ("model", report.best_popularity))
+    return [
+        f"Event by event, where all that the query did before is known, the model reaches NDCG@{k} {of_model:.3f} on "
+        f"{report.num_ranked:,} test events ({report.best_popularity}: {of_popularity:.3f})."
+    ]
 
 
 def describe_epochs(trained: Trained) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -209,3 +210,23 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
         inner = _plain_type(kind.value_type)
         return kind if types.is_list(kind) and inner == kind.value_type else pa.list_(inner)
     return kind
+
+
+def number_rows(table: pa.Table, name: str) -> tuple[pa.Table, str]:
+    """Adds a first column of ids, the numbers of the rows.
+
+    Args:
+        table: Any table.
+        name: Name of the column; underscores are added while the table has a column of that name.
+
+    Returns:
+        (table, name): the table with the column, and the column's name.
+
+    Example:
+        >>> numbered, name = number_rows(pa.table({"request": ["x", "y"]}), "request")
+        >>> name, numbered[name].to_pylist()
+        ('request_', ['0', '1'])
+    """
+    while name in table.column_names:
+        name += "_"
+    return table.add_column(0, name, pa.array(np.arange(table.num_rows)).cast(pa.string())), name

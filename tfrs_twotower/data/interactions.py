@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tfrs_twotower.data.columns import check_ids, plain_table
+from tfrs_twotower.data.columns import check_ids, number_rows, plain_table
 from tfrs_twotower.data.contexts import Contexts, Requests, find_contexts
 from tfrs_twotower.data.impressions import Impressions
 from tfrs_twotower.data.input_names import EVENT_COLUMNS
@@ -209,15 +209,12 @@ class Interactions:
         queries = self.queries.take(pa.array(requests.query_rows))
         for name in self.event_features:
             queries = queries.append_column(name, contexts[name])
-        request = "request"
-        while request in queries.column_names:
-            request += "_"
-        numbers = pa.array(np.arange(queries.num_rows)).cast(pa.string())
+        queries, request = number_rows(queries, "request")
         place = self.events.column_names.index("query_row")
         events = self.events.set_column(place, "query_row", pa.array(requests.of_events.astype(np.int32)))
         return dataclasses.replace(
             self,
-            queries=queries.add_column(0, request, numbers),
+            queries=queries,
             events=events.drop_columns(list(self.event_features)),
             query_id=request,
         )

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfrs_twotower._settings import whole_number
+from tfrs_twotower.data.columns import number_rows
 from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.rows import places_within
 from tfrs_twotower.data.splits import Split
@@ -69,34 +70,22 @@ def split_by_event(split: Split, max_events: int | None = None) -> SplitByEvent:
         raise ValueError(
             "`by_event` needs the order of the events. They have no timestamps: name their column in the schema."
         )
-    every = np.arange(test.num_events)
-    rows = choose_queries(every, num_candidates=1, embedding_dim=1, max_queries=max_events)
+    rows = choose_queries(np.arange(test.num_events), num_candidates=1, embedding_dim=1, max_queries=max_events)
     query_rows = test.query_rows[rows].astype(np.int64)
-    # Positions in the events of a part in order of query and time, from the first one of the query on.
     by_query = np.argsort(seen.query_rows, kind="stable")
-    in_seen = np.searchsorted(seen.query_rows[by_query], [query_rows, query_rows + 1])
-    by_time = np.lexsort((times, test.query_rows))
-    # Pairs of query and time as one number each, to find where the events of a time begin.
-    _, time_codes = np.unique(times, return_inverse=True)
-    codes = test.query_rows.astype(np.int64) * (len(times) + 1) + time_codes
-    in_test = np.searchsorted(codes[by_time], [query_rows * (len(times) + 1), codes[rows]])
-    known_from_seen, known_from_test = (
-        (np.repeat(np.arange(len(rows)), ends - starts), order[np.repeat(starts, ends - starts) + places])
-        for order, (starts, ends) in ((by_query, in_seen), (by_time, in_test))
-        for places in (places_within(ends - starts),)
-    )
-    queries = test.queries.take(pa.array(query_rows))
-    request = "request"
-    while request in queries.column_names:
-        request += "_"
-    queries = queries.add_column(0, request, pa.array(np.arange(len(rows))).cast(pa.string()))
+    of_seen, seen_rows = _ranges(by_query, np.searchsorted(seen.query_rows[by_query], [query_rows, query_rows + 1]))
+    # A query and a time as one number, which ascends as the events do if they are sorted by both.
+    num_times = len(times) + 1
+    codes = test.query_rows * np.int64(num_times) + np.unique(times, return_inverse=True)[1]
+    by_time = np.argsort(codes, kind="stable")
+    of_test, test_rows = _ranges(by_time, np.searchsorted(codes[by_time], [query_rows * num_times, codes[rows]]))
+    queries, request = number_rows(test.queries.take(pa.array(query_rows)), "request")
 
     def part(requests: np.ndarray, events: pa.Table) -> Interactions:
         place = events.column_names.index("query_row")
         events = events.set_column(place, "query_row", pa.array(requests.astype(np.int32)))
         return dataclasses.replace(test, queries=queries, query_id=request, events=events)
 
-    (of_seen, seen_rows), (of_test, test_rows) = known_from_seen, known_from_test
     known = pa.concat_tables([seen.events.take(pa.array(seen_rows)), test.events.take(pa.array(test_rows))])
     nothing = np.zeros(0, np.int64)
     asked = part(np.arange(len(rows)), test.events.take(pa.array(rows)))
@@ -105,3 +94,19 @@ def split_by_event(split: Split, max_events: int | None = None) -> SplitByEvent:
         split=Split(train=part(np.concatenate([of_seen, of_test]), known), validation=empty, test=asked, history=empty),
         query_rows=query_rows,
     )
+
+
+def _ranges(order: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Reads ranges of an array, one after the other.
+
+    Args:
+        order: int [n].
+        bounds: int [2, num_ranges], where each range starts and ends.
+
+    Returns:
+        (ranges, values): int64 [any] each, the number of the range that each value is of, and the values.
+    """
+    starts, ends = bounds
+    counts = ends - starts
+    places = np.repeat(starts, counts) + places_within(counts)
+    return np.repeat(np.arange(len(counts)), counts), order[places]

@@ -15,22 +15,15 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.rows import pair_codes
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation import metrics, segments
-from tfrs_twotower.evaluation.baselines import all_positive, biases, popularity, recent_popularity
+from tfrs_twotower.evaluation.baselines import all_positive, biases
 from tfrs_twotower.evaluation.by_event import split_by_event
 from tfrs_twotower.evaluation.intervals import compare, intervals_and_differences, rating_intervals
 from tfrs_twotower.evaluation.predictions import Predictions, predict, require_test_part
-from tfrs_twotower.evaluation.ranking import Embeddings, event_pairs, rank_candidates
+from tfrs_twotower.evaluation.ranking import Embeddings
+from tfrs_twotower.evaluation.rankings import Rankings, best_popularity
 from tfrs_twotower.evaluation.rating import confusion_matrix, has_both_classes, pair_probabilities, rating_metrics
-from tfrs_twotower.evaluation.relevance import (
-    QueryMetrics,
-    RelevantPairs,
-    check_ranked,
-    mean_metrics,
-    metrics_of_pairs,
-    relevant_pairs,
-)
+from tfrs_twotower.evaluation.relevance import QueryMetrics, RelevantPairs, mean_metrics
 from tfrs_twotower.evaluation.report import Report
-from tfrs_twotower.evaluation.shared_order import rank_by_value
 
 if TYPE_CHECKING:
     from tfrs_twotower.model.recommender import Recommender
@@ -216,78 +209,47 @@ def _build(
         index_recall: Recall of the index behind the predictions.
         progress: Told how far the report is.
     """
-    requests, seen = split.test.requests, split.seen
-    query_rows, k = predictions.ranked_queries(split.test), predictions.ranked.shape[1]
-    test = split.test.by_request()
-    # The query of `learnt` that each request is of.
-    of_requests = requests.query_rows if asked_by is None else asked_by[requests.query_rows]
-    of_events = of_requests[requests.of_events]
+    rankings = Rankings(predictions, split, threshold=threshold, asked_by=asked_by, progress=progress)
+    test, query_rows, k = rankings.test, rankings.query_rows, predictions.ranked.shape[1]
     _check_columns(segment_by, test)
-    left_out = np.zeros((0, 2), np.int64)
-    if not predictions.recommend_seen:
-        left_out = requests.of_pairs(event_pairs(seen), query_rows)
-    relevant = _only_of(relevant_pairs(test, left_out, threshold), query_rows, test.num_candidates)
-    _check_something_to_find(relevant, len(query_rows), threshold)
-
-    check_ranked(predictions.ranked, test)
-
-    def measure(ranked: np.ndarray) -> QueryMetrics:
-        measured = metrics_of_pairs(ranked, relevant, test, query_rows=query_rows)
-        if asked_by is None and not split.test.event_features:
-            return measured
-        return dataclasses.replace(measured, units=of_requests[measured.query_rows])
-
-    def rank(name: str, values: np.ndarray) -> QueryMetrics:
-        task = f"Ranking by {name}" if name != "random" else "Ranking at random"
-        ranked = rank_by_value(
-            values, left_out, k=k, num_queries=test.num_queries, query_rows=query_rows, task=task, progress=progress
-        )
-        return measure(ranked)
-
+    _check_something_to_find(rankings.relevant, len(query_rows), threshold)
     labels = test.ratings >= threshold
-    rankings = {"model": measure(predictions.ranked), "random": rank("random", np.zeros(test.num_candidates))}
-    for name, counts in _popularities(learnt, threshold).items():
-        rankings[name] = rank(name, counts)
+    measured = {
+        "model": rankings.of_model(),
+        "random": rankings.by_value("at random", np.zeros(test.num_candidates)),
+        **rankings.by_popularity(learnt),
+    }
     for name, embeddings in (baselines or {}).items():
-        queries, candidates = embeddings
-        ranked = rank_candidates(
-            queries[of_requests],
-            candidates,
-            left_out,
-            k=k,
-            query_rows=query_rows,
-            progress=_renamed(progress, f"Ranking by {name}"),
-        )
-        rankings[name] = measure(ranked)
+        measured[name] = rankings.by_embeddings(f"by {name}", embeddings)
     of_biases = None
     if has_both_classes(labels) and has_both_classes(learnt.ratings >= threshold):
         progress(_FITTING, 0, 0)
         of_biases = biases(learnt, threshold=threshold)
         progress(_FITTING, 1, 1)
-        rankings["biases"] = rank("biases", of_biases[1][:, 1])
+        measured["biases"] = rankings.by_value("by biases", of_biases[1][:, 1])
     progress(_MEASURING, 0, 3)
-    of_model, probabilities = rankings["model"], predictions.probabilities
-    intervals, above_popularity = intervals_and_differences(of_model, rankings["popularity"])
-    _warn_below_popularity(rankings, k)
+    of_model, probabilities = measured["model"], predictions.probabilities
+    intervals, above_popularity = intervals_and_differences(of_model, measured["popularity"])
+    _warn_below_popularity(measured, k)
     if of_biases is not None:
-        of_biases = of_biases[0][of_requests], of_biases[1]
-    ratings = _rating_metrics(probabilities, of_biases, labels, split.test, of_events, learnt, threshold)
+        of_biases = of_biases[0][rankings.of_requests], of_biases[1]
+    ratings = _rating_metrics(probabilities, of_biases, labels, split.test, rankings.of_events, learnt, threshold)
     progress(_MEASURING, 1, 3)
     confusion = None
     if probabilities is not None and has_both_classes(labels):
-        intervals = {**rating_intervals(labels, probabilities, of_events), **intervals}
+        intervals = {**rating_intervals(labels, probabilities, rankings.of_events), **intervals}
         confusion = confusion_matrix(labels, probabilities)
     progress(_MEASURING, 2, 3)
-    groups, from_cold_to_warm = segments.history_groups(seen)
-    groups = [groups[query] for query in requests.query_rows]
+    groups, from_cold_to_warm = segments.history_groups(split.seen)
+    groups = [groups[query] for query in split.test.requests.query_rows]
     report = Report(
-        cases=_join_cases(rankings, ratings),
+        cases=_join_cases(measured, ratings),
         intervals=intervals,
         above_popularity=above_popularity,
         beyond_accuracy=_beyond_accuracy(predictions.ranked[query_rows], predictions.vectors, learnt),
         by_history=segments.by_query(of_model, groups, order=from_cold_to_warm),
         by_feature={name: segments.by_query(of_model, test.queries[name].to_pylist()) for name in segment_by},
-        by_popularity=segments.by_popularity(predictions.ranked, relevant, learnt),
+        by_popularity=segments.by_popularity(predictions.ranked, rankings.relevant, learnt),
         confusion=confusion,
         num_events=test.num_events,
         num_left_out=of_model.num_left_out,
@@ -300,19 +262,6 @@ def _build(
     )
     progress(_MEASURING, 3, 3)
     return report
-
-
-def _renamed(progress: Progress, task: str) -> Progress:
-    """Returns a function that tells `progress` of another task."""
-    return lambda _, done, total: progress(task, done, total)
-
-
-def _popularities(seen: Interactions, threshold: float) -> dict[str, np.ndarray]:
-    """Returns what popularity and, for events with times, recent popularity rank by, float32 [num_candidates] each."""
-    found = {"popularity": popularity(seen, threshold=threshold)}
-    if seen.timestamps is not None:
-        found["recent popularity"] = recent_popularity(seen, threshold=threshold)
-    return {name: candidates[:, 0] for name, (_, candidates) in found.items()}
 
 
 def _rating_metrics(
@@ -343,12 +292,6 @@ def _rating_metrics(
     if of_biases is not None:
         found["biases"] = rating_metrics(labels, pair_probabilities(*of_biases, test), query_rows)
     return found
-
-
-def _only_of(relevant: RelevantPairs, query_rows: np.ndarray, num_candidates: int) -> RelevantPairs:
-    """Selects the pairs of some queries."""
-    is_in = np.isin(relevant.codes // num_candidates, query_rows)
-    return RelevantPairs(codes=relevant.codes[is_in], gains=relevant.gains[is_in])
 
 
 def _check_something_to_find(relevant: RelevantPairs, num_ranked: int, threshold: float) -> None:
@@ -399,11 +342,10 @@ def _beyond_accuracy(ranked: np.ndarray, vectors: np.ndarray | None, seen: Inter
     return {**values, **{name: float(column.mean()) for name, column in finite.items() if len(column)}}
 
 
-def _warn_below_popularity(rankings: Mapping[str, QueryMetrics], k: int) -> None:
+def _warn_below_popularity(rankings: dict[str, QueryMetrics], k: int) -> None:
     """Warns if the model ranks worse than the better kind of popularity, which usually means that it has a defect."""
     ndcg = f"ndcg@{k}"
-    names = [name for name in ("popularity", "recent popularity") if name in rankings]
-    best = max(names, key=lambda name: rankings[name].means()[ndcg])
+    best = best_popularity(rankings, k)
     of_model = rankings["model"]
     if of_model.means()[ndcg] >= rankings[best].means()[ndcg]:
         return

@@ -14,11 +14,13 @@ from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower.bundle.candidate_names import choose_name_column
 from tfrs_twotower.bundle.model_entry import CardDetails
 from tfrs_twotower.data.interactions import Interactions
-from tfrs_twotower.evaluation.build import build_report, evaluate
+from tfrs_twotower.evaluation.build import build_report
+from tfrs_twotower.evaluation.by_event import split_by_event
 from tfrs_twotower.evaluation.html.details import PageDetails
 from tfrs_twotower.evaluation.html.page import build_page
 from tfrs_twotower.evaluation.predictions import predict
 from tfrs_twotower.evaluation.projector import write_projector
+from tfrs_twotower.evaluation.rankings import Rankings, best_popularity
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.experiment.preparation import Prepared, our_name
 from tfrs_twotower.training.finishing import epochs_of_share, num_epochs
@@ -100,27 +102,30 @@ def evaluate_trained(
 
 def _by_event(trained: Trained, prepared: Prepared, k: int, progress: Progress) -> list[str]:
     """Says how well the model ranks after a split by time if it knows what users have just done, or nothing."""
-    split, settings = prepared.split, prepared.experiment.evaluation
-    if prepared.experiment.split.kind != "temporal" or not trained.model.retrieval_model.history_length:
+    model, experiment = trained.model.retrieval_model, prepared.experiment
+    if experiment.split.kind != "temporal" or not model.history_length:
         return []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        try:
-            report = evaluate(
-                trained.model,
-                split,
-                k=k,
-                recommend_seen=prepared.experiment.export.recommend_seen,
-                max_queries=min(_MAX_BY_EVENT, settings.max_queries or _MAX_BY_EVENT),
-                by_event=True,
-                progress=progress,
-            )
-        except ValueError:  # no event of the sample is liked and new
-            return []
-    of_model, of_popularity = (report.cases[case][f"ndcg@{k}"] for case in ("model", report.best_popularity))
+    found = split_by_event(prepared.split, min(_MAX_BY_EVENT, experiment.evaluation.max_queries or _MAX_BY_EVENT))
+    num_events = len(found.query_rows)
+    predictions = predict(
+        model,
+        found.split,
+        k=k,
+        recommend_seen=experiment.export.recommend_seen,
+        max_queries=num_events,
+        progress=progress,
+    )
+    rankings = Rankings(
+        predictions, found.split, threshold=model.threshold, asked_by=found.query_rows, progress=progress
+    )
+    if not rankings.relevant.codes.size:
+        return []
+    measured = rankings.by_popularity(prepared.split.seen)
+    best = best_popularity(measured, k)
+    of_model, of_popularity = (one.means()[f"ndcg@{k}"] for one in (rankings.of_model(), measured[best]))
     return [
         f"Event by event, where all that the query did before is known, the model reaches NDCG@{k} {of_model:.3f} on "
-        f"{report.num_ranked:,} test events ({report.best_popularity}: {of_popularity:.3f})."
+        f"{num_events:,} test events ({best}: {of_popularity:.3f})."
     ]
 
 

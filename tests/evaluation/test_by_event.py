@@ -7,30 +7,17 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
+from tests.evaluation import events
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation import by_event
 from tfrs_twotower.evaluation.by_event import split_by_event
 from tfrs_twotower.evaluation.report import Report
 
 
-def make_events(rows, *, num_queries=2, num_candidates=5, **features) -> tt.Interactions:
-    """Events, each (query, candidate, rating, time)."""
-    queries, candidates, ratings, times = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return tt.Interactions(
-        queries=pa.table({"user_id": [f"u{row}" for row in range(num_queries)], "request": ["old"] * num_queries}),
-        candidates=pa.table({"item_id": [f"i{row}" for row in range(num_candidates)]}),
-        events=pa.table(
-            {
-                "query_row": pa.array(queries, pa.int32()),
-                "candidate_row": pa.array(candidates, pa.int32()),
-                "rating": pa.array(ratings, pa.float32()),
-                "timestamp": pa.array(times, pa.int64()),
-                **{name: pa.array(values, pa.string()) for name, values in features.items()},
-            }
-        ),
-        query_id="user_id",
-        candidate_id="item_id",
-    )
+def make_events(rows, *columns, num_queries=2) -> tt.Interactions:
+    """Events of five candidates, each (query, candidate, rating, time), and further columns."""
+    queries = {"user_id": [f"u{row}" for row in range(num_queries)], "request": ["old"] * num_queries}
+    return events.make_events(rows, ["timestamp", *columns], queries=queries, num_candidates=5)
 
 
 # Query 1 goes through the candidates one after the other. Query 0 chooses in the test part alone: 4 and 2 at the same
@@ -149,10 +136,8 @@ def test_probabilities_are_those_of_events_and_biases_those_of_their_queries():
 
 
 def test_an_event_keeps_its_context():
-    hours = {"hour": ["9", "20"]}
-    train, test = (
-        make_events(rows, **hours) for rows in ([(0, 0, 5.0, 10), (1, 1, 5.0, 20)], [(0, 1, 5.0, 30), (0, 2, 5.0, 40)])
-    )
+    train = make_events([(0, 0, 5.0, 10, "9"), (1, 1, 5.0, 20, "20")], "hour")
+    test = make_events([(0, 1, 5.0, 30, "9"), (0, 2, 5.0, 40, "20")], "hour")
     nothing = train.with_events(np.zeros(0, np.int64))
     split = Split(train=train, validation=nothing, test=test, history=nothing)
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
+from tests.evaluation import events
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation import predictions as predictions_module
 from tfrs_twotower.evaluation.build import build_report
@@ -15,24 +16,12 @@ from tfrs_twotower.evaluation.intervals import mean_intervals
 from tfrs_twotower.evaluation.predictions import Predictions, predict
 from tfrs_twotower.evaluation.report import Report
 
+QUERIES = {"user_id": ["u0", "u1"], "age": ["old", "young"]}
+
 
 def make_events(rows) -> tt.Interactions:
     """Events of two queries and four candidates, each (query, candidate, rating, hour)."""
-    queries, candidates, ratings, hours = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return tt.Interactions(
-        queries=pa.table({"user_id": ["u0", "u1"], "age": ["old", "young"]}),
-        candidates=pa.table({"item_id": [f"i{row}" for row in range(4)]}),
-        events=pa.table(
-            {
-                "query_row": pa.array(queries, pa.int32()),
-                "candidate_row": pa.array(candidates, pa.int32()),
-                "rating": pa.array(ratings, pa.float32()),
-                "hour": pa.array(hours, pa.string()),
-            }
-        ),
-        query_id="user_id",
-        candidate_id="item_id",
-    )
+    return events.make_events(rows, ["hour"], queries=QUERIES, num_candidates=4)
 
 
 # Query 1 asks at 9 for candidates 0 and 1, and at 20 for candidate 2; it has seen candidate 3. Query 0 asks at 20 only.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import scipy.sparse
 import sklearn.linear_model
@@ -19,6 +21,7 @@ _DECISION_METRICS = ("accuracy", "auc", "f1")
 _WINDOWS = (1, 3, 7, 14, 30, 90)
 _MIN_RECENT_SHARE = 0.05
 _SECONDS_PER_DAY = 86_400
+_POPULARITIES = ("popularity", "recent popularity")
 
 
 def all_positive(train: Interactions, labels: np.ndarray, *, threshold: float) -> dict[str, float]:
@@ -120,6 +123,19 @@ def recent_popularity(train: Interactions, *, threshold: float) -> Embeddings:
     windows = [age < days * _SECONDS_PER_DAY for days in _WINDOWS]
     is_recent = next((is_in for is_in in windows if is_in.sum() >= _MIN_RECENT_SHARE * len(age)), windows[-1])
     return popularity(train.with_events(np.flatnonzero(is_recent)), threshold=threshold)
+
+
+def better_popularity(values: Mapping[str, float]) -> str:
+    """Returns the kind of popularity that ranks better: "popularity", or "recent popularity" if it is better.
+
+    Args:
+        values: Name -> how well it ranks. Others than the two do not count, and recent popularity may be missing.
+
+    Example:
+        >>> better_popularity({"model": 0.4, "popularity": 0.2, "recent popularity": 0.3})
+        'recent popularity'
+    """
+    return max((name for name in _POPULARITIES if name in values), key=lambda name: values[name])
 
 
 def biases(train: Interactions, *, threshold: float) -> Embeddings:

@@ -15,12 +15,12 @@ from tfrs_twotower.data.interactions import Interactions
 from tfrs_twotower.data.rows import pair_codes
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.evaluation import metrics, segments
-from tfrs_twotower.evaluation.baselines import all_positive, biases
+from tfrs_twotower.evaluation.baselines import all_positive, better_popularity, biases
 from tfrs_twotower.evaluation.by_event import split_by_event
 from tfrs_twotower.evaluation.intervals import compare, intervals_and_differences, rating_intervals
 from tfrs_twotower.evaluation.predictions import Predictions, predict, require_test_part
 from tfrs_twotower.evaluation.ranking import Embeddings
-from tfrs_twotower.evaluation.rankings import Rankings, best_popularity
+from tfrs_twotower.evaluation.rankings import Rankings
 from tfrs_twotower.evaluation.rating import confusion_matrix, has_both_classes, pair_probabilities, rating_metrics
 from tfrs_twotower.evaluation.relevance import QueryMetrics, RelevantPairs, mean_metrics
 from tfrs_twotower.evaluation.report import Report
@@ -342,10 +342,10 @@ def _beyond_accuracy(ranked: np.ndarray, vectors: np.ndarray | None, seen: Inter
     return {**values, **{name: float(column.mean()) for name, column in finite.items() if len(column)}}
 
 
-def _warn_below_popularity(rankings: dict[str, QueryMetrics], k: int) -> None:
+def _warn_below_popularity(rankings: Mapping[str, QueryMetrics], k: int) -> None:
     """Warns if the model ranks worse than the better kind of popularity, which usually means that it has a defect."""
     ndcg = f"ndcg@{k}"
-    best = best_popularity(rankings, k)
+    best = better_popularity({name: of_queries.means()[ndcg] for name, of_queries in rankings.items()})
     of_model = rankings["model"]
     if of_model.means()[ndcg] >= rankings[best].means()[ndcg]:
         return

@@ -137,22 +137,3 @@ class Rankings:
         if self._is_by_query:
             return measured
         return dataclasses.replace(measured, units=self.of_requests[measured.query_rows])
-
-
-def best_popularity(rankings: dict[str, QueryMetrics], k: int) -> str:
-    """Returns the name of the kind of popularity that ranks better by NDCG@k.
-
-    Args:
-        rankings: Name -> metrics; those of popularity, and perhaps of recent popularity, are among them.
-        k: Slots of the ranking.
-
-    Example:
-        >>> rankings = {
-        ...     name: QueryMetrics(query_rows=np.arange(1), values={"ndcg@10": np.array([value])}, num_left_out=0)
-        ...     for name, value in (("popularity", 0.2), ("recent popularity", 0.3))
-        ... }
-        >>> best_popularity(rankings, 10)
-        'recent popularity'
-    """
-    names = [name for name in ("popularity", "recent popularity") if name in rankings]
-    return max(names, key=lambda name: rankings[name].means()[f"ndcg@{k}"])

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tfrs_twotower.evaluation.baselines import better_popularity
 from tfrs_twotower.evaluation.intervals import Interval
 from tfrs_twotower.evaluation.rating import ConfusionMatrix
 from tfrs_twotower.evaluation.relevance import QueryMetrics
@@ -96,9 +97,8 @@ class Report:
     @property
     def best_popularity(self) -> str:
         """The case that ranks better, "popularity" or "recent popularity"; the first without timestamps."""
-        names = [name for name in ("popularity", "recent popularity") if name in self.cases]
         ndcg = next(name for name in self.cases["model"] if name.startswith("ndcg@"))
-        return max(names, key=lambda name: self.cases[name][ndcg])
+        return better_popularity({name: values[ndcg] for name, values in self.cases.items() if ndcg in values})
 
     def notes(self) -> list[str]:
         """Returns sentences on how the ranking was measured, for people who read the metrics.

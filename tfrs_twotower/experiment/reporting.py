@@ -14,13 +14,14 @@ from tfrs_twotower._progress import Progress, no_progress
 from tfrs_twotower.bundle.candidate_names import choose_name_column
 from tfrs_twotower.bundle.model_entry import CardDetails
 from tfrs_twotower.data.interactions import Interactions
+from tfrs_twotower.evaluation.baselines import better_popularity
 from tfrs_twotower.evaluation.build import build_report
 from tfrs_twotower.evaluation.by_event import split_by_event
 from tfrs_twotower.evaluation.html.details import PageDetails
 from tfrs_twotower.evaluation.html.page import build_page
 from tfrs_twotower.evaluation.predictions import predict
 from tfrs_twotower.evaluation.projector import write_projector
-from tfrs_twotower.evaluation.rankings import Rankings, best_popularity
+from tfrs_twotower.evaluation.rankings import Rankings
 from tfrs_twotower.evaluation.report import Report
 from tfrs_twotower.experiment.preparation import Prepared, our_name
 from tfrs_twotower.training.finishing import epochs_of_share, num_epochs
@@ -120,12 +121,12 @@ def _by_event(trained: Trained, prepared: Prepared, k: int, progress: Progress) 
     )
     if not rankings.relevant.codes.size:
         return []
-    measured = rankings.by_popularity(prepared.split.seen)
-    best = best_popularity(measured, k)
-    of_model, of_popularity = (one.means()[f"ndcg@{k}"] for one in (rankings.of_model(), measured[best]))
+    measured = {"model": rankings.of_model(), **rankings.by_popularity(prepared.split.seen)}
+    ndcg = {name: of_events.means()[f"ndcg@{k}"] for name, of_events in measured.items()}
+    best = better_popularity(ndcg)
     return [
-        f"Event by event, where all that the query did before is known, the model reaches NDCG@{k} {of_model:.3f} on "
-        f"{num_events:,} test events ({best}: {of_popularity:.3f})."
+        f"Event by event, where all that the query did before is known, the model reaches NDCG@{k} "
+        f"{ndcg['model']:.3f} on {num_events:,} test events ({best}: {ndcg[best]:.3f})."
     ]
 
 

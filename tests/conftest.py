@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tests import forks
 from tests.browser import find_browser
-from tests.tracing import collect_garbage_rarely, optimize_graphs, record_no_stacks
+from tests.tracing import collect_garbage_rarely, compute_in_blocks, optimize_graphs, record_no_stacks
 from tfrs_twotower._locks import lock
 from tfrs_twotower._scann import have_scann
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides
@@ -30,8 +30,9 @@ from tfrs_twotower.publishing import export
 
 collect_garbage_rarely()
 record_no_stacks()
-# Programs that tests start optimise their graphs as users' do, unless the test says otherwise.
+# Programs that tests start optimise their graphs and build their bundles as users' do, unless the test says otherwise.
 optimize_graphs(False)
+compute_in_blocks(False)
 
 #: Folders whose files take longest, some more than a minute. They come first, so that workers finish at about the same
 #: time, instead of one of them beginning such a file when the others are done.
@@ -186,6 +187,16 @@ def export_unchecked(*arguments, **options) -> Path:
         return export_version(*arguments, **options)
 
 
+@contextlib.contextmanager
+def with_blocks() -> Iterator[None]:
+    """Bundles that are built in this context compute large batches in blocks."""
+    compute_in_blocks(True)
+    try:
+        yield
+    finally:
+        compute_in_blocks(False)
+
+
 @pytest.fixture
 def unchecked() -> Iterator[None]:
     """Leaves out the check in a fresh process of everything that a test publishes."""
@@ -229,7 +240,8 @@ def every_kind_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.every_kind import build_every_kind
 
     path = tmp_path_factory.mktemp("every_kind") / "1"
-    build_every_kind().save(path)
+    with with_blocks():
+        build_every_kind().save(path)
     return path
 
 

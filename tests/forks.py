@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.tracing import collect_garbage_rarely, optimize_graphs, record_no_stacks
+from tests.tracing import collect_garbage_rarely, compute_in_blocks, optimize_graphs, record_no_stacks
 
 #: The module that every copy has imported.
 _PRELOADED = "tests.preloaded"
@@ -59,7 +59,7 @@ def start(
     *,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    optimizes_graphs: bool = True,
+    as_for_users: bool = True,
 ) -> Fork:
     """Starts what `python` does with these arguments: `-c` or `-m` and what follows, or the path of a script.
 
@@ -68,8 +68,8 @@ def start(
         folder: The process's working directory; this process's by default.
         environment: All of its environment variables; this process's by default. Those that TensorFlow reads when it is
             imported have no effect.
-        optimizes_graphs: Whether TensorFlow optimises graphs, as it does for users. Of a program that runs each graph
-            a few times, that takes an eighth of its time.
+        as_for_users: Whether TensorFlow optimises graphs, and bundles compute large batches in blocks. Of a program
+            that runs each graph a few times, the former takes an eighth of its time.
     """
     context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
     context.set_forkserver_preload([_PRELOADED])
@@ -77,7 +77,7 @@ def start(
     os.close(handle)
     texts = [str(argument) for argument in arguments]
     variables = dict(os.environ if environment is None else environment)
-    process = context.Process(target=_run, args=(texts, folder or Path.cwd(), variables, output, optimizes_graphs))
+    process = context.Process(target=_run, args=(texts, folder or Path.cwd(), variables, output, as_for_users))
     process.start()
     return Fork(process, Path(output))
 
@@ -88,15 +88,16 @@ def _outputs() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="forks-")
 
 
-def _run(arguments: list[str], folder: Path, environment: dict[str, str], output: str, optimizes_graphs: bool) -> None:
+def _run(arguments: list[str], folder: Path, environment: dict[str, str], output: str, as_for_users: bool) -> None:
     with open(output, "wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    if not optimizes_graphs:
+    if not as_for_users:
         optimize_graphs(False)
+        compute_in_blocks(False)
     collect_garbage_rarely()
     record_no_stacks()
     option = arguments[0]

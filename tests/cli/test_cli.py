@@ -37,7 +37,7 @@ MODULE = ["-m", "tfrs_twotower.cli"]
 
 def run(*arguments: object) -> str:
     """Runs a command in a process of its own, which must end well, and returns all its output."""
-    return forks.start([*MODULE, *arguments], environment=ENVIRONMENT, optimizes_graphs=False).finish()
+    return forks.start([*MODULE, *arguments], environment=ENVIRONMENT, as_for_users=False).finish()
 
 
 @pytest.fixture

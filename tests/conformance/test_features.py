@@ -224,7 +224,7 @@ def loaded(tmp_path_factory) -> dict[str, Saved]:
         towers[file].save(folder / file)
         requests[file] = {name: values for example in examples for name, values in example.raw.items()}
     (folder / "requests.json").write_text(json.dumps(requests))
-    forks.start(["-c", LOAD, "requests.json", "replies.json"], folder=folder, optimizes_graphs=False).finish()
+    forks.start(["-c", LOAD, "requests.json", "replies.json"], folder=folder, as_for_users=False).finish()
     replies = json.loads((folder / "replies.json").read_text())
     return {file: Saved(towers[file], requests[file], replies[file]) for file in SAVED}
 

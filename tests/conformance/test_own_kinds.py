@@ -392,7 +392,7 @@ def loaded(
             model(next(iter(model.evaluation_batches(train))))  # Keras's older format needs an input to trace
             Path(path).parent.mkdir(exist_ok=True)
             model.save(path)
-        output = forks.start(["-c", LOAD, *paths], folder=Path(__file__).parents[2], optimizes_graphs=False).finish()
+        output = forks.start(["-c", LOAD, *paths], folder=Path(__file__).parents[2], as_for_users=False).finish()
         outputs = json.loads(output.splitlines()[-1])
         described.update({(name, form): outputs[path] for path, name in paths.items()})
     return described

@@ -290,7 +290,7 @@ def finish(request, shop, environment, demo, tmp_path_factory) -> Iterator[Calla
 
 
 def run(arguments: Sequence[object], folder: Path, environment: dict[str, str]) -> str:
-    return forks.start(arguments, folder=folder, environment=environment, optimizes_graphs=False).finish()
+    return forks.start(arguments, folder=folder, environment=environment, as_for_users=False).finish()
 
 
 @pytest.mark.parametrize("page", [page for page in find_pages() if has_code(page)])

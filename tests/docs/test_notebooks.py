@@ -125,7 +125,7 @@ def folders(request, movielens_dir, tmp_path_factory) -> dict[str, Path]:
     for name, folder in found.items():
         (folder / "script.py").write_text(script_of(name), encoding="utf-8")
     environment = {**os.environ, "TFDS_DATA_DIR": str(movielens_dir)}
-    forks.start(["-c", RUN, *found.values()], environment=environment, optimizes_graphs=False).finish()
+    forks.start(["-c", RUN, *found.values()], environment=environment, as_for_users=False).finish()
     return found
 
 

@@ -152,7 +152,7 @@ def test_a_gate_compares_with_its_metrics(directory):
 
 def test_the_command_line_lists_it_and_recommends_from_it(directory):
     def run(*arguments: object) -> str:
-        return forks.start(["-m", "tfrs_twotower.cli", *arguments], optimizes_graphs=False).finish()
+        return forks.start(["-m", "tfrs_twotower.cli", *arguments], as_for_users=False).finish()
 
     listed = run("list", directory)
     assert "served" in listed

@@ -43,7 +43,7 @@ def version(demo) -> Path:
 
 def test_the_bundle_keeps_the_metrics_of_its_model(version, movielens_dir):
     """Evaluated by its own signatures in a fresh process, the bundle has the same metrics to six digits."""
-    output = forks.start(["-c", EVALUATE, version, movielens_dir], optimizes_graphs=False).finish()
+    output = forks.start(["-c", EVALUATE, version, movielens_dir], as_for_users=False).finish()
     measured = json.loads(output.splitlines()[-1])
     reported = json.loads((version / "assets.extra" / "metrics.json").read_text(encoding="utf-8"))
     manifest = json.loads((version / "assets.extra" / "manifest.json").read_text(encoding="utf-8"))

@@ -21,7 +21,7 @@ def start(kind: str, folder: Path, *cases: str, environment: Mapping[str, str] |
     """Starts a process that trains."""
     arguments = ["-m", "tests.integration.distributed_training", kind, folder, *cases]
     variables = {**os.environ, "TF_NUM_INTEROP_THREADS": "4", "GRPC_FAIL_FAST": "use_caller", **(environment or {})}
-    return forks.start(arguments, environment=variables, optimizes_graphs=False)
+    return forks.start(arguments, environment=variables, as_for_users=False)
 
 
 def free_addresses(count: int) -> list[str]:

@@ -55,7 +55,7 @@ def workplace(movielens_dir, tmp_path_factory) -> Path:
     assert EPOCHS[0] in script
     environment = {**os.environ, "TFDS_DATA_DIR": str(movielens_dir)}
     arguments = ["-c", script.replace(*EPOCHS)]
-    forks.start(arguments, folder=folder, environment=environment, optimizes_graphs=False).finish()
+    forks.start(arguments, folder=folder, environment=environment, as_for_users=False).finish()
     return folder
 
 

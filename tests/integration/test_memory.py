@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tests.conftest import export_unchecked, make_interactions
+from tests.conftest import export_unchecked, make_interactions, with_blocks
 from tests.every_kind import K, missing
 from tfrs_twotower.bundle.blocks import MAX_ROWS_AT_ONCE
 
@@ -31,7 +31,8 @@ def long_history_path(tmp_path_factory) -> Path:
     candidate = tt.SumTowerConfig(features=(movie,), output_dim=256)
     model = tt.build_two_tower(known, query=query, candidate=candidate)
     directory = tmp_path_factory.mktemp("long")
-    return export_unchecked(model, known, directory, build_index=tt.index.build_exact_index)
+    with with_blocks():
+        return export_unchecked(model, known, directory, build_index=tt.index.build_exact_index)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,39 @@ def test_metrics_of_the_callers_are_those_of_plain_keras(weighted, by_query):
         assert logs[name][-1] == pytest.approx(expected[name], rel=1e-4), name
 
 
+class ModelWithOwnLogs(TwoTowerModel):
+    """Its steps return more than metrics."""
+
+    def train_step(self, batch):
+        return {**super().train_step(batch), "steps": self.optimizer.iterations}
+
+    def test_step(self, batch):
+        return {**super().test_step(batch), "rows": tf.size(batch.ratings)}
+
+
+@pytest.mark.parametrize("kind", [TwoTowerModel, ModelWithOwnLogs])
+def test_logs_are_the_same_whether_steps_run_one_by_one_or_many_at_once(events, kind):
+    histories = []
+    for steps_per_execution in (1, None):
+        plain = build(events)
+        model = kind(query_tower=plain.query_tower, candidate_tower=plain.candidate_tower, task=plain.task)
+        model.compile(tf.keras.optimizers.SGD(0.1), metrics=make_metrics(), steps_per_execution=steps_per_execution)
+        batches = model.training_batches(events, batch_size=30, seed=0)
+        history = model.fit(
+            batches, epochs=2, validation_data=model.evaluation_batches(events, batch_size=100), verbose=0
+        )
+        histories.append(history.history)
+    one_by_one = histories[0]
+    assert len(one_by_one["mine"]) == 2
+    for history in histories:
+        assert all(isinstance(value, float | int) for values in history.values() for value in values)
+        assert history.keys() == one_by_one.keys()
+        for name, values in one_by_one.items():
+            np.testing.assert_allclose(history[name], values, rtol=1e-6)
+    if kind is ModelWithOwnLogs:
+        assert (one_by_one["steps"], one_by_one["val_rows"]) == ([9, 18], [50, 50])
+
+
 @pytest.mark.parametrize("arguments", [{"loss": "mse"}, {"loss_weights": [1.0]}])
 def test_a_loss_beside_the_tasks_is_refused(events, arguments):
     message = r"`loss.*` must not be given: a TwoTowerModel is trained by the loss of its task. Build it with another"

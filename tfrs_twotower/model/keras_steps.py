@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower._autograph import as_written, is_written_for_graphs
@@ -344,4 +345,20 @@ class KerasSteps(StepLoop, abc.ABC):
         # The means add up what each replica has taken in: as many times its share, by as small a part of the weight.
         count, weight = num_replicas(), sum_over_replicas(self.batch_weight(batch))
         self._means.update(count * loss, count * regularization, weight / count)
-        return self.get_metrics_result()
+        return {} if self._leaves_out_results else self.get_metrics_result()
+
+    def _measures_itself(self, name: str) -> bool:
+        own_steps = {"train_function": "train_step", "test_function": "test_step"}
+        return getattr(type(self), own_steps[name]) is getattr(KerasSteps, own_steps[name])
+
+    def _validate_and_get_metrics_result(self, logs: Any) -> Any:
+        """Returns the results of the metrics as numbers; called by Keras at the end of an epoch.
+
+        Its own method computes them once more outside the graph, which may take longer than the steps. A user's own
+        steps and several replicas may need that.
+        """
+        is_computed = self._measures_itself("train_function") and self._measures_itself("test_function")
+        if not is_computed or not self._is_one_device:
+            return super()._validate_and_get_metrics_result(logs)
+        values = {name: np.asarray(value) for name, value in logs.items()}
+        return {name: value.item() if value.ndim == 0 else value for name, value in values.items()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -22,6 +23,8 @@ class StepLoop(Distributed, abc.ABC):
         super().__init__(name=name)
         # Names of those functions of Keras that were made for many steps, and can run any number of them.
         self._run_many: set[str] = set()
+        # Whether the steps that are traced leave the results of the metrics to the end of a loop.
+        self._leaves_out_results = False
 
     def compile(self, *arguments: Any, **options: Any) -> None:
         """Configures the model for training; the arguments are Keras's."""
@@ -46,17 +49,56 @@ class StepLoop(Distributed, abc.ABC):
         if runs_many:
             self._run_many.add(name)
         if runs_many and self._loops_itself and (force or getattr(self, name) is None):
-            setattr(self, name, _repeated(self._one_step(make), self._steps_per_execution))
+            setattr(self, name, self._repeated(name, self._one_step(make)))
             return getattr(self, name)
         return make(force)
+
+    def _repeated(self, name: str, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Makes a function that runs a step, a `tf.function` from an iterator of batches, several times.
+
+        Keras's own loop has no outputs before its first step, so TensorFlow would trace the step twice: once for their
+        types, and once for the loop. It also computes the results of all metrics in each step, and drops them.
+        """
+        num_steps = self._steps_per_execution
+        if not self._measures_itself(name):
+
+            def steps(iterator: Any) -> Any:
+                outputs = step(iterator)
+                for _ in tf.range(1, num_steps):
+                    outputs = step(iterator)
+                return outputs
+        else:
+
+            def steps(iterator: Any) -> Any:
+                with self._without_results():
+                    for _ in tf.range(num_steps):
+                        step(iterator)
+                return self.get_metrics_result()
+
+        return tf.function(steps, reduce_retracing=True)
+
+    @contextlib.contextmanager
+    def _without_results(self) -> Iterator[None]:
+        self._leaves_out_results = True
+        try:
+            yield
+        finally:
+            self._leaves_out_results = False
+
+    @abc.abstractmethod
+    def _measures_itself(self, name: str) -> bool:
+        """Whether the outputs of a function's steps are the results of the metrics, and not those of a user's step."""
 
     @property
     def _loops_itself(self) -> bool:
         """Whether several steps are this class's loop over Keras's step, and not Keras's own loop."""
-        is_one_device = self.distribute_strategy.num_replicas_in_sync == 1
-        return is_one_device and not (
-            uses_coordinator(self.distribute_strategy) or self.run_eagerly or self.autotune_steps_per_execution
-        )
+        return self._is_one_device and not (self.run_eagerly or self.autotune_steps_per_execution)
+
+    @property
+    def _is_one_device(self) -> bool:
+        """Whether one device runs all steps, one after the other."""
+        strategy = self.distribute_strategy
+        return strategy.num_replicas_in_sync == 1 and not uses_coordinator(strategy)
 
     def _one_step(self, make: Callable[[bool], Callable[[Any], Any]]) -> Callable[[Any], Any]:
         """Makes Keras's function for a single step."""
@@ -72,26 +114,3 @@ class StepLoop(Distributed, abc.ABC):
         if hasattr(self.optimizer, "build"):
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
-
-
-def _repeated(step: Callable[[Any], Any], num_steps: tf.Variable) -> Callable[[Any], Any]:
-    """Makes a function that runs a step several times.
-
-    Keras's own loop has no outputs before its first step, so TensorFlow would trace the step twice: once for their
-    types, and once for the loop.
-
-    Args:
-        step: A `tf.function` from an iterator of batches to the outputs of a step.
-        num_steps: int64 [], the number of steps, >= 1, when they are run.
-
-    Returns:
-        A function that returns the outputs of the last step.
-    """
-
-    def steps(iterator: Any) -> Any:
-        outputs = step(iterator)
-        for _ in tf.range(1, num_steps):
-            outputs = step(iterator)
-        return outputs
-
-    return tf.function(steps, reduce_retracing=True)

@@ -8,7 +8,7 @@ import sys
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.bundle.check import ask_in_fresh_process
+from tfrs_twotower.bundle.check import FreshCheck, ask_in_fresh_process
 from tfrs_twotower.bundle.requests import Request
 
 # Asks a bundle by means of an interpreter that is given.
@@ -96,6 +96,19 @@ def test_every_bundle_answers_in_one_process_that_cannot_import_keras(tmp_path, 
         (bundle / "saved_model.pb").touch()
     replies = ask_in_fresh_process({bundle: [Request(signature="recommend", inputs={})] for bundle in bundles})
     assert replies == [[{"path": [str(bundle)]}] for bundle in bundles]
+
+
+def test_a_check_that_is_broken_off_leaves_no_process():
+    def publish():
+        with FreshCheck() as check:
+            processes.append(check._process._process)
+            assert processes[0].poll() is None
+            raise OSError("no space left")
+
+    processes = []
+    with pytest.raises(OSError, match="no space left"):
+        publish()
+    assert processes[0].returncode == -signal.SIGKILL
 
 
 def test_a_bundle_that_does_not_load_is_an_error_with_the_reason(tmp_path, monkeypatch):

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
+from tests.conftest import check_that
 from tfrs_twotower.bundle.layout import find_version, versions
 from tfrs_twotower.bundle.load import LoadedBundle
-from tfrs_twotower.publishing import export
+from tfrs_twotower.publishing import refresh
 from tfrs_twotower.publishing.publish import _INCOMPLETE
 from tfrs_twotower.publishing.versions import list_versions
 
@@ -93,10 +94,10 @@ def test_a_full_disk_is_an_error_that_leaves_no_trace(bundle_path, tmp_path, unc
 
 
 def test_a_publication_that_fails_at_its_end_leaves_no_trace(bundle_path, tmp_path, monkeypatch):
-    def fail(written):
+    def fail():
         raise RuntimeError("broken off")
 
-    monkeypatch.setattr(export, "check_in_fresh_process", fail)
+    monkeypatch.setattr(refresh, "FreshCheck", check_that(fail))
     shutil.copytree(bundle_path, tmp_path / "1")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(RuntimeError, match="broken off"):

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests import forks
-from tests.conftest import CANDIDATE, QUERY, without_check
+from tests.conftest import CANDIDATE, QUERY, no_check
 from tfrs_twotower._scann import library_path
 from tfrs_twotower.bundle.build import build_bundle, build_sides
 from tfrs_twotower.bundle.check import ask_in_fresh_process
@@ -58,8 +58,8 @@ def bundles(planted, tmp_path_factory):
         folder / kind: build_bundle(sides, known.candidates, embeddings, build_index, k=10)
         for kind, build_index in (("scann", tt.index.build_scann_index), ("exact", tt.index.build_exact_index))
     }
-    with without_check():  # the first test makes the same one
-        return {path.name: (bundle, publish_bundle(path, bundle, None)) for path, bundle in built.items()}
+    # The first test makes the same check.
+    return {path.name: (bundle, publish_bundle(path, bundle, None, no_check())) for path, bundle in built.items()}
 
 
 @pytest.fixture(scope="module", params=["scann", "exact"])

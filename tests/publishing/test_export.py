@@ -13,6 +13,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 import tfrs_twotower as tt
 from tests.conftest import CANDIDATE, QUERY, bundle_of, export_unchecked, export_version, without_check
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides
+from tfrs_twotower.bundle.check import FreshCheck
 from tfrs_twotower.bundle.layout import versions
 from tfrs_twotower.bundle.warmup import read_warmup
 from tfrs_twotower.publishing.export import publish_bundle
@@ -119,8 +120,9 @@ def test_a_bundle_that_predicts_differently_is_not_published(built, tmp_path, mo
         ids.assign(right)
 
     monkeypatch.setattr(Bundle, "save", save_another)
-    with pytest.raises(RuntimeError, match="`recommend` gives other candidate_ids than the model in memory"):
-        publish_bundle(tmp_path, built, None)
+    differs = pytest.raises(RuntimeError, match="`recommend` gives other candidate_ids than the model in memory")
+    with differs, FreshCheck() as check:
+        publish_bundle(tmp_path, built, None, check)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,8 +132,8 @@ def test_a_bundle_that_does_not_load_is_not_published(built, first_version, tmp_
         (path / "saved_model.pb").write_bytes(b"damaged")
 
     monkeypatch.setattr(Bundle, "save", save_damaged)
-    with pytest.raises(RuntimeError, match="does not load and predict in a fresh process"):
-        publish_bundle(tmp_path / "damaged", built, None)
+    with pytest.raises(RuntimeError, match="does not load and predict in a fresh process"), FreshCheck() as check:
+        publish_bundle(tmp_path / "damaged", built, None, check)
     assert versions(tmp_path / "damaged") == []
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY, export_unchecked, make_planted
+from tests.conftest import CANDIDATE, QUERY, check_that, export_unchecked, make_planted, no_check
 from tfrs_twotower.bundle.build import build_bundle, build_sides
 from tfrs_twotower.bundle.layout import portable_twin, versions
 from tfrs_twotower.bundle.manifest import Manifest
@@ -20,7 +20,7 @@ from tfrs_twotower.index.outcome import IndexOutcome
 from tfrs_twotower.index.portable import PortableEffort, PortableIndex
 from tfrs_twotower.index.scann import ScannEffort, ScannIndex
 from tfrs_twotower.model.joint import JointModel
-from tfrs_twotower.publishing import export, update
+from tfrs_twotower.publishing import update
 from tfrs_twotower.publishing.export import publish_bundle
 from tfrs_twotower.publishing.refresh import open_version, restore_sides
 from tfrs_twotower.publishing.update import update_catalogue
@@ -146,7 +146,7 @@ def test_what_another_process_publishes_or_withdraws_meanwhile_is_not_lost(
     if while_loading:
         monkeypatch.setattr(update, "open_version", load)
     else:
-        monkeypatch.setattr(export, "check_in_fresh_process", lambda written: change(directory / "1"))
+        monkeypatch.setattr(update, "FreshCheck", check_that(lambda: change(directory / "1")))
     with pytest.raises(RuntimeError, match="were changed by another process while 1 was being changed. Not published"):
         update_catalogue(directory, remove=REMOVED)
     assert {path.name for path in directory.iterdir()} == names
@@ -183,7 +183,7 @@ def test_a_tree_and_its_portable_twin_keep_their_partitions(tmp_path, unchecked,
     embeddings = sides.embed(seen.candidates)
     pair = [build_bundle(sides, seen.candidates, embeddings, build, k=10) for build in (build_tree, build_portable)]
     directory = tmp_path / "shop"
-    publish_bundle(directory, *pair)
+    publish_bundle(directory, *pair, no_check())
     path = update_catalogue(directory, add=items(seen.candidates), remove=REMOVED)
     manifests = [Manifest.read(folder) for folder in (path, portable_twin(directory) / "2")]
     assert [manifest.index.kind for manifest in manifests] == ["scann", "portable"]

@@ -6,10 +6,12 @@ import contextlib
 import json
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,32 +23,60 @@ from tfrs_twotower.bundle.signatures import Signatures
 
 # The same operations on the same values: only the threading of a matrix product may differ between processes.
 _TOLERANCE = 1e-5
+# Lines of what a process has printed last; an error's reason is the last one.
+_NUM_LINES_KEPT = 20
 
 #: Output name -> nested lists of plain values.
 Reply = Mapping[str, Any]
 
 
-def check_in_fresh_process(written: Mapping[Path, Bundle]) -> None:
+class FreshCheck:
     """Checks that bundles on disk predict in a new process what those in memory predict.
 
-    Args:
-        written: Bundle on disk -> bundle in memory, with the requests for both. One process loads them one after the
-            other, since TensorFlow takes seconds to start.
+    The process starts at once, since TensorFlow takes seconds to start: make this before the bundles are built. It
+    loads a bundle as soon as that is written, while others are still being written, and one after the other.
 
-    Raises:
-        RuntimeError: If one does not load, or a prediction differs.
+    Example:
+        >>> with FreshCheck() as check:
+        ...     check.finish()  # nothing was written
     """
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        asked = pool.submit(ask_in_fresh_process, {path: bundle.requests for path, bundle in written.items()})
+
+    def __init__(self) -> None:
+        self._process = FreshProcess()
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._begun: list[tuple[Bundle, Future[list[Reply]]]] = []
+
+    def __enter__(self) -> FreshCheck:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.close()
+        self._pool.shutdown(cancel_futures=True)
+
+    def begin(self, path: Path, bundle: Bundle) -> None:
+        """Has the new process load a bundle and answer the bundle's requests.
+
+        Args:
+            path: The bundle on disk, which stays there until `finish` returns.
+            bundle: The bundle in memory.
+        """
+        self._begun.append((bundle, self._pool.submit(self._process.ask, path, bundle.requests)))
+
+    def finish(self) -> None:
+        """Compares what the new process predicts with what is predicted here.
+
+        Raises:
+            RuntimeError: If a bundle does not load, or a prediction differs.
+        """
         with _as_traced():
-            expected = [_call(bundle.signatures, bundle.requests) for bundle in written.values()]
-    for bundle, outputs, replies in zip(written.values(), expected, asked.result(), strict=True):
-        difference = _compare(bundle.requests, outputs, replies)
-        if difference is not None:
-            signature, output = difference
-            raise RuntimeError(
-                f"The exported bundle's `{signature}` gives other {output} than the model in memory. Not published."
-            )
+            expected = [_call(bundle.signatures, bundle.requests) for bundle, _ in self._begun]
+        for (bundle, asked), outputs in zip(self._begun, expected, strict=True):
+            difference = _compare(bundle.requests, outputs, asked.result())
+            if difference is not None:
+                signature, output = difference
+                raise RuntimeError(
+                    f"The exported bundle's `{signature}` gives other {output} than the model in memory. Not published."
+                )
 
 
 def find_difference(
@@ -99,14 +129,95 @@ def _compare(
     return None
 
 
+class FreshProcess:
+    """A new Python process that imports TensorFlow alone, as soon as it starts, and calls signatures of bundles.
+
+    Args:
+        python: The interpreter, whose TensorFlow may be another one.
+    """
+
+    def __init__(self, python: str = sys.executable) -> None:
+        # Through pipes, because files would stay behind if this process were killed.
+        self._process = subprocess.Popen(
+            [python, fresh_process.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._last_words: deque[str] = deque(maxlen=_NUM_LINES_KEPT)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def __enter__(self) -> FreshProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def ask(self, path: Path, requests: Sequence[Request]) -> list[Reply]:
+        """Calls the signatures of a bundle.
+
+        Args:
+            path: A version's folder.
+            requests: Requests to make.
+
+        Returns:
+            The reply to each request.
+
+        Raises:
+            RuntimeError: If the process fails.
+        """
+        asked = json.dumps([str(path), [_describe(request) for request in requests]])
+        answer = ""
+        # A process that has ended takes no more; why it did is found out below.
+        with contextlib.suppress(OSError):
+            self._input.write(asked + "\n")
+            self._input.flush()
+            answer = self._output.readline()
+        if not answer:
+            status = self._process.wait()
+            self._listener.join()
+            reason = self._last_words[-1] if self._last_words else f"exit code {status}"
+            raise RuntimeError(f"The exported bundle does not load and predict in a fresh process: {reason}")
+        replies: list[Reply] = json.loads(answer)
+        return replies
+
+    def close(self) -> None:
+        """Ends the process, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        self._listener.join()
+        for pipe in (self._input, self._output):
+            with contextlib.suppress(OSError):  # what was not taken cannot be written any more
+                pipe.close()
+
+    @property
+    def _input(self) -> IO[str]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def _output(self) -> IO[str]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def _listen(self) -> None:
+        """Keeps the last lines that the process prints, so that it never waits for somebody to read them."""
+        assert self._process.stderr is not None
+        with self._process.stderr as lines:
+            self._last_words.extend(line.strip() for line in lines if line.strip())
+
+
 def ask_in_fresh_process(
     requests: Mapping[Path, Sequence[Request]], *, python: str = sys.executable
 ) -> list[list[Reply]]:
-    """Asks the signatures of bundles in a new Python process that imports TensorFlow alone.
+    """Asks the signatures of bundles in a `FreshProcess`.
 
     Args:
         requests: A version's folder -> requests to make.
-        python: The interpreter, whose TensorFlow may be another one.
+        python: The interpreter.
 
     Returns:
         The replies of each bundle, in the order of its requests.
@@ -114,20 +225,8 @@ def ask_in_fresh_process(
     Raises:
         RuntimeError: If the process fails.
     """
-    # Through pipes, because files would stay behind if this process were killed.
-    result = subprocess.run(
-        [python, fresh_process.__file__],
-        input=json.dumps([(str(path), [_describe(request) for request in made]) for path, made in requests.items()]),
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if result.returncode:
-        reason = (result.stderr.strip() or f"exit code {result.returncode}").splitlines()[-1]
-        raise RuntimeError(f"The exported bundle does not load and predict in a fresh process: {reason}")
-    replies: list[list[Reply]] = json.loads(result.stdout)
-    return replies
+    with FreshProcess(python) as process:
+        return [process.ask(path, made) for path, made in requests.items()]
 
 
 def _describe(request: Request) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Run as a script, by its path: it must not import this library, Keras or TensorFl
 """
 
 import gc
+import importlib
 import importlib.util
 import json
 import os
@@ -15,21 +16,21 @@ from typing import Any
 def main() -> None:
     """Calls the signatures of bundles as the standard input says, one bundle after the other, and prints their outputs.
 
-    The input is JSON, for each bundle `[folder, requests]`, where `requests` is a list of `{"signature": name,
-    "inputs": {name: {"dtype": ..., "values": ...}}}`. The output is JSON, for each bundle the list of replies
+    Each line of the input is JSON, `[folder, requests]`, where `requests` is a list of `{"signature": name,
+    "inputs": {name: {"dtype": ..., "values": ...}}}`. For each, a line is printed, the JSON list of the replies
     `{output name: values}`.
     """
     # TensorFlow imports Keras wherever it is installed. A bundle must not need it, and it takes a second.
     sys.modules["keras"] = sys.modules["tf_keras"] = None  # type: ignore[assignment]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # What TensorFlow or an operation prints must not be taken for a part of the output.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as output:
         os.dup2(2, 1)
-        asked = json.loads(sys.stdin.buffer.read())
-        replies = []
-        for bundle, requests in asked:
-            replies.append(replies_to(requests, bundle))
+        importlib.import_module("tensorflow")  # before there is anything to do
+        for line in sys.stdin.buffer:
+            bundle, requests = json.loads(line)
+            print(json.dumps(replies_to(requests, bundle)), file=output, flush=True)
             gc.collect()  # so that no bundle finds the tables of another
-        json.dump(replies, output)
 
 
 def replies_to(requests: Any, bundle: str) -> list[dict[str, Any]]:
@@ -39,7 +40,6 @@ def replies_to(requests: Any, bundle: str) -> list[dict[str, Any]]:
         requests: Requests as `main` reads them.
         bundle: A version's folder.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     scann = importlib.util.find_spec("scann")

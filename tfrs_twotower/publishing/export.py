@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tfrs_twotower._settings import require_model
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides, require_extra_files
-from tfrs_twotower.bundle.check import check_in_fresh_process
+from tfrs_twotower.bundle.check import FreshCheck
 from tfrs_twotower.bundle.layout import EXTRA_FOLDER, METRICS_FILE, portable_twin
 from tfrs_twotower.bundle.manifest import Rerank
 from tfrs_twotower.bundle.model_card import write_model_card
@@ -184,17 +184,19 @@ def export_bundle(
         return bundle, twin
 
     def publish_version() -> int:
-        bundle, twin = outside_scopes(build)
-        version = publish_bundle(
-            directory,
-            dataclasses.replace(bundle, extra_files=extra_files),
-            twin and dataclasses.replace(twin, extra_files=extra_files),
-            report=metrics if isinstance(metrics, Report) else None,
-            gate=gate,
-            keep=keep,
-            write_more=config.write_more,
-            warmup_batch_sizes=config.warmup_batch_sizes,
-        )
+        with FreshCheck() as check:
+            bundle, twin = outside_scopes(build)
+            version = publish_bundle(
+                directory,
+                dataclasses.replace(bundle, extra_files=extra_files),
+                twin and dataclasses.replace(twin, extra_files=extra_files),
+                check,
+                report=metrics if isinstance(metrics, Report) else None,
+                gate=gate,
+                keep=keep,
+                write_more=config.write_more,
+                warmup_batch_sizes=config.warmup_batch_sizes,
+            )
         return int(version.name)
 
     return directory / str(on_first_worker(publish_version, model.distribute_strategy))
@@ -204,6 +206,7 @@ def publish_bundle(
     directory: Path,
     bundle: Bundle,
     twin: Bundle | None,
+    check: FreshCheck,
     *,
     report: Report | None = None,
     gate: QualityGate | None = None,
@@ -218,6 +221,7 @@ def publish_bundle(
         directory: `saved_models/<name>`.
         bundle: What is published in it.
         twin: What is published under the same number in the twin's folder; None for no twin.
+        check: A new check, which starts while the bundles are built.
         report: The model's report, for its card; None if it has none.
         gate: As in `export_bundle`.
         keep: As in `export_bundle`.
@@ -248,14 +252,12 @@ def publish_bundle(
             write_model_card(path, manifests[place], report, name=place.name)
             if write_more is not None and place == directory:
                 write_more(path / EXTRA_FOLDER)
+            check.begin(path, bundle)
 
         return Publication(directory=place, write=write)
 
-    def check(paths: Sequence[Path]) -> None:
-        if gate is not None:
-            for place, manifest in manifests.items():
-                gate.require(manifest, place)
-        check_in_fresh_process(dict(zip(paths, bundles.values(), strict=True)))
-
+    if gate is not None:
+        for place, manifest in manifests.items():
+            gate.require(manifest, place)
     publications = [publication(place, bundle) for place, bundle in bundles.items()]
-    return publish(publications, check, keep=keep, confirm=confirm)[0]
+    return publish(publications, lambda _: check.finish(), keep=keep, confirm=confirm)[0]

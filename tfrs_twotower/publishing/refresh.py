@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from tfrs_twotower.bundle.build import Sides, build_bundle
+from tfrs_twotower.bundle.check import FreshCheck
 from tfrs_twotower.bundle.load import LoadedBundle, load_bundle
 from tfrs_twotower.bundle.restored import RestoredCandidateSide, RestoredQuerySide
 from tfrs_twotower.bundle.signatures import Inputs
@@ -79,13 +80,16 @@ def refresh_bundle(
     build_index = build_index or builder_of(manifest.index.requested)
     catalogue = read_candidates(candidates, "candidates", manifest.model.candidate.id)
     require_columns(catalogue, manifest.filter_by, "`candidates`, by whose columns the bundle filters,")
-    sides = restore_sides(loaded, folder.name)
-    embeddings = sides.embed(catalogue)
-    refreshed = build_bundle(sides, catalogue, embeddings, build_index, k=manifest.requested_k)
-    twin = None
-    if needs_twin(directory):
-        twin = build_bundle(sides, catalogue, embeddings, build_portable_index, k=manifest.requested_k)
-    return publish_bundle(directory, refreshed, twin, gate=gate, keep=keep, warmup_batch_sizes=warmup_batch_sizes)
+    with FreshCheck() as check:
+        sides = restore_sides(loaded, folder.name)
+        embeddings = sides.embed(catalogue)
+        refreshed = build_bundle(sides, catalogue, embeddings, build_index, k=manifest.requested_k)
+        twin = None
+        if needs_twin(directory):
+            twin = build_bundle(sides, catalogue, embeddings, build_portable_index, k=manifest.requested_k)
+        return publish_bundle(
+            directory, refreshed, twin, check, gate=gate, keep=keep, warmup_batch_sizes=warmup_batch_sizes
+        )
 
 
 def open_version(bundle: str | Path | LoadedBundle) -> tuple[LoadedBundle, Path]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_twotower.bundle.build import Sides, build_bundle
+from tfrs_twotower.bundle.check import FreshCheck
 from tfrs_twotower.bundle.layout import find_version, portable_twin
 from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.bundle.manifest import Manifest, read_manifest
@@ -97,18 +98,26 @@ def update_catalogue(
         add=None if add is None else read_candidates(add, "add", id_column),
         remove=remove,
     )
-    sides = restore_sides(loaded, folder.name)
-    earlier_rows = changed.earlier_rows
-    embeddings = _embed(sides, changed, stored_embeddings(loaded.module, manifest))
+    with FreshCheck() as check:
+        sides = restore_sides(loaded, folder.name)
+        earlier_rows = changed.earlier_rows
+        embeddings = _embed(sides, changed, stored_embeddings(loaded.module, manifest))
 
-    def build(build_index: BuildIndex) -> Any:
-        return build_bundle(sides, changed.table, embeddings, build_index, k=manifest.requested_k)
+        def build(build_index: BuildIndex) -> Any:
+            return build_bundle(sides, changed.table, embeddings, build_index, k=manifest.requested_k)
 
-    updated = build(_index_updater(folder, manifest, earlier_rows))
-    twin = build(_twin_updater(folder, manifest, earlier_rows)) if needs_twin(directory) else None
-    return publish_bundle(
-        directory, updated, twin, gate=gate, keep=keep, warmup_batch_sizes=warmup_batch_sizes, confirm=confirm
-    )
+        updated = build(_index_updater(folder, manifest, earlier_rows))
+        twin = build(_twin_updater(folder, manifest, earlier_rows)) if needs_twin(directory) else None
+        return publish_bundle(
+            directory,
+            updated,
+            twin,
+            check,
+            gate=gate,
+            keep=keep,
+            warmup_batch_sizes=warmup_batch_sizes,
+            confirm=confirm,
+        )
 
 
 def _embed(sides: Sides, changed: ChangedCatalogue, stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

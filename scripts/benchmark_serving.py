@@ -3,8 +3,9 @@
 The same server joins the requests that wait, or makes every request a call of its own. Beside it stands what people
 write by hand: FastAPI, the bundle's query tower in the same process, and an exact index of Faiss over the same
 candidates, without exclusions and probabilities. The clients are a process of their own. All share the machine's cores.
+Instead of a bundle, a number may be given: a bundle of as many candidates is drawn (`_drawn.py`), with an exact index.
 
-    python scripts/benchmark_serving.py BUNDLE [--json FILE] [--repeats ROUNDS] [--clients N] [--seconds S]
+    python scripts/benchmark_serving.py BUNDLE|NUMBER [--json FILE] [--repeats ROUNDS] [--clients N] [--seconds S]
 """
 
 import argparse
@@ -15,6 +16,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,12 +40,32 @@ _NOTHING = {"string": "", "float32": float("nan"), "int64": -(2**63)}
 def main() -> None:
     """Measures all contenders in turn, and shows medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path, help="a version's folder, or the folder of all versions")
+    parser.add_argument(
+        "bundle", help="a version's folder, the folder of all versions, or the number of candidates of a drawn bundle"
+    )
     add_arguments(parser)
     parser.add_argument("--clients", type=int, default=64, help="number of clients (default 64)")
     parser.add_argument("--seconds", type=float, default=5.0, help="seconds of each measurement (default 5)")
     arguments = parser.parse_args()
-    version = find_version(arguments.bundle)
+    with tempfile.TemporaryDirectory() as folder:
+        measure_all(find_or_draw(arguments.bundle, Path(folder) / "drawn"), arguments)
+
+
+def find_or_draw(bundle: str, directory: Path) -> Path:
+    """Returns the folder of a version, in `directory` if only its number of candidates is given."""
+    if not bundle.isdecimal():
+        return find_version(Path(bundle))
+    from _drawn import draw_candidates, export_drawn
+
+    import tfrs_twotower as tt
+
+    config = tt.ExportConfig(build_index=tt.index.build_exact_index, filter_by=("year",), with_portable=False)
+    export_drawn(draw_candidates(int(bundle), "m", seed=0), directory, config)
+    return find_version(directory)
+
+
+def measure_all(version: Path, arguments: argparse.Namespace) -> None:
+    """Measures all contenders with a bundle."""
     contenders = {way: serving(version, options) for way, options in _WAYS.items()}
     if _has("fastapi") and _has("faiss") and _has("uvicorn"):
         contenders["FastAPI and Faiss, by hand"] = by_hand(version)

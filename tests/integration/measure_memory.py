@@ -17,8 +17,7 @@ _MISSING = {tf.string: "", tf.float32: float("nan"), tf.int64: -(2**63)}
 def main(path: str, *names: str) -> None:
     """Prints a JSON object for each request: signature, shape, bytes, growth in MB since the first calls, and error."""
     loaded = tf.saved_model.load(path)
-    # `serving_default` is another name of `recommend`.
-    signatures = {name: loaded.signatures[name] for name in names or loaded.signatures.keys() - {"serving_default"}}
+    signatures = {name: loaded.signatures[name] for name in names or loaded.signatures}
     for signature in signatures.values():
         for num_rows in (1, 4):
             signature(**_missing(signature, num_rows))

@@ -3,9 +3,10 @@
 The same server joins the requests that wait, or makes every request a call of its own. Beside it stands what people
 write by hand: FastAPI, the bundle's query tower in the same process, and an exact index of Faiss over the same
 candidates, without exclusions and probabilities. The clients are a process of their own. All share the machine's cores.
-Instead of a bundle, a number may be given: a bundle of as many candidates is drawn (`_drawn.py`), with an exact index.
+Without a bundle, one of `--candidates` candidates is drawn (`_drawn.py`), with an exact index.
 
-    python scripts/benchmark_serving.py BUNDLE|NUMBER [--json FILE] [--repeats ROUNDS] [--clients N] [--seconds S]
+    python scripts/benchmark_serving.py [BUNDLE] [--candidates N] [--json FILE] [--repeats ROUNDS] [--clients N]
+        [--seconds S]
 """
 
 import argparse
@@ -40,28 +41,26 @@ _NOTHING = {"string": "", "float32": float("nan"), "int64": -(2**63)}
 def main() -> None:
     """Measures all contenders in turn, and shows medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "bundle", help="a version's folder, the folder of all versions, or the number of candidates of a drawn bundle"
-    )
+    parser.add_argument("bundle", type=Path, nargs="?", help="a version's folder, or the folder of all versions")
     add_arguments(parser)
+    parser.add_argument("--candidates", type=int, default=60_000, help="size of a drawn bundle (default 60,000)")
     parser.add_argument("--clients", type=int, default=64, help="number of clients (default 64)")
     parser.add_argument("--seconds", type=float, default=5.0, help="seconds of each measurement (default 5)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measure_all(find_or_draw(arguments.bundle, Path(folder) / "drawn"), arguments)
+        bundle = arguments.bundle or draw_bundle(arguments.candidates, Path(folder) / "drawn")
+        measure_all(find_version(bundle), arguments)
 
 
-def find_or_draw(bundle: str, directory: Path) -> Path:
-    """Returns the folder of a version, in `directory` if only its number of candidates is given."""
-    if not bundle.isdecimal():
-        return find_version(Path(bundle))
+def draw_bundle(num_candidates: int, directory: Path) -> Path:
+    """Publishes a drawn bundle, and returns the folder of its versions."""
     from _drawn import draw_candidates, export_drawn
 
     import tfrs_twotower as tt
 
     config = tt.ExportConfig(build_index=tt.index.build_exact_index, filter_by=("year",), with_portable=False)
-    export_drawn(draw_candidates(int(bundle), "m", seed=0), directory, config)
-    return find_version(directory)
+    export_drawn(draw_candidates(num_candidates, "m", seed=0), directory, config)
+    return directory
 
 
 def measure_all(version: Path, arguments: argparse.Namespace) -> None:

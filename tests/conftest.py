@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -20,15 +19,14 @@ import tensorflow as tf
 
 from tests import forks
 from tests.browser import find_browser
+from tests.checks import without_check
 from tests.tracing import collect_garbage_rarely, compute_in_blocks, optimize_graphs, record_no_stacks
 from tfrs_twotower._locks import lock
 from tfrs_twotower._scann import have_scann
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides
-from tfrs_twotower.bundle.check import FreshCheck
 from tfrs_twotower.data.splits import Split
 from tfrs_twotower.index.kinds import build_exact_index
 from tfrs_twotower.model.two_tower import TwoTowerModel
-from tfrs_twotower.publishing import export, refresh, update
 
 collect_garbage_rarely()
 record_no_stacks()
@@ -173,26 +171,6 @@ def export_version(model, known: tt.Interactions, directory, *, metrics=None, ga
     """Calls `export_bundle` with the settings of an `ExportConfig` as arguments, for no twin and no filters."""
     config = tt.ExportConfig(**{"with_portable": False, "filter_by": (), **config})
     return tt.export_bundle(model, known, directory, config=config, metrics=metrics, gate=gate, keep=keep)
-
-
-def check_that(finishes: Callable[[], object]) -> mock.MagicMock:
-    """Returns what takes the place of the class `FreshCheck`: no process starts, and this is called at the end."""
-    check = mock.MagicMock()
-    check.return_value.__enter__.return_value.finish.side_effect = finishes
-    return check
-
-
-def no_check() -> mock.MagicMock:
-    return mock.MagicMock(spec=FreshCheck)
-
-
-@contextlib.contextmanager
-def without_check() -> Iterator[None]:
-    """Leaves out the check of what is published in a fresh process, which takes seconds and has tests of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (export, refresh, update):
-            patch.setattr(module, "FreshCheck", no_check)
-        yield
 
 
 def export_unchecked(*arguments, **options) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import without_check
+from tests.checks import without_check
 from tests.experiment.shop import write_shop
 from tests.movielens.small_archive import write_archive
 from tfrs_twotower.experiment import inspection

@@ -118,9 +118,9 @@ assert [version.number for version in tt.publishing.list_versions("saved_models/
 #: a fresh process takes seconds, and has tests of its own. The demo's export is checked as users' are.
 IMPORT = "import tfrs_twotower as tt\n"
 UNCHECKED = """
-import importlib as _importlib, unittest.mock as _mock
-for _name in ("export", "refresh", "update"):
-    _importlib.import_module(f"tfrs_twotower.publishing.{_name}").FreshCheck = _mock.MagicMock()
+from tests.checks import without_check
+_unchecked = without_check()
+_unchecked.__enter__()
 """
 
 #: Runs commands, one a line, as a shell would.

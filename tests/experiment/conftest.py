@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import tfrs_twotower as tt
-from tests.conftest import without_check
+from tests.checks import without_check
 from tests.experiment.shop import write_shop
 from tfrs_twotower.experiment import Experiment, Outcome, run_experiment
 from tfrs_twotower.experiment.preparation import Prepared

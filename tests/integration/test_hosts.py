@@ -16,7 +16,8 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tests import forks
-from tests.conftest import CANDIDATE, QUERY, no_check
+from tests.checks import no_check
+from tests.conftest import CANDIDATE, QUERY
 from tfrs_twotower._scann import library_path
 from tfrs_twotower.bundle.build import build_bundle, build_sides
 from tfrs_twotower.bundle.check import ask_in_fresh_process

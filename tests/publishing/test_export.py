@@ -11,7 +11,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY, bundle_of, export_unchecked, export_version, without_check
+from tests.checks import without_check
+from tests.conftest import CANDIDATE, QUERY, bundle_of, export_unchecked, export_version
 from tfrs_twotower.bundle.build import Bundle, build_bundle, build_sides
 from tfrs_twotower.bundle.check import FreshCheck
 from tfrs_twotower.bundle.layout import versions

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
-from tests.conftest import CANDIDATE, QUERY, export_unchecked, without_check
+from tests.checks import without_check
+from tests.conftest import CANDIDATE, QUERY, export_unchecked
 from tfrs_twotower.bundle.layout import versions
 from tfrs_twotower.bundle.load import LoadedBundle
 from tfrs_twotower.model.joint import JointModel

@@ -348,8 +348,8 @@ class KerasSteps(StepLoop, abc.ABC):
         return {} if self._leaves_out_results else self.get_metrics_result()
 
     def _measures_itself(self, name: str) -> bool:
-        own_steps = {"train_function": "train_step", "test_function": "test_step"}
-        return getattr(type(self), own_steps[name]) is getattr(KerasSteps, own_steps[name])
+        step = name.replace("function", "step")
+        return getattr(type(self), step) is getattr(KerasSteps, step)
 
     def _validate_and_get_metrics_result(self, logs: Any) -> Any:
         """Returns the results of the metrics as numbers; called by Keras at the end of an epoch.
